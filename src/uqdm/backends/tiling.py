@@ -1,0 +1,59 @@
+"""Fields of any size through networks that want a fixed size, or bounded memory; NumPy only, knows no network.
+
+The rule is part of what a file means: writer and reader cut the same field into the same tiles.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Arrays = tuple[NDArray[np.float64], ...]
+
+
+def _starts(length: int, tile: int) -> list[int]:
+    """Tiles side by side; the last one is moved back so that it ends with the field."""
+    return [min(i, max(length - tile, 0)) for i in range(0, length, tile)]
+
+
+def fixed(call: Callable[..., Arrays], fields: Arrays, tile: int, batch: int) -> Arrays:
+    """`call` on tiles of exactly tile x tile, at most `batch` at once. fields: (N, C, H, W) each; results likewise.
+
+    A field smaller than a tile is mirrored at its edges to fill one. Tiles do not overlap but for the last of a row or
+    column, which is moved back into the field and gives only what no other tile covers.
+    """
+    n, _, h, w = fields[0].shape
+    pad = ((0, 0), (0, 0), (0, max(tile - h, 0)), (0, max(tile - w, 0)))
+    fields = tuple(np.pad(f, pad, mode="symmetric") for f in fields)
+    places = [(i, y, x) for i in range(n) for y in _starts(h, tile) for x in _starts(w, tile)]
+    out: Arrays = ()
+    for begin in range(0, len(places), batch):
+        some = places[begin : begin + batch]
+        results = call(*(np.stack([f[i, :, y : y + tile, x : x + tile] for i, y, x in some]) for f in fields))
+        out = out or tuple(np.empty((n, r.shape[1], h, w)) for r in results)
+        for whole, result in zip(out, results):
+            for (i, y, x), piece in zip(some, result):
+                top, left = -y % tile, -x % tile  # rows and columns that the tile before has given already
+                whole[i, :, y + top : y + tile, x + left : x + tile] = piece[:, top : h - y, left : w - x]
+    return out
+
+
+def overlapping(call: Callable[..., Arrays], fields: Arrays, tile: int, halo: int) -> Arrays:
+    """`call`, a convolutional network that sees `halo` pixels around a pixel, on tiles with that much around them.
+
+    fields: (N, C, H, W) each; results likewise: what one call on the whole field would give, up to the order of sums.
+    tile and halo are even, so that networks at half resolution see the same phase everywhere.
+    """
+    n, _, h, w = fields[0].shape
+    if h <= tile and w <= tile:
+        return call(*fields)
+    out: Arrays = ()
+    for y in range(0, h, tile):
+        for x in range(0, w, tile):
+            top, left = max(y - halo, 0), max(x - halo, 0)
+            bottom, right = min(y + tile, h), min(x + tile, w)
+            results = call(*(f[:, :, top : min(bottom + halo, h), left : min(right + halo, w)] for f in fields))
+            out = out or tuple(np.empty((n, r.shape[1], h, w)) for r in results)
+            for whole, result in zip(out, results):
+                whole[:, :, y:bottom, x:right] = result[:, :, y - top : bottom - top, x - left : right - left]
+    return out

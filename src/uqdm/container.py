@@ -1,0 +1,512 @@
+"""A header and chunks in, the bytes of a .uqdm file out, and back; knows nothing of pictures, models or entropy coding.
+
+`docs/format.md` is the document that this file follows, field by field. What it promises:
+
+1. A file is a header and then chunks; cut anywhere past the header it still parses, to the chunks that are whole.
+2. Every byte is under a check, and each check starts from the one before it (the header's for the first chunk), so a chunk that
+   is damaged, repeated, left out, or that belongs to another file does not fit where it stands.
+3. Sizes are checked against limits before anything is allocated, and memory grows only with bytes that have really arrived.
+
+The exception to 2: bytes after the last whole chunk of a cut file are under no check yet. They are ignored, and counted as `tail`.
+"""
+
+import io
+import json
+import zlib
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import BinaryIO
+
+from uqdm.errors import DamagedError, LimitError, NotUqdmError, TruncatedError, VersionError
+
+# In the manner of PNG: a byte above 127 (7-bit transports), CR LF and LF (text-mode transfers), and ^Z (typing the file in DOS).
+MAGIC = b"\x89UQD\r\n\x1a\n"
+VERSION = 0
+DEFAULT_SEED = 0
+
+ICC, EXIF, XMP, ALPHA, STEP = 1, 2, 3, 4, 16
+KIND_NAMES = {ICC: "ICC profile", EXIF: "EXIF", XMP: "XMP", ALPHA: "alpha plane", STEP: "step"}
+
+MAX_SIDE = 1 << 24
+MAX_PIXELS = 100_000_000
+MAX_STEPS = 239  # the tag byte is 15 + index, and `paper` mode has one chunk more: 15 + 240 = 255
+MAX_NAME = 64  # bytes of UTF-8
+MAX_METADATA = 16 << 20  # bytes of one ICC, EXIF or XMP chunk
+
+_GREY, _ALPHA, _SEED, _FLOAT32, _PAPER = 1, 2, 4, 8, 16
+_KNOWN_FLAGS = _GREY | _ALPHA | _SEED | _FLOAT32 | _PAPER
+_FIRST_STEP_TAG = STEP  # tag of step index i is 15 + i
+_PREFIX = len(MAGIC) + 2  # magic, version, length of the body
+_CRC = 4
+_HEAD_CHECK = 2
+_MAX_VARINT = 9  # bytes: 63 bits, for chunk lengths
+_PIECE = 1 << 20  # payloads are read in pieces of this size, so that a lying length allocates nothing
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a decoder must know before the first chunk.
+
+    `width`, `height` in pixels, 1 to 2**24. `grey`: one channel instead of three. `alpha`: the file carries an alpha plane.
+    `mode`: "tight" or "paper". `precision`: of the network, "float64" or "float32". `model`: its name, at most 64 bytes of UTF-8
+    without slashes or control characters, not beginning with a dot. `fingerprint`: 8 bytes. `steps`: T, 1 to 239. `seed`: of the dither, below 2**64.
+    Raises `ValueError` for anything else: a header that cannot be written is a mistake in the program.
+    """
+
+    width: int
+    height: int
+    grey: bool
+    alpha: bool
+    mode: str
+    precision: str
+    model: str
+    fingerprint: bytes
+    steps: int
+    seed: int = DEFAULT_SEED
+
+    def __post_init__(self) -> None:
+        for name, value in (("width", self.width), ("height", self.height)):
+            if not 1 <= value <= MAX_SIDE:
+                raise ValueError(f"{name} is {value}; expected 1 to {MAX_SIDE}")
+        if self.mode not in ("tight", "paper"):
+            raise ValueError(f"mode is {self.mode!r}; expected 'tight' or 'paper'")
+        if self.precision not in ("float64", "float32"):
+            raise ValueError(f"precision is {self.precision!r}; expected 'float64' or 'float32'")
+        if len(self.fingerprint) != 8:
+            raise ValueError(f"fingerprint has {len(self.fingerprint)} bytes; expected 8")
+        if not 1 <= self.steps <= MAX_STEPS:
+            raise ValueError(f"steps is {self.steps}; expected 1 to {MAX_STEPS}")
+        if not 0 <= self.seed < 1 << 64:
+            raise ValueError(f"seed is {self.seed}; expected 0 to 2**64 - 1")
+        # A name from a file may end in a path or on a terminal: no separators, no "..", nothing unprintable.
+        if not self.model or not self.model.isprintable() or "/" in self.model or "\\" in self.model or self.model[0] == ".":
+            raise ValueError(f"model name {self.model!r} is empty, begins with a dot, or holds slashes or control characters")
+        if len(self.model.encode()) > MAX_NAME:
+            raise ValueError(f"model name {self.model!r} has {len(self.model.encode())} bytes; expected at most {MAX_NAME}")
+
+    @property
+    def chunks(self) -> int:
+        """Number of step chunks in a whole file: T, and one more in `paper` mode (the pixels given z_0)."""
+        return self.steps + (self.mode == "paper")
+
+    @property
+    def channels(self) -> int:
+        """1 or 3; alpha is not counted."""
+        return 1 if self.grey else 3
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """One whole chunk: `kind` is ICC, EXIF, XMP, ALPHA or STEP; `index` counts steps from 1 and is 0 for the others;
+    `start` and `end` are the chunk's place in the file, in bytes, head and check included."""
+
+    kind: int
+    index: int
+    payload: bytes
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Contents:
+    """A parsed file: `header_size` in bytes; `tail`: bytes after the last whole chunk of a cut file, under no check and ignored."""
+
+    header: Header
+    header_size: int
+    chunks: list[Chunk]
+    tail: int
+
+
+@dataclass(frozen=True)
+class Info:
+    """What `uqdm info` tells. All sizes in bytes, heads and checks included; `bpp` is bits per pixel of the file up to and with
+    each step, so the last entry is that of the whole file. `tail_bytes`: what no check covers in a cut file."""
+
+    width: int
+    height: int
+    channels: int
+    alpha: bool
+    model: str
+    fingerprint: str
+    mode: str
+    precision: str
+    seed: int
+    steps: int
+    version: int
+    header_bytes: int
+    metadata_bytes: dict[str, int]
+    step_bytes: list[int]
+    bpp: list[float]
+    chunks: int
+    steps_available: int
+    complete: bool
+    tail_bytes: int
+    total_bytes: int
+
+    def to_json(self) -> str:
+        """One JSON object with the fields above, by name, in order."""
+        return json.dumps(asdict(self), indent=2, ensure_ascii=False)
+
+
+# --- writing ---------------------------------------------------------------------------------------------------------------------
+
+
+def write_header(header: Header) -> bytes:
+    """The bytes of the header: 37 for a 64 × 64 file of the model "uqdm-light" with the default seed."""
+    flags = (
+        (_GREY if header.grey else 0)
+        | (_ALPHA if header.alpha else 0)
+        | (_SEED if header.seed != DEFAULT_SEED else 0)
+        | (_FLOAT32 if header.precision == "float32" else 0)
+        | (_PAPER if header.mode == "paper" else 0)
+    )
+    name = header.model.encode()
+    body = bytes([flags]) + _varint(header.width) + _varint(header.height) + bytes([header.steps])
+    body += header.fingerprint + bytes([len(name)]) + name
+    if header.seed != DEFAULT_SEED:
+        body += _varint(header.seed)
+    data = MAGIC + bytes([VERSION, len(body)]) + body
+    return data + _crc(data, 0).to_bytes(_CRC, "little")
+
+
+def write_chunk(kind: int, index: int, payload: bytes, before: bytes | bytearray) -> bytes:
+    """The bytes of one chunk, to be put right after `before`.
+
+    `kind`: ICC, EXIF, XMP, ALPHA (`index` 0) or STEP (`index` from 1). `before`: the file so far, or its end: its last four bytes,
+    which are the check of the header or of the chunk before, are where this chunk's checks start. A step costs at most 10 bytes
+    besides a payload below 2 MiB. Raises `LimitError` for metadata above 16 MiB, `ValueError` for a kind or index that cannot be.
+    """
+    if kind == STEP:
+        if not 1 <= index <= MAX_STEPS + 1:
+            raise ValueError(f"step index is {index}; expected 1 to {MAX_STEPS + 1}")
+    elif kind not in KIND_NAMES or index != 0:
+        raise ValueError(f"kind {kind} with index {index}; expected one of {sorted(KIND_NAMES)}, and index 0 for all but steps")
+    if kind in (ICC, EXIF, XMP) and len(payload) > MAX_METADATA:
+        raise LimitError(f"the {KIND_NAMES[kind]} has {len(payload)} bytes; the format carries at most {MAX_METADATA}: remove it")
+    if len(before) < _CRC:
+        raise ValueError(f"a chunk needs what stands before it, at least {_CRC} bytes; found {len(before)}")
+    start = int.from_bytes(before[-_CRC:], "little")
+    tag = _FIRST_STEP_TAG + index - 1 if kind == STEP else kind
+    head = bytes([tag]) + _varint(len(payload))
+    crc = _crc(head, start)
+    return head + (crc & 0xFFFF).to_bytes(_HEAD_CHECK, "little") + payload + _crc(payload, crc).to_bytes(_CRC, "little")
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------------------
+
+
+class Reader:
+    """Reads a file as its bytes arrive: the header at once, then whole chunks by iteration.
+
+    `stream`: a binary file object whose `read(n)` may return less than n, and nothing at the end. `max_pixels`: width × height
+    above it is refused (None: no limit, for callers that allocate nothing by it). `steps`: stop after that many (0: before the first)
+    and judge nothing behind them, so that the previews before a damaged place can be had. Never asks for a byte that it does not need, so a
+    chunk is given as soon as its last byte is there. After the iteration `tail` is the number of bytes of an unfinished last chunk.
+
+    Raises `NotUqdmError`, `VersionError`, `TruncatedError`, `DamagedError`, `LimitError` for the header, and `DamagedError` or
+    `LimitError` from the iteration, after the chunks before the damage have been given.
+    """
+
+    def __init__(self, stream: BinaryIO, *, steps: int | None = None, max_pixels: int | None = MAX_PIXELS) -> None:
+        self._stream = stream
+        self._steps = steps
+        self.position = 0  # bytes read so far
+        self.tail = 0
+        self.header, self._check = self._read_header(max_pixels)
+        self.header_size = self.position
+        self._last_tag = 0
+
+    def __iter__(self) -> Iterator[Chunk]:
+        total = self.header.chunks
+        wanted = total if self._steps is None else min(self._steps, total)
+        while self._last_tag < _FIRST_STEP_TAG + wanted - 1:
+            chunk = self._read_chunk()
+            if chunk is None:
+                return
+            yield chunk
+        if self._steps is not None:
+            return
+        start = self.position
+        if self._read(1):
+            raise DamagedError(
+                f"after step {total} of {total}, the last: the file should end at byte {start}, but goes on: "
+                f"bytes were added there, what is before them still decodes with --step {total}"
+            )
+
+    def _read(self, count: int) -> bytes:
+        """`count` bytes, or fewer where the stream ends."""
+        pieces = []
+        while count:
+            piece = self._stream.read(min(count, _PIECE))
+            if not piece:
+                break
+            pieces.append(piece)
+            count -= len(piece)
+            self.position += len(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _read_header(self, max_pixels: int | None) -> tuple[Header, int]:
+        data = self._read(len(MAGIC))
+        if not data:
+            raise NotUqdmError("the file is empty; expected a .uqdm file")
+        if not MAGIC.startswith(data):
+            if data[:4] == MAGIC[:4] or data[1:4] == MAGIC[1:4]:
+                raise NotUqdmError(
+                    f"bytes 0 to 7 are {data.hex(' ')}; expected {MAGIC.hex(' ')}: "
+                    "a .uqdm file whose line ends were changed; transfer it again, in binary mode"
+                )
+            raise NotUqdmError(f"not a .uqdm file: it begins with {data.hex(' ')}; expected {MAGIC.hex(' ')}")
+        data += self._read(1)
+        if len(data) == len(MAGIC) + 1 and data[-1] != VERSION:
+            raise VersionError(f"written in format version {data[-1]}; this reader knows version {VERSION} only: update uqdm")
+        data += self._read(1)
+        size = data[-1] + _CRC if len(data) == _PREFIX else 0
+        rest = self._read(size)
+        if len(data) < _PREFIX or len(rest) < size:
+            expected = f"{_PREFIX + size}" if len(data) == _PREFIX else f"more than {_PREFIX}"
+            raise TruncatedError(f"cut inside the header, at byte {self.position} of {expected}: nothing can be decoded")
+        body, stored = rest[:-_CRC], int.from_bytes(rest[-_CRC:], "little")
+        found = _crc(data + body, 0)
+        if found != stored:
+            raise DamagedError(
+                f"header (bytes 0 to {self.position}): checksum {stored:08x}, but its bytes give {found:08x}; nothing can be decoded"
+            )
+        return _parse_body(body, max_pixels), stored
+
+    def _read_chunk(self) -> Chunk | None:
+        """The next chunk, or None where the file ends before the chunk does."""
+        start = self.position
+        head = self._read(1)
+        while head and len(head) <= _MAX_VARINT:  # tag, then a varint that ends with a byte below 128
+            byte = self._read(1)
+            head += byte
+            if not byte or byte[0] < 128:
+                break
+        length = _decode_varint(head, 1)
+        if length is None:
+            if len(head) <= _MAX_VARINT and (len(head) < 2 or head[-1] >= 128):
+                self.tail = self.position - start
+                return None
+            raise self._damaged(start, f"the length {head[1:].hex(' ')} is malformed")
+        stored = self._read(_HEAD_CHECK)
+        if len(stored) < _HEAD_CHECK:
+            self.tail = self.position - start
+            return None
+        crc = _crc(head, self._check)
+        if crc & 0xFFFF != (check := int.from_bytes(stored, "little")):
+            what = f"the check of the chunk's head is {check:04x}, but its bytes give {crc & 0xFFFF:04x}"
+            raise self._damaged(start, f"{what}: flipped, repeated, missing or foreign bytes")
+        if self._steps == 0 and head[0] >= _FIRST_STEP_TAG:
+            return None
+        kind, index = self._place(head[0], start)
+        self._check_length(kind, length[0], start)
+        payload = self._read(length[0])
+        ending = self._read(_CRC)
+        if len(ending) < _CRC:
+            self.tail = self.position - start
+            return None
+        crc = _crc(payload, crc)
+        if crc != (check := int.from_bytes(ending, "little")):
+            raise self._damaged(start, f"checksum differs at byte {self.position - _CRC} ({check:08x}, but the bytes give {crc:08x})")
+        self._last_tag, self._check = head[0], crc
+        return Chunk(kind, index, payload, start, self.position)
+
+    def _place(self, tag: int, start: int) -> tuple[int, int]:
+        """Kind and index of a tag, if it may stand here: metadata in ascending order, then steps without gaps."""
+        total, last = self.header.chunks, self._last_tag
+        if tag < _FIRST_STEP_TAG and tag not in KIND_NAMES:
+            raise self._damaged(start, f"a chunk of unknown kind {tag}")
+        if tag < _FIRST_STEP_TAG:
+            if tag == last:
+                raise self._damaged(start, f"a second {KIND_NAMES[tag]} chunk")
+            if tag < last:
+                raise self._damaged(start, f"a chunk of kind {KIND_NAMES[tag]} is out of order")
+            if tag == ALPHA and not self.header.alpha:
+                raise self._damaged(start, "an alpha plane that the header does not announce")
+            return tag, 0
+        index, expected = tag - _FIRST_STEP_TAG + 1, max(last - _FIRST_STEP_TAG + 1, 0) + 1
+        if expected == 1 and self.header.alpha and last != ALPHA:
+            raise self._damaged(start, "a step, but the alpha plane that the header announces is missing")
+        if index != expected:
+            raise self._damaged(start, f"step {index} of {total} is {'repeated' if index < expected else 'out of order'}")
+        return STEP, index
+
+    def _check_length(self, kind: int, length: int, start: int) -> None:
+        header = self.header
+        pixels = header.width * header.height
+        limit = MAX_METADATA
+        if kind == ALPHA:
+            limit = pixels + pixels // 64 + 1024  # what a plane that does not compress costs, and room
+        elif kind == STEP:
+            limit = 8 * 3 * pixels + 64  # 8 bytes a coordinate: far above what any coder needs
+        if length > limit:
+            raise LimitError(f"{self._where(start)}: {KIND_NAMES[kind]} of {length} bytes; at most {limit} are possible here")
+
+    def _where(self, start: int) -> str:
+        done, total = max(self._last_tag - _FIRST_STEP_TAG + 1, 0), self.header.chunks
+        if done:
+            return f"step {done + 1} of {total} (byte {start})"
+        return f"chunk at byte {start}, before the end of step 1 of {total}"
+
+    def _damaged(self, start: int, what: str) -> DamagedError:
+        done, total = max(self._last_tag - _FIRST_STEP_TAG + 1, 0), self.header.chunks
+        if done:
+            return DamagedError(
+                f"{self._where(start)}: {what}; expected step {done + 1} there. The file is damaged after byte {start}, "
+                f"earlier previews still decode with --step {done}"
+            )
+        return DamagedError(
+            f"{self._where(start)}: {what}; expected metadata or step 1 of {total} there. "
+            f"The file is damaged after byte {start}, no step before it can be decoded"
+        )
+
+
+def parse(data: bytes, *, steps: int | None = None, max_pixels: int | None = MAX_PIXELS) -> Contents:
+    """Header and whole chunks of a file, or of its beginning.
+
+    `steps` and `max_pixels` as for `Reader`, and it raises what `Reader` raises.
+    """
+    reader = Reader(io.BytesIO(data), steps=steps, max_pixels=max_pixels)
+    return Contents(reader.header, reader.header_size, list(reader), reader.tail)
+
+
+def inspect(data: bytes) -> Info:
+    """What a file says of itself; allocates nothing by the size that the header claims. Raises what `Reader` raises."""
+    contents = parse(data, max_pixels=None)
+    header = contents.header
+    found = [chunk for chunk in contents.chunks if chunk.kind == STEP]
+    return Info(
+        width=header.width,
+        height=header.height,
+        channels=header.channels,
+        alpha=header.alpha,
+        model=header.model,
+        fingerprint=header.fingerprint.hex(),
+        mode=header.mode,
+        precision=header.precision,
+        seed=header.seed,
+        steps=header.steps,
+        version=VERSION,
+        header_bytes=contents.header_size,
+        metadata_bytes={KIND_NAMES[chunk.kind]: chunk.end - chunk.start for chunk in contents.chunks if chunk.kind != STEP},
+        step_bytes=[chunk.end - chunk.start for chunk in found],
+        bpp=[8 * chunk.end / (header.width * header.height) for chunk in found],
+        chunks=header.chunks,
+        steps_available=len(found),
+        complete=len(found) == header.chunks,
+        tail_bytes=contents.tail,
+        total_bytes=len(data),
+    )
+
+
+def truncate(data: bytes, *, nbytes: int | None = None, bpp: float | None = None, step: int | None = None) -> bytes:
+    """The first bytes of a file, nothing re-encoded; exactly one of the three must be given.
+
+    `nbytes`: exactly that many. `bpp`: ⌊bpp · width · height / 8⌋ of them. `step`: up to the end of that step (0: header and
+    metadata only); nothing behind it is judged. A file that is already shorter than `nbytes` or `bpp` ask for is returned whole.
+    Raises `LimitError` where the request ends inside the header or asks for a step that the file does not hold, `ValueError`
+    unless exactly one is given, and what `Reader` raises.
+    """
+    if (nbytes is not None) + (bpp is not None) + (step is not None) != 1:
+        raise ValueError("give exactly one of nbytes, bpp and step")
+    reader = Reader(io.BytesIO(data), max_pixels=None)
+    header, end = reader.header, reader.header_size
+    if step is not None:
+        if not 0 <= step <= header.chunks:
+            raise LimitError(f"step {step} was asked for; this file has steps 0 to {header.chunks}")
+        contents = parse(data, steps=step, max_pixels=None)
+        available = sum(chunk.kind == STEP for chunk in contents.chunks)
+        if available < step:
+            raise LimitError(f"step {step} was asked for; the file was cut and holds {available} of {header.chunks} whole steps")
+        return data[: contents.chunks[-1].end if contents.chunks else end]
+    if bpp is not None:
+        if not 0 <= bpp < float("inf"):
+            raise ValueError(f"bpp is {bpp}; expected a rate of 0 or more")
+        # A rate that was itself computed from a length must give that length back, so rounding errors of the product are forgiven.
+        nbytes = int(bpp * header.width * header.height / 8 * (1 + 1e-12))
+    assert nbytes is not None
+    if nbytes < end:
+        raise LimitError(
+            f"{nbytes} bytes were asked for, but the header alone takes {end} "
+            f"({8 * end / (header.width * header.height):.3f} bits per pixel): ask for at least that"
+        )
+    return data[:nbytes]
+
+
+# --- details ---------------------------------------------------------------------------------------------------------------------
+
+
+def _parse_body(body: bytes, max_pixels: int | None) -> Header:
+    """The fields of a header whose checksum is right; what is wrong here was written wrong."""
+    flags = body[0] if body else 0
+    if flags & ~_KNOWN_FLAGS:
+        raise DamagedError(f"header: flags {flags:#04x} with unknown bits; this reader knows {_KNOWN_FLAGS:#04x}: update uqdm")
+    at = 1
+    width = _decode_varint(body, at)
+    height = _decode_varint(body, width[1]) if width else None
+    if width is None or height is None:
+        raise DamagedError("header: width or height is malformed")
+    at = height[1]
+    if len(body) < at + 10 or len(body) < at + 10 + body[at + 9]:
+        raise DamagedError(f"header: its body of {len(body)} bytes is too short for its fields")
+    steps, fingerprint, name = body[at], body[at + 1 : at + 9], body[at + 10 : at + 10 + body[at + 9]]
+    at += 10 + len(name)
+    seed = DEFAULT_SEED
+    if flags & _SEED:
+        decoded = _decode_varint(body, at)
+        if decoded is None or decoded[0] == DEFAULT_SEED:
+            raise DamagedError("header: the seed is malformed")
+        seed, at = decoded
+    if at != len(body):
+        raise DamagedError(f"header: {len(body) - at} bytes left over at the end of its body")
+    w, h = width[0], height[0]
+    if not (1 <= w <= MAX_SIDE and 1 <= h <= MAX_SIDE):
+        raise LimitError(f"header: size {w} × {h}; each side is 1 to {MAX_SIDE} pixels")
+    if max_pixels is not None and w * h > max_pixels:
+        raise LimitError(
+            f"header: size {w} × {h} is {w * h} pixels, the limit is {max_pixels}; if you trust the file and have the memory, "
+            f"raise it with max_pixels={w * h}"
+        )
+    try:
+        return Header(
+            width=w,
+            height=h,
+            grey=bool(flags & _GREY),
+            alpha=bool(flags & _ALPHA),
+            mode="paper" if flags & _PAPER else "tight",
+            precision="float32" if flags & _FLOAT32 else "float64",
+            model=name.decode(),
+            fingerprint=fingerprint,
+            steps=steps,
+            seed=seed,
+        )
+    except ValueError as error:  # of which UnicodeDecodeError is one
+        raise DamagedError(f"header: {error}") from error
+
+
+def _crc(data: bytes, start: int) -> int:
+    """CRC-32 of ISO 3309, the one of zlib and PNG: it is in every language's standard library, and notices what CRC-32C would."""
+    return zlib.crc32(data, start)
+
+
+def _varint(value: int) -> bytes:
+    """LEB128: seven bits a byte, lowest first, the high bit set on all but the last."""
+    out = bytearray()
+    while value >= 128:
+        out.append(value & 127 | 128)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def _decode_varint(data: bytes, at: int) -> tuple[int, int] | None:
+    """Value and the position after it, or None: cut, longer than 64 bits, or with needless zero bytes at its end."""
+    value = 0
+    for i in range(10):
+        if at + i >= len(data):
+            return None
+        byte = data[at + i]
+        value |= (byte & 127) << (7 * i)
+        if byte < 128:
+            return None if (byte == 0 and i > 0) or value >= 1 << 64 else (value, at + i + 1)
+    return None

@@ -1,0 +1,1 @@
+"""The ground floor: integers in, bytes out. Knows nothing of images, networks or files."""

@@ -1,0 +1,28 @@
+"""Random integers by seed, stream and position, the same on every machine; knows nothing of what they are for.
+
+The generator is Philox 4x64-10 (Salmon et al. 2011), which is counter-based: the block at counter i is a function of key
+and i alone. Only its raw integers are used: floating-point transforms of them would differ between libraries.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+PRIOR = 0  # stream of z_T; stream s of 1 .. T is the dither of step s
+SAMPLING = 1 << 32  # streams from here on: choices of a decoder that samples
+
+
+def raw(seed: int, stream: int, count: int) -> NDArray[np.uint32]:
+    """`count` uniform 32-bit integers of stream `stream` under `seed` (both 0 .. 2**64 - 1).
+
+    Each 64-bit output of Philox gives two, low half first.
+    """
+    words = np.random.Philox(counter=0, key=np.array([seed, stream], np.uint64)).random_raw((count + 1) // 2)
+    halves = np.empty((len(words), 2), np.uint32)
+    halves[:, 0] = words & np.uint64(0xFFFFFFFF)
+    halves[:, 1] = words >> np.uint64(32)
+    return halves.reshape(-1)[:count]
+
+
+def below(limit: NDArray[np.int64], integers: NDArray[np.uint32]) -> NDArray[np.int64]:
+    """Uniform integers 0 .. limit - 1, one for each of `integers`; limit at most 2**31. floor(r * limit / 2**32)."""
+    return (integers.astype(np.int64) * limit) >> 32

@@ -1,0 +1,110 @@
+"""A trained model to a package that the codec runs; the door from torch to stored integers and bits."""
+
+import math
+from pathlib import Path
+from statistics import NormalDist
+
+import numpy as np
+
+from uqdm import package
+from uqdm.package import Package, hexadecimal
+
+QUANTILES = 4096  # of the prior: z_T is drawn by table, in units of 2**-16
+
+
+def prior_table() -> list[int]:
+    """Middles of QUANTILES equally likely intervals of N(0, 1), in 2**-16."""
+    normal = NormalDist()
+    return [round(normal.inv_cdf((i + 0.5) / QUANTILES) * 2**16) for i in range(QUANTILES)]
+
+
+def diffusion_constants(gamma: list[float], space: str, offset: list[float], scale: list[float]) -> dict[str, object]:
+    """The constants of `families.uqdm.Constants` from gamma at t = 1 .. 0 (T + 1 values), eq. 4-5 and appendix A.
+
+    With e = 1 - SNR(t) / SNR(s) = -expm1(gamma_s - gamma_t) the forward step is b = (1 - e) alpha_s / alpha_t, c = alpha_s e and
+    Delta = sigma_s sqrt(12 e); on the pixel axis its width is scale * Delta / c.
+    """
+    alpha = [math.sqrt(1 / (1 + math.exp(g))) for g in gamma]
+    sigma = [math.sqrt(1 / (1 + math.exp(-g))) for g in gamma]
+    e = [-math.expm1(s - t) for t, s in zip(gamma, gamma[1:])]
+    c = [alpha[i + 1] * e[i] for i in range(len(e))]
+    delta = [sigma[i + 1] * math.sqrt(12 * e[i]) for i in range(len(e))]
+    return {
+        "space": space,
+        "offset": hexadecimal(offset),
+        "scale": hexadecimal(scale),
+        "alpha": hexadecimal(alpha),
+        "sigma": hexadecimal(sigma),
+        "b": hexadecimal([(1 - e[i]) * alpha[i + 1] / alpha[i] for i in range(len(e))]),
+        "c": hexadecimal(c),
+        "widths": [[round(s * delta[i] / c[i] * 2**16) for s in scale] for i in range(len(e))],
+        "pixel_spread": hexadecimal([s * math.exp(gamma[-1] / 2) for s in scale]),
+        "prior": prior_table(),
+    }
+
+
+def import_checkpoint(folder: str | Path, out: str | Path, reading: str = "ema", force: bool = False) -> Path:
+    """A published `checkpoint.pt` + `config.json` -> a package folder `out`. `reading`: "ema" or "raw" (design: checkpoint.py).
+
+    Raises `CheckpointError` for what cannot be read safely, `OutputError` where `out` exists and not `force`.
+    """
+    import dataclasses
+
+    from uqdm.errors import CheckpointError
+    from uqdm.models.checkpoint import read_published
+
+    model = read_published(folder, reading)
+    config = model.config.model if hasattr(model.config, "model") else model.config
+    if config.prior_type != "logistic":
+        raise CheckpointError(f"{folder}: prior_type is {config.prior_type!r}; the codec's tables are of the logistic (eq. 7)")
+    steps = config.n_timesteps
+    gamma = [float(g) for g in model.gammas(steps)]
+    half = config.vocab_size / 2
+    constants = diffusion_constants(gamma, "rgb", [half - 0.5] * 3, [half] * 3)
+    log2_scale = []
+    for t, s in zip(gamma, gamma[1:]):
+        e = -math.expm1(s - t)
+        sigma_t, sigma_s = (math.sqrt(1 / (1 + math.exp(-g))) for g in (t, s))
+        deviation = (sigma_t if config.base_prior_scale == "forward_kernel" else sigma_s) * math.sqrt(e)
+        c = math.sqrt(1 / (1 + math.exp(s))) * e
+        log2_scale.append(math.log2(half * math.sqrt(3) / math.pi * deviation / c))
+    network = {
+        "kind": "unet",
+        "config": dataclasses.asdict(config),
+        "gamma": hexadecimal(gamma),
+        "log2_scale": hexadecimal(log2_scale),
+    }
+    weights = {k: v.detach().cpu().numpy() for k, v in model.network.state_dict().items()}
+    out = Path(out)
+    about = {
+        "description": f"published UQDM checkpoint ({Path(folder).resolve().name}), {reading} reading",
+        "source": "https://huggingface.co/justuswill/UQDM",
+        "reading": reading,
+    }
+    return package.write(Package(out.name, "uqdm", network, constants, weights, about), out, force)
+
+
+def package_light(run: str | Path, out: str | Path, force: bool = False) -> Path:
+    """The checkpoints of `training.light` -> the package of the embedded model: averaged weights, in 16-bit floats."""
+    import json
+
+    import torch
+
+    from uqdm.training import light
+
+    weights, steps, trained = {}, [], {}
+    for step in sorted(light.NETWORKS):
+        record = torch.load(Path(run) / f"step{step}.pt", weights_only=True)
+        net = light.new_net(step)
+        for name, tensor in record["average"].items():
+            weights[f"{step - 1}.{name}"] = tensor.float().contiguous().numpy().astype(np.float16)
+        channels, blocks = light.NETWORKS[step]
+        width, middle = net.width.flatten().double().tolist(), net.middle.flatten().double().tolist()  # type: ignore[operator,union-attr]
+        steps.append({"channels": channels, "blocks": blocks, "width": hexadecimal(width), "middle": hexadecimal(middle)})
+        trained[str(step)] = {"core_minutes": round(record["minutes"], 1), "iterations": record["iterations"], "multiply_adds_per_pixel": net.multiply_adds()}
+    gap = (light.GAMMA_MAX - light.GAMMA_MIN) / light.STEPS
+    gamma = [light.GAMMA_MAX - gap * i for i in range(light.STEPS + 1)]
+    constants = diffusion_constants(gamma, "ycocg-r", list(light.MIDDLE), list(light.SCALE))
+    out = Path(out)
+    about = {"description": "UQDM, T = 4, YCoCg-R, convolutions at half resolution; the embedded default", "training": trained, "seed": 0}
+    return package.write(Package(out.name, "uqdm", {"kind": "convnet", "steps": steps}, constants, weights, about), out, force)

@@ -1,0 +1,198 @@
+"""Trains `uqdm-light`, the embedded default model, on the loss of the mode it ships in (`tight`).
+
+Any state of the walk is a closed-form function of the picture and the dither: the box known before step i is the
+intersection of i - 1 dithered intervals. So each step has its own network and its own loss, one network call per sample
+is an unbiased estimate of that step's bits, and steps train side by side, one process and one thread each:
+
+    python -m uqdm.training.light --data PACKS... --dev PACK --out RUN --step 4 --minutes 95
+
+Progress is counted in core-minutes of the process itself; the same command resumes. A checkpoint holds weights, their
+moving average, the optimiser and the clock, and is written beside and renamed.
+"""
+
+import argparse
+import io
+import json
+import math
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from uqdm.models.convnet import StepNet, truncated_bits
+
+GAMMA_MAX, GAMMA_MIN, STEPS = 5.4, -12.2, 4
+SCALE = (0.577 * 128, 1.414 * 128, 1.155 * 128)  # YCoCg-R channels, equal error in RGB
+MIDDLE = (127.5, 0.0, 0.0)
+RANGE = ((0, 255), (-255, 255), (-255, 255))
+NETWORKS = {1: (0, 0), 2: (64, 3), 3: (96, 3), 4: (96, 3)}  # step -> (channels, blocks)
+
+
+def widths() -> list[list[float]]:
+    """Box widths in pixel units, [step][channel], steps 1 .. T - 1: 128-scaled sqrt(12 / e) sigma_s / alpha_s."""
+    gap = (GAMMA_MAX - GAMMA_MIN) / STEPS
+    e = -math.expm1(-gap)
+    return [[g * math.sqrt(12 / e) * math.exp((GAMMA_MAX - gap * s) / 2) for g in SCALE] for s in range(1, STEPS)]
+
+
+def load_pack(path: Path) -> np.ndarray:
+    """A zip of meta.json and strips of pictures -> uint8 (n, h, w, 3)."""
+    with zipfile.ZipFile(path) as pack:
+        meta = json.loads(pack.read("meta.json"))
+        names = sorted(name for name in pack.namelist() if name.endswith(".webp"))
+        strips = [np.asarray(Image.open(io.BytesIO(pack.read(name))).convert("RGB")) for name in names]
+    return np.concatenate([strip.reshape(-1, meta["h"], meta["w"], 3) for strip in strips])
+
+
+def ycocg(rgb: np.ndarray) -> np.ndarray:
+    """Reversible colour transform YCoCg-R (Malvar & Sullivan 2003): (..., 3) RGB -> (..., 3) int16."""
+    r, g, b = (rgb[..., i].astype(np.int16) for i in range(3))
+    co = r - b
+    t = b + (co >> 1)
+    cg = g - t
+    return np.stack([t + (cg >> 1), co, cg], -1)
+
+
+class Crops:
+    """Random crops with flips, all from one seed: three of four from the 64-pixel packs where there are others."""
+
+    def __init__(self, packs: list[np.ndarray], size: int, seed: int) -> None:
+        self.packs = packs
+        self.size = size
+        self.random = np.random.default_rng(seed)
+
+    def batch(self, n: int) -> Tensor:
+        """(n, 3, size, size) float32, integer values."""
+        out = np.empty((n, self.size, self.size, 3), np.uint8)
+        small = [p for p in self.packs if p.shape[1] == 64]
+        large = [p for p in self.packs if p.shape[1] != 64] or small
+        for i in range(n):
+            group = small if self.random.random() < 0.75 and small else large
+            counts = np.array([len(p) for p in group], float)
+            pack = group[self.random.choice(len(group), p=counts / counts.sum())]
+            y, x = (int(self.random.integers(0, d - self.size + 1)) for d in pack.shape[1:3])
+            crop = pack[self.random.integers(len(pack)), y : y + self.size, x : x + self.size]
+            out[i] = crop[:, ::-1] if self.random.random() < 0.5 else crop
+        return torch.from_numpy(ycocg(out).astype(np.float32).transpose(0, 3, 1, 2).copy())
+
+
+def boxes(v: Tensor, before: list[list[float]], generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Universal quantization's intervals around v, one fresh dither each, intersected: integers (low, high)."""
+    low = torch.tensor([r[0] for r in RANGE], dtype=v.dtype).view(1, 3, 1, 1).expand_as(v)
+    high = torch.tensor([r[1] for r in RANGE], dtype=v.dtype).view(1, 3, 1, 1).expand_as(v)
+    for width in before:
+        w = torch.tensor(width, dtype=v.dtype).view(1, 3, 1, 1)
+        start = v - w * torch.rand(v.shape, generator=generator, dtype=v.dtype)
+        low, high = torch.maximum(low, torch.ceil(start)), torch.minimum(high, torch.ceil(start + w) - 1)
+    return torch.minimum(low, v), torch.maximum(high, v)  # a guard against rounding at an interval's very edge
+
+
+def step_bits(net: StepNet, v: Tensor, step: int, generator: torch.Generator, bf16: bool = False) -> Tensor:
+    """Bits of step `step` (1 .. T) for every coordinate of v (B, 3, H, W)."""
+    table = widths()
+    low, high = boxes(v, table[: step - 1], generator)
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
+        location, log_scale = net(low, high)
+    if step == STEPS:
+        child_low = child_high = v
+    else:
+        child_low, child_high = boxes(v, table[step - 1 : step], generator)
+        child_low, child_high = torch.maximum(child_low, low), torch.minimum(child_high, high)
+    return truncated_bits(location.float(), log_scale.float().clamp(-3.5, 6.5), low, high, child_low, child_high)
+
+
+def evaluate(net: StepNet, step: int, dev: Tensor, seed: int = 7) -> float:
+    """Mean bits per pixel of the step over dev pictures."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        return float(np.mean([float(step_bits(net, v[None], step, generator).sum()) / v[0].numel() for v in dev]))
+
+
+def new_net(step: int) -> StepNet:
+    width = widths()[step - 2] if step > 1 else [255.0, 510.0, 510.0]
+    return StepNet(width, list(MIDDLE), *NETWORKS[step])
+
+
+def train(step: int, data: list[Path], dev_path: Path, out: Path, minutes: float, seed: int, batch: int = 16, size: int = 32, rate: float = 2e-3) -> None:
+    torch.set_flush_denormal(True)  # denormals make an evaluation thirty times slower
+    torch.set_num_threads(1)
+    torch.manual_seed(seed)
+    packs = [load_pack(path) for path in data]
+    dev = torch.from_numpy(ycocg(load_pack(dev_path)[::5]).astype(np.float32).transpose(0, 3, 1, 2).copy())
+    net = new_net(step).to(memory_format=torch.channels_last)
+    optimiser = torch.optim.Adam(net.parameters(), rate, betas=(0.9, 0.98))
+    average = {k: p.detach().clone() for k, p in net.named_parameters()}
+    done, count, window = 0.0, 0, []
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / f"step{step}.pt"
+    if path.exists():
+        record = torch.load(path, weights_only=True)
+        net.load_state_dict(record["net"])
+        optimiser.load_state_dict(record["optimiser"])
+        average, done, count = record["average"], record["minutes"], record["iterations"]
+    crops = Crops(packs, size, seed + 1000 * step + count)
+    generator = torch.Generator().manual_seed(seed + 1000 * step + count)
+
+    def save() -> None:
+        record = {"net": net.state_dict(), "average": average, "optimiser": optimiser.state_dict(), "minutes": done, "iterations": count}
+        torch.save(record, path.with_suffix(".tmp"))
+        path.with_suffix(".tmp").rename(path)
+
+    def report() -> None:
+        kept = {k: p.detach().clone() for k, p in net.named_parameters()}
+        net.load_state_dict(average, strict=False)
+        bpp = evaluate(net, step, dev)
+        net.load_state_dict(kept, strict=False)
+        row = {"step": step, "minutes": round(done, 2), "iterations": count, "train_bpp": round(float(np.mean(window)), 4), "dev_bpp": round(bpp, 4)}
+        print(json.dumps(row), flush=True)
+        with open(out / f"step{step}.jsonl", "a") as log:
+            log.write(json.dumps(row) + "\n")
+        window.clear()
+
+    clock, next_report = time.process_time(), done + 1
+    while done < minutes:
+        fraction = done / minutes
+        for group in optimiser.param_groups:
+            group["lr"] = rate * min(1.0, (count + 1) / 300) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * fraction)))
+        loss = step_bits(net, crops.batch(batch).contiguous(memory_format=torch.channels_last), step, generator, bf16=fraction < 0.9).sum(1).mean()
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        optimiser.step()
+        count += 1
+        window.append(float(loss.detach()))
+        if not math.isfinite(window[-1]):
+            raise SystemExit(f"step {step}: the loss is {window[-1]} at iteration {count}; {path} holds the last good state")
+        decay = min(0.9995, (1 + count) / (10 + count))
+        with torch.no_grad():
+            for k, p in net.named_parameters():
+                average[k].lerp_(p, 1 - decay)
+        now = time.process_time()
+        done, clock = done + (now - clock) / 60, now
+        if done >= next_report:
+            save()
+            report()
+            clock, next_report = time.process_time(), done + max(2.0, minutes / 25)
+    save()
+    if window:
+        report()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, nargs="+", required=True)
+    parser.add_argument("--dev", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--step", type=int, required=True, choices=sorted(NETWORKS))
+    parser.add_argument("--minutes", type=float, required=True, help="core-minutes of this process")
+    parser.add_argument("--seed", type=int, default=0)
+    a = parser.parse_args()
+    train(a.step, a.data, a.dev, a.out, a.minutes, a.seed)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,264 @@
+"""Pictures come in as they are or not at all, and go out unchanged."""
+
+import io
+import os
+import struct
+import warnings
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from uqdm.errors import DamagedError, ImageError, LimitError, OutputError
+from uqdm.images import Picture, check_target, encode, from_array, pack_alpha, read, to_array, unpack_alpha, write, write_atomic
+
+
+def noise(*shape: int) -> Any:
+    return np.random.default_rng(sum(shape)).integers(0, 256, shape, dtype=np.uint8)
+
+
+def png(image: Image.Image, **options: Any) -> bytes:
+    out = io.BytesIO()
+    image.save(out, options.pop("format", "PNG"), **options)
+    return out.getvalue()
+
+
+def png16(colour_type: int, values: Any) -> bytes:
+    """A 16-bit PNG made by hand, since Pillow writes none in colour. `values`: uint16 (H, W, C)."""
+    height, width = values.shape[:2]
+    rows = b"".join(b"\x00" + row.astype(">u2").tobytes() for row in values)
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, colour_type, 0, 0, 0)), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    body = b"".join(struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks)
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (5, 7, 2), (5, 7, 3), (5, 7, 4), (1, 1), (1, 1, 4)])
+@pytest.mark.parametrize("format", ["PNG", "TIFF", "WEBP"])
+def test_lossless_formats_give_the_array_back(shape: tuple[int, ...], format: str) -> None:
+    array = noise(*shape)
+    picture = read(encode(from_array(array), format))
+    if format == "WEBP" and shape[2:] in ((), (2,)):
+        assert (picture.pixels == from_array(array).pixels).all()  # WebP has no grey: three equal channels
+    else:
+        assert (to_array(picture) == array).all()
+        assert to_array(picture).shape == shape
+
+
+def test_metadata_is_carried(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # orientation: carried, not applied
+    picture = Picture(noise(4, 6, 3), None, b"an ICC profile", exif.tobytes().removeprefix(b"Exif\x00\x00"), b"<x:xmpmeta/>")
+    for name in ("a.png", "a.jpg", "a.webp"):
+        write(picture, tmp_path / name)
+        found = read(tmp_path / name)
+        assert (found.icc, found.exif, found.xmp) == (picture.icc, picture.exif, picture.xmp), name
+        assert found.pixels.shape == (4, 6, 3)
+    assert (read(tmp_path / "a.png").pixels == picture.pixels).all()
+
+
+def test_a_picture_is_read_from_a_path_bytes_or_an_open_file(tmp_path: Path) -> None:
+    data = png(Image.fromarray(noise(3, 4)))
+    (tmp_path / "a.png").write_bytes(data)
+    for source in (tmp_path / "a.png", str(tmp_path / "a.png"), data, io.BytesIO(data)):
+        assert (to_array(read(source)) == noise(3, 4)).all()
+    out = io.BytesIO()
+    write(read(data), out)
+    assert (to_array(read(out.getvalue())) == noise(3, 4)).all()
+
+
+def test_a_transparent_colour_becomes_alpha() -> None:
+    picture = read(png(Image.fromarray(np.array([[0, 9]], np.uint8)), transparency=9))
+    assert picture.alpha is not None
+    assert picture.alpha.tolist() == [[255, 0]]
+    assert picture.pixels.ravel().tolist() == [0, 9]
+
+
+def palette(transparent: bool) -> bytes:
+    image = Image.new("P", (2, 1))
+    image.putpalette([255, 0, 0, 0, 0, 255])
+    image.putpixel((1, 0), 1)
+    return png(image, transparency=bytes([0, 255])) if transparent else png(image)
+
+
+def frames() -> bytes:
+    images = [Image.fromarray(noise(4, 4, 3)), Image.fromarray(noise(4, 4, 3) // 2)]
+    return png(images[0], save_all=True, append_images=images[1:])
+
+
+WIDE = (np.arange(12).reshape(2, 2, 3) * 5000).astype(np.uint16)
+REFUSED: list[tuple[str, bytes, str, list[Any]]] = [
+    ("16-bit grey", png16(0, WIDE[:, :, :1]), r"16 bits a channel", (WIDE[:, :, 0] >> 8).tolist()),
+    ("16-bit RGB", png16(2, WIDE), r"16 bits a channel \(mode RGB\)", (WIDE >> 8).tolist()),
+    ("16-bit TIFF", png(Image.fromarray(WIDE[:, :, 0]), format="TIFF"), r"I;16", (WIDE[:, :, 0] >> 8).tolist()),
+    ("16-bit PGM", b"P5 2 1 65535\n\x12\x34\x56\x78", r"16 bits", [[0x12, 0x56]]),
+    ("16-bit PPM", b"P6 1 1 65535\n\x12\x00\x34\x00\x56\x00", r"16 bits", [[[0x12, 0x34, 0x56]]]),
+    ("palette", palette(False), r"a palette \(mode P\)", [[[255, 0, 0], [0, 0, 255]]]),
+    ("transparent palette", palette(True), r"a palette", [[[255, 0, 0, 0], [0, 0, 255, 255]]]),
+    ("1 bit", png(Image.fromarray(np.array([[True, False]]))), r"1 bit a pixel \(mode 1\)", [[255, 0]]),
+    ("CMYK", png(Image.new("CMYK", (1, 1), (0, 0, 0, 0)), format="TIFF"), r"mode CMYK", [[[255, 255, 255]]]),
+    ("float", png(Image.fromarray(np.array([[0.0, 1.0, 0.5]], np.float32)), format="TIFF"), r"float values", [[0, 255, 128]]),
+    ("32-bit", png(Image.fromarray(np.array([[0, 300]], np.int32)), format="TIFF"), r"32-bit integers", [[0, 255]]),
+    ("animated", frames(), r"2 frames", noise(4, 4, 3).tolist()),
+]
+
+
+@pytest.mark.parametrize(("data", "why", "converted"), [case[1:] for case in REFUSED], ids=[case[0] for case in REFUSED])
+def test_other_kinds_are_refused_by_name_and_converted_on_request(data: bytes, why: str, converted: list[Any]) -> None:
+    with pytest.raises(ImageError, match=rf"{why}.*--convert"):
+        read(data)
+    assert np.abs(to_array(read(data, convert=True)).astype(int) - np.array(converted)).max() <= (1 if why == "16 bits" else 0)
+
+
+WHOLE = png(Image.fromarray(noise(40, 40, 3)))
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [(b"", "empty"), (b"not a picture", "no known format"), (WHOLE[:20], r"not a picture|broken"), (WHOLE[:500], "broken or cut")],
+    ids=["empty", "not a picture", "cut header", "cut data"],
+)
+def test_what_is_not_a_whole_picture_is_refused(data: bytes, why: str) -> None:
+    for convert in (False, True):
+        with pytest.raises(ImageError, match=why):
+            read(data, convert)
+
+
+def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match="No such file"):
+        read(tmp_path / "missing.png")
+    with pytest.raises(ImageError, match="directory"):
+        read(tmp_path)
+
+
+def test_too_many_pixels_are_refused_before_they_are_decoded() -> None:
+    for side in (11000, 60000):  # above our limit, and above Pillow's
+        ihdr = b"IHDR" + struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+        bomb = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + ihdr + struct.pack(">I", zlib.crc32(ihdr)) + WHOLE[33:]
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            with pytest.raises(LimitError):
+                read(bomb)
+    with pytest.raises(LimitError, match="1600 pixels; the limit is 1599"):
+        read(WHOLE, max_pixels=1599)
+
+
+@pytest.mark.parametrize("array", [np.zeros((2, 2)), np.zeros((2, 2, 5), np.uint8), np.zeros((0, 2), np.uint8), np.zeros(4, np.uint8)])
+def test_arrays_of_other_shapes_and_types_are_refused(array: Any) -> None:
+    with pytest.raises(ImageError, match="expected"):
+        from_array(array)
+
+
+def test_a_picture_checks_its_planes() -> None:
+    with pytest.raises(ImageError, match="pixels are"):
+        Picture(noise(2, 2))
+    with pytest.raises(ImageError, match="alpha is"):
+        Picture(noise(2, 2, 3), noise(2, 3))
+
+
+# --- alpha -------------------------------------------------------------------------------------------------------------------------
+
+
+@given(st.integers(1, 20), st.integers(1, 20), st.integers(0, 2**32), st.sampled_from([1, 2, 256]))
+@settings(max_examples=60)
+def test_an_alpha_plane_comes_back(height: int, width: int, seed: int, levels: int) -> None:
+    alpha = np.random.default_rng(seed).integers(0, levels, (height, width), dtype=np.uint8)
+    assert (unpack_alpha(pack_alpha(alpha), height, width) == alpha).all()
+
+
+def test_simple_alpha_planes_are_small() -> None:
+    assert pack_alpha(np.full((3000, 2000), 255, np.uint8)) == b"\x00\xff"
+    ramp = (np.arange(256)[:, None] + np.arange(256)).astype(np.uint8)
+    assert len(pack_alpha(ramp)) < 600
+    assert len(pack_alpha(noise(64, 64))) <= 64 * 64 * 65 // 64 + 1024  # the container's limit holds for what does not compress
+
+
+def test_a_hostile_alpha_plane_does_not_expand() -> None:
+    with pytest.raises(DamagedError, match="101 values"):
+        unpack_alpha(b"\x01" + zlib.compress(bytes(1 << 24)), 10, 10)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\x00",
+        b"\x00\x01\x02",
+        b"\x09abc",
+        b"\x01noise",
+        b"\x01" + zlib.compress(bytes(99)),
+        b"\x01" + zlib.compress(bytes(100)) + b"!",
+    ],
+)
+def test_a_broken_alpha_plane_is_refused(data: bytes) -> None:
+    with pytest.raises(DamagedError, match="alpha plane"):
+        unpack_alpha(data, 10, 10)
+
+
+# --- writing -----------------------------------------------------------------------------------------------------------------------
+
+
+def test_an_existing_file_is_replaced_only_on_request(tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    write_atomic(target, b"first")
+    target.chmod(0o640)
+    with pytest.raises(OutputError, match="exists already; use --force"):
+        write_atomic(target, b"second")
+    assert target.read_bytes() == b"first"
+    write_atomic(target, b"second", force=True)
+    assert target.read_bytes() == b"second"
+    assert target.stat().st_mode & 0o777 == 0o640
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_places_that_cannot_be_written_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for target, why in ((tmp_path / "no" / "out", "does not exist"), (tmp_path, "is a folder")):
+        with pytest.raises(OutputError, match=why):
+            write_atomic(target, b"", force=True)
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(OutputError, match=r"cannot be written"):
+        write_atomic(tmp_path / "file" / "out", b"")
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # the superuser may write anywhere, so it is asked for
+    (tmp_path / "out").write_bytes(b"")
+    with pytest.raises(OutputError, match="out is write-protected"):
+        write_atomic(tmp_path / "out", b"", force=True)
+    with pytest.raises(OutputError, match=r"folder .* is write-protected"):
+        check_target(tmp_path / "new", force=False)
+
+
+def test_a_failed_write_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: Path, target: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(OutputError, match="No space left"):
+        write_atomic(tmp_path / "out", b"data")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_devices_are_written_to_without_renaming() -> None:
+    write_atomic("/dev/null", b"data")
+    assert Path("/dev/null").is_char_device()
+
+
+def test_formats_that_cannot_hold_a_picture_are_named(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"RGBA.*JPEG"):
+        write(from_array(noise(4, 4, 4)), tmp_path / "a.jpg")
+    with pytest.raises(OutputError, match=r"suffix \.xyz"):
+        write(from_array(noise(4, 4)), tmp_path / "a.xyz")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_suffix_chooses_the_format(tmp_path: Path) -> None:
+    picture = from_array(noise(4, 4, 3))
+    for name, format in (("a.png", "PNG"), ("b.TIF", "TIFF"), ("c", "PNG"), ("d.bmp", "BMP")):
+        write(picture, tmp_path / name)
+        with Image.open(tmp_path / name) as image:
+            assert image.format == format
+    write(picture, tmp_path / "e.png", "BMP")
+    with Image.open(tmp_path / "e.png") as image:
+        assert image.format == "BMP"
