@@ -1,0 +1,103 @@
+"""Progressive image compression with universally quantized diffusion models: one stream, every prefix a picture.
+
+    import uqdm
+    codec = uqdm.load()
+    data = codec.compress(image)                 # uint8 (H, W, 3) -> bytes
+    preview = codec.decompress(data, step=2)     # after two of four steps
+    for decoded in codec.progressive(data):      # as bytes arrive
+        ...
+
+Everything public is listed here; what needs PyTorch is imported when it is first used.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from uqdm.errors import (
+    BackendError,
+    CheckpointError,
+    DamagedError,
+    FingerprintError,
+    FormatError,
+    ImageError,
+    LimitError,
+    ModelError,
+    NotUqdmError,
+    NumericsError,
+    OutputError,
+    PackageError,
+    TruncatedError,
+    UnknownModelError,
+    UqdmError,
+    VersionError,
+)
+
+if TYPE_CHECKING:
+    from uqdm.codec import Codec, Decoded
+    from uqdm.container import Info, inspect, truncate
+    from uqdm.images import Picture
+    from uqdm.package import available as models
+    from uqdm.published import load_checkpoint
+    from uqdm.training.data import load_data
+
+__version__ = "0.1.0"
+
+_WHERE = {
+    "Codec": "uqdm.codec",
+    "Decoded": "uqdm.codec",
+    "Info": "uqdm.container",
+    "inspect": "uqdm.container",
+    "truncate": "uqdm.container",
+    "Picture": "uqdm.images",
+    "models": "uqdm.package",
+    "load_checkpoint": "uqdm.published",
+    "load_data": "uqdm.training.data",
+}
+
+__all__ = [
+    "BackendError",
+    "CheckpointError",
+    "Codec",
+    "DamagedError",
+    "Decoded",
+    "FingerprintError",
+    "FormatError",
+    "ImageError",
+    "Info",
+    "LimitError",
+    "ModelError",
+    "NotUqdmError",
+    "NumericsError",
+    "OutputError",
+    "PackageError",
+    "Picture",
+    "TruncatedError",
+    "UnknownModelError",
+    "UqdmError",
+    "VersionError",
+    "inspect",
+    "load",
+    "load_checkpoint",
+    "load_data",
+    "models",
+    "truncate",
+]
+
+
+def load(name_or_path: str | Path = "uqdm-light", *, device: str = "cpu", threads: int | None = None, precision: str = "float64") -> "Codec":
+    """The codec of a model: a name (see `uqdm.models()`) or the path of a model folder.
+
+    `device`: where PyTorch runs the network. `threads`: CPU threads it may use. `precision`: "float64", or "float32" for faster files
+    that only decode on an alike machine. Raises `UnknownModelError`, `PackageError`, `BackendError`.
+    """
+    from uqdm import codec, package
+
+    return codec.Codec(package.read(package.find(name_or_path)), device, threads, precision)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'uqdm' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_WHERE[name]), "available" if name == "models" else name)

@@ -20,7 +20,7 @@ from uqdm import backends, container, images, package
 from uqdm.container import Contents, Header
 from uqdm.entropy import coder, randomness
 from uqdm.errors import DamagedError, FingerprintError, ImageError, LimitError, NumericsError, PackageError
-from uqdm.families.uqdm import Constants, Paper, Question, State, Tight
+from uqdm.families.uqdm import Constants, Denoiser, Paper, Question, State, Tight
 from uqdm.images import Picture
 from uqdm.package import Package
 
@@ -77,10 +77,10 @@ class Codec:
             raise PackageError(f"{model.name}: family {model.family!r}; this version knows 'uqdm'")
         self.package = model
         self.precision = precision
-        fields = {k: package.floats(v) if _hexadecimal(v) else _tuples(v) for k, v in model.constants.items()}
-        constants = Constants(**fields)
-        denoiser = backends.denoiser(model, device, threads, precision)
-        self._families = {name: family(constants, denoiser) for name, family in _MODES.items()}
+        self.constants = constants_of(model)
+        self._device, self._threads = device, threads
+        self._denoisers: dict[str, Denoiser] = {}
+        self.family("tight", precision)  # a model that cannot run here should say so at once
 
     @property
     def name(self) -> str:
@@ -95,7 +95,13 @@ class Codec:
     @property
     def steps(self) -> int:
         """T, the number of diffusion steps."""
-        return self._families["tight"].constants.steps
+        return self.constants.steps
+
+    def family(self, mode: str, precision: str) -> Tight:
+        """The walk's model in one entropy mode, on a network in one precision (made once, then kept)."""
+        if precision not in self._denoisers:
+            self._denoisers[precision] = backends.denoiser(self.package, self._device, self._threads, precision)
+        return _MODES[mode](self.constants, self._denoisers[precision])
 
     @overload
     def compress(self, image: Picture | NDArray[np.uint8], *, mode: Mode = "tight", seed: int = 0) -> bytes: ...
@@ -113,7 +119,7 @@ class Codec:
         return self._compress([_picture(image)], mode, seed)[0]
 
     def _compress(self, pictures: list[Picture], mode: Mode, seed: int) -> list[bytes]:
-        family = self._families[mode]
+        family = self.family(mode, self.precision)
         out = [b""] * len(pictures)
         for members in _same_size(pictures):
             some = [pictures[i] for i in members]
@@ -153,7 +159,7 @@ class Codec:
 
     def estimate(self, image: Any, *, mode: Mode = "tight", seed: int = 0) -> NDArray[np.float64]:
         """The model's ideal code length of each chunk, in bits: (chunks,), or (N, chunks) for a batch of one size."""
-        family = self._families[mode]
+        family = self.family(mode, self.precision)
         batch = isinstance(image, list | tuple) or (isinstance(image, np.ndarray) and image.ndim == 4)
         pictures = [_picture(one) for one in image] if batch else [_picture(image)]
         values = family.values(_rgb(pictures))
@@ -194,7 +200,7 @@ class Codec:
         for i, one in enumerate(contents):
             self._match(one.header)
             h = one.header
-            groups.setdefault((h.width, h.height, h.grey, h.mode, len(_steps(one))), []).append(i)
+            groups.setdefault((h.width, h.height, h.grey, h.mode, h.precision, len(_steps(one))), []).append(i)
         for members in groups.values():
             some = [contents[i] for i in members]
             chunks = _reach(some[0], step)
@@ -224,13 +230,13 @@ class Codec:
         """Unconditional samples: the walk, answered by chance. (height, width, 3) uint8 each."""
         if count < 1 or height < 1 or width < 1:
             raise LimitError(f"{count} samples of {width} x {height}: all three must be at least 1")
-        family = self._families[mode]
+        family = self.family(mode, self.precision)
         state = family.start((height, width), [seed + i for i in range(count)])
         return [rgb.transpose(1, 2, 0) for rgb in self._reconstruct(family, state, "ancestral", seed)]
 
     def _begin(self, headers: Sequence[Header]) -> tuple[Tight, State]:
         h = headers[0]
-        family = self._families[h.mode]
+        family = self.family(h.mode, h.precision)
         return family, family.start((h.height, h.width), [one.seed for one in headers], h.grey)
 
     def _match(self, header: Header) -> None:
@@ -240,8 +246,6 @@ class Codec:
                 f"the file was written with model {header.model!r}, fingerprint {header.fingerprint.hex()}; "
                 f"this is {self.name!r}, fingerprint {fingerprint.hex()}. Get that version of the model"
             )
-        if header.precision != self.precision:
-            raise FingerprintError(f"the file was written in {header.precision}, this codec runs in {self.precision}; load it with precision={header.precision!r}")
 
     def _reconstruct(self, family: Tight, state: State, method: Method, seed: int) -> NDArray[np.uint8]:
         if method == "denoise":
@@ -268,6 +272,14 @@ def open_for(data: bytes, *, device: str = "cpu", threads: int | None = None, mo
     codec = Codec(found, device, threads, header.precision)
     codec._match(header)
     return codec
+
+
+def constants_of(model: Package) -> Constants:
+    """A package's stored constants. Raises `PackageError` where they are not those of this family."""
+    try:
+        return Constants(**{k: package.floats(v) if _hexadecimal(v) else _tuples(v) for k, v in model.constants.items()})
+    except (TypeError, ValueError) as error:
+        raise PackageError(f"{model.name}: the constants are not those of the family 'uqdm': {error}") from None
 
 
 def _hexadecimal(value: Any) -> bool:
@@ -354,6 +366,6 @@ def _finish(contents: Contents, rgb: NDArray[np.uint8]) -> Picture:
     if h.grey:
         pixels = pixels[..., 1:2]
     alpha = None
-    if h.alpha:
+    if container.ALPHA in parts:  # a file cut before its alpha chunk has none
         alpha = images.unpack_alpha(parts[container.ALPHA], h.height, h.width)
     return Picture(np.ascontiguousarray(pixels), alpha, parts.get(container.ICC), parts.get(container.EXIF), parts.get(container.XMP))

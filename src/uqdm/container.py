@@ -49,7 +49,8 @@ class Header:
 
     `width`, `height` in pixels, 1 to 2**24. `grey`: one channel instead of three. `alpha`: the file carries an alpha plane.
     `mode`: "tight" or "paper". `precision`: of the network, "float64" or "float32". `model`: its name, at most 64 bytes of UTF-8
-    without slashes or control characters, not beginning with a dot. `fingerprint`: 8 bytes. `steps`: T, 1 to 239. `seed`: of the dither, below 2**64.
+    without slashes or control characters, not beginning with a dot. `fingerprint`: 8 bytes. `steps`: T, 1 to 239. `seed`: of the
+    dither, below 2**64.
     Raises `ValueError` for anything else: a header that cannot be written is a mistake in the program.
     """
 

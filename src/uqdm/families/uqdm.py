@@ -118,7 +118,7 @@ class Question:
 def _tight_rows(q: Question, part: slice) -> Integers:
     """The logistic truncated to the box, cut where intervals end: every integer v owns v - 1/2 .. v + 1/2."""
     low, high, first = q.low[part], q.high[part], q.first[part]
-    k = int((q.last[part] - first).max()) + 1
+    k = int((q.last[part] - first).max(initial=0)) + 1
     start = q.dither[part] + first * q.width[part]
     cuts = _ceil(start[:, None] + np.arange(k + 1) * q.width[part][:, None])  # first integer of every interval
     cuts[:, 0] = low
@@ -129,7 +129,7 @@ def _tight_rows(q: Question, part: slice) -> Integers:
 def _paper_rows(q: Question, part: slice) -> Integers:
     """The logistic's mass in each whole interval; what lies beyond the pixel range is the last symbol, never sent."""
     first = q.first[part]
-    k = int((q.last[part] - first).max()) + 1
+    k = int((q.last[part] - first).max(initial=0)) + 1
     start = q.dither[part] + first * q.width[part]
     last = (q.last[part] - first)[:, None]
     edges = start[:, None] + np.minimum(np.arange(k + 1), last + 1) * q.width[part][:, None]
@@ -383,7 +383,7 @@ class Paper(Tight):
         return Question(asked, low, high, width, dither, position, channel, self._pixel_rows)  # here `level` is the channel
 
     def _pixel_rows(self, q: Question, part: slice) -> Integers:
-        k = int((q.high[part] - q.low[part]).max()) + 1
+        k = int((q.high[part] - q.low[part]).max(initial=0)) + 1
         v = q.low[part][:, None] + np.arange(k)
         distance = np.abs((v << FRACTION) - q.location[part][:, None]) >> (FRACTION - 8)
         reach = int(np.ceil(4 * max(self.constants.pixel_spread))) + 3

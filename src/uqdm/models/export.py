@@ -1,12 +1,18 @@
 """A trained model to a package that the codec runs; the door from torch to stored integers and bits."""
 
+import dataclasses
+import itertools
 import math
 from pathlib import Path
 from statistics import NormalDist
 
 import numpy as np
+import torch
 
 from uqdm import package
+from uqdm.errors import CheckpointError
+from uqdm.models.checkpoint import read_published
+from uqdm.models.uqdm import UQDM
 from uqdm.package import Package, hexadecimal
 
 QUANTILES = 4096  # of the prior: z_T is drawn by table, in units of 2**-16
@@ -43,54 +49,43 @@ def diffusion_constants(gamma: list[float], space: str, offset: list[float], sca
     }
 
 
+def package_of(model: UQDM, name: str, reading: str) -> Package:
+    """A published model, read by `checkpoint.read_published`, as the codec uses it. Raises `CheckpointError` where it cannot."""
+    config = model.config.model
+    if config.prior_type != "logistic":
+        raise CheckpointError(f"{name}: prior_type is {config.prior_type!r}; the codec's tables are of the logistic (eq. 7)")
+    gamma = [float(g) for g in model.gammas(config.n_timesteps)]
+    half = config.vocab_size / 2
+    constants = diffusion_constants(gamma, "rgb", [half - 0.5] * 3, [half] * 3)
+    log2_scale = []  # of the logistic in pixel values, where the network's factor is 1
+    for t, s in itertools.pairwise(gamma):
+        e = -math.expm1(s - t)
+        wide = t if config.base_prior_scale == "forward_kernel" else s
+        deviation = math.sqrt(e / (1 + math.exp(-wide)))  # of g, in units of z
+        c = e / math.sqrt(1 + math.exp(s))
+        log2_scale.append(math.log2(half * math.sqrt(3) / math.pi * deviation / c))
+    network = {"kind": "unet", "config": dataclasses.asdict(config), "gamma": hexadecimal(gamma), "log2_scale": hexadecimal(log2_scale)}
+    weights = {k: v.detach().cpu().numpy() for k, v in model.network.state_dict().items()}
+    about = {
+        "description": f"published UQDM checkpoint, {reading} reading",
+        "source": "huggingface.co/justuswill/UQDM",
+        "reading": reading,
+    }
+    return Package(name, "uqdm", network, constants, weights, about)
+
+
 def import_checkpoint(folder: str | Path, out: str | Path, reading: str = "ema", force: bool = False) -> Path:
-    """A published `checkpoint.pt` + `config.json` -> a package folder `out`. `reading`: "ema" or "raw" (design: checkpoint.py).
+    """A published `checkpoint.pt` + `config.json` -> the model folder `out`. `reading`: "ema" or "raw" (see `read_published`).
 
     Raises `CheckpointError` for what cannot be read safely, `OutputError` where `out` exists and not `force`.
     """
-    import dataclasses
-
-    from uqdm.errors import CheckpointError
-    from uqdm.models.checkpoint import read_published
-
-    model = read_published(folder, reading)
-    config = model.config.model if hasattr(model.config, "model") else model.config
-    if config.prior_type != "logistic":
-        raise CheckpointError(f"{folder}: prior_type is {config.prior_type!r}; the codec's tables are of the logistic (eq. 7)")
-    steps = config.n_timesteps
-    gamma = [float(g) for g in model.gammas(steps)]
-    half = config.vocab_size / 2
-    constants = diffusion_constants(gamma, "rgb", [half - 0.5] * 3, [half] * 3)
-    log2_scale = []
-    for t, s in zip(gamma, gamma[1:]):
-        e = -math.expm1(s - t)
-        sigma_t, sigma_s = (math.sqrt(1 / (1 + math.exp(-g))) for g in (t, s))
-        deviation = (sigma_t if config.base_prior_scale == "forward_kernel" else sigma_s) * math.sqrt(e)
-        c = math.sqrt(1 / (1 + math.exp(s))) * e
-        log2_scale.append(math.log2(half * math.sqrt(3) / math.pi * deviation / c))
-    network = {
-        "kind": "unet",
-        "config": dataclasses.asdict(config),
-        "gamma": hexadecimal(gamma),
-        "log2_scale": hexadecimal(log2_scale),
-    }
-    weights = {k: v.detach().cpu().numpy() for k, v in model.network.state_dict().items()}
     out = Path(out)
-    about = {
-        "description": f"published UQDM checkpoint ({Path(folder).resolve().name}), {reading} reading",
-        "source": "https://huggingface.co/justuswill/UQDM",
-        "reading": reading,
-    }
-    return package.write(Package(out.name, "uqdm", network, constants, weights, about), out, force)
+    return package.write(package_of(read_published(Path(folder), reading), out.resolve().name, reading), out, force)
 
 
 def package_light(run: str | Path, out: str | Path, force: bool = False) -> Path:
     """The checkpoints of `training.light` -> the package of the embedded model: averaged weights, in 16-bit floats."""
-    import json
-
-    import torch
-
-    from uqdm.training import light
+    from uqdm.training import light  # the only place where a model knows its trainer: the recipe holds its shape
 
     weights, steps, trained = {}, [], {}
     for step in sorted(light.NETWORKS):

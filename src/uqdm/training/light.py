@@ -11,24 +11,23 @@ moving average, the optimiser and the clock, and is written beside and renamed.
 """
 
 import argparse
-import io
 import json
 import math
 import time
-import zipfile
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
+from uqdm.families import colour
 from uqdm.models.convnet import StepNet, truncated_bits
+from uqdm.training.data import load_pack
 
 GAMMA_MAX, GAMMA_MIN, STEPS = 5.4, -12.2, 4
 SCALE = (0.577 * 128, 1.414 * 128, 1.155 * 128)  # YCoCg-R channels, equal error in RGB
 MIDDLE = (127.5, 0.0, 0.0)
-RANGE = ((0, 255), (-255, 255), (-255, 255))
+RANGE = tuple(zip(colour.LOWEST["ycocg-r"], colour.HIGHEST["ycocg-r"]))
 NETWORKS = {1: (0, 0), 2: (64, 3), 3: (96, 3), 4: (96, 3)}  # step -> (channels, blocks)
 
 
@@ -39,22 +38,9 @@ def widths() -> list[list[float]]:
     return [[g * math.sqrt(12 / e) * math.exp((GAMMA_MAX - gap * s) / 2) for g in SCALE] for s in range(1, STEPS)]
 
 
-def load_pack(path: Path) -> np.ndarray:
-    """A zip of meta.json and strips of pictures -> uint8 (n, h, w, 3)."""
-    with zipfile.ZipFile(path) as pack:
-        meta = json.loads(pack.read("meta.json"))
-        names = sorted(name for name in pack.namelist() if name.endswith(".webp"))
-        strips = [np.asarray(Image.open(io.BytesIO(pack.read(name))).convert("RGB")) for name in names]
-    return np.concatenate([strip.reshape(-1, meta["h"], meta["w"], 3) for strip in strips])
-
-
-def ycocg(rgb: np.ndarray) -> np.ndarray:
-    """Reversible colour transform YCoCg-R (Malvar & Sullivan 2003): (..., 3) RGB -> (..., 3) int16."""
-    r, g, b = (rgb[..., i].astype(np.int16) for i in range(3))
-    co = r - b
-    t = b + (co >> 1)
-    cg = g - t
-    return np.stack([t + (cg >> 1), co, cg], -1)
+def coordinates(rgb: np.ndarray) -> np.ndarray:
+    """(N, H, W, 3) uint8 pictures -> (N, 3, H, W) float32 integer values of YCoCg-R."""
+    return colour.forward(rgb.transpose(0, 3, 1, 2), "ycocg-r").astype(np.float32)
 
 
 class Crops:
@@ -77,7 +63,7 @@ class Crops:
             y, x = (int(self.random.integers(0, d - self.size + 1)) for d in pack.shape[1:3])
             crop = pack[self.random.integers(len(pack)), y : y + self.size, x : x + self.size]
             out[i] = crop[:, ::-1] if self.random.random() < 0.5 else crop
-        return torch.from_numpy(ycocg(out).astype(np.float32).transpose(0, 3, 1, 2).copy())
+        return torch.from_numpy(coordinates(out))
 
 
 def boxes(v: Tensor, before: list[list[float]], generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -122,7 +108,7 @@ def train(step: int, data: list[Path], dev_path: Path, out: Path, minutes: float
     torch.set_num_threads(1)
     torch.manual_seed(seed)
     packs = [load_pack(path) for path in data]
-    dev = torch.from_numpy(ycocg(load_pack(dev_path)[::5]).astype(np.float32).transpose(0, 3, 1, 2).copy())
+    dev = torch.from_numpy(coordinates(load_pack(dev_path)[::5]))
     net = new_net(step).to(memory_format=torch.channels_last)
     optimiser = torch.optim.Adam(net.parameters(), rate, betas=(0.9, 0.98))
     average = {k: p.detach().clone() for k, p in net.named_parameters()}

@@ -1,0 +1,79 @@
+"""A picture to one stream, and the stream back at four rates: files, a contact sheet and a table.
+
+    python examples/demo.py [PICTURE] [--out demo] [--model uqdm-light]
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+import uqdm
+from uqdm import images
+
+SAMPLE = Path(__file__).parent / "parrots.png"  # Kodak image 23, released for unrestricted use
+PANEL, CAPTION, GAP = (300, 400), 58, 10
+
+
+def psnr(a: np.ndarray, b: np.ndarray) -> float:
+    """dB; infinite for equal pictures."""
+    mse = ((a.astype(float) - b) ** 2).mean()
+    return float(10 * np.log10(255**2 / mse)) if mse else float("inf")
+
+
+def contact_sheet(panels: list[tuple[np.ndarray, str, str]]) -> Image.Image:
+    """Middle cuts at full resolution side by side, two lines under each."""
+    w, h = PANEL
+    sheet = Image.new("RGB", (len(panels) * (w + GAP) + GAP, h + CAPTION + 2 * GAP), "white")
+    draw = ImageDraw.Draw(sheet)
+    bold, plain = ImageFont.load_default(20), ImageFont.load_default(16)
+    for i, (pixels, title, text) in enumerate(panels):
+        top, left = max((pixels.shape[0] - h) // 2, 0), max((pixels.shape[1] - w) // 4, 0)
+        x = GAP + i * (w + GAP)
+        sheet.paste(Image.fromarray(pixels[top : top + h, left : left + w]).convert("RGB"), (x, GAP))
+        draw.text((x, h + GAP + 4), title, "black", bold)
+        draw.text((x, h + GAP + 32), text, "#555", plain)
+    return sheet
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("picture", type=Path, nargs="?", default=SAMPLE)
+    parser.add_argument("--out", type=Path, default=Path("demo"))
+    parser.add_argument("--model", default="uqdm-light")
+    a = parser.parse_args()
+    a.out.mkdir(parents=True, exist_ok=True)
+
+    picture = images.read(a.picture, convert=True)
+    original = images.to_array(picture)
+    codec = uqdm.load(a.model)
+    begin = time.perf_counter()
+    data = codec.compress(picture)
+    seconds = time.perf_counter() - begin
+    stream = a.out / f"{a.picture.stem}.uqdm"
+    images.write_atomic(stream, data, force=True)
+
+    h, w = original.shape[:2]
+    info = uqdm.inspect(data)
+    print(f"{a.picture.name}: {w} x {h}, {codec.name}, {len(data):,} bytes in {stream}, written in {seconds:.1f} s\n")
+    print(f"{'step':>4}{'bytes':>10}{'bits/pixel':>12}{'PSNR dB':>9}{'s so far':>10}  file")
+    panels = [(original, "original", f"{3 * h * w:,} bytes as raw pixels")]
+    begin = time.perf_counter()
+    for decoded, rate in zip(codec.progressive(data), info.bpp, strict=True):
+        size = round(rate * w * h / 8)
+        quality = psnr(decoded.image, original)
+        out = a.out / f"{a.picture.stem}-step{decoded.step}.png"
+        images.write(decoded.picture, out, force=True)
+        shown = "lossless" if quality == float("inf") else f"{quality:.2f}"
+        print(f"{decoded.step:>4}{size:>10,}{rate:>12.3f}{shown:>9}{time.perf_counter() - begin:>10.1f}  {out}")
+        panels.append((decoded.image, f"{rate:.2f} bits/pixel", f"first {size:,} bytes, {shown}{'' if shown == 'lossless' else ' dB'}"))
+    sheet = a.out / f"{a.picture.stem}-sheet.png"
+    contact_sheet(panels).save(sheet)
+    assert (codec.decompress(data) == original).all(), "the whole stream must give the picture back"
+    print(f"\nThe whole stream gives the picture back, pixel for pixel. Contact sheet: {sheet}")
+
+
+if __name__ == "__main__":
+    main()

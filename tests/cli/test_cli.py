@@ -1,0 +1,437 @@
+"""What the command line does, seen from outside: files, stdout, stderr, exit codes."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from uqdm import container
+from uqdm.cli import main
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture(scope="session")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a model of the default's name that predicts constants: quick, and needs no training."""
+    pytest.importorskip("torch")
+    from uqdm import package
+    from uqdm.models.export import diffusion_constants
+
+    gamma = [5.4, 1.0, -3.4, -7.8, -12.2]
+    constants = diffusion_constants(gamma, "rgb", [127.5] * 3, [128.0] * 3)
+    widths = [[256.0] * 3, *([w / 2**16 for w in row] for row in constants["widths"])]  # type: ignore[attr-defined]
+    steps = [
+        {"channels": 0, "blocks": 0, "width": package.hexadecimal(widths[i]), "middle": package.hexadecimal([127.5] * 3)} for i in range(4)
+    ]
+    weights = {
+        f"{i}.{name}": np.full((1, 3, 1, 1), value, np.float16) for i in range(4) for name, value in (("offset", 0.0), ("stretch", -1.5))
+    }
+    about = {"description": "constants, for tests"}
+    folder = tmp_path_factory.mktemp("models")
+    package.write(
+        package.Package("uqdm-light", "uqdm", {"kind": "convnet", "steps": steps}, constants, weights, about), folder / "uqdm-light"
+    )
+    return folder
+
+
+@pytest.fixture
+def run(toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs a command in an empty folder, with the toy as the default model."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("UQDM_MODELS", str(toy))
+
+    def command(*words: object, stdin: bytes | None = None) -> Result:
+        return CliRunner().invoke(main, [str(word) for word in words], input=stdin)
+
+    return command
+
+
+def picture(name: str = "a.png", height: int = 12, width: int = 10, channels: int = 3, seed: int = 0) -> np.ndarray:
+    """Writes a picture and gives its array."""
+    shape = (height, width, channels) if channels > 1 else (height, width)
+    array = np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+    Path(name).parent.mkdir(exist_ok=True)
+    Image.fromarray(array).save(name)
+    return array
+
+
+def pixels(name: str | bytes) -> np.ndarray:
+    with Image.open(io.BytesIO(name) if isinstance(name, bytes) else name) as image:
+        return np.asarray(image)
+
+
+def succeeded(result: Result) -> Result:
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def failed(result: Result, code: int, *words: str) -> Result:
+    assert result.exit_code == code, result.output
+    assert "Traceback" not in result.output
+    if code == 1:
+        assert result.stderr.startswith("uqdm: ")
+        assert len(result.stderr.strip().splitlines()) == 1, result.stderr
+    for word in words:
+        assert word in result.stderr, result.stderr
+    return result
+
+
+# --- round trips -------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("mode", ["tight", "paper"])
+def test_a_picture_comes_back_pixel_for_pixel(run: Run, channels: int, mode: str) -> None:
+    array = picture(channels=channels)
+    result = succeeded(run("compress", "a.png", "--mode", mode, "--seed", 5))
+    size = Path("a.uqdm").stat().st_size
+    assert result.stdout == f"a.uqdm  {size} bytes  {8 * size / 120:.3f} bpp\n"
+    succeeded(run("decompress", "a.uqdm", "b.png"))
+    assert (pixels("b.png") == array).all()
+
+
+def test_outputs_stand_beside_their_inputs_by_default(run: Run) -> None:
+    array = picture("x.png")
+    succeeded(run("compress", "x.png"))
+    Path("x.png").unlink()
+    succeeded(run("decompress", "x.uqdm"))
+    assert (pixels("x.png") == array).all()
+
+
+def test_a_dash_is_stdin_and_stdout(run: Run) -> None:
+    array = picture()
+    packed = succeeded(run("compress", "-", "-", stdin=Path("a.png").read_bytes()))
+    assert container.inspect(packed.stdout_bytes).complete
+    assert packed.stderr.startswith("stdout  ")
+    short = succeeded(run("truncate", "-", "-", "--step", 4, stdin=packed.stdout_bytes))
+    back = succeeded(run("decompress", "-", stdin=short.stdout_bytes))
+    assert (pixels(back.stdout_bytes) == array).all()
+    assert json.loads(succeeded(run("info", "-", "--json", stdin=packed.stdout_bytes)).stdout)["complete"]
+
+
+def test_folders_and_globs_go_to_folders(run: Run) -> None:
+    arrays = {f"p{i}": picture(f"in/p{i}.png", 8 + i // 2, 8, seed=i) for i in range(5)}
+    Path("in/notes.txt").write_text("not a picture")
+    result = succeeded(run("compress", "in", "out/packed", "--batch", 2))
+    assert len(result.stdout.splitlines()) == 5
+    succeeded(run("decompress", "out/packed/*.uqdm", "back"))
+    for name, array in arrays.items():
+        assert (pixels(f"back/{name}.png") == array).all()
+    succeeded(run("compress", "in/p0.png", "in/p1.png"))
+    assert Path("in/p0.uqdm").read_bytes() == Path("out/packed/p0.uqdm").read_bytes()
+    succeeded(run("compress", "in/p2.png", "out"))
+    assert Path("out/p2.uqdm").exists()
+
+
+def test_the_suffix_of_out_chooses_the_picture_format(run: Run) -> None:
+    array = picture()
+    succeeded(run("compress", "a.png"))
+    succeeded(run("decompress", "a.uqdm", "a.tif"))
+    with Image.open("a.tif") as image:
+        assert image.format == "TIFF"
+        assert (np.asarray(image) == array).all()
+    failed(run("decompress", "a.uqdm", "a.xyz"), 1, ".xyz", "use .png")
+
+
+def test_16_bits_are_taken_on_request_only(run: Run) -> None:
+    Image.fromarray(np.arange(64, dtype=np.uint16).reshape(8, 8) * 1000).save("deep.png")
+    failed(run("compress", "deep.png"), 1, "16 bits", "--convert")
+    succeeded(run("compress", "deep.png", "--convert"))
+
+
+# --- prefixes ----------------------------------------------------------------------------------------------------------------------
+
+
+def test_truncate_writes_exactly_the_first_bytes(run: Run) -> None:
+    picture()
+    succeeded(run("compress", "a.png"))
+    whole = Path("a.uqdm").read_bytes()
+    info = container.inspect(whole)
+    for option, value, size in (("--bytes", 70, 70), ("--bpp", 9.5, int(9.5 * 120 / 8)), ("--step", 2, int(info.bpp[1] * 120 / 8 + 0.5))):
+        result = succeeded(run("truncate", "a.uqdm", "b.uqdm", option, value, "--force"))
+        assert Path("b.uqdm").read_bytes() == whole[:size]
+        assert result.stdout.startswith(f"b.uqdm  {size} bytes  ")
+
+
+def test_decompressing_a_part_is_decompressing_the_truncated_file(run: Run) -> None:
+    picture()
+    succeeded(run("compress", "a.png"))
+    for step in range(5):
+        succeeded(run("truncate", "a.uqdm", "b.uqdm", "--step", step, "--force"))
+        succeeded(run("decompress", "b.uqdm", "b.png", "--force"))
+        result = succeeded(run("decompress", "a.uqdm", "c.png", "--step", step, "--force"))
+        assert f"step {step} of 4" in result.stdout
+        assert result.stderr == ""
+        assert (pixels("b.png") == pixels("c.png")).all()
+
+
+def test_a_cut_file_decodes_and_says_what_is_unverified(run: Run) -> None:
+    picture()
+    succeeded(run("compress", "a.png"))
+    whole = Path("a.uqdm").read_bytes()
+    Path("cut.uqdm").write_bytes(whole[:-3])
+    result = succeeded(run("decompress", "cut.uqdm", "cut.png"))
+    tail = container.inspect(whole).step_bytes[3] - 3
+    assert f"cut.uqdm: last {tail} bytes unverified" in result.stderr
+    assert "step 3 of 4" in result.stdout
+    assert f"last {tail} bytes unverified" in succeeded(run("info", "cut.uqdm")).stdout
+    short = succeeded(run("decompress", "a.uqdm", "short.png", "--bytes", len(whole) - 3))
+    assert "unverified" in short.stderr
+    assert (pixels("short.png") == pixels("cut.png")).all()
+
+
+def test_a_file_cut_after_any_byte_past_the_header_decodes(run: Run) -> None:
+    picture(channels=4, height=3, width=2)
+    succeeded(run("compress", "a.png"))
+    whole = Path("a.uqdm").read_bytes()
+    header = container.inspect(whole).header_bytes
+    for n in (header, header + 1, *range(header + 3, len(whole), 9)):
+        succeeded(run("decompress", "-", "b.png", "--force", stdin=whole[:n]))
+    failed(run("decompress", "-", "b.png", "--force", stdin=whole[: header - 1]), 1, "stdin: cut inside the header")
+
+
+@pytest.mark.parametrize("method", ["denoise", "ancestral", "flow"])
+def test_previews_are_made_by_every_method(run: Run, method: str) -> None:
+    picture()
+    succeeded(run("compress", "a.png"))
+    succeeded(run("decompress", "a.uqdm", "b.png", "--step", 2, "--method", method))
+    assert pixels("b.png").shape == (12, 10, 3)
+
+
+def test_what_comes_before_damage_decodes_on_request(run: Run) -> None:
+    picture()
+    succeeded(run("compress", "a.png"))
+    data = bytearray(Path("a.uqdm").read_bytes())
+    data[-1] ^= 1
+    Path("bad.uqdm").write_bytes(data)
+    failed(run("decompress", "bad.uqdm"), 1, "bad.uqdm: step 4 of 4", "checksum differs", "--step 3")
+    succeeded(run("decompress", "bad.uqdm", "--step", 3))
+    failed(run("info", "bad.uqdm"), 1, "checksum differs")
+
+
+# --- info, models, sample ------------------------------------------------------------------------------------------------------------
+
+
+def test_info_is_a_table_and_json(run: Run) -> None:
+    picture(channels=4)
+    succeeded(run("compress", "a.png", "--seed", 3))
+    size = Path("a.uqdm").stat().st_size
+    text = succeeded(run("info", "a.uqdm")).stdout
+    for word in (
+        "10 × 12, RGB and alpha",
+        "uqdm-light",
+        ", available",
+        "mode tight, T = 4, float64, seed 3",
+        "whole, 4 steps",
+        "alpha plane",
+    ):
+        assert word in text
+    lines = [line for line in text.splitlines() if line.startswith("step ")]
+    assert len(lines) == 4
+    assert lines[-1].split()[-2:] == [str(size), f"{8 * size / 120:.3f}"]
+    assert len({len(line) for line in lines}) == 1
+    fields = json.loads(succeeded(run("info", "a.uqdm", "--json")).stdout)
+    assert fields["total_bytes"] == size
+    assert fields["model_available"] is True
+    assert len(fields["step_bytes"]) == 4
+
+
+def test_info_reads_files_of_models_that_are_not_here(run: Run) -> None:
+    header = container.Header(3000, 2000, False, False, "tight", "float64", "elsewhere", bytes(8), 4)
+    Path("a.uqdm").write_bytes(container.write_header(header))
+    text = succeeded(run("info", "a.uqdm")).stdout
+    assert "elsewhere (0000000000000000), not available here" in text
+    assert "cut: 0 of 4 steps are whole" in text
+
+
+def test_models_are_listed(run: Run, toy: Path) -> None:
+    assert "uqdm-light" in succeeded(run("models")).stdout
+    listed = json.loads(succeeded(run("models", "--json")).stdout)
+    assert listed[0]["path"] == str(toy / "uqdm-light")
+
+
+def test_samples_are_drawn(run: Run) -> None:
+    succeeded(run("sample"))
+    assert pixels("sample.png").shape == (64, 64, 3)
+    succeeded(run("sample", "s.png", "--count", 2, "--size", "8x6", "--seed", 1))
+    assert pixels("s-1.png").shape == (6, 8, 3)
+    assert (pixels("s-1.png") != pixels("s-2.png")).any()
+    failed(run("sample", "t.png", "--size", "8"), 2, "WIDTHxHEIGHT")
+
+
+def test_a_checkpoint_is_imported_by_the_reading_asked_for(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from uqdm.models import export
+
+    asked: list[object] = []
+
+    def record(*words: object, **options: object) -> Path:
+        asked.extend((*words, options))
+        return Path("out")
+
+    monkeypatch.setattr(export, "import_checkpoint", record)
+    Path("published").mkdir()
+    assert succeeded(run("import-checkpoint", "published", "out", "--reading", "raw")).stdout == "out\n"
+    assert asked == ["published", "out", {"reading": "raw", "force": False}]
+    failed(run("import-checkpoint", "missing", "out"), 2, "missing")
+
+
+# --- what goes wrong -----------------------------------------------------------------------------------------------------------------
+
+
+def test_bad_inputs_are_named_in_one_line(run: Run, toy: Path) -> None:
+    picture()
+    succeeded(run("compress", "a.png"))
+    whole = Path("a.uqdm").read_bytes()
+    other = container.Header(8, 8, False, False, "tight", "float64", "elsewhere", bytes(8), 4)
+    bad = {
+        "text.uqdm": (b"not a file of ours", "not a .uqdm file"),
+        "empty.uqdm": (b"", "empty"),
+        "header.uqdm": (whole[:20], "cut inside the header"),
+        "version.uqdm": (whole[:8] + b"\x09" + whole[9:], "version 9"),
+        "unknown.uqdm": (container.write_header(other), "elsewhere"),
+        "fingerprint.uqdm": (container.write_header(container.Header(**{**vars(other), "model": "uqdm-light"})), "fingerprint"),
+        "large.uqdm": (container.write_header(container.Header(**{**vars(other), "width": 1 << 20, "height": 1 << 20})), "limit"),
+    }
+    for name, (data, word) in bad.items():
+        Path(name).write_bytes(data)
+        failed(run("decompress", name), 1, name, word)
+        assert not Path(name).with_suffix(".png").exists()
+    Path("note.png").write_text("not a picture")
+    failed(run("compress", "note.png"), 1, "note.png", "not a picture")
+    failed(run("compress", "missing.png"), 1, "missing.png", "No such file")
+    failed(run("decompress", "missing.uqdm"), 1, "missing.uqdm", "No such file")
+    failed(run("compress", "a.png", "b.uqdm", "--model", "nowhere"), 1, "nowhere")
+    failed(run("compress", "none/*.png"), 1, "nothing fits")
+    Path("hollow").mkdir()
+    failed(run("compress", "hollow"), 1, "holds no files")
+    failed(run("truncate", "a.uqdm", "b.uqdm", "--bytes", 5), 1, "header alone")
+    failed(run("truncate", "a.uqdm", "b.uqdm", "--step", 9), 1, "steps 0 to 4")
+    assert not Path("b.uqdm").exists()
+
+
+def test_bad_usage_exits_2(run: Run) -> None:
+    picture()
+    picture("b.png")
+    succeeded(run("compress", "a.png"))
+    failed(run("decompress", "a.uqdm", "--step", 1, "--bpp", 2), 2, "--step and --bpp")
+    failed(run("truncate", "a.uqdm", "b.uqdm"), 2, "is needed")
+    failed(run("compress"), 2, "Missing argument")
+    failed(run("compress", "a.png", "--mode", "loose"), 2, "loose")
+    failed(run("compress", "a.png", "b.png", "c.uqdm"), 2, "OUT must be a folder")
+    failed(run("compress", "a.png", "b.png", "-"), 2, "several inputs")
+    failed(run("nonsense"), 2, "nonsense")
+
+
+def test_an_existing_file_is_kept_without_force(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture()
+    Path("a.uqdm").write_bytes(b"mine")
+    with monkeypatch.context() as patch:
+        patch.setattr("uqdm.load", lambda *a, **k: pytest.fail("the model was loaded before the output was checked"))
+        failed(run("compress", "a.png"), 1, "a.uqdm exists already", "--force")
+        failed(run("compress", "a.png", "no/such/a.uqdm"), 1, "does not exist")
+        patch.setattr(os, "access", lambda path, mode: False)
+        failed(run("compress", "a.png", "--force"), 1, "write-protected")
+    assert Path("a.uqdm").read_bytes() == b"mine"
+    succeeded(run("compress", "a.png", "--force"))
+    failed(run("decompress", "a.uqdm"), 1, "a.png exists already")
+    failed(run("truncate", "a.uqdm", "a.uqdm", "--step", 1), 1, "exists already")
+    succeeded(run("truncate", "a.uqdm", "a.uqdm", "--step", 1, "--force"))
+
+
+def test_one_bad_file_does_not_stop_the_others(run: Run) -> None:
+    for i in range(3):
+        picture(f"in/p{i}.png", seed=i)
+    Path("in/p1.png").write_text("not a picture")
+    Path("out").mkdir()
+    Path("out/p2.uqdm").write_bytes(b"mine")
+    result = run("compress", "in", "out")
+    assert result.exit_code == 1
+    assert [line.split()[0] for line in result.stdout.splitlines()] == ["out/p0.uqdm"]
+    assert [line.split()[1] for line in result.stderr.splitlines()] == ["out/p2.uqdm", "in/p1.png"]
+    broken = bytearray(Path("out/p0.uqdm").read_bytes())
+    step = container.inspect(bytes(broken))
+    broken[step.header_bytes + 8] ^= 1
+    Path("out/p1.uqdm").write_bytes(broken)
+    Path("out/p2.uqdm").unlink()
+    result = run("decompress", "out", "back")
+    assert result.exit_code == 1
+    assert Path("back/p0.png").exists()
+    assert "out/p1.uqdm" in result.stderr
+
+
+def test_inputs_that_would_have_one_output_are_refused(run: Run) -> None:
+    picture("in/a.png")
+    picture("in/a.bmp")
+    failed(run("compress", "in", "out"), 1, "in/a.bmp and in/a.png would both become out/a.uqdm")
+
+
+def test_debug_shows_the_traceback_wherever_it_stands(run: Run) -> None:
+    for words in (("--debug", "info", "missing.uqdm"), ("info", "missing.uqdm", "--debug")):
+        result = run(*words)
+        assert result.exit_code == 1
+        assert type(result.exception).__name__ == "UqdmError"  # passed on, so that Python prints it
+
+
+def test_an_interrupt_exits_130(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(data: bytes) -> None:
+        raise KeyboardInterrupt
+
+    Path("a.uqdm").write_bytes(b"")
+    monkeypatch.setattr(container, "inspect", interrupted)
+    result = run("info", "a.uqdm")
+    assert result.exit_code == 130
+    assert "Traceback" not in result.output
+
+
+# --- from outside --------------------------------------------------------------------------------------------------------------------
+
+
+def python(code: str, **options: object) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, **options)  # type: ignore[call-overload,no-any-return]
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = """
+import sys
+from uqdm.cli import main
+try:
+    main(["--help"])
+except SystemExit as end:
+    assert not end.code
+print([name for name in ("numpy", "torch", "PIL", "tqdm", "safetensors", "constriction") if name in sys.modules], file=sys.stderr)
+"""
+    result = python(code)
+    assert result.returncode == 0
+    assert "compress photo.png" in result.stdout
+    assert result.stderr.strip() == "[]"
+
+
+def test_every_command_has_help_with_examples() -> None:
+    for name, command in main.commands.items():
+        text = CliRunner().invoke(main, [name, "--help"]).stdout
+        assert "Examples:" in text, name
+        assert f"uqdm {name}" in text, name
+        assert command.short_help
+
+
+def test_a_reader_that_leaves_is_not_an_error() -> None:
+    code = """
+import os, sys
+from uqdm.cli import main
+read, write = os.pipe()
+os.close(read)
+os.dup2(write, 1)
+main(["--help"])
+"""
+    result = python(code)
+    assert result.returncode == 1
+    assert result.stderr == ""

@@ -1,0 +1,61 @@
+"""Fixtures: a toy model that needs no weights, pictures drawn by a program, and the data beside the project where it is."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from uqdm import codec, package
+from uqdm.families.uqdm import Constants
+from uqdm.models.export import diffusion_constants
+
+SHARED = Path(__file__).parent.parent.parent / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of fixtures beside the project."""
+    if not SHARED.is_dir():
+        pytest.skip("the fixtures beside the project (../shared) are not here")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def dev(shared: Path) -> NDArray[np.uint8]:
+    """Development photographs (n, 64, 64, 3)."""
+    from uqdm.training.data import load_pack
+
+    return load_pack(shared / "data" / "imagenet64-dev.zip")
+
+
+@pytest.fixture(scope="session")
+def light() -> codec.Codec:
+    """The embedded default model."""
+    return codec.Codec(package.read(package.find(package.DEFAULT)))
+
+
+def photograph(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
+    """Something between a photograph and a test chart: gradients, edges, texture, a little noise."""
+    random = np.random.default_rng(seed)
+    y, x = np.mgrid[:height, :width].astype(float)
+    layers = []
+    for _ in range(3):
+        a, b, c, d = random.uniform(-0.2, 0.2, 4)
+        layers.append(128 + 60 * np.sin(a * x + b * y) + 40 * np.sign(np.sin(c * x + d * y)) + random.normal(0, 3, (height, width)))
+    return np.clip(np.stack(layers, -1), 0, 255).astype(np.uint8)
+
+
+def toy_constants(space: str = "rgb", gamma: tuple[float, ...] = (6.0, 1.5, -3.0, -7.5, -12.0)) -> Constants:
+    """A published schedule's constants, T = len(gamma) - 1."""
+    scale = [128.0] * 3 if space == "rgb" else [74.0, 181.0, 148.0]
+    offset = [127.5] * 3 if space == "rgb" else [127.5, 0.0, 0.0]
+    fields = diffusion_constants(list(gamma), space, offset, scale)
+    return codec.constants_of(package.Package("toy", "uqdm", {}, fields, {}, {}))
+
+
+def toy_denoiser(step, z, low, high):  # type: ignore[no-untyped-def]
+    """An analytic network: the box's centre, smoothed a little, and a scale in proportion to its width."""
+    centre = (low + high) / 2
+    smooth = (2 * centre + np.roll(centre, 1, -1) + np.roll(centre, -1, -1)) / 4
+    return smooth, np.log2((high - low + 1) / 5.0)
