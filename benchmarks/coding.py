@@ -59,7 +59,10 @@ def main() -> None:
                 rows[name].append((timed.seconds, whole - timed.seconds))
     out = io.StringIO()
     h, w = pixels.shape[:2]
-    print(f"{codec.name}, {w} x {h}, mode {a.mode}, {a.precision}, {a.threads} threads, batch 1, {a.repeat} repetitions, {len(data)} bytes", file=out)
+    print(
+        f"{codec.name}, {w} x {h}, mode {a.mode}, {a.precision}, {a.threads} threads, batch 1, {a.repeat} repetitions, {len(data)} bytes",
+        file=out,
+    )
     print(f"{'':8}{'network s':>12}{'else s':>12}{'else/network':>14}{'symbols/s else':>16}", file=out)
     for name, pairs in rows.items():
         network, rest = (statistics.median(p[k] for p in pairs) for k in (0, 1))

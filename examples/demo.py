@@ -1,6 +1,6 @@
 """A picture to one stream, and the stream back at four rates: files, a contact sheet and a table.
 
-    python examples/demo.py [PICTURE] [--out demo] [--model uqdm-light]
+python examples/demo.py [PICTURE] [--out demo] [--model uqdm-light]
 """
 
 import argparse

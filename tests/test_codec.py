@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -33,7 +34,12 @@ def test_every_size_and_kind_comes_back_bit_for_bit(light: codec.Codec, mode: st
 
 def test_noise_and_flat_pictures_come_back(light: codec.Codec) -> None:
     random = np.random.default_rng(0)
-    for picture in (random.integers(0, 256, (31, 40, 3)), np.zeros((16, 16, 3)), np.full((16, 16, 3), 255), random.integers(0, 2, (16, 16, 3)) * 255):
+    for picture in (
+        random.integers(0, 256, (31, 40, 3)),
+        np.zeros((16, 16, 3)),
+        np.full((16, 16, 3), 255),
+        random.integers(0, 2, (16, 16, 3)) * 255,
+    ):
         picture = picture.astype(np.uint8)
         assert (light.decompress(light.compress(picture)) == picture).all()
 
@@ -91,7 +97,7 @@ def test_previews_get_closer_with_every_step(light: codec.Codec, method: str) ->
     picture = photograph(64, 64)
     data = light.compress(picture)
     errors_ = [((light.decode(data, step=s, method=method).image.astype(float) - picture) ** 2).mean() for s in range(5)]
-    assert all(a > b for a, b in zip(errors_, errors_[1:], strict=False))
+    assert all(a > b for a, b in pairwise(errors_))
     assert errors_[-1] == 0
 
 
@@ -194,7 +200,7 @@ def test_what_is_not_a_picture_is_refused(light: codec.Codec, wrong: object) -> 
 
 def test_steps_that_are_not_there_are_refused(light: codec.Codec) -> None:
     data = light.compress(photograph(16, 16))
-    with pytest.raises(ValueError, match="0 .. 4"):
+    with pytest.raises(ValueError, match="expected 0"):
         light.decompress(data, step=5)
     with pytest.raises(errors.LimitError, match="holds 1"):
         light.decompress(uqdm.truncate(data, step=1), step=3)

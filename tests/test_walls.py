@@ -51,7 +51,9 @@ def test_only_the_pytorch_backend_and_the_floors_above_import_torch() -> None:
     for path in SOURCE.rglob("*.py"):
         relative = path.relative_to(SOURCE).as_posix()
         if any(name.split(".")[0] == "torch" for name in _imports(path)):
-            assert relative == "backends/pytorch.py" or relative.split("/")[0] in {"models", "training"} or relative == "published.py", relative
+            assert relative == "backends/pytorch.py" or relative.split("/")[0] in {"models", "training"} or relative == "published.py", (
+                relative
+            )
 
 
 def test_only_the_command_line_prints_or_exits() -> None:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from uqdm.codec import Codec, Decoded
     from uqdm.container import Info, inspect, truncate
     from uqdm.images import Picture
-    from uqdm.package import available as models
+    from uqdm.package import available as list_models
     from uqdm.published import load_checkpoint
     from uqdm.training.data import load_data
 
@@ -49,7 +49,7 @@ _WHERE = {
     "inspect": "uqdm.container",
     "truncate": "uqdm.container",
     "Picture": "uqdm.images",
-    "models": "uqdm.package",
+    "list_models": "uqdm.package",
     "load_checkpoint": "uqdm.published",
     "load_data": "uqdm.training.data",
 }
@@ -76,23 +76,31 @@ __all__ = [
     "UqdmError",
     "VersionError",
     "inspect",
+    "list_models",
     "load",
     "load_checkpoint",
     "load_data",
-    "models",
     "truncate",
 ]
 
 
-def load(name_or_path: str | Path = "uqdm-light", *, device: str = "cpu", threads: int | None = None, precision: str = "float64") -> "Codec":
-    """The codec of a model: a name (see `uqdm.models()`) or the path of a model folder.
+def load(
+    name_or_path: str | Path = "uqdm-light",
+    *,
+    device: str = "cpu",
+    threads: int | None = None,
+    precision: str = "float64",
+    max_pixels: int | None = None,
+) -> "Codec":
+    """The codec of a model: a name (see `list_models`) or the path of a model folder.
 
     `device`: where PyTorch runs the network. `threads`: CPU threads it may use. `precision`: "float64", or "float32" for faster files
-    that only decode on an alike machine. Raises `UnknownModelError`, `PackageError`, `BackendError`.
+    that only decode on an alike machine. `max_pixels`: larger pictures in files are refused before anything is allocated (by default
+    100 million). Raises `UnknownModelError`, `PackageError`, `BackendError`.
     """
     from uqdm import codec, package
 
-    return codec.Codec(package.read(package.find(name_or_path)), device, threads, precision)
+    return codec.Codec(package.read(package.find(name_or_path)), device, threads, precision, max_pixels)
 
 
 def __getattr__(name: str) -> Any:
@@ -100,4 +108,4 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'uqdm' has no attribute {name!r}")
     import importlib
 
-    return getattr(importlib.import_module(_WHERE[name]), "available" if name == "models" else name)
+    return getattr(importlib.import_module(_WHERE[name]), "available" if name == "list_models" else name)

@@ -5,6 +5,7 @@ from the bytes, the estimator from the picture while adding up bits, the sampler
 what is known, so a preview is a walk that stops early. Pictures of one size share network calls; each has its own streams.
 """
 
+import collections
 import dataclasses
 import io
 import struct
@@ -45,6 +46,11 @@ def walk(model: Tight, state: State, answer: Answer, chunks: int | None = None) 
             return
 
 
+def _last(states: Iterator[State], start: State) -> State:
+    """Where a walk ends; `start` if it goes nowhere."""
+    return (collections.deque(states, maxlen=1) or [start])[0]
+
+
 def _blocks(question: Question) -> Iterator[slice]:
     return (slice(i, min(i + BLOCK, question.size)) for i in range(0, question.size, BLOCK))
 
@@ -72,12 +78,15 @@ class Decoded:
 class Codec:
     """A model, ready to compress and decompress. Made by `uqdm.load`."""
 
-    def __init__(self, model: Package, device: str = "cpu", threads: int | None = None, precision: str = "float64") -> None:
+    def __init__(
+        self, model: Package, device: str = "cpu", threads: int | None = None, precision: str = "float64", max_pixels: int | None = None
+    ) -> None:
         if model.family != "uqdm":
             raise PackageError(f"{model.name}: family {model.family!r}; this version knows 'uqdm'")
         self.package = model
         self.precision = precision
         self.constants = constants_of(model)
+        self.max_pixels = container.MAX_PIXELS if max_pixels is None else max_pixels
         self._device, self._threads = device, threads
         self._denoisers: dict[str, Denoiser] = {}
         self.family("tight", precision)  # a model that cannot run here should say so at once
@@ -135,8 +144,7 @@ class Codec:
                 return symbols
 
             start = family.start(some[0].pixels.shape[:2], [seed] * len(some), some[0].pixels.shape[2] == 1)
-            for state in walk(family, start, answer):
-                del state
+            _last(walk(family, start, answer), start)
             for i, file, steps in zip(members, files, streams):
                 for number, payload in enumerate(steps, 1):
                     file += container.write_chunk(container.STEP, number, payload, file)
@@ -171,8 +179,7 @@ class Codec:
             return symbols
 
         start = family.start(pictures[0].pixels.shape[:2], [seed] * len(pictures), pictures[0].pixels.shape[2] == 1)
-        for state in walk(family, start, answer):
-            del state
+        _last(walk(family, start, answer), start)
         return np.array(bits if batch else bits[0])
 
     @overload
@@ -194,7 +201,7 @@ class Codec:
 
     def decode_many(self, data: Sequence[bytes], *, step: int | None = None, method: Method = "denoise", seed: int = 0) -> list[Decoded]:
         """A batch: files of one size, mode and number of chunks share network calls."""
-        contents = [container.parse(one, steps=step) for one in data]
+        contents = [container.parse(one, steps=step, max_pixels=self.max_pixels) for one in data]
         out: list[Decoded | None] = [None] * len(contents)
         groups: dict[Any, list[int]] = {}
         for i, one in enumerate(contents):
@@ -206,15 +213,14 @@ class Codec:
             chunks = _reach(some[0], step)
             family, state = self._begin([one.header for one in some])
             streams = [_steps(one) for one in some]
-            for state in walk(family, state, _reader(streams, state), chunks):  # noqa: B020
-                pass
+            state = _last(walk(family, state, _reader(streams, state), chunks), state)
             for i, one, rgb in zip(members, some, self._reconstruct(family, state, method, seed)):
                 out[i] = Decoded(_finish(one, rgb), state.step, family.chunks, one.tail)
         return [decoded for decoded in out if decoded is not None]
 
     def progressive(self, data: bytes | BinaryIO, method: Method = "denoise") -> Iterator[Decoded]:
         """Previews as chunks arrive: one after each whole chunk of `data`, bytes or a binary stream that is read as needed."""
-        reader = container.Reader(io.BytesIO(data) if isinstance(data, bytes | bytearray) else data)
+        reader = container.Reader(io.BytesIO(data) if isinstance(data, bytes | bytearray) else data, max_pixels=self.max_pixels)
         self._match(reader.header)
         family, state = self._begin([reader.header])
         before, chunks = [], iter(reader)
@@ -260,16 +266,16 @@ class Codec:
             symbols = [(np.cumsum(question.masses(p), 1) <= draws[p][:, None]).sum(1) for p in _blocks(question)]
             return np.minimum(np.concatenate(symbols) if symbols else np.zeros(0, np.int64), question.last - question.first)
 
-        for state in walk(family, state, answer):  # noqa: B020
-            pass
-        return family.denoise(state)
+        return family.denoise(_last(walk(family, state, answer), state))
 
 
-def open_for(data: bytes, *, device: str = "cpu", threads: int | None = None, model: str | Path | None = None) -> Codec:
+def open_for(
+    data: bytes, *, device: str = "cpu", threads: int | None = None, model: str | Path | None = None, max_pixels: int | None = None
+) -> Codec:
     """The codec that a file's header asks for. Raises `UnknownModelError` or `FingerprintError` where there is none."""
-    header = container.Reader(io.BytesIO(data)).header
+    header = container.Reader(io.BytesIO(data), max_pixels=max_pixels or container.MAX_PIXELS).header
     found = package.read(package.find(model if model is not None else header.model))
-    codec = Codec(found, device, threads, header.precision)
+    codec = Codec(found, device, threads, header.precision, max_pixels)
     codec._match(header)
     return codec
 
@@ -298,7 +304,11 @@ def _picture(image: Any) -> Picture:
     if isinstance(image, np.ndarray):
         return images.from_array(image)
     if hasattr(image, "mode") and hasattr(image, "tobytes"):
-        return images.from_array(np.asarray(image)) if image.mode in {"L", "RGB", "RGBA", "LA"} else _refuse(f"a Pillow image of mode {image.mode}")
+        return (
+            images.from_array(np.asarray(image))
+            if image.mode in {"L", "RGB", "RGBA", "LA"}
+            else _refuse(f"a Pillow image of mode {image.mode}")
+        )
     if hasattr(image, "detach"):
         return _refuse("a tensor; give image.numpy() as (H, W, 3)")
     return _refuse(type(image).__name__)

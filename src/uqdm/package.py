@@ -126,7 +126,9 @@ def read(folder: Path) -> Package:
         raise PackageError(f"{folder}: not a model folder: {Path(error.filename).name} is missing") from None
     except (OSError, ValueError, SafetensorError, struct.error) as error:
         raise PackageError(f"{folder}: the model cannot be read: {error}") from None
-    missing = [k for k in ("format", "name", "family", "fingerprint", "network", "constants") if not isinstance(record, dict) or k not in record]
+    missing = [
+        k for k in ("format", "name", "family", "fingerprint", "network", "constants") if not isinstance(record, dict) or k not in record
+    ]
     if missing:
         raise PackageError(f"{folder}/model.json: lacks {', '.join(missing)}")
     if record["format"] != FORMAT:

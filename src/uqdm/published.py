@@ -16,7 +16,7 @@ class PublishedModel:
     """A published checkpoint: its configuration, its torch model, and a codec over the same weights."""
 
     def __init__(self, folder: str | Path, reading: str = "ema", device: str = "cpu", precision: str = "float64") -> None:
-        self.model = read_published(Path(folder), reading)  # type: ignore[arg-type]
+        self.model = read_published(Path(folder), reading)
         self.config = self.model.config
         self.codec = Codec(package_of(self.model, Path(folder).resolve().name, reading), device, precision=precision)
 

@@ -38,7 +38,10 @@ def test_the_distribution_function_is_right_between_its_cells(level: int) -> Non
 
 
 @given(
-    st.lists(st.tuples(st.integers(-(10**7), 3 * 10**7), st.integers(0, 127), st.lists(st.integers(0, 10**6), min_size=1, max_size=12)), min_size=1),
+    st.lists(
+        st.tuples(st.integers(-(10**7), 3 * 10**7), st.integers(0, 127), st.lists(st.integers(0, 10**6), min_size=1, max_size=12)),
+        min_size=1,
+    ),
 )
 def test_any_row_sums_exactly_and_leaves_every_symbol_codable(rows: list[tuple[int, int, list[int]]]) -> None:
     k = max(len(gaps) for _, _, gaps in rows)

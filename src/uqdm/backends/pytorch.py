@@ -13,7 +13,7 @@ from torch import Tensor
 
 from uqdm.backends import tiling
 from uqdm.errors import BackendError, PackageError
-from uqdm.families.uqdm import Floats
+from uqdm.families.uqdm import Denoiser, Floats
 from uqdm.models.convnet import StepNet
 from uqdm.models.network import UNet
 from uqdm.models.presets import ModelConfig
@@ -37,11 +37,11 @@ class TorchDenoiser:
         except (RuntimeError, AssertionError) as error:
             raise BackendError(f"device {device!r} cannot be used: {str(error).splitlines()[0]}") from None
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # 10-bit products would decode to noise
-        kinds = {"unet": _UNetSteps, "convnet": _ConvNetSteps}
+        kinds: dict[Any, Any] = {"unet": _UNetSteps, "convnet": _ConvNetSteps}
         kind = package.network.get("kind")
         if kind not in kinds:
             raise PackageError(f"{package.name}: network kind {kind!r}; this version runs {', '.join(kinds)}")
-        self._steps = kinds[kind](package, self._device, self._dtype)
+        self._steps: Denoiser = kinds[kind](package, self._device, self._dtype)
 
     def __call__(self, step: int, z: Floats, low: NDArray[np.int32], high: NDArray[np.int32]) -> tuple[Floats, Floats]:
         """See `families.uqdm.Denoiser`."""
@@ -85,15 +85,16 @@ class _ConvNetSteps:
     """Our own networks: one for each step; see the box alone, any size."""
 
     def __init__(self, package: Package, device: torch.device, dtype: torch.dtype) -> None:
-        self._net = torch.nn.ModuleList(
+        self._nets = [
             StepNet(list(floats(s["width"])), list(floats(s["middle"])), s["channels"], s["blocks"]) for s in package.network["steps"]
-        )
-        _load(self._net, package)
-        self._net.to(device=device, dtype=dtype).eval()
+        ]
+        whole = torch.nn.ModuleList(self._nets)
+        _load(whole, package)
+        whole.to(device=device, dtype=dtype).eval()
         self._device, self._dtype = device, dtype
 
     def __call__(self, step: int, z: Floats, low: NDArray[np.int32], high: NDArray[np.int32]) -> tuple[Floats, Floats]:
-        net = self._net[step]
+        net = self._nets[step]
 
         def call(a: NDArray[Any], b: NDArray[Any]) -> tuple[Floats, ...]:
             return _back(*net(_to(a, self._device, self._dtype), _to(b, self._device, self._dtype)))

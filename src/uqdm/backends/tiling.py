@@ -4,11 +4,12 @@ The rule is part of what a file means: writer and reader cut the same field into
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Arrays = tuple[NDArray[np.float64], ...]
+Arrays = tuple[NDArray[Any], ...]
 
 
 def _starts(length: int, tile: int) -> list[int]:

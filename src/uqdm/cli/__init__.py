@@ -91,6 +91,7 @@ def _together(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 _run = _together(
     click.option("--device", default="cpu", show_default=True, metavar="NAME", help="Where the network runs: cpu, cuda, cuda:1, …"),
+    click.option("--max-pixels", type=click.IntRange(min=1), metavar="N", help="Refuse larger pictures; 100 million by default."),
     click.option("--threads", type=click.IntRange(min=1), metavar="N", help="CPU threads of the network; by default all cores."),
 )
 _model = click.option("--model", metavar="NAME|PATH", help="The model, by name (see `uqdm models`) or as a folder.")
@@ -155,6 +156,7 @@ def compress(
     precision: str,
     batch: int,
     device: str,
+    max_pixels: int | None,
     threads: int | None,
     convert: bool,
     force: bool,
@@ -175,10 +177,10 @@ def compress(
     from uqdm import images, load
 
     jobs = _plan(paths, PICTURES, ".uqdm", force)
-    codec: Codec = load(*([model] if model is not None else []), device=device, threads=threads, precision=precision)
+    codec: Codec = load(*([model] if model is not None else []), device=device, threads=threads, precision=precision, max_pixels=max_pixels)
 
     def read(job: Job) -> Picture:
-        return images.read(job.data() if job.source == STD else job.source, convert)
+        return images.read(job.data() if job.source == STD else job.source, convert, max_pixels=max_pixels or images.MAX_PIXELS)
 
     def encode(pictures: list[Picture]) -> list[bytes]:
         return codec.compress(pictures, mode=mode, seed=seed)  # type: ignore[call-overload,no-any-return]
@@ -216,6 +218,7 @@ def decompress(
     model: str | None,
     batch: int,
     device: str,
+    max_pixels: int | None,
     threads: int | None,
     force: bool,
 ) -> int:
@@ -245,10 +248,10 @@ def decompress(
 
     def read(job: Job) -> File:
         data = job.data()
-        header = container.parse(data, steps=0).header
+        header = container.parse(data, steps=0, max_pixels=max_pixels or container.MAX_PIXELS).header
         key = (header.model, header.fingerprint, header.precision)
         if key not in codecs:
-            codecs[key] = open_for(data, device=device, threads=threads, model=model)
+            codecs[key] = open_for(data, device=device, threads=threads, model=model, max_pixels=max_pixels)
         if not (step is None and bpp is None and nbytes is None):
             data = container.truncate(data, step=step, bpp=bpp, nbytes=nbytes)
         return File(codecs[key], data, (header.height, header.width, header.grey, header.mode, *key))
@@ -376,7 +379,15 @@ def _size(context: click.Context, parameter: click.Parameter, value: str) -> tup
 @_run
 @_force
 def sample(
-    out: str, model: str | None, count: int, size: tuple[int, int], seed: int, device: str, threads: int | None, force: bool
+    out: str,
+    model: str | None,
+    count: int,
+    size: tuple[int, int],
+    seed: int,
+    device: str,
+    max_pixels: int | None,
+    threads: int | None,
+    force: bool,
 ) -> None:
     """Draw pictures from a model, out of nothing.
 
@@ -399,7 +410,7 @@ def sample(
     for job in jobs:
         job.check(force)
         _ = images.format_of(job.target) if job.target != STD else ""
-    codec: Codec = load(*([model] if model is not None else []), device=device, threads=threads)
+    codec: Codec = load(*([model] if model is not None else []), device=device, threads=threads, max_pixels=max_pixels)
     width, height = size
     for job, array in zip(jobs, codec.sample(count, height, width, seed), strict=True):
         data = images.encode(images.from_array(array), "PNG" if job.target == STD else images.format_of(job.target))

@@ -51,9 +51,13 @@ def _reciprocals() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Per level: the mantissa and the right shift that divide by its scale."""
     with localcontext() as context:
         context.prec = 50
-        mantissas = [int((Decimal(2) ** (_MANTISSA - Decimal(r) / LEVELS_PER_OCTAVE)).to_integral_value()) for r in range(LEVELS_PER_OCTAVE)]
+        mantissas = [
+            int((Decimal(2) ** (_MANTISSA - Decimal(r) / LEVELS_PER_OCTAVE)).to_integral_value()) for r in range(LEVELS_PER_OCTAVE)
+        ]
     level = np.arange(LEVELS)
-    return np.array(mantissas, np.int64)[level % LEVELS_PER_OCTAVE], (_MANTISSA + LOWEST_OCTAVE + level // LEVELS_PER_OCTAVE).astype(np.int64)
+    return np.array(mantissas, np.int64)[level % LEVELS_PER_OCTAVE], (_MANTISSA + LOWEST_OCTAVE + level // LEVELS_PER_OCTAVE).astype(
+        np.int64
+    )
 
 
 @functools.cache
@@ -68,7 +72,8 @@ def normal(spread: float, reach: int) -> NDArray[np.int64]:
 def nearest_level(log2_scale: NDArray[np.float64]) -> NDArray[np.int64]:
     """The level whose scale is nearest in ratio; `log2_scale` in octaves, any finite value."""
     level = np.rint((log2_scale - LOWEST_OCTAVE) * LEVELS_PER_OCTAVE)
-    return np.clip(level, 0, LEVELS - 1).astype(np.int64)
+    found: NDArray[np.int64] = np.clip(level, 0, LEVELS - 1).astype(np.int64)
+    return found
 
 
 def on_grid(location: NDArray[np.float64], level: NDArray[np.int64], coarsest: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -80,7 +85,8 @@ def on_grid(location: NDArray[np.float64], level: NDArray[np.int64], coarsest: N
     """
     step = np.minimum(level // LEVELS_PER_OCTAVE + (LOWEST_OCTAVE + FRACTION - 3), coarsest).astype(np.int32)
     bounded = np.clip(location, -(2.0**20), 2.0**20)
-    return np.rint(np.ldexp(bounded, FRACTION - step)).astype(np.int64) << step.astype(np.int64)
+    found: NDArray[np.int64] = np.rint(np.ldexp(bounded, FRACTION - step)).astype(np.int64) << step.astype(np.int64)
+    return found
 
 
 def cdf(position: NDArray[np.int64], location: NDArray[np.int64], level: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -92,7 +98,7 @@ def cdf(position: NDArray[np.int64], location: NDArray[np.int64], level: NDArray
     t += limit + 1
     cell = t >> (FRACTION - _CELLS)
     t &= (1 << (FRACTION - _CELLS)) - 1
-    below = logistic_cdf()[cell]
+    below: NDArray[np.int64] = logistic_cdf()[cell]
     rise = _rises()[cell]
     rise *= t
     rise >>= FRACTION - _CELLS
@@ -112,7 +118,8 @@ def masses(cumulative: NDArray[np.int64], total: NDArray[np.int64] | int) -> NDA
     cuts //= total
     cuts += np.arange(k + 1)
     cuts[:, -1] = 1 << PRECISION
-    return np.diff(cuts, axis=1)
+    table: NDArray[np.int64] = np.diff(cuts, axis=1)
+    return table
 
 
 def truncated(boundaries: NDArray[np.int64], location: NDArray[np.int64], level: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -189,7 +189,7 @@ class Tight:
     def update(self, state: State, questions: Sequence[Question], answers: Sequence[Integers]) -> State:
         """What is known after the chunk: smaller boxes, and z_{t-1} = b z_t + c y (eq. 4). Answers may fall short."""
         c, n = self.constants, len(state.seeds)
-        low, high, z = (a.reshape(n, -1).copy() for a in (state.low, state.high, state.z))
+        low, high, z = state.low.reshape(n, -1).copy(), state.high.reshape(n, -1).copy(), state.z.reshape(n, -1).copy()
         plane = state.low[0, 0].size
         for i, (q, symbols) in enumerate(zip(questions, answers)):
             got = slice(0, len(symbols))
@@ -206,7 +206,7 @@ class Tight:
                     x = (y - np.array(c.offset)[channel]) / np.array(c.scale)[channel]
                     z[i, at + shift] = c.b[state.step] * z[i, at + shift] + c.c[state.step] * x
         if state.step < c.steps:
-            z = self._settle(state, z, questions)
+            self._settle(state, z, questions)
         shape = state.z.shape
         return State(state.step + 1, z.reshape(shape), low.reshape(shape), high.reshape(shape), state.seeds, state.grey)
 
@@ -249,13 +249,13 @@ class Tight:
         location, log2_scale = self.predict(state)
         if state.grey and self.constants.space == "rgb":
             location, log2_scale = (np.repeat(a[:, 1:2], 3, 1) for a in (location, log2_scale))
-        return truncated_mean(location, np.exp2(log2_scale), state.low - 0.5, state.high + 0.5)
+        return truncated_mean(location, np.exp2(log2_scale), state.low.astype(np.float64) - 0.5, state.high.astype(np.float64) + 0.5)
 
     def _twins(self, state: State, plane: int) -> tuple[int, ...]:
         """Offsets of the channels that an answer settles, from the asked one (green, where all three are equal)."""
         return (-plane, 0, plane) if state.grey and self.constants.space == "rgb" else (0,)
 
-    def _settle(self, state: State, z: Floats, questions: Sequence[Question]) -> Floats:
+    def _settle(self, state: State, z: Floats, questions: Sequence[Question]) -> None:
         """z_{t-1} of coordinates that no symbol was needed for: their interval is known as well."""
         c = self.constants
         plane = state.low[0, 0].size
@@ -272,7 +272,6 @@ class Tight:
             y = np.ldexp((dither + k * width[at] + width[at] // 2).astype(np.float64), -FRACTION)
             x = (y - np.array(c.offset)[at // plane]) / np.array(c.scale)[at // plane]
             z[i, at] = c.b[state.step] * z[i, at] + c.c[state.step] * x
-        return z
 
     def _widths(self, step: int) -> tuple[int, ...]:
         """Widths of the chunk's intervals by channel; the last one's are single integers."""
@@ -347,7 +346,8 @@ class Paper(Tight):
 
     def _observed(self, z: Floats) -> Floats:
         c = self.constants
-        return z / c.alpha[-1] * np.array(c.scale)[:, None, None] + np.array(c.offset)[:, None, None]
+        scale, offset = (np.array(a, np.float64)[:, None, None] for a in (c.scale, c.offset))
+        return z / c.alpha[-1] * scale + offset
 
     def _widths(self, step: int) -> tuple[int, ...]:
         return (ONE,) * len(self.constants.scale) if step == self.constants.steps else self.constants.widths[step]

@@ -35,12 +35,13 @@ def read_published(folder: str | Path, reading: str = "ema") -> UQDM:
     if reading not in READINGS:
         raise ValueError(f"reading is {reading!r}; expected {' or '.join(READINGS)}")
     folder = Path(folder)
-    config = read_config(folder / "config.json").model
+    config = read_config(folder / "config.json")
     path = folder / "checkpoint.pt"
     record = _load(path)
     with torch.device("meta"):  # shapes only: no memory and no random numbers for weights about to be replaced
         model = UQDM(config)
-    model.schedule = new_schedule(config.noise_schedule, config.gamma_min, config.gamma_max, config.fix_gamma_max)
+    c = config.model
+    model.schedule = new_schedule(c.noise_schedule, c.gamma_min, c.gamma_max, c.fix_gamma_max)
     weights = _weights(path, record, model)
     if reading == "ema":
         weights, schedule = _averages(path, record, model)

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from uqdm.models.distributions import DENSITIES, log_interval
+
 
 def high_pass(centre: Tensor) -> Tensor:
     """`centre` less its 3x3 binomial average (1 2 1; 2 4 2; 1 2 1)/16, edges replicated. (B, C, H, W) -> the same."""
@@ -32,7 +34,7 @@ class Residual(nn.Module):
         nn.init.zeros_(self.second.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.second(F.relu(self.first(F.relu(x))))
+        return x + self.second(F.relu(self.first(F.relu(x))))  # type: ignore[no-any-return]
 
 
 class StepNet(nn.Module):
@@ -41,6 +43,9 @@ class StepNet(nn.Module):
     `width` is the nominal box width before this step, one per channel, in pixel units. `channels` = 0 makes the
     constant network of the first step, where nothing is known: one location and one log-scale per channel.
     """
+
+    width: Tensor
+    middle: Tensor
 
     def __init__(self, width: list[float], middle: list[float], channels: int, blocks: int) -> None:
         super().__init__()
@@ -59,7 +64,7 @@ class StepNet(nn.Module):
             nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
 
     def forward(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-        width: Tensor = self.width  # type: ignore[assignment]
+        width = self.width
         centre = (low + high) / 2
         if not self.channels:
             zero = torch.zeros_like(centre)
@@ -85,17 +90,12 @@ class StepNet(nn.Module):
         return (self.enter.weight.numel() + self.blocks * 2 * 9 * c * c + self.head.weight.numel()) / 4
 
 
-def log_sigmoid_difference(a: Tensor, b: Tensor) -> Tensor:
-    """log(sigmoid(b) - sigmoid(a)) for b > a, stable in both tails: log s(b) + log s(-a) + log(1 - e^(a - b))."""
-    return F.logsigmoid(b) + F.logsigmoid(-a) + torch.log(-torch.expm1(torch.clamp_max(a - b, -1e-6)))
-
-
 def truncated_bits(location: Tensor, log_scale: Tensor, low: Tensor, high: Tensor, child_low: Tensor, child_high: Tensor) -> Tensor:
     """-log2 of the mass that a logistic, truncated to the integers low..high, gives to child_low..child_high.
 
     Every integer v owns the interval v - 1/2 .. v + 1/2. All arguments (B, C, H, W), pixel units; bits per coordinate.
     """
-    inverse = torch.exp(-log_scale)
-    a, b = (child_low - 0.5 - location) * inverse, (child_high + 0.5 - location) * inverse
-    lo, hi = (low - 0.5 - location) * inverse, (high + 0.5 - location) * inverse
-    return (log_sigmoid_difference(lo, hi) - log_sigmoid_difference(a, b)) / math.log(2)
+    scale = torch.exp(log_scale)
+    whole = log_interval(DENSITIES["logistic"], low - 0.5, high + 0.5, location, scale)
+    part = log_interval(DENSITIES["logistic"], child_low - 0.5, child_high + 0.5, location, scale)
+    return (whole - part) / math.log(2)

@@ -133,7 +133,7 @@ def sample_convolved(g: Density, delta: Tensor, location: Tensor, scale: Tensor,
 def truncated_logistic_mean(low: Tensor, high: Tensor, location: Tensor, scale: Tensor) -> Tensor:
     """Mean of a logistic truncated to [low, high], finite; result in [low, high], in the arguments' dtype.
 
-    The integral of x g(x) is x s(x) - softplus(x), exact but 0/0 in the tails, so: by symmetry the centre is taken as
+    The integral of x g(x) is x s(x) + log s(-x) with s the sigmoid, exact but 0/0 in the tails, so: by symmetry the centre is taken as
     non-positive; where the upper edge lies below -30 scales g is e^x to 13 digits; where the interval is narrow, the series
     centre + width^2/12 (log g)'. float64 inside.
     """
@@ -150,7 +150,7 @@ def truncated_logistic_mean(low: Tensor, high: Tensor, location: Tensor, scale: 
     u = torch.where(tail | narrow, torch.zeros_like(b), b)
     v = torch.where(tail | narrow, -torch.ones_like(a), a)
     mass = torch.sigmoid(u) * torch.sigmoid(-v) * -torch.expm1(v - u)
-    by_parts = (u * torch.sigmoid(u) - v * torch.sigmoid(v) - F.softplus(u, threshold=1e9) + F.softplus(v)) / mass
+    by_parts = (u * torch.sigmoid(u) - v * torch.sigmoid(v) + F.logsigmoid(-u) - F.logsigmoid(-v)) / mass
     mean = torch.where(narrow, by_series, torch.where(tail, by_tail, by_parts))
     mean = torch.where(flip, -mean, mean) * scale + location
     return torch.minimum(torch.maximum(mean, low), high).to(dtype)

@@ -32,7 +32,7 @@ def diffusion_constants(gamma: list[float], space: str, offset: list[float], sca
     """
     alpha = [math.sqrt(1 / (1 + math.exp(g))) for g in gamma]
     sigma = [math.sqrt(1 / (1 + math.exp(-g))) for g in gamma]
-    e = [-math.expm1(s - t) for t, s in zip(gamma, gamma[1:])]
+    e = [-math.expm1(s - t) for t, s in itertools.pairwise(gamma)]
     c = [alpha[i + 1] * e[i] for i in range(len(e))]
     delta = [sigma[i + 1] * math.sqrt(12 * e[i]) for i in range(len(e))]
     return {
@@ -54,7 +54,7 @@ def package_of(model: UQDM, name: str, reading: str) -> Package:
     config = model.config.model
     if config.prior_type != "logistic":
         raise CheckpointError(f"{name}: prior_type is {config.prior_type!r}; the codec's tables are of the logistic (eq. 7)")
-    gamma = [float(g) for g in model.gammas(config.n_timesteps)]
+    gamma = model.gammas(config.n_timesteps).detach().tolist()
     half = config.vocab_size / 2
     constants = diffusion_constants(gamma, "rgb", [half - 0.5] * 3, [half] * 3)
     log2_scale = []  # of the logistic in pixel values, where the network's factor is 1
@@ -94,9 +94,13 @@ def package_light(run: str | Path, out: str | Path, force: bool = False) -> Path
         for name, tensor in record["average"].items():
             weights[f"{step - 1}.{name}"] = tensor.float().contiguous().numpy().astype(np.float16)
         channels, blocks = light.NETWORKS[step]
-        width, middle = net.width.flatten().double().tolist(), net.middle.flatten().double().tolist()  # type: ignore[operator,union-attr]
+        width, middle = net.width.flatten().double().tolist(), net.middle.flatten().double().tolist()
         steps.append({"channels": channels, "blocks": blocks, "width": hexadecimal(width), "middle": hexadecimal(middle)})
-        trained[str(step)] = {"core_minutes": round(record["minutes"], 1), "iterations": record["iterations"], "multiply_adds_per_pixel": net.multiply_adds()}
+        trained[str(step)] = {
+            "core_minutes": round(record["minutes"], 1),
+            "iterations": record["iterations"],
+            "multiply_adds_per_pixel": net.multiply_adds(),
+        }
     gap = (light.GAMMA_MAX - light.GAMMA_MIN) / light.STEPS
     gamma = [light.GAMMA_MAX - gap * i for i in range(light.STEPS + 1)]
     constants = diffusion_constants(gamma, "ycocg-r", list(light.MIDDLE), list(light.SCALE))

@@ -60,7 +60,7 @@ class Attention(nn.Module):
     def forward(self, qkv: Tensor) -> Tensor:
         batch, channels, height, width = qkv.shape
         # (B, 3, heads, D / heads, H W) -> three of (B, heads, H W, D / heads); the softmax is of q k / sqrt(D / heads).
-        q, k, v = qkv.reshape(batch, 3, self.heads, -1, height * width).transpose(3, 4).unbind(1)
+        q, k, v = qkv.reshape(batch, 3, self.heads, -1, height * width).transpose(3, 4).contiguous().unbind(1)
         out = F.scaled_dot_product_attention(q, k, v)
         return out.transpose(2, 3).reshape(batch, channels // 3, height, width)
 

@@ -71,8 +71,8 @@ class LearnedLinear(nn.Module):
         super().__init__()
         self.gamma_max, self.fix_gamma_max = gamma_max, fix_gamma_max
         if not fix_gamma_max:
-            self.b = nn.Parameter(torch.tensor(gamma_min))
-        self.w = nn.Parameter(torch.tensor(gamma_max - gamma_min))
+            self.b = nn.Parameter(torch.tensor(float(gamma_min)))
+        self.w = nn.Parameter(torch.tensor(float(gamma_max - gamma_min)))
 
     def forward(self, t: Tensor) -> Tensor:
         """t in [0, 1], any shape -> gamma, same shape and dtype."""

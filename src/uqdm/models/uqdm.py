@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from uqdm.models.distributions import DENSITIES, sample_convolved
 from uqdm.models.network import UNet
-from uqdm.models.presets import ModelConfig
+from uqdm.models.presets import Config
 from uqdm.models.schedule import StepConstants, alpha, new_schedule, sigma, step_constants
 
 LIKELIHOOD_VALUES = 1 << 24  # logits of p(x | z_0) held at once: 64 MB in float32
@@ -46,18 +46,19 @@ class Terms(NamedTuple):
 
 
 class UQDM(nn.Module):
-    """A network, a schedule and a config."""
+    """A network, a schedule and a config: `UQDM(Config(SIZES["tiny"]))` is a fresh one."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
-        self.network = UNet(config)
-        self.schedule = new_schedule(config.noise_schedule, config.gamma_min, config.gamma_max, config.fix_gamma_max)
-        self.density = DENSITIES[config.prior_type]
+        model = config.model
+        self.network = UNet(model)
+        self.schedule = new_schedule(model.noise_schedule, model.gamma_min, model.gamma_max, model.fix_gamma_max)
+        self.density = DENSITIES[model.prior_type]
 
     def gammas(self, steps: int | None = None) -> Tensor:
         """gamma at T + 1 equally spaced times from t = 1 to 0. -> (T + 1,) float64, decreasing, differentiable."""
-        count = self.config.n_timesteps if steps is None else steps
+        count = self.config.model.n_timesteps if steps is None else steps
         if count < 1:
             raise ValueError(f"steps is {count}; expected at least 1")
         device = next(self.network.parameters()).device
@@ -69,11 +70,11 @@ class UQDM(nn.Module):
     def to_real(self, x: Tensor) -> Tensor:
         """uint8 (B, C, H, W) -> x = 2 (v + 1/2) / vocab_size - 1, in the network's dtype."""
         dtype = next(self.network.parameters()).dtype
-        return (2 * x.to(dtype) + 1) / self.config.vocab_size - 1
+        return (2 * x.to(dtype) + 1) / self.config.model.vocab_size - 1
 
     def to_values(self, x: Tensor) -> Tensor:
         """The nearest pixel values; inverse of `to_real` for those. Floating, any shape -> int64 in 0 .. vocab_size - 1."""
-        return torch.round(((x + 1) * self.config.vocab_size - 1) / 2).clamp(0, self.config.vocab_size - 1).long()
+        return torch.round(((x + 1) * self.config.model.vocab_size - 1) / 2).clamp(0, self.config.model.vocab_size - 1).long()
 
     def prior(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
         """z_T ~ p(z_T) = N(0, 1), line 1 of Algorithms 1 and 2: the same draw on both sides, whatever x is, so L_T = 0."""
@@ -111,7 +112,7 @@ class UQDM(nn.Module):
         The location is b z_t + c x_hat. The standard deviation is the network's factor times sigma_t sqrt(e), or with
         `base_prior_scale` "default" times sigma_s sqrt(e), the paper's sigma_Q; a logistic's scale is sqrt(3)/pi of it (eq. 7).
         """
-        level = k.sigma_t if self.config.base_prior_scale == "forward_kernel" else k.sigma_s
+        level = k.sigma_t if self.config.model.base_prior_scale == "forward_kernel" else k.sigma_s
         return k.b * z + k.c * x_hat, self.density.unit * level * torch.sqrt(k.e) * factor
 
     def step_bits(self, z_t: Tensor, z_s: Tensor, gamma_t: Tensor, gamma_s: Tensor) -> tuple[Tensor, Tensor]:
@@ -133,7 +134,7 @@ class UQDM(nn.Module):
         """
         weight, centre = torch.exp(-gamma_0.double()), z_0 / alpha(gamma_0.double())
         # A few pictures at a time: vocab_size logits per coordinate would otherwise be the largest tensor of all.
-        count = max(1, LIKELIHOOD_VALUES // (z_0[0].numel() * self.config.vocab_size))
+        count = max(1, LIKELIHOOD_VALUES // (z_0[0].numel() * self.config.model.vocab_size))
         parts = [self._pixel_nats(v, c, weight) for v, c in zip(torch.split(x, count), torch.split(centre, count))]
         return torch.cat(parts) / (math.log(2) * z_0[0, 0].numel())
 
@@ -142,7 +143,7 @@ class UQDM(nn.Module):
         return -log_p.gather(-1, x.long()[..., None]).sum((1, 2, 3, 4))
 
     def _logits(self, centre: Tensor, weight: Tensor) -> Tensor:
-        values = self.to_real(torch.arange(self.config.vocab_size, device=centre.device))
+        values = self.to_real(torch.arange(self.config.model.vocab_size, device=centre.device))
         return -weight / 2 * (centre[..., None] - values) ** 2
 
     def nelbo(self, x: Tensor, generator: torch.Generator, steps: int | None = None) -> Terms:
@@ -197,7 +198,7 @@ class UQDM(nn.Module):
 
     def sample(self, n: int, height: int, width: int, generator: torch.Generator, steps: int | None = None) -> Tensor:
         """n pictures from nothing: z_T ~ p(z_T), then `ancestral`. -> int64 pixel values (n, C, height, width)."""
-        z = self.prior((n, self.config.n_channels, height, width), generator)
+        z = self.prior((n, self.config.model.n_channels, height, width), generator)
         return self.to_values(self.ancestral(z, 0, generator, steps))
 
 

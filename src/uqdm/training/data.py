@@ -98,7 +98,9 @@ def _read(files: Sequence[Path], crop: int | None) -> list[NDArray[np.uint8]]:
     return found
 
 
-def load_data(source: str | Path | Sequence[str | Path], config: object = None, *, crop: int | None = None, seed: int = 0) -> tuple[Batches, Batches]:
+def load_data(
+    source: str | Path | Sequence[str | Path], config: object = None, *, crop: int | None = None, seed: int = 0
+) -> tuple[Batches, Batches]:
     """Training and evaluation batches: `train_iter, eval_iter = load_data(source, model.config.data)`.
 
     `source`: a zip pack or several, a folder of pictures (with folders `train` and `val`, `test` or `eval` in it if it has them),
@@ -113,7 +115,9 @@ def load_data(source: str | Path | Sequence[str | Path], config: object = None, 
         if Path(one).suffix == ".zip":
             pictures: list[NDArray[np.uint8]] = list(load_pack(one))
             if crop is None and train and train[0].shape != pictures[0].shape:
-                raise ImageError(f"{one}: pictures of {pictures[0].shape[:2]} after others of {train[0].shape[:2]}; give crop= to cut both to one size")
+                raise ImageError(
+                    f"{one}: pictures of {pictures[0].shape[:2]} after others of {train[0].shape[:2]}; give crop= to cut both to one size"
+                )
             divided = None
         else:
             crop = crop or 64
@@ -123,7 +127,10 @@ def load_data(source: str | Path | Sequence[str | Path], config: object = None, 
             parts = [{p.lower() for p in f.parts[:-1]} for f in files]
             evaluation = [bool(p & EVALUATION) for p in parts]
             if any(evaluation) and any("train" in p for p in parts):
-                divided = (_read([f for f, e in zip(files, evaluation) if not e], crop), _read([f for f, e in zip(files, evaluation) if e], crop))
+                divided = (
+                    _read([f for f, e in zip(files, evaluation) if not e], crop),
+                    _read([f for f, e in zip(files, evaluation) if e], crop),
+                )
             else:
                 divided, pictures = None, _read(files, crop)
         if divided is None:

@@ -103,16 +103,20 @@ def new_net(step: int) -> StepNet:
     return StepNet(width, list(MIDDLE), *NETWORKS[step])
 
 
-def train(step: int, data: list[Path], dev_path: Path, out: Path, minutes: float, seed: int, batch: int = 16, size: int = 32, rate: float = 2e-3) -> None:
+def train(
+    step: int, data: list[Path], dev_path: Path, out: Path, minutes: float, seed: int, batch: int = 16, size: int = 32, rate: float = 2e-3
+) -> None:
     torch.set_flush_denormal(True)  # denormals make an evaluation thirty times slower
     torch.set_num_threads(1)
     torch.manual_seed(seed)
     packs = [load_pack(path) for path in data]
     dev = torch.from_numpy(coordinates(load_pack(dev_path)[::5]))
-    net = new_net(step).to(memory_format=torch.channels_last)
+    net = new_net(step)
+    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = torch.optim.Adam(net.parameters(), rate, betas=(0.9, 0.98))
     average = {k: p.detach().clone() for k, p in net.named_parameters()}
-    done, count, window = 0.0, 0, []
+    done, count = 0.0, 0
+    window: list[float] = []
     out.mkdir(parents=True, exist_ok=True)
     path = out / f"step{step}.pt"
     if path.exists():
@@ -133,7 +137,13 @@ def train(step: int, data: list[Path], dev_path: Path, out: Path, minutes: float
         net.load_state_dict(average, strict=False)
         bpp = evaluate(net, step, dev)
         net.load_state_dict(kept, strict=False)
-        row = {"step": step, "minutes": round(done, 2), "iterations": count, "train_bpp": round(float(np.mean(window)), 4), "dev_bpp": round(bpp, 4)}
+        row = {
+            "step": step,
+            "minutes": round(done, 2),
+            "iterations": count,
+            "train_bpp": round(float(np.mean(window)), 4),
+            "dev_bpp": round(bpp, 4),
+        }
         print(json.dumps(row), flush=True)
         with open(out / f"step{step}.jsonl", "a") as log:
             log.write(json.dumps(row) + "\n")
@@ -144,9 +154,13 @@ def train(step: int, data: list[Path], dev_path: Path, out: Path, minutes: float
         fraction = done / minutes
         for group in optimiser.param_groups:
             group["lr"] = rate * min(1.0, (count + 1) / 300) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * fraction)))
-        loss = step_bits(net, crops.batch(batch).contiguous(memory_format=torch.channels_last), step, generator, bf16=fraction < 0.9).sum(1).mean()
+        loss = (
+            step_bits(net, crops.batch(batch).contiguous(memory_format=torch.channels_last), step, generator, bf16=fraction < 0.9)
+            .sum(1)
+            .mean()
+        )
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimiser.step()
         count += 1

@@ -1,0 +1,86 @@
+"""Whole files over a set of pictures: bits per pixel estimated and in files, lossless or not, seconds.
+
+    python benchmarks/lossless.py PACK_OR_FOLDER --model PATH [--every 5] [--limit N] [--batch 10] [--mode tight] [--no-decode]
+
+Every picture is compressed, and (unless --no-decode) decompressed in batches of another size, and compared pixel for pixel.
+"""
+
+import argparse
+import json
+import resource
+import time
+from pathlib import Path
+
+import numpy as np
+
+import uqdm
+from uqdm import images
+from uqdm.training.data import load_pack
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--model", default="uqdm-light")
+    parser.add_argument("--every", type=int, default=1)
+    parser.add_argument("--limit", type=int)
+    parser.add_argument("--batch", type=int, default=10)
+    parser.add_argument("--mode", default="tight", choices=["tight", "paper"])
+    parser.add_argument("--precision", default="float64", choices=["float32", "float64"])
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--estimate", action="store_true", help="also the model's own estimate (one more pass)")
+    parser.add_argument("--no-decode", action="store_true")
+    a = parser.parse_args()
+    pack = a.data.suffix == ".zip"
+    pictures = list(load_pack(a.data)) if pack else [images.read(p).pixels for p in sorted(a.data.glob("*.png"))]
+    pictures = pictures[:: a.every][: a.limit]
+    codec = uqdm.load(a.model, threads=a.threads, precision=a.precision)
+    at_start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    bpp: list[list[float]] = []
+    overhead: list[int] = []
+    estimated: list[np.ndarray] = []
+    wrong, seconds = 0, {"encode": [], "decode": []}
+    for begin in range(0, len(pictures), a.batch):
+        some = pictures[begin : begin + a.batch]
+        clock = time.perf_counter()
+        files = codec.compress(some, mode=a.mode)
+        seconds["encode"].append((time.perf_counter() - clock) / len(some))
+        for data in files:
+            info = uqdm.inspect(data)
+            bpp.append(info.bpp)
+            overhead.append(info.header_bytes + 13 * len(info.step_bytes))
+        if a.estimate:
+            same = {p.shape for p in some}
+            groups = [some] if len(same) == 1 else [[p] for p in some]
+            for group in groups:
+                estimated.extend(codec.estimate(group, mode=a.mode) / (group[0].shape[0] * group[0].shape[1]))
+        if not a.no_decode:
+            half = max(1, len(some) // 2)
+            for part in range(0, len(some), half):
+                clock = time.perf_counter()
+                back = codec.decompress(files[part : part + half])
+                seconds["decode"].append((time.perf_counter() - clock) / len(files[part : part + half]))
+                wrong += sum(not np.array_equal(x, y) for x, y in zip(some[part : part + half], back, strict=True))
+    mean = np.mean(bpp, 0)
+    result = {
+        "data": a.data.name,
+        "pictures": len(pictures),
+        "model": codec.name,
+        "fingerprint": codec.fingerprint[:16],
+        "mode": a.mode,
+        "precision": a.precision,
+        "file_bpp_after_step": [round(float(v), 4) for v in mean],
+        "file_bpp": round(float(mean[-1]), 4),
+        "estimated_bpp_by_step": [round(float(v), 4) for v in np.mean(estimated, 0)] if estimated else None,
+        "estimated_bpp": round(float(np.mean(np.sum(estimated, 1))), 4) if estimated else None,
+        "bytes_besides_symbols_max": max(overhead),
+        "not_lossless": None if a.no_decode else wrong,
+        "median_seconds": {k: round(float(np.median(v)), 3) for k, v in seconds.items() if v},
+        "slowest_seconds": {k: round(float(np.max(v)), 3) for k, v in seconds.items() if v},
+        "peak_mib_beyond_start": (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - at_start) // 1024,
+    }
+    print(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""Probabilities of intervals are right, add up, and stay finite far out in the tails, gradients included."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from uqdm.models.distributions import (
+    DENSITIES,
+    LOGISTIC_SCALE,
+    log_box_mass,
+    log_convolved,
+    log_interval,
+    sample_convolved,
+    truncated_logistic_mean,
+)
+
+KINDS = sorted(DENSITIES)
+every = pytest.mark.parametrize("kind", KINDS)
+
+
+def at(*values: float, dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.tensor(values, dtype=dtype)
+
+
+@every
+def test_mass_of_an_interval_is_the_difference_of_the_cdf_where_that_is_exact(kind: str) -> None:
+    g = DENSITIES[kind]
+    centre = torch.linspace(-4, 4, 81, dtype=torch.float64)[:, None]
+    width = torch.logspace(-4, 1.3, 60, dtype=torch.float64)
+    exact = g.cdf(centre + width / 2) - g.cdf(centre - width / 2)
+    torch.testing.assert_close(torch.exp(g.log_mass(centre, width)), exact, rtol=1e-6, atol=1e-12)
+
+
+@every
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_mass_is_finite_and_has_finite_gradients_at_ten_thousand_scales(kind: str, dtype: torch.dtype) -> None:
+    places = [-1e4, -300.0, -20.0, -1.0, 0.0, 0.3, 20.0, 300.0, 1e4]
+    centre = torch.tensor(places, dtype=dtype)[:, None].expand(-1, 7).clone().requires_grad_()
+    width = torch.tensor([0.0, 1e-30, 1e-6, 1e-2, 1.0, 50.0, 2e4], dtype=dtype).expand(9, -1).clone().requires_grad_()
+    mass = DENSITIES[kind].log_mass(centre, width)
+    assert torch.isfinite(mass).all()
+    assert (mass <= 1e-6).all()
+    mass.sum().backward()
+    assert centre.grad is not None
+    assert width.grad is not None
+    assert torch.isfinite(centre.grad).all()
+    assert torch.isfinite(width.grad).all()
+    torch.testing.assert_close(mass, DENSITIES[kind].log_mass(-centre, width))
+
+
+@every
+def test_tails_follow_their_density(kind: str) -> None:
+    g = DENSITIES[kind]
+    for centre in (60.0, -60.0):
+        narrow = g.log_mass(at(centre), at(1e-4))
+        torch.testing.assert_close(narrow, g.log_density(at(centre)) + math.log(1e-4), rtol=0, atol=1e-4)
+
+
+@every
+def test_gradients_are_the_derivatives(kind: str) -> None:
+    g = DENSITIES[kind]
+    centre = at(-9.0, -2.0, -0.4, 0.1, 1.0, 7.0, 0.7, 3.0).requires_grad_()
+    width = at(0.5, 3.0, 0.02, 9.0, 0.3, 20.0, 0.001, 0.01).requires_grad_()
+    assert torch.autograd.gradcheck(g.log_mass, (centre, width), eps=1e-7, atol=1e-4, rtol=1e-3)
+
+
+@every
+@pytest.mark.parametrize("scale", [0.01, 0.3, 4.0])
+def test_the_convolved_density_integrates_to_one(kind: str, scale: float) -> None:
+    y = torch.linspace(-200, 200, 800_001, dtype=torch.float64)
+    density = torch.exp(log_convolved(DENSITIES[kind], y, at(0.7), at(0.2), at(scale)))
+    assert torch.trapezoid(density, y).item() == pytest.approx(1.0, abs=1e-3)
+
+
+@every
+def test_masses_on_a_grid_of_boxes_add_up_to_one_also_when_truncated(kind: str) -> None:
+    g, delta, location, scale = DENSITIES[kind], at(0.37), at(0.2), at(0.15)
+    low, high = at(-1.0), at(0.9)
+    y = torch.arange(-4, 4, dtype=torch.float64) * 0.37 + 0.11
+    y = y[(y + 0.185 > low) & (y - 0.185 < high)]
+    assert torch.exp(log_box_mass(g, y, delta, low, high, location, scale)).sum().item() == pytest.approx(1.0, abs=1e-9)
+    wide = torch.arange(-400, 400, dtype=torch.float64) * 0.37
+    assert torch.exp(log_convolved(g, wide, delta, location, scale) + torch.log(delta)).sum().item() == pytest.approx(1.0, abs=1e-9)
+
+
+@every
+def test_a_truncated_mass_is_a_probability_even_where_the_density_is_far_away(kind: str) -> None:
+    mass = log_box_mass(DENSITIES[kind], at(0.3), at(0.2), at(0.0), at(1.0), at(5000.0), at(0.5))
+    assert torch.isfinite(mass).all()
+    assert mass.item() <= 0
+
+
+@every
+def test_draws_have_the_moments_of_the_convolution(kind: str) -> None:
+    generator = torch.Generator().manual_seed(3)
+    location = torch.full((400_000,), 1.5, dtype=torch.float64)
+    drawn = sample_convolved(DENSITIES[kind], at(2.0), location, at(0.5), generator)
+    variance = (0.5 / DENSITIES[kind].unit) ** 2 + 2.0**2 / 12
+    assert drawn.mean().item() == pytest.approx(1.5, abs=0.01)
+    assert drawn.var().item() == pytest.approx(variance, rel=0.02)
+
+
+def test_a_logistic_of_unit_deviation_has_variance_one() -> None:
+    x = torch.linspace(-60, 60, 200_001, dtype=torch.float64)
+    density = torch.exp(DENSITIES["logistic"].log_density(x / LOGISTIC_SCALE)) / LOGISTIC_SCALE
+    assert torch.trapezoid(density * x * x, x).item() == pytest.approx(1.0, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(-1.0, 2.0), (-50.0, 30.0), (4.0, 4.5), (-9.0, -8.995), (0.0, 0.011), (25.0, 40.0), (-33.0, -29.5), (-1e4, 9e3)]
+)
+def test_the_mean_of_a_truncated_logistic_is_its_integral(low: float, high: float) -> None:
+    x = torch.linspace(max(low, -60), min(high, 60), 400_001, dtype=torch.float64)
+    g = DENSITIES["logistic"]
+    weight = torch.exp(g.log_density(x) - g.log_density(x).max())
+    expected = (torch.trapezoid(weight * x, x) / torch.trapezoid(weight, x)).item()
+    found = truncated_logistic_mean(at(low), at(high), at(0.0), at(1.0)).item()
+    assert found == pytest.approx(expected, abs=1e-6)
+    moved = truncated_logistic_mean(at(3 * low + 7), at(3 * high + 7), at(7.0), at(3.0)).item()
+    assert moved == pytest.approx(3 * expected + 7, abs=1e-5)
+
+
+def test_the_mean_of_a_truncated_logistic_stays_inside_anywhere_and_moves_without_a_jump() -> None:
+    low = torch.linspace(-1e4, 1e4, 4001, dtype=torch.float32)
+    mean = truncated_logistic_mean(low, low + 1, torch.zeros(()), torch.ones(()))
+    assert ((mean >= low) & (mean <= low + 1)).all()
+    for edge in (-30.0, 0.01):  # where the formulas change over
+        near = at(edge - 1e-6, edge + 1e-6)
+        low_, high_ = (near - 2, near) if edge < 0 else (torch.full((2,), 1.0, dtype=torch.float64), 1 + near)
+        means = truncated_logistic_mean(low_, high_, at(0.0), at(1.0))
+        assert means.diff().abs().item() < 1e-5
+
+
+@every
+def test_an_interval_needs_no_order_of_magnitude(kind: str) -> None:
+    value = log_interval(DENSITIES[kind], at(-1e-3), at(1e-3), at(0.0), at(1e-3))
+    assert value.item() == pytest.approx(math.log(0.46211715726 if kind == "logistic" else 0.682689492137), abs=1e-9)

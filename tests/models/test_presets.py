@@ -1,0 +1,89 @@
+"""The table of sizes is what was published, and a config that says anything else is refused by name."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from uqdm.errors import CheckpointError
+from uqdm.models.presets import SIZES, Config, ModelConfig, read_config
+
+
+def written(folder: Path, tree: Any) -> Path:
+    path = folder / "config.json"
+    path.write_text(json.dumps(tree))
+    return path
+
+
+def tiny() -> dict[str, Any]:
+    return dataclasses.asdict(Config(SIZES["tiny"]))
+
+
+@pytest.mark.parametrize("size", sorted(SIZES))
+def test_each_size_is_its_published_config(size: str, shared: Path) -> None:
+    path = shared / "official" / f"uqdm-{size}" / "config.json"
+    if not path.is_file():
+        pytest.skip(f"{path} is not here")
+    config = read_config(path)
+    assert config.model == SIZES[size]
+    assert config.data.data_spec == "imagenet"
+    assert config.model.n_timesteps == 4
+
+
+def test_a_config_comes_back_from_its_json(tmp_path: Path) -> None:
+    config = Config(dataclasses.replace(SIZES["small"], prior_type="gaussian", gamma_max=5), restore_ckpt="x.pt")
+    assert read_config(written(tmp_path, dataclasses.asdict(config))) == config
+
+
+def test_records_cannot_be_changed() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        SIZES["tiny"].n_blocks = 2  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "message"),
+    [
+        ("model", "n_levels", 3, "unknown key 'model.n_levels'"),
+        ("optim", "momentum", 0.9, "unknown key 'optim.momentum'"),
+        ("model", "n_blocks", "8", "n_blocks is '8'; expected int"),
+        ("model", "n_blocks", True, "n_blocks is True"),
+        ("model", "n_blocks", 10**9, "expected 1 to 1024"),
+        ("model", "norm_groups", 7, "not a multiple of norm_groups"),
+        ("model", "prior_type", "cauchy", "expected one of logistic, gaussian"),
+        ("model", "gamma_min", float("nan"), "gamma_min is nan"),
+        ("model", "dropout_prob", 1.0, "dropout_prob is 1.0"),
+    ],
+)
+def test_a_wrong_key_or_value_is_named(tmp_path: Path, section: str, key: str, value: Any, message: str) -> None:
+    tree = tiny()
+    tree[section][key] = value
+    with pytest.raises(CheckpointError, match=message):
+        read_config(written(tmp_path, tree))
+
+
+def test_a_missing_key_is_named(tmp_path: Path) -> None:
+    tree = tiny()
+    del tree["model"]["embedding_dim"]
+    with pytest.raises(CheckpointError, match=r"no key 'model\.embedding_dim'"):
+        read_config(written(tmp_path, tree))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "{}", '{"model": 3}', '{"model": {}, "data": 3}', '{"model": {}, "extra": 3}', "[" * 100_000]
+)
+def test_what_is_no_config_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(text)
+    with pytest.raises(CheckpointError, match=r"config\.json"):
+        read_config(path)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        read_config(tmp_path / "config.json")
+
+
+def test_defaults_make_the_smallest_published_model() -> None:
+    assert ModelConfig() == SIZES["tiny"]
