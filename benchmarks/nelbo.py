@@ -1,6 +1,6 @@
 """What a published model's steps cost, and how good its predictions are: eq. 1 term by term, on a pack of pictures.
 
-A pack is a zip of meta.json (n, h, w) and WebP files, each a strip of pictures one above the other. Pictures are every
+Pictures are every
 `--every`th of the pack, at most `--limit`. Printed are means over pictures and draws of the cumulative bits per pixel, and of
 the PSNR per picture of the denoised prediction x_hat, not rounded to pixel values, before the first step and after each.
 
@@ -8,30 +8,15 @@ the PSNR per picture of the denoised prediction x_hat, not rounded to pixel valu
 """
 
 import argparse
-import io
-import json
 import time
-import zipfile
 from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image
 
 from uqdm.models.checkpoint import READINGS, read_published
 from uqdm.models.uqdm import UQDM
-
-
-def read_pack(path: Path) -> torch.Tensor:
-    """-> uint8 (n, 3, h, w)."""
-    with zipfile.ZipFile(path) as pack:
-        meta = json.loads(pack.read("meta.json"))
-        strips = []
-        for name in sorted(n for n in pack.namelist() if n.endswith(".webp")):
-            pixels = np.asarray(Image.open(io.BytesIO(pack.read(name))).convert("RGB"))
-            strips.append(pixels.reshape(-1, meta["h"], meta["w"], 3))
-    return torch.from_numpy(np.ascontiguousarray(np.concatenate(strips).transpose(0, 3, 1, 2)))
+from uqdm.training.data import load_pack
 
 
 @torch.inference_mode()
@@ -67,7 +52,8 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=4, help="pictures at once")
     args = parser.parse_args()
     model = read_published(args.checkpoint, args.reading)
-    pictures = read_pack(args.data)[:: args.every][: args.limit]
+    pack = load_pack(args.data)[:: args.every][: args.limit]
+    pictures = torch.from_numpy(pack.transpose(0, 3, 1, 2).copy())
     bits, psnr, start = [], [], time.monotonic()
     for seed in range(args.draws):
         generator = torch.Generator().manual_seed(seed)

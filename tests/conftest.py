@@ -1,10 +1,15 @@
 """Fixtures: a toy model that needs no weights, pictures drawn by a program, and the data beside the project where it is."""
 
+import io
+import json
+import zipfile
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from uqdm import codec, package
 from uqdm.families.uqdm import Constants
@@ -44,6 +49,18 @@ def photograph(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
         a, b, c, d = random.uniform(-0.2, 0.2, 4)
         layers.append(128 + 60 * np.sin(a * x + b * y) + 40 * np.sign(np.sin(c * x + d * y)) + random.normal(0, 3, (height, width)))
     return np.clip(np.stack(layers, -1), 0, 255).astype(np.uint8)
+
+
+def pack(path: Path, pictures: np.ndarray, **changes: object) -> Path:
+    """A pack of pictures (n, h, w, 3), its meta.json with `changes`."""
+    n, h, w, _ = pictures.shape
+    strip = io.BytesIO()
+    Image.fromarray(pictures.reshape(n * h, w, 3)).save(strip, "WEBP", lossless=True, exact=True)
+    meta = {"n": n, "h": h, "w": w, "sha256_of_uint8_NHWC": sha256(pictures.tobytes()).hexdigest()} | changes
+    with zipfile.ZipFile(path, "w") as out:
+        out.writestr("meta.json", json.dumps(meta))
+        out.writestr("000.webp", strip.getvalue())
+    return path
 
 
 def toy_constants(space: str = "rgb", gamma: tuple[float, ...] = (6.0, 1.5, -3.0, -7.5, -12.0)) -> Constants:

@@ -16,8 +16,8 @@ ALLOWED = {  # part -> outside packages, own parts
     "families": ({"numpy"}, {"families", "entropy", "errors"}),
     "backends": ({"numpy", "torch"}, {"backends", "families", "package", "errors", "models"}),
     "codec.py": ({"numpy"}, {"backends", "container", "images", "package", "entropy", "families", "errors"}),
-    "models": ({"numpy", "torch"}, {"models", "package", "errors", "training"}),  # training: only export.py, which reads a recipe's shape
-    "training": ({"numpy", "torch", "PIL"}, {"training", "models", "families", "images", "errors"}),
+    "models": ({"numpy", "torch"}, {"models", "package", "errors"}),
+    "training": ({"numpy", "torch", "PIL"}, {"training", "models", "families", "images", "package", "errors"}),
 }
 STANDARD = set(__import__("sys").stdlib_module_names)
 

@@ -7,6 +7,7 @@ eight bytes. Knows nothing of what the constants mean.
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
 import os
@@ -37,7 +38,7 @@ class Package:
     about: Mapping[str, Any]
     path: Path | None = None
 
-    @property
+    @functools.cached_property
     def fingerprint(self) -> str:
         """64 hexadecimal digits."""
         return _fingerprint(self.family, self.network, self.constants, self.weights)

@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 
 from uqdm.models.checkpoint import read_published
+from uqdm.models.distributions import log_convolved
 from uqdm.models.presets import Config, ModelConfig
+from uqdm.models.schedule import step_constants
 from uqdm.models.uqdm import UQDM
 
 SMALL = ModelConfig(embedding_dim=8, norm_groups=4)
@@ -77,8 +79,6 @@ def test_both_base_scales_give_the_standard_deviation_they_name() -> None:
     for base, prior, unit in [("forward_kernel", "logistic", math.sqrt(3) / math.pi), ("default", "gaussian", 1.0)]:
         model = fresh(base_prior_scale=base, prior_type=prior)
         t, s = model.gammas()[:2]
-        from uqdm.models.schedule import step_constants
-
         k = step_constants(t, s)
         z = torch.zeros(1, 3, 2, 2)
         _, scale = model.reverse(z, z, torch.ones_like(z), k)
@@ -88,9 +88,6 @@ def test_both_base_scales_give_the_standard_deviation_they_name() -> None:
 
 def test_a_step_costs_the_log_ratio_of_its_two_densities() -> None:
     """q is 1/Delta on its box, p = g * U; the bits of a step are the mean over the box of log2 q/p (eq. 1, appendix B.2)."""
-    from uqdm.models.distributions import log_convolved
-    from uqdm.models.schedule import step_constants
-
     model, x = fresh(), pictures(1)
     gamma, z = model.gammas(), model.trajectory(x, seeded())
     k = step_constants(gamma[1], gamma[2])
@@ -118,8 +115,6 @@ def test_the_likelihood_of_pixels_is_a_distribution_and_sharpens_with_gamma() ->
 
 
 def test_the_forward_process_stays_in_its_boxes_and_starts_from_noise_alone() -> None:
-    from uqdm.models.schedule import step_constants
-
     model, x = fresh(), pictures()
     z, gamma = model.trajectory(x, seeded(1), 3), model.gammas(3)
     assert len(z) == 4

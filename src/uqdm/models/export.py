@@ -6,9 +6,6 @@ import math
 from pathlib import Path
 from statistics import NormalDist
 
-import numpy as np
-import torch
-
 from uqdm import package
 from uqdm.errors import CheckpointError
 from uqdm.models.checkpoint import read_published
@@ -81,29 +78,3 @@ def import_checkpoint(folder: str | Path, out: str | Path, reading: str = "ema",
     """
     out = Path(out)
     return package.write(package_of(read_published(Path(folder), reading), out.resolve().name, reading), out, force)
-
-
-def package_light(run: str | Path, out: str | Path, force: bool = False) -> Path:
-    """The checkpoints of `training.light` -> the package of the embedded model: averaged weights, in 16-bit floats."""
-    from uqdm.training import light  # the only place where a model knows its trainer: the recipe holds its shape
-
-    weights, steps, trained = {}, [], {}
-    for step in sorted(light.NETWORKS):
-        record = torch.load(Path(run) / f"step{step}.pt", weights_only=True)
-        net = light.new_net(step)
-        for name, tensor in record["average"].items():
-            weights[f"{step - 1}.{name}"] = tensor.float().contiguous().numpy().astype(np.float16)
-        channels, blocks = light.NETWORKS[step]
-        width, middle = net.width.flatten().double().tolist(), net.middle.flatten().double().tolist()
-        steps.append({"channels": channels, "blocks": blocks, "width": hexadecimal(width), "middle": hexadecimal(middle)})
-        trained[str(step)] = {
-            "core_minutes": round(record["minutes"], 1),
-            "iterations": record["iterations"],
-            "multiply_adds_per_pixel": net.multiply_adds(),
-        }
-    gap = (light.GAMMA_MAX - light.GAMMA_MIN) / light.STEPS
-    gamma = [light.GAMMA_MAX - gap * i for i in range(light.STEPS + 1)]
-    constants = diffusion_constants(gamma, "ycocg-r", list(light.MIDDLE), list(light.SCALE))
-    out = Path(out)
-    about = {"description": "UQDM, T = 4, YCoCg-R, convolutions at half resolution; the embedded default", "training": trained, "seed": 0}
-    return package.write(Package(out.name, "uqdm", {"kind": "convnet", "steps": steps}, constants, weights, about), out, force)

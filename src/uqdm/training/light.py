@@ -4,7 +4,8 @@ Any state of the walk is a closed-form function of the picture and the dither: t
 intersection of i - 1 dithered intervals. So each step has its own network and its own loss, one network call per sample
 is an unbiased estimate of that step's bits, and steps train side by side, one process and one thread each:
 
-    python -m uqdm.training.light --data PACKS... --dev PACK --out RUN --step 4 --minutes 95
+    python -m uqdm.training.light train --data PACKS... --dev PACK --out RUN --step 4 --minutes 97
+    python -m uqdm.training.light package --run RUN --out uqdm-light
 
 Progress is counted in core-minutes of the process itself; the same command resumes. A checkpoint holds weights, their
 moving average, the optimiser and the clock, and is written beside and renamed.
@@ -20,8 +21,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from uqdm import package
 from uqdm.families import colour
 from uqdm.models.convnet import StepNet, truncated_bits
+from uqdm.models.export import diffusion_constants
+from uqdm.package import Package, hexadecimal
 from uqdm.training.data import load_pack
 
 GAMMA_MAX, GAMMA_MIN, STEPS = 5.4, -12.2, 4
@@ -182,16 +186,48 @@ def train(
         report()
 
 
+def to_package(run: Path, out: Path, force: bool = False) -> Path:
+    """A run's averaged weights, as 16-bit floats, and the schedule's constants to the model folder `out`."""
+    weights, steps, trained = {}, [], {}
+    for step, (channels, blocks) in sorted(NETWORKS.items()):
+        record = torch.load(run / f"step{step}.pt", weights_only=True)
+        net = new_net(step)
+        for name, tensor in record["average"].items():
+            weights[f"{step - 1}.{name}"] = tensor.float().contiguous().numpy().astype(np.float16)
+        width, middle = net.width.flatten().double().tolist(), net.middle.flatten().double().tolist()
+        steps.append({"channels": channels, "blocks": blocks, "width": hexadecimal(width), "middle": hexadecimal(middle)})
+        trained[str(step)] = {
+            "core_minutes": round(record["minutes"], 1),
+            "iterations": record["iterations"],
+            "multiply_adds_per_pixel": net.multiply_adds(),
+        }
+    gap = (GAMMA_MAX - GAMMA_MIN) / STEPS
+    gamma = [GAMMA_MAX - gap * i for i in range(STEPS + 1)]
+    constants = diffusion_constants(gamma, "ycocg-r", list(MIDDLE), list(SCALE))
+    about = {"description": "UQDM, T = 4, YCoCg-R, convolutions at half resolution; the embedded default", "training": trained}
+    return package.write(Package(out.name, "uqdm", {"kind": "convnet", "steps": steps}, constants, weights, about), out, force)
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, nargs="+", required=True)
-    parser.add_argument("--dev", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--step", type=int, required=True, choices=sorted(NETWORKS))
-    parser.add_argument("--minutes", type=float, required=True, help="core-minutes of this process")
-    parser.add_argument("--seed", type=int, default=0)
-    a = parser.parse_args()
-    train(a.step, a.data, a.dev, a.out, a.minutes, a.seed)
+    parser = argparse.ArgumentParser(
+        prog="python -m uqdm.training.light", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    trainer = commands.add_parser("train", help="train one step's network; the same command resumes")
+    trainer.add_argument("--data", type=Path, nargs="+", required=True, help="packs of pictures")
+    trainer.add_argument("--dev", type=Path, required=True, help="a pack that is never trained on; every fifth picture is scored")
+    trainer.add_argument("--out", type=Path, required=True, help="folder of the run")
+    trainer.add_argument("--step", type=int, required=True, choices=sorted(NETWORKS))
+    trainer.add_argument("--minutes", type=float, required=True, help="core-minutes of this process, from the run's beginning")
+    trainer.add_argument("--seed", type=int, default=0)
+    trainer.set_defaults(run=lambda a: train(a.step, a.data, a.dev, a.out, a.minutes, a.seed))
+    packer = commands.add_parser("package", help="a run's four checkpoints to a model folder")
+    packer.add_argument("--run", dest="folder", type=Path, required=True)
+    packer.add_argument("--out", type=Path, required=True)
+    packer.add_argument("--force", action="store_true")
+    packer.set_defaults(run=lambda a: print(to_package(a.folder, a.out, a.force)))
+    arguments = parser.parse_args()
+    arguments.run(arguments)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,83 @@
+"""The published README's usage, and the published tiny model's figures, where its files are beside the project."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import photograph
+
+import uqdm
+from uqdm import errors, package
+from uqdm.models.export import import_checkpoint
+
+
+@pytest.fixture(scope="module")
+def tiny(shared: Path) -> Path:
+    return shared / "official" / "uqdm-tiny"
+
+
+@pytest.fixture(scope="module")
+def imported(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return import_checkpoint(tiny, tmp_path_factory.mktemp("models") / "uqdm-tiny")
+
+
+def test_the_published_usage_works_as_written(tiny: Path, shared: Path) -> None:
+    from uqdm import load_checkpoint, load_data
+
+    model = load_checkpoint(tiny)
+    _train_iter, eval_iter = load_data(shared / "data" / "imagenet64-dev.zip", model.config.data)
+    image = next(iter(eval_iter))
+    compressed = model.compress(image)
+    reconstructions = model.decompress(compressed)
+    assert image.shape == (2, 3, 64, 64)  # the config's batch size
+    assert len(reconstructions) == model.config.model.n_timesteps
+    assert torch.equal(reconstructions[-1], image)
+    errors_ = [float(((r.float() - image.float()) ** 2).mean()) for r in reconstructions]
+    assert errors_ == sorted(errors_, reverse=True)
+    with pytest.raises(errors.ImageError):
+        model.compress(image.float())
+
+
+def test_tight_mode_of_the_tiny_model_costs_about_14_9_bits_a_pixel_and_paper_mode_about_16_2(imported: Path, dev: np.ndarray) -> None:
+    codec = uqdm.load(imported, precision="float32")
+    pictures = list(dev[::100])
+    tight = codec.estimate(pictures).sum(1).mean() / 4096
+    paper = codec.estimate(pictures, mode="paper").sum(1).mean() / 4096
+    assert 1.0 < paper - tight < 1.6  # design: 16.19 - 14.9 over 100 pictures
+    assert 12 < tight < 16
+
+
+def test_paper_mode_is_the_torch_models_own_negative_elbo(imported: Path, tiny: Path, dev: np.ndarray) -> None:
+    from uqdm.models.checkpoint import read_published
+
+    pictures = dev[:100:20]
+    found = uqdm.load(imported, precision="float32").estimate(list(pictures), mode="paper").mean(0) / 4096
+    model = read_published(tiny)
+    with torch.inference_mode():
+        terms = model.nelbo(torch.from_numpy(pictures.transpose(0, 3, 1, 2).copy()), torch.Generator().manual_seed(0))
+    expected = np.append(terms.steps.mean(1).numpy(), terms.pixels.mean())
+    assert found[0] == pytest.approx(expected[0], rel=0.2)  # one dither each, five pictures: the first step is all chance
+    assert found[1:] == pytest.approx(expected[1:], rel=0.05)
+    assert found.sum() == pytest.approx(expected.sum(), rel=0.01)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (70, 33, 3), (5, 129)])
+def test_pictures_of_any_size_go_through_its_64_x_64_tiles(imported: Path, shape: tuple[int, ...]) -> None:
+    codec = uqdm.load(imported, precision="float32")
+    picture = photograph(*shape[:2]) if len(shape) == 3 else photograph(*shape)[..., 0]
+    assert (codec.decompress(codec.compress(picture)) == picture).all()
+
+
+def test_the_imported_package_is_complete(imported: Path) -> None:
+    found = package.read(imported)
+    assert found.parameters == 167_494
+    assert found.about["reading"] == "ema"
+    gamma = package.floats(found.network["gamma"])
+    assert gamma[-1] == pytest.approx(6 - 17.96582, abs=1e-4)
+
+
+def test_the_raw_reading_has_the_published_scripts_schedule(tiny: Path, tmp_path: Path) -> None:
+    found = package.read(import_checkpoint(tiny, tmp_path / "raw", "raw"))
+    assert package.floats(found.network["gamma"])[-1] == pytest.approx(-12.3, abs=1e-6)
+    assert found.fingerprint != package.read(import_checkpoint(tiny, tmp_path / "ema", "ema")).fingerprint
