@@ -8,13 +8,14 @@ Every picture is compressed, and (unless --no-decode) decompressed in batches of
 import argparse
 import json
 import resource
+import sys
 import time
 from pathlib import Path
 
 import numpy as np
 
 import uqdm
-from uqdm import images
+from uqdm import container, images
 from uqdm.training.data import load_pack
 
 
@@ -31,8 +32,10 @@ def main() -> None:
     parser.add_argument("--estimate", action="store_true", help="also the model's own estimate (one more pass)")
     parser.add_argument("--no-decode", action="store_true")
     a = parser.parse_args()
-    pack = a.data.suffix == ".zip"
-    pictures = list(load_pack(a.data)) if pack else [images.read(p).pixels for p in sorted(a.data.glob("*.png"))]
+    if a.data.suffix == ".zip":
+        pictures = list(load_pack(a.data))
+    else:
+        pictures = [images.read(p).pixels for p in sorted(a.data.iterdir()) if p.suffix.lower() in {".png", ".jpg", ".webp"}]
     pictures = pictures[:: a.every][: a.limit]
     codec = uqdm.load(a.model, threads=a.threads, precision=a.precision)
     at_start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -48,7 +51,7 @@ def main() -> None:
         for data in files:
             info = uqdm.inspect(data)
             bpp.append(info.bpp)
-            overhead.append(info.header_bytes + 13 * len(info.step_bytes))
+            overhead.append(len(data) - sum(len(c.payload) - 4 for c in container.parse(data).chunks if c.kind == container.STEP))
         if a.estimate:
             same = {p.shape for p in some}
             groups = [some] if len(same) == 1 else [[p] for p in some]
@@ -80,6 +83,7 @@ def main() -> None:
         "peak_mib_beyond_start": (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - at_start) // 1024,
     }
     print(json.dumps(result, indent=1))
+    sys.exit(bool(wrong))
 
 
 if __name__ == "__main__":

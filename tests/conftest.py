@@ -68,7 +68,7 @@ def toy_constants(space: str = "rgb", gamma: tuple[float, ...] = (6.0, 1.5, -3.0
     scale = [128.0] * 3 if space == "rgb" else [74.0, 181.0, 148.0]
     offset = [127.5] * 3 if space == "rgb" else [127.5, 0.0, 0.0]
     fields = diffusion_constants(list(gamma), space, offset, scale)
-    return codec.constants_of(package.Package("toy", "uqdm", {}, fields, {}, {}))
+    return Constants.of(package.Package("toy", "uqdm", {}, fields, {}, {}))
 
 
 def toy_denoiser(step, z, low, high):  # type: ignore[no-untyped-def]

@@ -133,6 +133,72 @@ def test_other_symbols_than_were_encoded_are_an_error_that_names_the_step(light:
         light.decompress(rebuilt(data, step1=b"abc"))
 
 
+def test_a_header_whose_steps_are_not_the_models_is_refused(light: codec.Codec) -> None:
+    data = light.compress(photograph(16, 16))
+    contents = container.parse(data)
+    out = bytearray(container.write_header(dataclasses.replace(contents.header, steps=5)))
+    for chunk in contents.chunks:
+        out += container.write_chunk(chunk.kind, chunk.index, chunk.payload, out)
+    with pytest.raises(errors.DamagedError, match="5 steps"):
+        light.decompress(bytes(out))
+    with pytest.raises(errors.DamagedError, match="5 steps"):
+        list(light.progressive(bytes(out)))
+
+
+@pytest.mark.parametrize("mode", ["tight", "paper"])
+@pytest.mark.parametrize("value", [0, 255])
+def test_ancestral_previews_of_extreme_pictures_stay_extreme(light: codec.Codec, mode: str, value: int) -> None:
+    data = light.compress(np.full((16, 16, 3), value, np.uint8), mode=mode)
+    assert np.abs(light.decompress(data, step=3, method="ancestral").astype(int) - value).mean() < 8
+
+
+def test_an_ancestral_preview_does_not_depend_on_its_place_in_a_batch(light: codec.Codec) -> None:
+    data = light.compress(photograph(16, 16))
+    a, b = light.decode_many([data, data], step=1, method="ancestral", seed=3)
+    assert (a.image == b.image).all()
+    assert (a.image == light.decode(data, step=1, method="ancestral", seed=3).image).all()
+
+
+def test_grey_costs_less_than_the_same_picture_in_colour_in_both_modes(light: codec.Codec) -> None:
+    grey = photograph(32, 32)[..., 0]
+    for mode in ("tight", "paper"):
+        assert len(light.compress(grey, mode=mode)) < len(light.compress(np.stack([grey] * 3, -1), mode=mode))
+
+
+def test_a_pillow_image_keeps_its_alpha_and_profile(light: codec.Codec) -> None:
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(np.dstack([photograph(8, 8), np.full((8, 8), 7, np.uint8)])).save(file, "PNG", icc_profile=b"profile")
+    back = light.decode(light.compress(Image.open(file))).picture
+    assert back.icc == b"profile"
+    assert back.alpha is not None
+    assert (back.alpha == 7).all()
+    with pytest.raises(errors.ImageError, match="palette"):
+        light.compress(Image.new("P", (4, 4)))
+
+
+def test_mistaken_arguments_say_what_was_expected(light: codec.Codec) -> None:
+    picture = photograph(8, 8)
+    with pytest.raises(ValueError, match="tight, paper"):
+        light.compress(picture, mode="fast")  # type: ignore[call-overload]
+    with pytest.raises(ValueError, match="float64"):
+        codec.Codec(light.package, precision="float16")
+    with pytest.raises(TypeError, match="read_bytes"):
+        light.decompress("photo.uqdm")  # type: ignore[call-overload]
+    with pytest.raises(ValueError, match="denoise, ancestral or flow"):
+        light.decompress(light.compress(picture), step=1, method="best")  # type: ignore[call-overload]
+    with pytest.raises(errors.LimitError, match="max_pixels"):
+        codec.Codec(light.package, max_pixels=10).sample(1, 8, 8)
+
+
+def test_streams_that_no_encoder_writes_are_refused(light: codec.Codec) -> None:
+    data = light.compress(photograph(16, 16))
+    payload = container.parse(data).chunks[0].payload
+    with pytest.raises(errors.DamagedError, match="step 1"):
+        light.decompress(rebuilt(data, step1=payload + b"\0"))
+
+
 def test_a_float_drift_of_the_network_is_refused_and_never_a_wrong_picture(light: codec.Codec) -> None:
     picture = photograph(32, 32)
     data = light.compress(picture)
@@ -230,6 +296,8 @@ def test_the_estimate_is_what_the_trainer_minimised(light: codec.Codec, dev: np.
 def test_pictures_from_files_keep_what_they_carry(light: codec.Codec) -> None:
     picture = photograph(12, 12)
     file = io.BytesIO()
-    images.write(Picture(picture, None, None, None, None), file, "PNG")
+    carried = Picture(picture, None, b"profile", b"II*\0exif", b"<x/>")
+    images.write(carried, file, "PNG")
     back = light.decode(light.compress(images.read(file.getvalue()))).picture
     assert (back.pixels == picture).all()
+    assert (back.icc, back.exif, back.xmp) == (carried.icc, carried.exif, carried.xmp)

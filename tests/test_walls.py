@@ -13,10 +13,10 @@ ALLOWED = {  # part -> outside packages, own parts
     "container.py": (set(), {"errors"}),
     "images.py": ({"numpy", "PIL"}, {"errors"}),
     "package.py": ({"numpy", "safetensors"}, {"errors"}),
-    "families": ({"numpy"}, {"families", "entropy", "errors"}),
+    "families": ({"numpy"}, {"families", "entropy", "package", "errors"}),
     "backends": ({"numpy", "torch"}, {"backends", "families", "package", "errors", "models"}),
     "codec.py": ({"numpy"}, {"backends", "container", "images", "package", "entropy", "families", "errors"}),
-    "models": ({"numpy", "torch"}, {"models", "package", "errors"}),
+    "models": ({"numpy", "torch"}, {"models", "families", "package", "errors"}),
     "training": ({"numpy", "torch", "PIL"}, {"training", "models", "families", "images", "package", "errors"}),
 }
 STANDARD = set(__import__("sys").stdlib_module_names)

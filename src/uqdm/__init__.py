@@ -96,7 +96,7 @@ def load(
 
     `device`: where PyTorch runs the network. `threads`: CPU threads it may use. `precision`: "float64", or "float32" for faster files
     that only decode on an alike machine. `max_pixels`: larger pictures in files are refused before anything is allocated (by default
-    100 million). Raises `UnknownModelError`, `PackageError`, `BackendError`.
+    2**24). Raises `UnknownModelError`, `PackageError`, `BackendError`.
     """
     from uqdm import codec, package
 

@@ -1,8 +1,9 @@
-"""The staircase: pictures to streams and back, by one walk. Knows families and bytes; not what either holds.
+"""The staircase: pictures to streams and back, by one walk. Knows bytes and the families' protocol; not what a family does.
 
-A model's walk is start, then for each chunk: question, answers, update. The encoder answers from the picture, the decoder
-from the bytes, the estimator from the picture while adding up bits, the sampler by chance. After each chunk the walk yields
-what is known, so a preview is a walk that stops early. Pictures of one size share network calls; each has its own streams.
+A model's walk is start, then for each part of each chunk: question, answers, update. The encoder answers from the picture,
+the decoder from the bytes, the estimator from the picture while adding up bits, the sampler by chance. After each chunk the
+walk yields what is known, so a preview is a walk that stops early. Pictures of one size share network calls; each has its own
+streams, one range-coder stream a chunk.
 """
 
 import collections
@@ -10,43 +11,47 @@ import dataclasses
 import io
 import struct
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from uqdm import backends, container, images, package
-from uqdm.container import Contents, Header
+from uqdm import backends, container, families, images, package
+from uqdm.container import Chunk, Contents, Header
 from uqdm.entropy import coder, randomness
-from uqdm.errors import DamagedError, FingerprintError, ImageError, LimitError, NumericsError, PackageError
-from uqdm.families.uqdm import Constants, Denoiser, Paper, Question, State, Tight
+from uqdm.errors import DamagedError, FingerprintError, ImageError, LimitError, NumericsError
+from uqdm.families import Family, Question
 from uqdm.images import Picture
 from uqdm.package import Package
 
 BLOCK = 1 << 14  # symbols whose tables are built at once; part of the format (a table's padding depends on its block)
+GROUP = 1 << 17  # pixels of small pictures that share a network call
+PRECISIONS = ("float64", "float32")
 Mode = Literal["tight", "paper"]
 Method = Literal["denoise", "ancestral", "flow"]
-Answer = Callable[[int, Question], NDArray[np.int64]]  # picture's number in the batch, what is asked -> symbols
-_MODES = {"tight": Tight, "paper": Paper}
+Symbols = NDArray[np.int64]
+Answer = Callable[[int, Question], Symbols]  # picture's number in the batch, what is asked -> symbols
 
 
-def walk(model: Tight, state: State, answer: Answer, chunks: int | None = None) -> Iterator[State]:
+def walk(model: Family, state: Any, answer: Answer, chunks: int | None = None) -> Iterator[Any]:
     """The one loop: yields what is known after each chunk from `state` on, up to `chunks` chunks in all.
 
     An answer shorter than its question ends the walk with what it made known.
     """
-    for _ in range(state.step, model.chunks if chunks is None else chunks):
-        questions = model.question(state)
-        answers = [answer(i, question) for i, question in enumerate(questions)]
-        state = model.update(state, questions, answers)
+    for step in range(state.step, model.chunks if chunks is None else chunks):
+        for part in range(model.parts(step)):
+            questions = model.question(state, part)
+            answers = [answer(i, question) for i, question in enumerate(questions)]
+            state = model.update(state, part, questions, answers)
+            if any(len(a) < q.size for a, q in zip(answers, questions)):
+                yield state
+                return
         yield state
-        if any(len(a) < q.size for a, q in zip(answers, questions)):
-            return
 
 
-def _last(states: Iterator[State], start: State) -> State:
+def _last(states: Iterator[Any], start: Any) -> Any:
     """Where a walk ends; `start` if it goes nowhere."""
     return (collections.deque(states, maxlen=1) or [start])[0]
 
@@ -55,9 +60,77 @@ def _blocks(question: Question) -> Iterator[slice]:
     return (slice(i, min(i + BLOCK, question.size)) for i in range(0, question.size, BLOCK))
 
 
-def _check(symbols: NDArray[np.int64]) -> bytes:
-    """Four bytes that tell whether a step's symbols are the encoder's."""
-    return struct.pack(">I", zlib.crc32(symbols.astype("<u2").tobytes()))
+def _check(symbols: Symbols, before: int) -> int:
+    """CRC-32 of a chunk's symbols, continued from part to part: tells whether they are the encoder's."""
+    return zlib.crc32(symbols.astype("<u2").tobytes(), before)
+
+
+class _Writer:
+    """Answers from pictures, writing the current chunk of each. values (N, C, H, W)."""
+
+    def __init__(self, values: NDArray[np.int32]) -> None:
+        self._values = values
+        self._coders = [coder.Encoder() for _ in values]
+        self._checks = [0] * len(values)
+
+    def __call__(self, i: int, question: Question) -> Symbols:
+        symbols = question.symbols(self._values[i])
+        self._checks[i] = _check(symbols, self._checks[i])
+        for part in _blocks(question):
+            self._coders[i].encode(symbols[part], question.masses(part))
+        return symbols
+
+    def take(self) -> list[bytes]:
+        """The payloads of the chunk that has been answered; the next one begins."""
+        payloads = [struct.pack(">I", check) + encoder.finish() for check, encoder in zip(self._checks, self._coders)]
+        self._coders = [coder.Encoder() for _ in payloads]
+        self._checks = [0] * len(payloads)
+        return payloads
+
+
+class _Reader:
+    """Answers from the payloads of the current chunk."""
+
+    def __init__(self, number: int, payloads: Sequence[bytes]) -> None:
+        self._number = number
+        for payload in payloads:
+            if len(payload) < 4 or (len(payload) > 4 and payload[-1] == 0):
+                raise DamagedError(f"step {number}: its payload of {len(payload)} bytes is not one that an encoder writes")
+        self._expected = [struct.unpack(">I", payload[:4])[0] for payload in payloads]
+        self._coders = [coder.Decoder(payload[4:]) for payload in payloads]
+        self._checks = [0] * len(payloads)
+
+    def __call__(self, i: int, question: Question) -> Symbols:
+        symbols = np.zeros(question.size, np.int64)
+        for part in _blocks(question):
+            try:
+                symbols[part] = self._coders[i].decode(question.masses(part))
+            except DamagedError:
+                raise self._wrong("the stream leaves the tables") from None
+        self._checks[i] = _check(symbols, self._checks[i])
+        return symbols
+
+    def finish(self) -> None:
+        """Raises `NumericsError` unless the chunk's symbols are those that were encoded."""
+        for found, expected in zip(self._checks, self._expected):
+            if found != expected:
+                raise self._wrong(f"check {found:08x}, expected {expected:08x}")
+
+    def _wrong(self, what: str) -> NumericsError:
+        return NumericsError(
+            f"step {self._number}: the decoded symbols are not the encoder's ({what}): the network's arithmetic differs from the "
+            f"writer's. Earlier steps decode (--step {self._number - 1}); for all of them decode where the file was written, or write it "
+            "again in float64"
+        )
+
+
+def _read(model: Family, state: Any, streams: Sequence[Sequence[bytes]]) -> Any:
+    """The state after the chunks of a batch: streams[i][k] is the payload of picture i's k-th chunk after `state`."""
+    for payloads in zip(*streams):
+        reader = _Reader(state.step + 1, payloads)
+        state = next(walk(model, state, reader, state.step + 1))
+        reader.finish()
+    return state
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,19 +149,20 @@ class Decoded:
 
 
 class Codec:
-    """A model, ready to compress and decompress. Made by `uqdm.load`."""
+    """A model, ready to compress and decompress. Made by `uqdm.load`, whose arguments it shares."""
 
     def __init__(
         self, model: Package, device: str = "cpu", threads: int | None = None, precision: str = "float64", max_pixels: int | None = None
     ) -> None:
-        if model.family != "uqdm":
-            raise PackageError(f"{model.name}: family {model.family!r}; this version knows 'uqdm'")
+        if precision not in PRECISIONS:
+            raise ValueError(f"precision {precision!r}; expected one of {', '.join(PRECISIONS)}")
+        if threads is not None and threads < 1:
+            raise ValueError(f"threads {threads}; expected at least 1")
         self.package = model
         self.precision = precision
-        self.constants = constants_of(model)
         self.max_pixels = container.MAX_PIXELS if max_pixels is None else max_pixels
         self._device, self._threads = device, threads
-        self._denoisers: dict[str, Denoiser] = {}
+        self._denoisers: dict[str, Any] = {}
         self.family("tight", precision)  # a model that cannot run here should say so at once
 
     @property
@@ -104,56 +178,49 @@ class Codec:
     @property
     def steps(self) -> int:
         """T, the number of diffusion steps."""
-        return self.constants.steps
+        return self.family("tight", self.precision).chunks
 
-    def family(self, mode: str, precision: str) -> Tight:
+    def family(self, mode: str, precision: str) -> Family:
         """The walk's model in one entropy mode, on a network in one precision (made once, then kept)."""
         if precision not in self._denoisers:
             self._denoisers[precision] = backends.denoiser(self.package, self._device, self._threads, precision)
-        return _MODES[mode](self.constants, self._denoisers[precision])
+        return families.build(self.package, mode, self._denoisers[precision])
+
+    # --- compress
 
     @overload
-    def compress(self, image: Picture | NDArray[np.uint8], *, mode: Mode = "tight", seed: int = 0) -> bytes: ...
+    def compress(self, image: list[Any] | tuple[Any, ...], *, mode: Mode = "tight", seed: int = 0) -> list[bytes]: ...
     @overload
-    def compress(self, image: Sequence[Any], *, mode: Mode = "tight", seed: int = 0) -> list[bytes]: ...
+    def compress(self, image: Any, *, mode: Mode = "tight", seed: int = 0) -> Any: ...
     def compress(self, image: Any, *, mode: Mode = "tight", seed: int = 0) -> bytes | list[bytes]:
-        """One picture, or a batch of them, to `.uqdm` bytes.
+        """One picture to `.uqdm` bytes, or a batch of them to a list.
 
-        `image`: a `Picture`, anything Pillow opened, or a uint8 array (H, W), (H, W, 3) or (H, W, 4); a list of those, or an
-        array (N, H, W, 3), is a batch and gives a list. Pictures of one size share network calls. `seed` fixes the dither.
-        Raises `ImageError` for anything else.
+        `image`: a `Picture`, a Pillow image, or a uint8 array (H, W), (H, W, 2), (H, W, 3) or (H, W, 4); a list of those, or an array
+        (N, H, W, 3), is a batch. Pictures of one size share network calls. `seed` (below 2**64) fixes the dither. Raises
+        `ImageError` for anything else, `LimitError` for pictures above `max_pixels`.
         """
-        if isinstance(image, list | tuple) or (isinstance(image, np.ndarray) and image.ndim == 4):
+        if _is_batch(image):
             return self._compress([_picture(one) for one in image], mode, seed)
         return self._compress([_picture(image)], mode, seed)[0]
 
     def _compress(self, pictures: list[Picture], mode: Mode, seed: int) -> list[bytes]:
         family = self.family(mode, self.precision)
         out = [b""] * len(pictures)
-        for members in _same_size(pictures):
+        for members in _groups([p.pixels.shape for p in pictures]):
             some = [pictures[i] for i in members]
             files = [self._open(p, mode, seed) for p in some]
-            streams: list[list[bytes]] = [[] for _ in some]
-            values = family.values(_rgb(some))
-
-            def answer(i: int, question: Question) -> NDArray[np.int64]:
-                symbols, encoder = question.symbols(values[i]), coder.Encoder()  # noqa: B023
-                for part in _blocks(question):
-                    encoder.encode(symbols[part], question.masses(part))
-                streams[i].append(_check(symbols) + encoder.finish())  # noqa: B023
-                return symbols
-
-            start = family.start(some[0].pixels.shape[:2], [seed] * len(some), some[0].pixels.shape[2] == 1)
-            _last(walk(family, start, answer), start)
-            for i, file, steps in zip(members, files, streams):
-                for number, payload in enumerate(steps, 1):
-                    file += container.write_chunk(container.STEP, number, payload, file)
+            writer = _Writer(family.values(_rgb(some)))
+            for state in walk(family, _start(family, some, seed), writer):
+                for file, payload in zip(files, writer.take()):
+                    file += container.write_chunk(container.STEP, state.step, payload, file)
+            for i, file in zip(members, files):
                 out[i] = bytes(file)
         return out
 
     def _open(self, picture: Picture, mode: Mode, seed: int) -> bytearray:
         """A file up to its first step: header and what is carried along."""
         h, w, channels = picture.pixels.shape
+        self._allow(w, h)
         fingerprint = bytes.fromhex(self.fingerprint)[:8]
         header = Header(w, h, channels == 1, picture.alpha is not None, mode, self.precision, self.name, fingerprint, self.steps, seed)
         file = bytearray(container.write_header(header))
@@ -166,21 +233,26 @@ class Codec:
         return file
 
     def estimate(self, image: Any, *, mode: Mode = "tight", seed: int = 0) -> NDArray[np.float64]:
-        """The model's ideal code length of each chunk, in bits: (chunks,), or (N, chunks) for a batch of one size."""
+        """The model's ideal code length of each chunk, in bits: (chunks,), or (N, chunks) for a batch."""
         family = self.family(mode, self.precision)
-        batch = isinstance(image, list | tuple) or (isinstance(image, np.ndarray) and image.ndim == 4)
-        pictures = [_picture(one) for one in image] if batch else [_picture(image)]
-        values = family.values(_rgb(pictures))
-        bits: list[list[float]] = [[] for _ in pictures]
+        pictures = [_picture(one) for one in image] if _is_batch(image) else [_picture(image)]
+        bits = np.zeros((len(pictures), family.chunks))
+        for members in _groups([p.pixels.shape for p in pictures]):
+            some = [pictures[i] for i in members]
+            values = family.values(_rgb(some))
+            chunk = 0
 
-        def answer(i: int, question: Question) -> NDArray[np.int64]:
-            symbols = question.symbols(values[i])
-            bits[i].append(sum(coder.bits(symbols[part], question.masses(part)) for part in _blocks(question)))
-            return symbols
+            def answer(i: int, question: Question) -> Symbols:
+                symbols = question.symbols(values[i])  # noqa: B023
+                for part in _blocks(question):
+                    bits[members[i], chunk] += coder.bits(symbols[part], question.masses(part))  # noqa: B023
+                return symbols
 
-        start = family.start(pictures[0].pixels.shape[:2], [seed] * len(pictures), pictures[0].pixels.shape[2] == 1)
-        _last(walk(family, start, answer), start)
-        return np.array(bits if batch else bits[0])
+            for state in walk(family, _start(family, some, seed), answer):
+                chunk = state.step
+        return bits if _is_batch(image) else bits[0]
+
+    # --- decompress
 
     @overload
     def decompress(self, data: bytes, step: int | None = None, method: Method = "denoise") -> NDArray[np.uint8]: ...
@@ -193,7 +265,7 @@ class Codec:
         """
         if isinstance(data, bytes | bytearray | memoryview):
             return self.decode(bytes(data), step=step, method=method).image
-        return [decoded.image for decoded in self.decode_many([bytes(one) for one in data], step=step, method=method)]
+        return [decoded.image for decoded in self.decode_many(data, step=step, method=method)]
 
     def decode(self, data: bytes, *, step: int | None = None, method: Method = "denoise", seed: int = 0) -> Decoded:
         """As `decompress`, with metadata and how far it came. `seed`: for `method="ancestral"`."""
@@ -201,46 +273,62 @@ class Codec:
 
     def decode_many(self, data: Sequence[bytes], *, step: int | None = None, method: Method = "denoise", seed: int = 0) -> list[Decoded]:
         """A batch: files of one size, mode and number of chunks share network calls."""
-        contents = [container.parse(one, steps=step, max_pixels=self.max_pixels) for one in data]
-        out: list[Decoded | None] = [None] * len(contents)
-        groups: dict[Any, list[int]] = {}
-        for i, one in enumerate(contents):
+        if not all(isinstance(one, bytes | bytearray | memoryview) for one in data):
+            raise TypeError("expected the bytes of .uqdm files; read a path with pathlib.Path(path).read_bytes()")
+        contents = [container.parse(bytes(one), steps=step, max_pixels=self.max_pixels) for one in data]
+        keys = []
+        for one in contents:
             self._match(one.header)
             h = one.header
-            groups.setdefault((h.width, h.height, h.grey, h.mode, h.precision, len(_steps(one))), []).append(i)
-        for members in groups.values():
+            keys.append((h.height, h.width, h.grey, h.mode, h.precision, _reach(one, step)))
+        out: dict[int, Decoded] = {}
+        for members in _groups(keys):
             some = [contents[i] for i in members]
-            chunks = _reach(some[0], step)
             family, state = self._begin([one.header for one in some])
-            streams = [_steps(one) for one in some]
-            state = _last(walk(family, state, _reader(streams, state), chunks), state)
+            state = _read(family, state, [_steps(one) for one in some])
             for i, one, rgb in zip(members, some, self._reconstruct(family, state, method, seed)):
-                out[i] = Decoded(_finish(one, rgb), state.step, family.chunks, one.tail)
-        return [decoded for decoded in out if decoded is not None]
+                out[i] = Decoded(_finish(one.header, one.chunks, rgb), state.step, family.chunks, one.tail)
+        return [out[i] for i in range(len(contents))]
 
     def progressive(self, data: bytes | BinaryIO, method: Method = "denoise") -> Iterator[Decoded]:
-        """Previews as chunks arrive: one after each whole chunk of `data`, bytes or a binary stream that is read as needed."""
-        reader = container.Reader(io.BytesIO(data) if isinstance(data, bytes | bytearray) else data, max_pixels=self.max_pixels)
+        """Previews as chunks arrive: one after each whole chunk of `data`, bytes or a binary stream that is read as needed.
+
+        Bytes of a partial chunk at the end show nothing of their own. Raises at damage, after the previews before it.
+        """
+        stream = io.BytesIO(data) if isinstance(data, bytes | bytearray | memoryview) else data
+        reader = container.Reader(stream, max_pixels=self.max_pixels)
         self._match(reader.header)
         family, state = self._begin([reader.header])
-        before, chunks = [], iter(reader)
-        for chunk in chunks:
+        before: list[Chunk] = []
+        for chunk in reader:
             if chunk.kind != container.STEP:
                 before.append(chunk)
                 continue
-            state = next(walk(family, state, _reader([[chunk.payload]], state)))
-            head = Contents(reader.header, reader.header_size, before, 0)
-            yield Decoded(_finish(head, self._reconstruct(family, state, method, 0)[0]), state.step, family.chunks)
+            state = _read(family, state, [[chunk.payload]])
+            pixels = self._reconstruct(family, state, method, 0)[0]
+            yield Decoded(_finish(reader.header, before, pixels), state.step, family.chunks)
 
     def sample(self, count: int, height: int, width: int, seed: int = 0, mode: Mode = "tight") -> list[NDArray[np.uint8]]:
-        """Unconditional samples: the walk, answered by chance. (height, width, 3) uint8 each."""
+        """Unconditional samples: the walk, answered by chance. (height, width, 3) uint8 each; the i-th follows from seed + i."""
         if count < 1 or height < 1 or width < 1:
             raise LimitError(f"{count} samples of {width} x {height}: all three must be at least 1")
+        self._allow(width, height)
         family = self.family(mode, self.precision)
-        state = family.start((height, width), [seed + i for i in range(count)])
-        return [rgb.transpose(1, 2, 0) for rgb in self._reconstruct(family, state, "ancestral", seed)]
+        drawn = []
+        for i in range(count):
+            own = (seed + i) % 2**64
+            drawn.append(self._reconstruct(family, family.start((height, width), [own]), "ancestral", own)[0].transpose(1, 2, 0))
+        return drawn
 
-    def _begin(self, headers: Sequence[Header]) -> tuple[Tight, State]:
+    # --- details
+
+    def _allow(self, width: int, height: int) -> None:
+        if width * height > self.max_pixels:
+            raise LimitError(
+                f"{width} x {height} is {width * height:,} pixels, more than max_pixels = {self.max_pixels:,}; raise that to allow it"
+            )
+
+    def _begin(self, headers: Sequence[Header]) -> tuple[Family, Any]:
         h = headers[0]
         family = self.family(h.mode, h.precision)
         return family, family.start((h.height, h.width), [one.seed for one in headers], h.grey)
@@ -252,19 +340,23 @@ class Codec:
                 f"the file was written with model {header.model!r}, fingerprint {header.fingerprint.hex()}; "
                 f"this is {self.name!r}, fingerprint {fingerprint.hex()}. Get that version of the model"
             )
+        if header.steps != self.steps:
+            raise DamagedError(f"the header says {header.steps} steps; model {self.name!r}, which it names, has {self.steps}")
 
-    def _reconstruct(self, family: Tight, state: State, method: Method, seed: int) -> NDArray[np.uint8]:
+    def _reconstruct(self, family: Family, state: Any, method: Method, seed: int) -> NDArray[np.uint8]:
         if method == "denoise":
             return family.denoise(state)
         if method == "flow":
             return family.flow(state)
         if method != "ancestral":
             raise ValueError(f"method {method!r}; expected denoise, ancestral or flow")
+        turn = collections.Counter[int]()
 
-        def answer(i: int, question: Question) -> NDArray[np.int64]:
-            draws = randomness.raw(seed, randomness.SAMPLING + (i << 8) + state.step, question.size) >> np.uint32(8)
-            symbols = [(np.cumsum(question.masses(p), 1) <= draws[p][:, None]).sum(1) for p in _blocks(question)]
-            return np.minimum(np.concatenate(symbols) if symbols else np.zeros(0, np.int64), question.last - question.first)
+        def answer(i: int, question: Question) -> Symbols:
+            # A picture's draws follow from the seed and its own questions, not from its place in a batch.
+            chances = randomness.raw(seed, randomness.SAMPLING + (state.step << 16) + turn[i], question.size)
+            turn[i] += 1
+            return np.concatenate([np.zeros(0, np.int64), *(question.draw(part, chances[part]) for part in _blocks(question))])
 
         return family.denoise(_last(walk(family, state, answer), state))
 
@@ -274,28 +366,14 @@ def open_for(
 ) -> Codec:
     """The codec that a file's header asks for. Raises `UnknownModelError` or `FingerprintError` where there is none."""
     header = container.Reader(io.BytesIO(data), max_pixels=max_pixels or container.MAX_PIXELS).header
-    found = package.read(package.find(model if model is not None else header.model))
-    codec = Codec(found, device, threads, header.precision, max_pixels)
+    path = package.find(model) if model is not None else package.find_for(header.model, header.fingerprint.hex())
+    codec = Codec(package.read(path), device, threads, header.precision, max_pixels)
     codec._match(header)
     return codec
 
 
-def constants_of(model: Package) -> Constants:
-    """A package's stored constants. Raises `PackageError` where they are not those of this family."""
-    try:
-        return Constants(**{k: package.floats(v) if _hexadecimal(v) else _tuples(v) for k, v in model.constants.items()})
-    except (TypeError, ValueError) as error:
-        raise PackageError(f"{model.name}: the constants are not those of the family 'uqdm': {error}") from None
-
-
-def _hexadecimal(value: Any) -> bool:
-    while isinstance(value, list) and value:
-        value = value[0]
-    return isinstance(value, str) and "0x" in value
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
+def _is_batch(image: Any) -> bool:
+    return isinstance(image, list | tuple) or (isinstance(image, np.ndarray) and image.ndim == 4)
 
 
 def _picture(image: Any) -> Picture:
@@ -303,19 +381,10 @@ def _picture(image: Any) -> Picture:
         return image
     if isinstance(image, np.ndarray):
         return images.from_array(image)
-    if hasattr(image, "mode") and hasattr(image, "tobytes"):
-        return (
-            images.from_array(np.asarray(image))
-            if image.mode in {"L", "RGB", "RGBA", "LA"}
-            else _refuse(f"a Pillow image of mode {image.mode}")
-        )
-    if hasattr(image, "detach"):
-        return _refuse("a tensor; give image.numpy() as (H, W, 3)")
-    return _refuse(type(image).__name__)
-
-
-def _refuse(what: str) -> Picture:
-    raise ImageError(f"expected a Picture or a uint8 array (H, W), (H, W, 3) or (H, W, 4), found {what}")
+    if images.is_pillow(image):
+        return images.from_pillow(image)
+    found = "a tensor; give image.numpy() as (H, W, 3)" if hasattr(image, "detach") else type(image).__name__
+    raise ImageError(f"expected a Picture, a Pillow image or a uint8 array (H, W), (H, W, 3) or (H, W, 4), found {found}")
 
 
 def _rgb(pictures: Sequence[Picture]) -> NDArray[np.uint8]:
@@ -324,11 +393,19 @@ def _rgb(pictures: Sequence[Picture]) -> NDArray[np.uint8]:
     return np.repeat(stack, 3, 1) if stack.shape[1] == 1 else stack
 
 
-def _same_size(pictures: Sequence[Picture]) -> Iterable[list[int]]:
-    groups: dict[tuple[int, ...], list[int]] = {}
-    for i, picture in enumerate(pictures):
-        groups.setdefault(picture.pixels.shape, []).append(i)
-    return groups.values()
+def _start(family: Family, pictures: Sequence[Picture], seed: int) -> Any:
+    h, w, channels = pictures[0].pixels.shape
+    return family.start((h, w), [seed] * len(pictures), channels == 1)
+
+
+def _groups(keys: Sequence[tuple[Any, ...]]) -> Iterator[list[int]]:
+    """Numbers of pictures with equal keys (height, width, ...), no more together than GROUP pixels unless one alone has more."""
+    alike: dict[tuple[Any, ...], list[int]] = {}
+    for i, key in enumerate(keys):
+        alike.setdefault(key, []).append(i)
+    for key, members in alike.items():
+        most = max(1, GROUP // (key[0] * key[1]))
+        yield from (members[i : i + most] for i in range(0, len(members), most))
 
 
 def _steps(contents: Contents) -> list[bytes]:
@@ -336,46 +413,18 @@ def _steps(contents: Contents) -> list[bytes]:
 
 
 def _reach(contents: Contents, step: int | None) -> int:
+    """How many chunks are decoded: those that are there, or exactly `step`."""
     there = len(_steps(contents))
     if step is not None and not 0 <= step <= contents.header.chunks:
         raise ValueError(f"step {step}: expected 0 .. {contents.header.chunks}")
     if step is not None and step > there:
         raise LimitError(f"step {step} is asked for, but the file is cut: it holds {there} whole steps of {contents.header.chunks}")
-    return there if step is None else step
+    return there
 
 
-def _reader(streams: Sequence[Sequence[bytes]], start: State) -> Answer:
-    """Answers from bytes. streams[i][k]: the payload of picture i's k-th chunk from `start` on."""
-    turn = [0] * len(streams)
-
-    def answer(i: int, question: Question) -> NDArray[np.int64]:
-        payload, number = streams[i][turn[i]], start.step + turn[i] + 1
-        turn[i] += 1
-        if len(payload) < 4:
-            raise DamagedError(f"step {number}: {len(payload)} bytes, expected at least 4")
-        decoder = coder.Decoder(payload[4:])
-        symbols = np.zeros(question.size, np.int64)
-        for part in _blocks(question):
-            symbols[part] = decoder.decode(question.masses(part))
-        if _check(symbols) != payload[:4]:
-            raise NumericsError(
-                f"step {number}: decoded symbols are not the encoder's (check {_check(symbols).hex()}, expected {payload[:4].hex()}); "
-                "the network's arithmetic differs between the machines. Earlier steps decode: give step="
-                f"{number - 1}, or write the file again in float64"
-            )
-        return symbols
-
-    return answer
-
-
-def _finish(contents: Contents, rgb: NDArray[np.uint8]) -> Picture:
-    """(3, H, W) pixels and the header's chunks to a picture."""
-    h = contents.header
-    parts = {chunk.kind: chunk.payload for chunk in contents.chunks if chunk.kind != container.STEP}
-    pixels = rgb.transpose(1, 2, 0)
-    if h.grey:
-        pixels = pixels[..., 1:2]
-    alpha = None
-    if container.ALPHA in parts:  # a file cut before its alpha chunk has none
-        alpha = images.unpack_alpha(parts[container.ALPHA], h.height, h.width)
-    return Picture(np.ascontiguousarray(pixels), alpha, parts.get(container.ICC), parts.get(container.EXIF), parts.get(container.XMP))
+def _finish(header: Header, chunks: Sequence[Chunk], rgb: NDArray[np.uint8]) -> Picture:
+    """(3, H, W) pixels and what the file carries to a picture. A file cut before its alpha chunk has no alpha."""
+    carried = {chunk.kind: chunk.payload for chunk in chunks if chunk.kind != container.STEP}
+    pixels = np.ascontiguousarray((rgb[1:2] if header.grey else rgb).transpose(1, 2, 0))
+    alpha = images.unpack_alpha(carried[container.ALPHA], header.height, header.width) if container.ALPHA in carried else None
+    return Picture(pixels, alpha, carried.get(container.ICC), carried.get(container.EXIF), carried.get(container.XMP))

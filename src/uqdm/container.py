@@ -28,7 +28,7 @@ ICC, EXIF, XMP, ALPHA, STEP = 1, 2, 3, 4, 16
 KIND_NAMES = {ICC: "ICC profile", EXIF: "EXIF", XMP: "XMP", ALPHA: "alpha plane", STEP: "step"}
 
 MAX_SIDE = 1 << 24
-MAX_PIXELS = 100_000_000
+MAX_PIXELS = 1 << 24  # decoding takes some 500 bytes a pixel: 8 GiB
 MAX_STEPS = 239  # the tag byte is 15 + index, and `paper` mode has one chunk more: 15 + 240 = 255
 MAX_NAME = 64  # bytes of UTF-8
 MAX_METADATA = 16 << 20  # bytes of one ICC, EXIF or XMP chunk
@@ -422,9 +422,9 @@ def truncate(data: bytes, *, nbytes: int | None = None, bpp: float | None = None
         return data[: contents.chunks[-1].end if contents.chunks else end]
     if bpp is not None:
         if not 0 <= bpp < float("inf"):
-            raise ValueError(f"bpp is {bpp}; expected a rate of 0 or more")
+            raise LimitError(f"{bpp} bits per pixel were asked for; expected a number of 0 or more")
         # A rate that was itself computed from a length must give that length back, so rounding errors of the product are forgiven.
-        nbytes = int(bpp * header.width * header.height / 8 * (1 + 1e-12))
+        nbytes = int(min(bpp * header.width * header.height / 8 * (1 + 1e-12), len(data)))
     assert nbytes is not None
     if nbytes < end:
         raise LimitError(

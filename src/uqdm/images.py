@@ -20,7 +20,7 @@ from PIL import Image, ImageFile, PngImagePlugin, UnidentifiedImageError
 
 from uqdm.errors import DamagedError, ImageError, LimitError, OutputError
 
-MAX_PIXELS = 100_000_000  # the same as the container's: what can be read can be stored
+MAX_PIXELS = 1 << 24  # the same as the container's: what can be read can be stored
 
 Bytes8 = NDArray[np.uint8]
 
@@ -73,6 +73,23 @@ def from_array(array: NDArray[Any]) -> Picture:
     channels = 1 if array.shape[2] <= 2 else 3
     has_alpha = array.shape[2] in (2, 4)
     return Picture(np.ascontiguousarray(array[:, :, :channels]), np.ascontiguousarray(array[:, :, -1]) if has_alpha else None)
+
+
+def is_pillow(value: object) -> bool:
+    """Whether `value` is a Pillow image."""
+    return isinstance(value, Image.Image)
+
+
+def from_pillow(image: Image.Image) -> Picture:
+    """A picture from a Pillow image of mode L, LA, RGB or RGBA, with its transparency and metadata.
+
+    Raises `ImageError` for other modes and for 16-bit files. Pillow forgets that a colour file had 16 bits once it is loaded; `read`,
+    which opens the file itself, does not.
+    """
+    why = _needs_conversion(image, b"")
+    if why:
+        raise ImageError(f"the Pillow image has {why}; only 8-bit grey or RGB, with or without alpha, is taken: convert it first")
+    return _picture(image, sixteen=False)
 
 
 def to_array(picture: Picture) -> Bytes8:
@@ -159,11 +176,10 @@ def _bits(image: Image.Image, data: bytes) -> int:
     """16 where the file has more than 8 bits a channel, else 8."""
     if image.mode.startswith("I;16"):
         return 16
-    if image.format == "PNG":
+    if image.format == "PNG" and len(data) > 24:
         return 16 if data[24] == 16 else 8  # IHDR is always first; its ninth byte is the depth
-    for tile in (
-        image.tile if isinstance(image, ImageFile.ImageFile) else ()
-    ):  # (decoder, box, offset, arguments): the raw mode, and for PPM the greatest value
+    # (decoder, box, offset, arguments): the raw mode, and for PPM the greatest value
+    for tile in image.tile if isinstance(image, ImageFile.ImageFile) else ():
         for argument in tile[3] if isinstance(tile[3], tuple) else (tile[3],):
             if (isinstance(argument, str) and ";16" in argument) or (
                 tile[0].startswith("ppm") and isinstance(argument, int) and argument > 255

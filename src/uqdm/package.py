@@ -11,15 +11,15 @@ import functools
 import hashlib
 import json
 import os
-import struct
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from uqdm.errors import OutputError, PackageError, UnknownModelError
+from uqdm.errors import FingerprintError, OutputError, PackageError, UnknownModelError, UqdmError
 
 FORMAT = 1
 SHIPPED = Path(__file__).parent / "weights"
@@ -84,10 +84,16 @@ def floats(values: Any) -> Any:
     return tuple(floats(v) for v in values) if isinstance(values, list | tuple) else float.fromhex(values)
 
 
+def tuples(values: Any) -> Any:
+    """Lists, nested, as tuples."""
+    return tuple(tuples(v) for v in values) if isinstance(values, list) else values
+
+
 def write(package: Package, folder: Path, force: bool = False) -> Path:
     """Write `package` as `folder`, beside it first and then renamed. Raises `OutputError` where it stands already."""
     from safetensors.numpy import save
 
+    _check_name(package.name, folder, OutputError)
     if folder.exists() and not force:
         raise OutputError(f"{folder}: exists; give another name, or --force to replace it")
     beside = folder.with_name(f".{folder.name}.{os.getpid()}")
@@ -104,15 +110,49 @@ def write(package: Package, folder: Path, force: bool = False) -> Path:
         beside.mkdir(parents=True)
         (beside / "model.json").write_text(json.dumps(record, indent=1) + "\n")
         (beside / "weights.safetensors").write_bytes(save({k: np.ascontiguousarray(v) for k, v in package.weights.items()}))
-        if folder.exists():
-            for name in ("model.json", "weights.safetensors"):
-                (beside / name).replace(folder / name)
-            beside.rmdir()
+        if folder.exists():  # whatever else lies there, such as a model card, moves with it
+            for other in folder.iterdir():
+                if other.name not in {"model.json", "weights.safetensors"} and other.is_file():
+                    (beside / other.name).write_bytes(other.read_bytes())
+            old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+            folder.rename(old)
+            beside.rename(folder)
+            shutil.rmtree(old)
         else:
             beside.rename(folder)
     except OSError as error:
         raise OutputError(f"{folder}: cannot be written: {error.strerror or error}") from None
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
     return folder
+
+
+def _check_name(name: str, folder: Path, error: type[UqdmError]) -> None:
+    """A name goes into files, which carry at most 64 bytes of it, and from files into look-ups."""
+    if not name or len(name.encode()) > 64 or not name.isprintable() or name.startswith(".") or set(name) & set("/\\"):
+        raise error(f"{folder}: {name!r} cannot be a model's name: 1 to 64 bytes, printable, no slashes, no dot in front")
+
+
+_FIELDS = {"format": int, "name": str, "family": str, "fingerprint": str, "network": dict, "constants": dict}
+
+
+def _describe(folder: Path) -> dict[str, Any]:
+    """model.json, its fields checked."""
+    try:
+        record = json.loads((folder / "model.json").read_text())
+    except FileNotFoundError:
+        raise PackageError(f"{folder}: not a model folder: model.json is missing") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise PackageError(f"{folder}/model.json: cannot be read: {error}") from None
+    wrong = [k for k, kind in _FIELDS.items() if not isinstance(record, dict) or not isinstance(record.get(k), kind)]
+    if wrong:
+        raise PackageError(f"{folder}/model.json: {', '.join(wrong)} missing or of the wrong kind")
+    if record["format"] != FORMAT:
+        raise PackageError(f"{folder}/model.json: package format {record['format']}, expected {FORMAT}; a newer uqdm may read it")
+    _check_name(record["name"], folder, PackageError)
+    if not isinstance(record.get("about"), dict):
+        record["about"] = {}
+    return dict(record)
 
 
 def read(folder: Path) -> Package:
@@ -120,21 +160,14 @@ def read(folder: Path) -> Package:
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
+    record = _describe(folder)
     try:
-        record = json.loads((folder / "model.json").read_text())
         weights = load((folder / "weights.safetensors").read_bytes())
-    except FileNotFoundError as error:
-        raise PackageError(f"{folder}: not a model folder: {Path(error.filename).name} is missing") from None
-    except (OSError, ValueError, SafetensorError, struct.error) as error:
-        raise PackageError(f"{folder}: the model cannot be read: {error}") from None
-    missing = [
-        k for k in ("format", "name", "family", "fingerprint", "network", "constants") if not isinstance(record, dict) or k not in record
-    ]
-    if missing:
-        raise PackageError(f"{folder}/model.json: lacks {', '.join(missing)}")
-    if record["format"] != FORMAT:
-        raise PackageError(f"{folder}/model.json: package format {record['format']}, expected {FORMAT}; a newer uqdm may read it")
-    package = Package(record["name"], record["family"], record["network"], record["constants"], weights, record.get("about", {}), folder)
+    except FileNotFoundError:
+        raise PackageError(f"{folder}: not a model folder: weights.safetensors is missing") from None
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise PackageError(f"{folder}/weights.safetensors: cannot be read: {error}") from None
+    package = Package(record["name"], record["family"], record["network"], record["constants"], weights, record["about"], folder)
     if package.fingerprint != record["fingerprint"]:
         raise PackageError(
             f"{folder}: weights or constants differ from the fingerprint in model.json "
@@ -156,20 +189,54 @@ def find(name_or_path: str | Path) -> Path:
     for place in _places():
         if (place / name_or_path / "model.json").is_file():
             return place / name_or_path
-    known = ", ".join(listing.name for listing in available()) or "none"
-    raise UnknownModelError(f"{name_or_path}: no such model; known: {known}. Give a model folder, or add its parent to UQDM_MODELS")
+    raise UnknownModelError(f"{name_or_path}: no such model; known: {_known()}. Give a model folder, or add its parent to UQDM_MODELS")
+
+
+def find_for(name: str, fingerprint: str) -> Path:
+    """The folder of the model that wrote a file: by the name in it, and by the beginning of its fingerprint (hexadecimal).
+
+    Only the model places are searched, never the current folder. Raises `FingerprintError` where models of that name are others,
+    `UnknownModelError` where there is none.
+    """
+    others = []
+    for folder, record in _described():
+        if record["fingerprint"].startswith(fingerprint):
+            return folder
+        if name in (record["name"], folder.name):
+            others.append(f"{folder} ({record['fingerprint'][:16]})")
+    if others:
+        raise FingerprintError(
+            f"the file was written with model {name!r}, fingerprint {fingerprint}; here are only others of that name: "
+            f"{', '.join(others)}. Get that version of the model, and give it with --model"
+        )
+    raise UnknownModelError(
+        f"the file needs model {name!r} ({fingerprint}), which is not here; known: {_known()}. Give its folder with --model, or add its "
+        "parent to UQDM_MODELS"
+    )
+
+
+def _described() -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Folders in the model places with their descriptions, weights unread; broken ones are left out."""
+    for place in _places():
+        for path in sorted(place.glob("*/model.json")) if place.is_dir() else ():
+            try:
+                yield path.parent, _describe(path.parent)
+            except PackageError:
+                continue
+
+
+def _known() -> str:
+    return ", ".join(sorted({folder.name for folder, _ in _described()})) or "none"
 
 
 def available() -> list[Listing]:
     """Models that can be asked for by name, first found first; broken folders are left out."""
     found: dict[str, Listing] = {}
-    for place in _places():
-        for path in sorted(place.glob("*/model.json")) if place.is_dir() else ():
-            try:
-                package = read(path.parent)
-            except PackageError:
-                continue
-            about = str(package.about.get("description", ""))
-            listing = Listing(path.parent.name, package.family, about, package.parameters, path.parent, package.fingerprint)
-            found.setdefault(path.parent.name, listing)
+    for folder, _ in _described():
+        try:
+            package = read(folder)
+        except PackageError:
+            continue
+        about = str(package.about.get("description", ""))
+        found.setdefault(folder.name, Listing(folder.name, package.family, about, package.parameters, folder, package.fingerprint))
     return list(found.values())

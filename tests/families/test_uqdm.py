@@ -151,6 +151,9 @@ def test_an_answer_that_falls_short_leaves_the_rest_as_it_was(family) -> None:
 def test_grey_pictures_are_three_equal_channels_at_the_price_of_one(space) -> None:
     model = Tight(toy_constants(space), toy_denoiser)
     rgb = np.repeat(pixels()[:, :1], 3, 1)
+    for family in FAMILIES:
+        for question in family(toy_constants(space), toy_denoiser).question(model.start(rgb.shape[2:], (0,), True), 0):
+            assert question.size <= rgb[0, 0].size
     states, grey = encode(model, rgb, grey=True)
     assert (model.denoise(states[-1]) == rgb).all()
     for state in states[:-1]:
@@ -216,3 +219,22 @@ def test_the_truncated_mean_stays_inside_whatever_it_is_given() -> None:
     assert np.isfinite(mean).all()
     assert (mean >= low).all()
     assert (mean <= high).all()
+
+
+def test_packages_with_constants_that_cannot_be_are_refused() -> None:
+    import dataclasses
+
+    from uqdm.errors import PackageError
+
+    good = toy_constants()
+    for changes in (
+        {"alpha": good.alpha[:-1]},
+        {"widths": ((0, 0, 0),) * 4},
+        {"widths": ((2**31,) * 3,) * 4},
+        {"prior": good.prior[:3000]},
+        {"space": "hsv"},
+        {"sigma": (float("inf"),) * 5},
+        {"scale": (128.0, 128.0, -1.0)},
+    ):
+        with pytest.raises(PackageError):
+            dataclasses.replace(good, **changes)

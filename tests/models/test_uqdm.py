@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,15 @@ MEASURED = {  # 100 pictures, bits per pixel after each step and with the pixels
     "raw": [0.634, 2.577, 7.841, 16.647, 17.064],
     "ema": [0.604, 2.323, 7.032, 15.142, 16.190],
 }
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Tensors this small cost more in handing out than in computing, on a busy machine by a factor of ten."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -140,10 +150,11 @@ def test_pictures_come_back_from_every_step_when_the_network_knows_them() -> Non
     model = knowing(fresh(), x)
     z, real = model.trajectory(x, seeded()), model.to_real(x)
     for index in range(5):
-        torch.testing.assert_close(model.denoise(z[index], index), real, atol=1e-4, rtol=0)
-        assert (model.ancestral(z[index], index, seeded()) - real).abs().mean() < 0.01
-    for index in range(4):  # from z_0 itself only its nearest value is to be had; before it, eq. 17 walks on the prediction
-        assert (model.flow(z[index], index) - real).abs().mean() < 0.01
+        if index < 4:
+            torch.testing.assert_close(model.denoise(z[index], index), real, atol=1e-4, rtol=0)
+        for x_hat in (model.ancestral(z[index], index, seeded()), model.flow(z[index], index)):
+            assert (x_hat - real).abs().mean() < 0.01
+    assert model.denoise(z[4], 4).equal(model.flow(z[4], 4))  # from z_0 itself: its nearest pixel values
 
 
 def test_flow_is_deterministic_and_ancestral_sampling_follows_its_generator() -> None:
@@ -193,6 +204,7 @@ def test_a_few_pictures_cost_about_what_the_published_model_needs(reading: str, 
 @pytest.mark.skipif(not os.environ.get("UQDM_SLOW_TESTS"), reason="ten minutes; set UQDM_SLOW_TESTS=1")
 @pytest.mark.parametrize("reading", ["raw", "ema"])
 def test_a_hundred_pictures_cost_what_the_published_model_needs(reading: str, shared: Path, dev: Any) -> None:
-    found = measured(*published(shared, dev, reading, 5), batch=4)
-    for value, expected, tolerance in zip(found, MEASURED[reading], [0.05, 0.01, 0.005, 0.005, 0.005]):
-        assert value == pytest.approx(expected, rel=tolerance)
+    """Term by term. The table's first step had one z_T for all pictures, which alone moves it by 3 % from seed to seed."""
+    found, expected = (np.diff(v, prepend=0) for v in (measured(*published(shared, dev, reading, 5), batch=4), MEASURED[reading]))
+    for value, term, tolerance in zip(found, expected, [0.06, 0.01, 0.005, 0.005, 0.005]):
+        assert value == pytest.approx(term, rel=tolerance)

@@ -19,7 +19,7 @@ from uqdm.models.network import UNet
 from uqdm.models.presets import ModelConfig
 from uqdm.package import Package, floats
 
-TILE = 512  # pixels a side of what a fully convolutional network sees at once
+TILE = 384  # pixels a side of what a fully convolutional network sees at once: some 600 MB in float64
 UNET_TILE = 64  # what the published networks attend over
 UNET_BATCH = 4  # tiles at once: more is no faster on a CPU, and a tile's attention takes 130 MB in float64
 
@@ -38,10 +38,13 @@ class TorchDenoiser:
             raise BackendError(f"device {device!r} cannot be used: {str(error).splitlines()[0]}") from None
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # 10-bit products would decode to noise
         kinds: dict[Any, Any] = {"unet": _UNetSteps, "convnet": _ConvNetSteps}
-        kind = package.network.get("kind")
+        kind = str(package.network.get("kind"))
         if kind not in kinds:
             raise PackageError(f"{package.name}: network kind {kind!r}; this version runs {', '.join(kinds)}")
-        self._steps: Denoiser = kinds[kind](package, self._device, self._dtype)
+        try:
+            self._steps: Denoiser = kinds[kind](package, self._device, self._dtype)
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError) as error:
+            raise PackageError(f"{package.name}: the network's description is broken: {type(error).__name__}: {error}") from None
 
     def __call__(self, step: int, z: Floats, low: NDArray[np.int32], high: NDArray[np.int32]) -> tuple[Floats, Floats]:
         """See `families.uqdm.Denoiser`."""

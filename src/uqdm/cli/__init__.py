@@ -91,7 +91,7 @@ def _together(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 _run = _together(
     click.option("--device", default="cpu", show_default=True, metavar="NAME", help="Where the network runs: cpu, cuda, cuda:1, …"),
-    click.option("--max-pixels", type=click.IntRange(min=1), metavar="N", help="Refuse larger pictures; 100 million by default."),
+    click.option("--max-pixels", type=click.IntRange(min=1), metavar="N", help="Refuse larger pictures; 16,777,216 by default."),
     click.option("--threads", type=click.IntRange(min=1), metavar="N", help="CPU threads of the network; by default all cores."),
 )
 _model = click.option("--model", metavar="NAME|PATH", help="The model, by name (see `uqdm models`) or as a folder.")

@@ -43,7 +43,7 @@ def logistic_cdf() -> NDArray[np.int64]:
 
 @functools.cache
 def _rises() -> NDArray[np.int64]:
-    return np.diff(logistic_cdf())
+    return np.append(np.diff(logistic_cdf()), 0)
 
 
 @functools.cache
@@ -80,11 +80,11 @@ def on_grid(location: NDArray[np.float64], level: NDArray[np.int64], coarsest: N
     """Locations rounded to a grid of an eighth of the scale's octave, at most 2**coarsest; positions in 2**-FRACTION.
 
     A grid coarse in proportion to the scale costs almost no bits and keeps the chance that two machines round a float
-    to different sides proportional to their drift. `location` in units, |location| < 2**20; `coarsest` as a power of two
-    of 2**-FRACTION units.
+    to different sides proportional to their drift. `location` in units, limited to +-2**14; `coarsest` as a power of two of
+    2**-FRACTION units.
     """
     step = np.minimum(level // LEVELS_PER_OCTAVE + (LOWEST_OCTAVE + FRACTION - 3), coarsest).astype(np.int32)
-    bounded = np.clip(location, -(2.0**20), 2.0**20)
+    bounded = np.clip(location, -(2.0**14), 2.0**14)
     found: NDArray[np.int64] = np.rint(np.ldexp(bounded, FRACTION - step)).astype(np.int64) << step.astype(np.int64)
     return found
 
@@ -93,9 +93,9 @@ def cdf(position: NDArray[np.int64], location: NDArray[np.int64], level: NDArray
     """The logistic distribution function in units of 2**-CDF_BITS; arguments broadcast; |position - location| < 2**32."""
     mantissa, shift = _reciprocals()
     t = ((position - location) * mantissa[level]) >> shift[level]  # in scales, FRACTION bits behind the point
-    limit = (REACH << FRACTION) - 1
-    np.clip(t, -limit - 1, limit, out=t)
-    t += limit + 1
+    limit = REACH << FRACTION
+    np.clip(t, -limit, limit, out=t)
+    t += limit
     cell = t >> (FRACTION - _CELLS)
     t &= (1 << (FRACTION - _CELLS)) - 1
     below: NDArray[np.int64] = logistic_cdf()[cell]

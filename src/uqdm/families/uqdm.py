@@ -19,6 +19,7 @@ Two ways to spend bits on k, both driven by the location and scale that the netw
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -27,12 +28,14 @@ from numpy.typing import NDArray
 
 from uqdm.entropy import randomness, tables
 from uqdm.entropy.tables import FRACTION
-from uqdm.errors import NumericsError
+from uqdm.errors import NumericsError, PackageError
 from uqdm.families import colour
+from uqdm.package import Package, floats, tuples
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 ONE = 1 << FRACTION
+MAX_STEPS = 239  # what a file can hold
 
 
 class Denoiser(Protocol):
@@ -65,6 +68,32 @@ class Constants:
     def steps(self) -> int:
         """T."""
         return len(self.b)
+
+    def __post_init__(self) -> None:
+        t, channels = len(self.b), 3
+        sizes = {"alpha": t + 1, "sigma": t + 1, "c": t, "widths": t, "offset": channels, "scale": channels, "pixel_spread": channels}
+        for name, size in sizes.items():
+            if len(getattr(self, name)) != size:
+                raise PackageError(f"constant {name!r} has {len(getattr(self, name))} entries, expected {size} for T = {t}")
+        if self.space not in colour.LOWEST:
+            raise PackageError(f"colour space {self.space!r}; expected one of {', '.join(colour.LOWEST)}")
+        reals = [*self.alpha, *self.sigma, *self.b, *self.c, *self.offset, *self.scale, *self.pixel_spread]
+        if not all(math.isfinite(v) for v in reals) or min(*self.alpha, *self.sigma, *self.scale, *self.pixel_spread) <= 0:
+            raise PackageError("the constants hold a value that is not finite, or a scale that is not positive")
+        if any(len(row) != channels or not all(16 <= w < 2**31 for w in row) for row in self.widths):
+            raise PackageError("a box width is not one of 16 .. 2**31 - 1 (in 2**-16 pixel values) for each channel: gamma reaches too far")
+        if not 1 <= t <= MAX_STEPS or len(self.prior) < 2 or len(self.prior) & (len(self.prior) - 1):
+            raise PackageError(f"T = {t}, {len(self.prior)} quantiles; expected T of 1 .. {MAX_STEPS} and a power of two of quantiles")
+
+    @classmethod
+    def of(cls, model: Package) -> "Constants":
+        """A package's stored constants. Raises `PackageError` where they are not those of this family."""
+        stored = model.constants
+        exact = {"alpha", "sigma", "b", "c", "offset", "scale", "pixel_spread"}
+        try:
+            return cls(**{k: floats(v) if k in exact else v if k == "space" else tuples(v) for k, v in stored.items()})
+        except (TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise PackageError(f"{model.name}: the constants are not those of the family 'uqdm': {error}") from None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,6 +143,16 @@ class Question:
         """Integer tables (m, K) of the symbols in `part`."""
         return self.rows(self, part)
 
+    def draw(self, part: slice, chances: NDArray[np.uint32]) -> Integers:
+        """Symbols in `part` by chance: `chances` (m,) uniform 32-bit integers.
+
+        What a `paper` table leaves to values outside the range goes to the interval at the end that the density is nearer to.
+        """
+        chosen = (np.cumsum(self.masses(part), 1) <= (chances >> np.uint32(32 - tables.PRECISION))[:, None]).sum(1)
+        span = (self.last - self.first)[part]
+        below = 2 * self.location[part] < (self.low[part] + self.high[part]) << FRACTION
+        return np.where(chosen > span, np.where(below, 0, span), chosen)
+
 
 def _tight_rows(q: Question, part: slice) -> Integers:
     """The logistic truncated to the box, cut where intervals end: every integer v owns v - 1/2 .. v + 1/2."""
@@ -138,10 +177,8 @@ def _paper_rows(q: Question, part: slice) -> Integers:
     return tables.masses(np.concatenate([f, np.full((len(f), 1), 1 << tables.CDF_BITS)], 1), 1 << tables.CDF_BITS)
 
 
-class Tight:
-    """Densities truncated to the boxes already known; the last step codes the integers themselves."""
-
-    name = "tight"
+class UniversallyQuantized:
+    """What both entropy modes share: the forward process, the boxes, the previews. Implements `families.Family`."""
 
     def __init__(self, constants: Constants, denoiser: Denoiser) -> None:
         self.constants = constants
@@ -150,14 +187,21 @@ class Tight:
 
     @property
     def chunks(self) -> int:
-        """How many chunks a whole stream has."""
-        return self.constants.steps
+        """Chunks of a whole stream."""
+        raise NotImplementedError
+
+    @property
+    def dithered(self) -> int:
+        """How many of them are steps with a dither, after which z moves."""
+        raise NotImplementedError
+
+    # --- the walk
 
     def start(self, shape: tuple[int, int], seeds: Sequence[int], grey: bool = False) -> State:
         """Before the first chunk: z_T from the shared generator, v anywhere in its range.
 
-        A grey picture is three equal channels: its chroma is known to be 0, or, without a colour transform, its channels
-        share dither and symbols.
+        A grey picture is three equal channels. With a colour transform its chroma is known to be 0; without one, green is asked,
+        and what it tells holds for all three, dither included.
         """
         c = self.constants
         h, w = shape
@@ -175,52 +219,43 @@ class Tight:
         """Pixels (N, 3, H, W) as the integer coordinates that are coded."""
         return colour.forward(pixels, self.constants.space)
 
-    def question(self, state: State) -> list[Question]:
+    def parts(self, step: int) -> int:
+        """How many questions a chunk holds: one network call settles a whole step."""
+        return 1
+
+    def question(self, state: State, part: int) -> list[Question]:
         """What the next chunk asks, one record for each picture. The only place where the network's floats enter."""
         location, log2_scale = self.predict(state)
-        if not (np.isfinite(location).all() and np.isfinite(log2_scale).all()):
-            raise NumericsError(f"step {state.step + 1}: the network's output is not finite; nothing can be coded with this model here")
         width = self._widths(state.step)
         coarsest = np.array([int(w).bit_length() - 4 for w in width], np.int64)[:, None, None]  # at most an eighth of the width
         level = tables.nearest_level(log2_scale)
         grid = tables.on_grid(location, level, coarsest)
-        return [self._question(state, i, grid[i], level[i]) for i in range(len(state.seeds))]
+        return [self._question(state, i, grid[i].reshape(-1), level[i].reshape(-1)) for i in range(len(state.seeds))]
 
-    def update(self, state: State, questions: Sequence[Question], answers: Sequence[Integers]) -> State:
+    def update(self, state: State, part: int, questions: Sequence[Question], answers: Sequence[Integers]) -> State:
         """What is known after the chunk: smaller boxes, and z_{t-1} = b z_t + c y (eq. 4). Answers may fall short."""
-        c, n = self.constants, len(state.seeds)
+        n, plane = len(state.seeds), state.low[0, 0].size
         low, high, z = state.low.reshape(n, -1).copy(), state.high.reshape(n, -1).copy(), state.z.reshape(n, -1).copy()
-        plane = state.low[0, 0].size
         for i, (q, symbols) in enumerate(zip(questions, answers)):
             got = slice(0, len(symbols))
-            k = q.first[got] + symbols
-            begin = q.dither[got] + k * q.width[got]
-            at = q.asked[got]
-            bottom, top = _ceil(begin), _ceil(begin + q.width[got]) - 1
-            for shift in self._twins(state, plane):  # grey without colour transform: the other two channels know it too
-                low[i, at + shift] = np.maximum(bottom, low[i, at + shift])
-                high[i, at + shift] = np.minimum(top, high[i, at + shift])
-                if state.step < c.steps:
-                    channel = (at + shift) // plane
-                    y = np.ldexp((begin + q.width[got] // 2).astype(np.float64), -FRACTION)
-                    x = (y - np.array(c.offset)[channel]) / np.array(c.scale)[channel]
-                    z[i, at + shift] = c.b[state.step] * z[i, at + shift] + c.c[state.step] * x
-        if state.step < c.steps:
-            self._settle(state, z, questions)
+            at, width = q.asked[got], q.width[got]
+            begin = q.dither[got] + (q.first[got] + symbols) * width
+            bottom, top = _ceil(begin), _ceil(begin + width) - 1
+            for twin in self._twins(state, plane):
+                low[i, at + twin] = np.maximum(bottom, low[i, at + twin])
+                high[i, at + twin] = np.minimum(top, high[i, at + twin])
+                self._move(state, z[i], at + twin, begin, width)
+            self._settle(state, i, z[i], q)
         shape = state.z.shape
         return State(state.step + 1, z.reshape(shape), low.reshape(shape), high.reshape(shape), state.seeds, state.grey)
 
-    def predict(self, state: State) -> tuple[Floats, Floats]:
-        """The network's suggestion after `state`, computed once for a preview and the next question."""
-        if self._cache is None or self._cache[0] is not state:
-            self._cache = (state, self.denoiser(state.step, state.z, state.low, state.high))
-        return self._cache[1]
+    # --- previews
 
     def denoise(self, state: State) -> NDArray[np.uint8]:
-        """The `denoise` reconstruction: the posterior mean given the state, inside the box. uint8 (N, 3, H, W)."""
-        if state.step >= self.constants.steps:
+        """The `denoise` reconstruction: what the network makes of the state. uint8 (N, 3, H, W); exact at the end."""
+        if state.step >= self.chunks:
             return colour.inverse(state.low, self.constants.space)
-        return colour.preview(self._mean(state), self.constants.space)
+        return colour.preview(self.mean(state), self.constants.space)
 
     def flow(self, state: State) -> NDArray[np.uint8]:
         """The `flow` reconstruction: the probability-flow steps of eq. 17 to the end, clipped into the box.
@@ -229,157 +264,175 @@ class Tight:
         """
         c = self.constants
         if state.step >= c.steps:
-            return colour.inverse(state.low, c.space)
+            return self.denoise(state)
         offset, scale = (np.array(a)[:, None, None] for a in (c.offset, c.scale))
-        low, high, s = state.low.astype(np.float64), state.high.astype(np.float64), state
-        for t in range(state.step, c.steps):
-            mean = self._mean(s)
+        s = state
+        for t in range(state.step, c.steps - 1):
+            mean = self.mean(s)
             x = (mean - offset) / scale
             ratio = c.sigma[t + 1] / c.sigma[t]
             z = c.alpha[t + 1] * x + ratio * (s.z - c.alpha[t] * x)
-            if t + 1 == c.steps:
-                return colour.preview(np.clip(mean, low, high), c.space)
             shrink = ratio * c.alpha[t] / c.alpha[t + 1]
-            inner = np.rint(mean + shrink * (s.low - mean)), np.rint(mean + shrink * (s.high - mean))
-            s = State(t + 1, z, inner[0].astype(np.int32), inner[1].astype(np.int32), s.seeds, s.grey)
-        raise AssertionError("the loop returns at its last step")
+            low, high = np.rint(mean + shrink * (s.low - mean)), np.rint(mean + shrink * (s.high - mean))
+            s = State(t + 1, z, low.astype(np.int32), high.astype(np.int32), s.seeds, s.grey)
+        # In the last step the noise that is left is below a pixel value: its end is the mean.
+        return colour.preview(np.clip(self.mean(s), state.low, state.high), c.space)
 
-    def _mean(self, state: State) -> Floats:
-        """Mean of the truncated logistic in each box, pixel units."""
-        location, log2_scale = self.predict(state)
-        if state.grey and self.constants.space == "rgb":
-            location, log2_scale = (np.repeat(a[:, 1:2], 3, 1) for a in (location, log2_scale))
-        return truncated_mean(location, np.exp2(log2_scale), state.low.astype(np.float64) - 0.5, state.high.astype(np.float64) + 0.5)
+    def predict(self, state: State) -> tuple[Floats, Floats]:
+        """The network's suggestion after `state`, made once for a preview and the next question.
 
-    def _twins(self, state: State, plane: int) -> tuple[int, ...]:
-        """Offsets of the channels that an answer settles, from the asked one (green, where all three are equal)."""
-        return (-plane, 0, plane) if state.grey and self.constants.space == "rgb" else (0,)
+        Raises `NumericsError` where it is not finite.
+        """
+        if self._cache is None or self._cache[0] is not state:
+            location, log2_scale = self.denoiser(state.step, state.z, state.low, state.high)
+            if not (np.isfinite(location).all() and np.isfinite(log2_scale).all()):
+                raise NumericsError(f"step {state.step + 1}: the network's output is not finite; nothing can be coded with this model here")
+            if state.grey and self.constants.space == "rgb":
+                location, log2_scale = (np.repeat(a[:, 1:2], 3, 1) for a in (location, log2_scale))
+            self._cache = (state, (location, log2_scale))
+        return self._cache[1]
 
-    def _settle(self, state: State, z: Floats, questions: Sequence[Question]) -> None:
-        """z_{t-1} of coordinates that no symbol was needed for: their interval is known as well."""
-        c = self.constants
-        plane = state.low[0, 0].size
-        width = np.repeat(np.array(self._widths(state.step), np.int64), plane)
-        for i, q in enumerate(questions):
-            certain = np.ones(z.shape[1], bool)
-            for shift in self._twins(state, plane):
-                certain[q.asked + shift] = False
-            at = np.flatnonzero(certain)
-            if not len(at):
-                continue
-            dither = self._dither(state, i, width)[at]
-            k = ((state.low[i].reshape(-1)[at].astype(np.int64) << FRACTION) - dither) // width[at]
-            y = np.ldexp((dither + k * width[at] + width[at] // 2).astype(np.float64), -FRACTION)
-            x = (y - np.array(c.offset)[at // plane]) / np.array(c.scale)[at // plane]
-            z[i, at] = c.b[state.step] * z[i, at] + c.c[state.step] * x
+    def mean(self, state: State) -> Floats:
+        """What `denoise` shows before rounding: (N, 3, H, W) coordinates."""
+        raise NotImplementedError
 
-    def _widths(self, step: int) -> tuple[int, ...]:
-        """Widths of the chunk's intervals by channel; the last one's are single integers."""
-        return (ONE,) * len(self.constants.scale) if step == self.constants.steps - 1 else self.constants.widths[step]
-
-    def _dither(self, state: State, i: int, width: Integers) -> Integers:
-        """Dither (C * H * W,) of picture i; none for the last chunk, whose intervals are the integers."""
-        if state.step == self.constants.steps - 1:
-            return np.zeros(len(width), np.int64)
-        return self._shared(state, randomness.below(width, randomness.raw(state.seeds[i], state.step + 1, len(width))))
-
-    def _shared(self, state: State, dither: Integers) -> Integers:
-        if state.grey and self.constants.space == "rgb":
-            return np.tile(dither[: len(dither) // 3], 3)
-        return dither
+    # --- details
 
     def _question(self, state: State, i: int, location: Integers, level: Integers) -> Question:
-        plane = location[0].size
-        low, high = (a[i].reshape(-1).astype(np.int64) for a in (state.low, state.high))
+        raise NotImplementedError
+
+    def _widths(self, step: int) -> tuple[int, ...]:
+        """Widths of the chunk's intervals by channel; single integers where there is no dither."""
+        return self.constants.widths[step] if step < self.dithered else (ONE,) * 3
+
+    def _intervals(self, state: State, i: int) -> tuple[Integers, Integers]:
+        """Width and dither of every coordinate (C * H * W,) of picture i."""
+        plane = state.low[0, 0].size
         width = np.repeat(np.array(self._widths(state.step), np.int64), plane)
-        dither = self._dither(state, i, width)
-        # A coordinate whose box lies in one interval is certain: nothing is asked of it.
-        open_ = ((low << FRACTION) - dither) // width < ((high << FRACTION) - dither) // width
-        asked = np.flatnonzero(self._askable(state, open_, plane))
-        return self._record(asked, low, high, width, dither, location.reshape(-1), level.reshape(-1))
-
-    def _askable(self, state: State, open_: NDArray[np.bool_], plane: int) -> NDArray[np.bool_]:
+        if state.step >= self.dithered:
+            return width, np.zeros(len(width), np.int64)
+        dither = randomness.below(width, randomness.raw(state.seeds[i], state.step + 1, len(width)))
         if state.grey and self.constants.space == "rgb":
-            open_[:plane] = open_[2 * plane :] = False
-        return open_
+            dither = np.tile(dither[plane : 2 * plane], 3)
+        return width, dither
 
-    def _record(self, asked: Integers, *fields: Integers) -> Question:
-        low, high, width, dither, location, level = (a[asked] for a in fields)
-        return Question(asked, low, high, width, dither, location, level, _tight_rows)
+    def _candidates(self, state: State) -> Integers:
+        """Flat positions of the coordinates that a chunk may ask for."""
+        plane = state.low[0, 0].size
+        if not state.grey:
+            return np.arange(3 * plane)
+        return np.arange(plane, 2 * plane) if self.constants.space == "rgb" else np.arange(plane)
+
+    def _twins(self, state: State, plane: int) -> tuple[int, ...]:
+        """Offsets from an asked coordinate to those that its answer settles."""
+        return (-plane, 0, plane) if state.grey and self.constants.space == "rgb" else (0,)
+
+    def _move(self, state: State, z: Floats, at: Integers, begin: Integers, width: Integers) -> None:
+        """z_{t-1} = b z_t + c y in place, at the flat positions `at`, whose intervals are begin .. begin + width."""
+        if state.step >= self.dithered:
+            return
+        c, channel = self.constants, at // state.low[0, 0].size
+        y = np.ldexp((begin + width // 2).astype(np.float64), -FRACTION)
+        x = (y - np.array(c.offset)[channel]) / np.array(c.scale)[channel]
+        z[at] = c.b[state.step] * z[at] + c.c[state.step] * x
+
+    def _settle(self, state: State, i: int, z: Floats, q: Question) -> None:
+        """Moves z of coordinates that no symbol was needed for: their interval is known as well."""
+        plane = state.low[0, 0].size
+        certain = np.ones(len(z), bool)
+        for twin in self._twins(state, plane):
+            certain[q.asked + twin] = False
+        at = np.flatnonzero(certain)
+        if len(at) and state.step < self.dithered:
+            width, dither = (a[at] for a in self._intervals(state, i))
+            k = ((state.low[i].reshape(-1)[at].astype(np.int64) << FRACTION) - dither) // width
+            self._move(state, z, at, dither + k * width, width)
 
 
-class Paper(Tight):
+class Tight(UniversallyQuantized):
+    """Densities truncated to the boxes already known; the last step codes the integers themselves."""
+
+    @property
+    def chunks(self) -> int:
+        """T."""
+        return self.constants.steps
+
+    @property
+    def dithered(self) -> int:
+        """T - 1: the last step's intervals are the integers."""
+        return self.constants.steps - 1
+
+    def mean(self, state: State) -> Floats:
+        """Mean of the truncated logistic in each box: the posterior mean."""
+        location, log2_scale = self.predict(state)
+        scale = np.exp2(np.clip(log2_scale, tables.LOWEST_OCTAVE, tables.LOWEST_OCTAVE + (tables.LEVELS - 1) / tables.LEVELS_PER_OCTAVE))
+        return truncated_mean(location, scale, state.low.astype(np.float64) - 0.5, state.high.astype(np.float64) + 0.5)
+
+    def _question(self, state: State, i: int, location: Integers, level: Integers) -> Question:
+        low, high = (a[i].reshape(-1).astype(np.int64) for a in (state.low, state.high))
+        width, dither = self._intervals(state, i)
+        asked = self._candidates(state)
+        # A coordinate whose box lies in one interval is certain: nothing is asked of it.
+        asked = asked[(((low << FRACTION) - dither) // width < ((high << FRACTION) - dither) // width)[asked]]
+        return Question(asked, low[asked], high[asked], width[asked], dither[asked], location[asked], level[asked], _tight_rows)
+
+
+class Paper(UniversallyQuantized):
     """Densities as published (eq. 3 and 7), every step dithered, and the pixels given z_0 as one more chunk."""
-
-    name = "paper"
 
     @property
     def chunks(self) -> int:
         """T steps, and p(x | z_0)."""
         return self.constants.steps + 1
 
-    def question(self, state: State) -> list[Question]:
-        """As `Tight.question`; after the T steps, the pixels given z_0, for which no network is needed."""
-        if state.step < self.constants.steps:
-            return super().question(state)
+    @property
+    def dithered(self) -> int:
+        """T."""
+        return self.constants.steps
+
+    def question(self, state: State, part: int) -> list[Question]:
+        """As `UniversallyQuantized.question`; after the T steps, the pixels given z_0, for which no network is needed."""
+        if state.step < self.dithered:
+            return super().question(state, part)
         return [self._pixels(state, i) for i in range(len(state.seeds))]
 
-    def denoise(self, state: State) -> NDArray[np.uint8]:
-        """The clipped prediction itself, as published (the network at t = 0 is never trained: there, z_0 / alpha_0)."""
-        if state.step > self.constants.steps:
-            return colour.inverse(state.low, self.constants.space)
-        return colour.preview(self._mean(state), self.constants.space)
-
-    def flow(self, state: State) -> NDArray[np.uint8]:
-        """As `Tight.flow`."""
-        return self.denoise(state) if state.step >= self.constants.steps else super().flow(state)
-
-    def _mean(self, state: State) -> Floats:
-        c = self.constants
-        if state.step == c.steps:
+    def mean(self, state: State) -> Floats:
+        """The clipped prediction itself, as published; at t = 0, where no network is trained, z_0 / alpha_0."""
+        if state.step == self.dithered:
             return self._observed(state.z)
-        lowest, highest = (np.array(bound[c.space])[:, None, None] for bound in (colour.LOWEST, colour.HIGHEST))
-        location = self.predict(state)[0]
-        if state.grey and c.space == "rgb":
-            location = np.repeat(location[:, 1:2], 3, 1)
-        return np.clip(location, lowest, highest)
+        lowest, highest = (np.array(bound[self.constants.space])[:, None, None] for bound in (colour.LOWEST, colour.HIGHEST))
+        return np.clip(self.predict(state)[0], lowest, highest)
 
     def _observed(self, z: Floats) -> Floats:
+        """z_0 / alpha_0 in pixel units."""
         c = self.constants
         scale, offset = (np.array(a, np.float64)[:, None, None] for a in (c.scale, c.offset))
         return z / c.alpha[-1] * scale + offset
 
-    def _widths(self, step: int) -> tuple[int, ...]:
-        return (ONE,) * len(self.constants.scale) if step == self.constants.steps else self.constants.widths[step]
+    def _range(self, channel: Integers) -> tuple[Integers, Integers]:
+        space = self.constants.space
+        return np.array(colour.LOWEST[space], np.int64)[channel], np.array(colour.HIGHEST[space], np.int64)[channel]
 
-    def _dither(self, state: State, i: int, width: Integers) -> Integers:
-        return self._shared(state, randomness.below(width, randomness.raw(state.seeds[i], state.step + 1, len(width))))
-
-    def _askable(self, state: State, open_: NDArray[np.bool_], plane: int) -> NDArray[np.bool_]:
+    def _question(self, state: State, i: int, location: Integers, level: Integers) -> Question:
         # As published, a step does not use what earlier intervals exclude: its alphabet is what the pixel range allows.
-        return super()._askable(state, np.ones_like(open_), plane)
-
-    def _record(self, asked: Integers, *fields: Integers) -> Question:
-        _, _, width, dither, location, level = (a[asked] for a in fields)
-        plane = len(fields[0]) // 3
-        low, high = (np.array(bound[self.constants.space], np.int64)[asked // plane] for bound in (colour.LOWEST, colour.HIGHEST))
-        return Question(asked, low, high, width, dither, location, level, _paper_rows)
+        asked = self._candidates(state)
+        low, high = self._range(asked // state.low[0, 0].size)
+        width, dither = self._intervals(state, i)
+        return Question(asked, low, high, width[asked], dither[asked], location[asked], level[asked], _paper_rows)
 
     def _pixels(self, state: State, i: int) -> Question:
         """p(x | z_0): a discretised normal around z_0 / alpha_0, over the few integers that its width and the dither reach.
 
         z_0 comes from stored constants and integers alone, so its position is the same float64 everywhere.
         """
-        c = self.constants
-        plane = state.z[0, 0].size
-        asked = np.arange(plane, 2 * plane) if state.grey and c.space == "rgb" else np.arange(3 * plane)
-        channel = asked // plane
+        asked = self._candidates(state)
+        channel = asked // state.low[0, 0].size
         position = np.rint(np.ldexp(self._observed(state.z[i : i + 1]).reshape(-1)[asked], 8)).astype(np.int64) << (FRACTION - 8)
-        lowest, highest = (np.array(bound[c.space], np.int64)[channel] for bound in (colour.LOWEST, colour.HIGHEST))
-        reach = np.array([int(np.ceil(4 * s)) + 2 for s in c.pixel_spread], np.int64)[channel]
+        lowest, highest = self._range(channel)
+        reach = np.array([int(np.ceil(4 * s)) + 2 for s in self.constants.pixel_spread], np.int64)[channel]
         middle = np.clip((position + ONE // 2) >> FRACTION, lowest, highest)
         low, high = np.maximum(lowest, middle - reach), np.minimum(highest, middle + reach)
-        width, dither = np.full(len(asked), ONE, np.int64), np.zeros(len(asked), np.int64)
+        width, dither = (a[asked] for a in self._intervals(state, i))
         return Question(asked, low, high, width, dither, position, channel, self._pixel_rows)  # here `level` is the channel
 
     def _pixel_rows(self, q: Question, part: slice) -> Integers:

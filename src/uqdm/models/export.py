@@ -7,7 +7,8 @@ from pathlib import Path
 from statistics import NormalDist
 
 from uqdm import package
-from uqdm.errors import CheckpointError
+from uqdm.errors import CheckpointError, PackageError
+from uqdm.families.uqdm import Constants
 from uqdm.models.checkpoint import read_published
 from uqdm.models.uqdm import UQDM
 from uqdm.package import Package, hexadecimal
@@ -51,6 +52,8 @@ def package_of(model: UQDM, name: str, reading: str) -> Package:
     config = model.config.model
     if config.prior_type != "logistic":
         raise CheckpointError(f"{name}: prior_type is {config.prior_type!r}; the codec's tables are of the logistic (eq. 7)")
+    if config.vocab_size != 256 or config.n_channels != 3:
+        raise CheckpointError(f"{name}: {config.n_channels} channels of {config.vocab_size} values; the codec's pictures have 3 of 256")
     gamma = model.gammas(config.n_timesteps).detach().tolist()
     half = config.vocab_size / 2
     constants = diffusion_constants(gamma, "rgb", [half - 0.5] * 3, [half] * 3)
@@ -68,7 +71,12 @@ def package_of(model: UQDM, name: str, reading: str) -> Package:
         "source": "huggingface.co/justuswill/UQDM",
         "reading": reading,
     }
-    return Package(name, "uqdm", network, constants, weights, about)
+    found = Package(name, "uqdm", network, constants, weights, about)
+    try:
+        Constants.of(found)
+    except PackageError as error:
+        raise CheckpointError(f"{name}: the codec cannot use this model: {error}") from None
+    return found
 
 
 def import_checkpoint(folder: str | Path, out: str | Path, reading: str = "ema", force: bool = False) -> Path:

@@ -158,10 +158,13 @@ class UQDM(nn.Module):
     def denoise(self, z: Tensor, index: int, steps: int | None = None) -> Tensor:
         """The denoised prediction x_hat from z at `index` (0 .. T): smallest error, blurred while little is known.
 
+        At z_0 the likeliest x under p(x | z_0): no step ever asked the network there, and its answer is up to 15 dB worse.
         (B, C, H, W) -> the same in [-1, 1].
         """
         gamma = self.gammas(steps)
-        return self.predict(z, gamma[_checked(index, gamma)])[0]
+        if _checked(index, gamma) == len(gamma) - 1:
+            return self._likeliest(z, gamma[-1])
+        return self.predict(z, gamma[index])[0]
 
     @torch.no_grad()
     def ancestral(self, z: Tensor, index: int, generator: torch.Generator, steps: int | None = None) -> Tensor:
@@ -194,7 +197,11 @@ class UQDM(nn.Module):
             k = step_constants(gamma_t, gamma_s)
             x_hat, _ = self.predict(z, gamma_t)
             z = k.alpha_s * x_hat + k.sigma_s / k.sigma_t * (z - k.alpha_t * x_hat)
-        return self.to_real(self.to_values(z / alpha(gamma[-1])))
+        return self._likeliest(z, gamma[-1])
+
+    def _likeliest(self, z_0: Tensor, gamma_0: Tensor) -> Tensor:
+        """The x of greatest p(x | z_0): the pixel value nearest to z_0 / alpha_0, in [-1, 1]."""
+        return self.to_real(self.to_values(z_0 / alpha(gamma_0)))
 
     def sample(self, n: int, height: int, width: int, generator: torch.Generator, steps: int | None = None) -> Tensor:
         """n pictures from nothing: z_T ~ p(z_T), then `ancestral`. -> int64 pixel values (n, C, height, width)."""

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from uqdm import images
-from uqdm.errors import ImageError
+from uqdm.errors import ImageError, LimitError
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".ppm", ".tif", ".tiff"}
 EVALUATION = {"eval", "val", "valid", "validation", "test", "dev"}
@@ -33,10 +33,11 @@ def load_pack(path: str | Path) -> NDArray[np.uint8]:
             h, w = meta["h"], meta["w"]
             names = sorted(name for name in pack.namelist() if name.endswith(".webp"))
             strips = [np.asarray(Image.open(io.BytesIO(pack.read(name))).convert("RGB")).reshape(-1, h, w, 3) for name in names]
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        pictures = np.concatenate(strips)
+        right = len(pictures) == meta["n"] and hashlib.sha256(pictures.tobytes()).hexdigest() == meta["sha256_of_uint8_NHWC"]
+    except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
         raise ImageError(f"{path}: not a pack of pictures (a zip of meta.json and strips): {error}") from None
-    pictures = np.concatenate(strips)
-    if len(pictures) != meta["n"] or hashlib.sha256(pictures.tobytes()).hexdigest() != meta["sha256_of_uint8_NHWC"]:
+    if not right:
         raise ImageError(f"{path}: the pictures are not those that meta.json describes ({meta['n']} of {h} x {w}); get the pack again")
     return pictures
 
@@ -86,7 +87,7 @@ def _read(files: Sequence[Path], crop: int | None) -> list[NDArray[np.uint8]]:
     for path in files:
         try:
             pixels = images.read(path, convert=True).pixels
-        except ImageError as error:
+        except (ImageError, LimitError) as error:
             left.append(str(error))
             continue
         if crop is not None and min(pixels.shape[:2]) < crop:
@@ -124,7 +125,8 @@ def load_data(
             files = _files(one)
             if not files:
                 raise ImageError(f"{one}: no pictures there; expected a folder or glob of {', '.join(sorted(SUFFIXES))}, or a zip pack")
-            parts = [{p.lower() for p in f.parts[:-1]} for f in files]
+            root = Path(one) if Path(one).is_dir() else Path(one).parent
+            parts = [{p.lower() for p in (f.relative_to(root) if f.is_relative_to(root) else f).parts[:-1]} for f in files]
             evaluation = [bool(p & EVALUATION) for p in parts]
             if any(evaluation) and any("train" in p for p in parts):
                 divided = (
