@@ -43,8 +43,8 @@ def main() -> None:
     sample = Path(__file__).parent.parent / "examples" / "parrots.png"
     pixels = images.read(a.picture).pixels if a.picture else images.read(sample).pixels[100:164, 200:264]
     codec: Codec = uqdm.load(a.model, threads=a.threads, precision=a.precision)
-    timed = Timed(codec.family(a.mode, a.precision).denoiser)
-    codec._denoisers[a.precision] = timed
+    family = codec.family(a.mode, a.precision)
+    family.denoiser = timed = Timed(family.denoiser)
     rows: dict[str, list[tuple[float, float]]] = {"encode": [], "decode": []}
     for i in range(a.repeat + 1):
         data = b""

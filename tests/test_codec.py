@@ -204,7 +204,8 @@ def test_a_float_drift_of_the_network_is_refused_and_never_a_wrong_picture(light
     data = light.compress(picture)
     other = codec.Codec(light.package)
     family = other.family("tight", "float64")
-    inner = family.denoiser
+    assert family is other.family("tight", "float64")
+    inner = family.denoiser  # type: ignore[attr-defined]
     random = np.random.default_rng(0)
     refused = 0
     for size in (1e-12, 1e-6, 1e-3, 1e-1):
@@ -213,7 +214,7 @@ def test_a_float_drift_of_the_network_is_refused_and_never_a_wrong_picture(light
             location, scale = inner(step, z, low, high)
             return location + random.normal(0, size, location.shape), scale  # noqa: B023
 
-        other._denoisers["float64"] = noisy
+        family.denoiser = noisy
         try:
             assert (other.decompress(data) == picture).all()
         except errors.NumericsError:

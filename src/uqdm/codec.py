@@ -26,7 +26,7 @@ from uqdm.families import Family, Question
 from uqdm.images import Picture
 from uqdm.package import Package
 
-BLOCK = 1 << 14  # symbols whose tables are built at once; part of the format (a table's padding depends on its block)
+BLOCK = 1 << 12  # symbols whose tables are built at once; part of the format (a table's padding depends on its block). Fits a cache
 GROUP = 1 << 17  # pixels of small pictures that share a network call
 PRECISIONS = ("float64", "float32")
 Mode = Literal["tight", "paper"]
@@ -163,7 +163,8 @@ class Codec:
         self.max_pixels = container.MAX_PIXELS if max_pixels is None else max_pixels
         self._device, self._threads = device, threads
         self._denoisers: dict[str, Any] = {}
-        self.family("tight", precision)  # a model that cannot run here should say so at once
+        self._families: dict[tuple[str, str], Family] = {}
+        self.steps = self.family("tight", precision).chunks  # T; a model that cannot run here says so at once
 
     @property
     def name(self) -> str:
@@ -175,16 +176,13 @@ class Codec:
         """64 hexadecimal digits; files carry the first 16."""
         return self.package.fingerprint
 
-    @property
-    def steps(self) -> int:
-        """T, the number of diffusion steps."""
-        return self.family("tight", self.precision).chunks
-
     def family(self, mode: str, precision: str) -> Family:
         """The walk's model in one entropy mode, on a network in one precision (made once, then kept)."""
         if precision not in self._denoisers:
             self._denoisers[precision] = backends.denoiser(self.package, self._device, self._threads, precision)
-        return families.build(self.package, mode, self._denoisers[precision])
+        if (mode, precision) not in self._families:
+            self._families[mode, precision] = families.build(self.package, mode, self._denoisers[precision])
+        return self._families[mode, precision]
 
     # --- compress
 

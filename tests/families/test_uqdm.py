@@ -121,7 +121,6 @@ def test_tight_lengths_are_a_distribution_over_pictures() -> None:
             return (low + high) / 2, np.log2((high - low + 1) / 5.0)
 
         model.denoiser = alone
-        model._cache = None
         for _ in walk(model, model.start((1, 1), (0,)), answer):
             pass
         total += 2 ** -sum(length)

@@ -13,7 +13,6 @@ from uqdm.models.distributions import (
     log_convolved,
     log_interval,
     sample_convolved,
-    truncated_logistic_mean,
 )
 
 KINDS = sorted(DENSITIES)
@@ -106,31 +105,6 @@ def test_a_logistic_of_unit_deviation_has_variance_one() -> None:
     x = torch.linspace(-60, 60, 200_001, dtype=torch.float64)
     density = torch.exp(DENSITIES["logistic"].log_density(x / LOGISTIC_SCALE)) / LOGISTIC_SCALE
     assert torch.trapezoid(density * x * x, x).item() == pytest.approx(1.0, abs=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("low", "high"), [(-1.0, 2.0), (-50.0, 30.0), (4.0, 4.5), (-9.0, -8.995), (0.0, 0.011), (25.0, 40.0), (-33.0, -29.5), (-1e4, 9e3)]
-)
-def test_the_mean_of_a_truncated_logistic_is_its_integral(low: float, high: float) -> None:
-    x = torch.linspace(max(low, -60), min(high, 60), 400_001, dtype=torch.float64)
-    g = DENSITIES["logistic"]
-    weight = torch.exp(g.log_density(x) - g.log_density(x).max())
-    expected = (torch.trapezoid(weight * x, x) / torch.trapezoid(weight, x)).item()
-    found = truncated_logistic_mean(at(low), at(high), at(0.0), at(1.0)).item()
-    assert found == pytest.approx(expected, abs=1e-6)
-    moved = truncated_logistic_mean(at(3 * low + 7), at(3 * high + 7), at(7.0), at(3.0)).item()
-    assert moved == pytest.approx(3 * expected + 7, abs=1e-5)
-
-
-def test_the_mean_of_a_truncated_logistic_stays_inside_anywhere_and_moves_without_a_jump() -> None:
-    low = torch.linspace(-1e4, 1e4, 4001, dtype=torch.float32)
-    mean = truncated_logistic_mean(low, low + 1, torch.zeros(()), torch.ones(()))
-    assert ((mean >= low) & (mean <= low + 1)).all()
-    for edge in (-30.0, 0.01):  # where the formulas change over
-        near = at(edge - 1e-6, edge + 1e-6)
-        low_, high_ = (near - 2, near) if edge < 0 else (torch.full((2,), 1.0, dtype=torch.float64), 1 + near)
-        means = truncated_logistic_mean(low_, high_, at(0.0), at(1.0))
-        assert means.diff().abs().item() < 1e-5
 
 
 @every

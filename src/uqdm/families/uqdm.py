@@ -106,6 +106,7 @@ class State:
     high: NDArray[np.int32]
     seeds: tuple[int, ...]  # (N,)
     grey: bool
+    suggested: list[tuple[Floats, Floats]] = dataclasses.field(default_factory=list, repr=False, compare=False)  # once the network ran
 
 
 def _ceil(position: Integers) -> Integers:
@@ -159,10 +160,13 @@ def _tight_rows(q: Question, part: slice) -> Integers:
     low, high, first = q.low[part], q.high[part], q.first[part]
     k = int((q.last[part] - first).max(initial=0)) + 1
     start = q.dither[part] + first * q.width[part]
-    cuts = _ceil(start[:, None] + np.arange(k + 1) * q.width[part][:, None])  # first integer of every interval
-    cuts[:, 0] = low
-    np.minimum(cuts, (high + 1)[:, None], out=cuts)
-    return tables.truncated((cuts << FRACTION) - ONE // 2, q.location[part], q.level[part])
+    cuts = np.arange(k + 1) * q.width[part][:, None]
+    cuts += start[:, None] + (ONE - 1)
+    cuts &= -ONE  # the first integer of every interval, as a position
+    cuts[:, 0] = low << FRACTION
+    np.minimum(cuts, (high + 1)[:, None] << FRACTION, out=cuts)
+    cuts -= ONE // 2
+    return tables.truncated(cuts, q.location[part], q.level[part])
 
 
 def _paper_rows(q: Question, part: slice) -> Integers:
@@ -183,7 +187,6 @@ class UniversallyQuantized:
     def __init__(self, constants: Constants, denoiser: Denoiser) -> None:
         self.constants = constants
         self.denoiser = denoiser
-        self._cache: tuple[State, tuple[Floats, Floats]] | None = None
 
     @property
     def chunks(self) -> int:
@@ -283,14 +286,14 @@ class UniversallyQuantized:
 
         Raises `NumericsError` where it is not finite.
         """
-        if self._cache is None or self._cache[0] is not state:
+        if not state.suggested:
             location, log2_scale = self.denoiser(state.step, state.z, state.low, state.high)
             if not (np.isfinite(location).all() and np.isfinite(log2_scale).all()):
                 raise NumericsError(f"step {state.step + 1}: the network's output is not finite; nothing can be coded with this model here")
             if state.grey and self.constants.space == "rgb":
                 location, log2_scale = (np.repeat(a[:, 1:2], 3, 1) for a in (location, log2_scale))
-            self._cache = (state, (location, log2_scale))
-        return self._cache[1]
+            state.suggested.append((location, log2_scale))
+        return state.suggested[0]
 
     def mean(self, state: State) -> Floats:
         """What `denoise` shows before rounding: (N, 3, H, W) coordinates."""

@@ -128,29 +128,3 @@ def sample_convolved(g: Density, delta: Tensor, location: Tensor, scale: Tensor,
     """Draws from g * U(-delta/2, delta/2) (eq. 5), of `location`'s shape, dtype and device."""
     u = torch.rand(location.shape, generator=generator, device=location.device, dtype=location.dtype) - 0.5
     return location + scale * g.sample(location, generator) + delta * u
-
-
-def truncated_logistic_mean(low: Tensor, high: Tensor, location: Tensor, scale: Tensor) -> Tensor:
-    """Mean of a logistic truncated to [low, high], finite; result in [low, high], in the arguments' dtype.
-
-    The integral of x g(x) is x s(x) + log s(-x) with s the sigmoid, exact but 0/0 in the tails, so: by symmetry the centre is taken as
-    non-positive; where the upper edge lies below -30 scales g is e^x to 13 digits; where the interval is narrow, the series
-    centre + width^2/12 (log g)'. float64 inside.
-    """
-    dtype = torch.result_type(low, location)
-    low, high, location, scale = low.double(), high.double(), location.double(), scale.double()
-    a, b = (low - location) / scale, (high - location) / scale
-    flip = a + b > 0
-    a, b = torch.where(flip, -b, a), torch.where(flip, -a, b)
-    width, centre = b - a, (a + b) / 2
-    narrow, tail = width < 0.01, b < -30
-    by_series = centre - width**2 / 12 * torch.tanh(centre / 2)
-    w = torch.clamp_min(width, 0.005)
-    by_tail = b - 1 + w * torch.exp(-w) / -torch.expm1(-w)
-    u = torch.where(tail | narrow, torch.zeros_like(b), b)
-    v = torch.where(tail | narrow, -torch.ones_like(a), a)
-    mass = torch.sigmoid(u) * torch.sigmoid(-v) * -torch.expm1(v - u)
-    by_parts = (u * torch.sigmoid(u) - v * torch.sigmoid(v) + F.logsigmoid(-u) - F.logsigmoid(-v)) / mass
-    mean = torch.where(narrow, by_series, torch.where(tail, by_tail, by_parts))
-    mean = torch.where(flip, -mean, mean) * scale + location
-    return torch.minimum(torch.maximum(mean, low), high).to(dtype)

@@ -1,0 +1,31 @@
+"""The README's Python runs as it stands, and its commands exist."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+
+
+def test_the_python_in_the_readme_runs() -> None:
+    blocks = re.findall(r"```python\n(.*?)```", README, re.S)
+    assert len(blocks) == 1
+    run = subprocess.run([sys.executable, "-c", blocks[0]], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.startswith("1 (48, 64, 3)")
+
+
+def test_every_command_in_the_readme_is_one() -> None:
+    from uqdm.cli import main
+
+    named = set(re.findall(r"^uqdm ([a-z-]+)", README, re.M))
+    assert named == set(main.commands)  # type: ignore[attr-defined]
+
+
+def test_every_path_in_the_readme_exists() -> None:
+    root = Path(__file__).parent.parent
+    for path in re.findall(r"\]\(([^)#]+)\)|^\| `([a-z][^`*]*)` ", README, re.M):
+        name = next(filter(None, path))
+        for one in name.split("`, `"):
+            assert (root / one).exists(), one
