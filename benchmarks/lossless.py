@@ -31,6 +31,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--estimate", action="store_true", help="also the model's own estimate (one more pass)")
     parser.add_argument("--no-decode", action="store_true")
+    parser.add_argument("--previews", action="store_true", help="also the mean PSNR of each method's preview after each step")
     a = parser.parse_args()
     if a.data.suffix == ".zip":
         pictures = list(load_pack(a.data))
@@ -42,6 +43,8 @@ def main() -> None:
     bpp: list[list[float]] = []
     overhead: list[int] = []
     estimated: list[np.ndarray] = []
+    chunks = codec.family(a.mode, a.precision).chunks
+    psnr: dict[tuple[str, int], list[float]] = {(m, k): [] for m in ("denoise", "flow", "ancestral") for k in range(chunks)}
     wrong, seconds = 0, {"encode": [], "decode": []}
     for begin in range(0, len(pictures), a.batch):
         some = pictures[begin : begin + a.batch]
@@ -57,6 +60,10 @@ def main() -> None:
             groups = [some] if len(same) == 1 else [[p] for p in some]
             for group in groups:
                 estimated.extend(codec.estimate(group, mode=a.mode) / (group[0].shape[0] * group[0].shape[1]))
+        if a.previews:
+            for (method, step), found in psnr.items():
+                back = codec.decode_many(files, step=step, method=method)
+                found += [10 * np.log10(255**2 / ((x.astype(float) - y.image) ** 2).mean()) for x, y in zip(some, back, strict=True)]
         if not a.no_decode:
             half = max(1, len(some) // 2)
             for part in range(0, len(some), half):
@@ -76,6 +83,7 @@ def main() -> None:
         "file_bpp": round(float(mean[-1]), 4),
         "estimated_bpp_by_step": [round(float(v), 4) for v in np.mean(estimated, 0)] if estimated else None,
         "estimated_bpp": round(float(np.mean(np.sum(estimated, 1))), 4) if estimated else None,
+        "mean_psnr_after_step": {f"{m} {k}": round(float(np.mean(v)), 2) for (m, k), v in psnr.items() if v} or None,
         "bytes_besides_symbols_max": max(overhead),
         "not_lossless": None if a.no_decode else wrong,
         "median_seconds": {k: round(float(np.median(v)), 3) for k, v in seconds.items() if v},

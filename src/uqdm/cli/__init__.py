@@ -671,10 +671,14 @@ def _at_most_one(**options: Any) -> None:
 
 
 def _is_available(model: str, fingerprint: str) -> bool:
-    """Whether the model that wrote a file can be asked for by name, and is the same one."""
     from uqdm import package
+    from uqdm.errors import ModelError
 
-    return any(one.name == model and one.fingerprint.startswith(fingerprint) for one in package.available())
+    try:
+        package.find_for(model, fingerprint)
+    except ModelError:
+        return False
+    return True
 
 
 def _table(rows: Sequence[Sequence[str]], left: tuple[int, ...] = (0,)) -> None:
