@@ -435,3 +435,14 @@ main(["--help"])
     result = python(code)
     assert result.returncode == 1
     assert result.stderr == ""
+
+
+def test_pictures_above_the_limit_are_refused_both_ways(run: Run) -> None:
+    picture("a.png", 12, 10)
+    assert run("compress", "a.png", "--max-pixels", 119).exit_code == 1
+    assert run("compress", "a.png", "--max-pixels", 120).exit_code == 0
+    refused = run("decompress", "a.uqdm", "b.png", "--max-pixels", 119)
+    assert refused.exit_code == 1
+    assert "120" in refused.stderr
+    assert not Path("b.png").exists()
+    assert run("sample", "c.png", "--size", "12x10", "--max-pixels", 119).exit_code == 1
