@@ -203,8 +203,9 @@ class UniversallyQuantized:
     def start(self, shape: tuple[int, int], seeds: Sequence[int], grey: bool = False) -> State:
         """Before the first chunk: z_T from the shared generator, v anywhere in its range.
 
-        A grey picture is three equal channels. With a colour transform its chroma is known to be 0; without one, green is asked,
-        and what it tells holds for all three, dither included.
+        A grey picture is three equal channels. With a colour transform its chroma is known to be 0 and never asked for, but its boxes
+        shrink as dither has it, so that the network sees what it was trained on. Without one, green is asked, and what it tells
+        holds for all three, dither included.
         """
         c = self.constants
         h, w = shape
@@ -214,8 +215,6 @@ class UniversallyQuantized:
         z = np.ldexp(quantiles[index].astype(np.float64), -16).reshape(full)
         low = np.broadcast_to(np.array(colour.LOWEST[c.space], np.int32)[:, None, None], full).copy()
         high = np.broadcast_to(np.array(colour.HIGHEST[c.space], np.int32)[:, None, None], full).copy()
-        if grey and c.space != "rgb":
-            low[:, 1:] = high[:, 1:] = 0
         return State(0, z, low, high, tuple(seeds), grey)
 
     def values(self, pixels: NDArray[np.uint8]) -> NDArray[np.int32]:
@@ -248,7 +247,7 @@ class UniversallyQuantized:
                 low[i, at + twin] = np.maximum(bottom, low[i, at + twin])
                 high[i, at + twin] = np.minimum(top, high[i, at + twin])
                 self._move(state, z[i], at + twin, begin, width)
-            self._settle(state, i, z[i], q)
+            self._settle(state, i, q, low[i], high[i], z[i])
         shape = state.z.shape
         return State(state.step + 1, z.reshape(shape), low.reshape(shape), high.reshape(shape), state.seeds, state.grey)
 
@@ -258,7 +257,7 @@ class UniversallyQuantized:
         """The `denoise` reconstruction: what the network makes of the state. uint8 (N, 3, H, W); exact at the end."""
         if state.step >= self.chunks:
             return colour.inverse(state.low, self.constants.space)
-        return colour.preview(self.mean(state), self.constants.space)
+        return self._shown(state, self.mean(state))
 
     def flow(self, state: State) -> NDArray[np.uint8]:
         """The `flow` reconstruction: the probability-flow steps of eq. 17 to the end, clipped into the box.
@@ -279,7 +278,7 @@ class UniversallyQuantized:
             low, high = np.rint(mean + shrink * (s.low - mean)), np.rint(mean + shrink * (s.high - mean))
             s = State(t + 1, z, low.astype(np.int32), high.astype(np.int32), s.seeds, s.grey)
         # In the last step the noise that is left is below a pixel value: its end is the mean.
-        return colour.preview(np.clip(self.mean(s), state.low, state.high), c.space)
+        return self._shown(state, np.clip(self.mean(s), state.low, state.high))
 
     def predict(self, state: State) -> tuple[Floats, Floats]:
         """The network's suggestion after `state`, made once for a preview and the next question.
@@ -300,6 +299,11 @@ class UniversallyQuantized:
         raise NotImplementedError
 
     # --- details
+
+    def _shown(self, state: State, mean: Floats) -> NDArray[np.uint8]:
+        if self._colourless(state):
+            mean = np.concatenate([mean[:, :1], np.zeros_like(mean[:, 1:])], 1)
+        return colour.preview(mean, self.constants.space)
 
     def _question(self, state: State, i: int, location: Integers, level: Integers) -> Question:
         raise NotImplementedError
@@ -339,17 +343,24 @@ class UniversallyQuantized:
         x = (y - np.array(c.offset)[channel]) / np.array(c.scale)[channel]
         z[at] = c.b[state.step] * z[at] + c.c[state.step] * x
 
-    def _settle(self, state: State, i: int, z: Floats, q: Question) -> None:
-        """Moves z of coordinates that no symbol was needed for: their interval is known as well."""
+    def _settle(self, state: State, i: int, q: Question, low: NDArray[np.int32], high: NDArray[np.int32], z: Floats) -> None:
+        """The intervals of coordinates that no symbol was needed for: those of one possible interval, and grey chroma, which is 0."""
         plane = state.low[0, 0].size
-        certain = np.ones(len(z), bool)
+        rest = np.ones(len(z), bool)
         for twin in self._twins(state, plane):
-            certain[q.asked + twin] = False
-        at = np.flatnonzero(certain)
-        if len(at) and state.step < self.dithered:
-            width, dither = (a[at] for a in self._intervals(state, i))
-            k = ((state.low[i].reshape(-1)[at].astype(np.int64) << FRACTION) - dither) // width
-            self._move(state, z, at, dither + k * width, width)
+            rest[q.asked + twin] = False
+        at = np.flatnonzero(rest)
+        if not len(at):
+            return
+        value = np.where((at >= plane) & self._colourless(state), 0, low[at]).astype(np.int64)
+        width, dither = (a[at] for a in self._intervals(state, i))
+        begin = dither + ((value << FRACTION) - dither) // width * width
+        low[at] = np.maximum(_ceil(begin), low[at])
+        high[at] = np.minimum(_ceil(begin + width) - 1, high[at])
+        self._move(state, z, at, begin, width)
+
+    def _colourless(self, state: State) -> bool:
+        return state.grey and self.constants.space != "rgb"
 
 
 class Tight(UniversallyQuantized):
