@@ -18,7 +18,7 @@ _MODEL = constriction.stream.model.Categorical(perfect=False)
 
 
 def _weights(masses: NDArray[np.int64]) -> NDArray[np.float32]:
-    return (masses - 1).astype(np.float32)  # integers below 2**24: exact
+    return (masses - 1).astype(np.float32, order="C")  # integers below 2**24: exact
 
 
 class Encoder:

@@ -160,7 +160,8 @@ def _tight_rows(q: Question, part: slice) -> Integers:
     low, high, first = q.low[part], q.high[part], q.first[part]
     k = int((q.last[part] - first).max(initial=0)) + 1
     start = q.dither[part] + first * q.width[part]
-    cuts = np.arange(k + 1) * q.width[part][:, None]
+    # Symbols lie next to each other in memory, children apart: NumPy's loops are then long.
+    cuts = (np.arange(k + 1)[:, None] * q.width[part]).T
     cuts += start[:, None] + (ONE - 1)
     cuts &= -ONE  # the first integer of every interval, as a position
     cuts[:, 0] = low << FRACTION
