@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from uqdm import codec, package
+from uqdm.families.constants import diffusion_constants
 from uqdm.families.uqdm import Constants
-from uqdm.models.export import diffusion_constants
 
 SHARED = Path(__file__).parent.parent.parent / "shared"
 
@@ -29,6 +29,7 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def dev(shared: Path) -> NDArray[np.uint8]:
     """Development photographs (n, 64, 64, 3)."""
+    pytest.importorskip("torch", reason="what reads packs needs PyTorch")
     from uqdm.training.data import load_pack
 
     return load_pack(shared / "data" / "imagenet64-dev.zip")
@@ -69,10 +70,3 @@ def toy_constants(space: str = "rgb", gamma: tuple[float, ...] = (6.0, 1.5, -3.0
     offset = [127.5] * 3 if space == "rgb" else [127.5, 0.0, 0.0]
     fields = diffusion_constants(list(gamma), space, offset, scale)
     return Constants.of(package.Package("toy", "uqdm", {}, fields, {}, {}))
-
-
-def toy_denoiser(step, z, low, high):  # type: ignore[no-untyped-def]
-    """An analytic network: the box's centre, smoothed a little, and a scale in proportion to its width."""
-    centre = (low + high) / 2
-    smooth = (2 * centre + np.roll(centre, 1, -1) + np.roll(centre, -1, -1)) / 4
-    return smooth, np.log2((high - low + 1) / 5.0)

@@ -1,6 +1,8 @@
 """The folders are walls: what may import what, read from the source."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,17 +11,21 @@ SOURCE = Path(__file__).parent.parent / "src" / "uqdm"
 
 ALLOWED = {  # part -> outside packages, own parts
     "errors.py": (set(), set()),
-    "entropy": ({"numpy", "constriction"}, {"entropy", "errors"}),
+    "entropy": ({"numpy", "constriction", "numba"}, {"entropy", "errors"}),
     "container.py": (set(), {"errors"}),
     "images.py": ({"numpy", "PIL"}, {"errors"}),
     "package.py": ({"numpy", "safetensors"}, {"errors"}),
+    "exact.py": ({"numpy"}, {"package", "errors"}),
     "families": ({"numpy"}, {"families", "entropy", "package", "errors"}),
-    "backends": ({"numpy", "torch"}, {"backends", "families", "package", "errors", "models"}),
+    "backends": ({"numpy", "torch", "onnx", "onnxruntime"}, {"backends", "exact", "families", "package", "errors", "models"}),
     "codec.py": ({"numpy"}, {"backends", "container", "images", "package", "entropy", "families", "errors"}),
-    "models": ({"numpy", "torch"}, {"models", "families", "package", "errors"}),
-    "training": ({"numpy", "torch", "PIL"}, {"training", "models", "families", "images", "package", "errors"}),
+    "models": ({"numpy", "torch"}, {"models", "exact", "entropy/tables", "families", "package", "errors"}),
+    "training": (
+        {"numpy", "torch", "PIL"},
+        {"training", "models", "codec", "exact", "container", "families", "images", "package", "errors"},
+    ),
 }
-STANDARD = set(__import__("sys").stdlib_module_names)
+STANDARD = set(sys.stdlib_module_names)
 
 
 def _imports(path: Path) -> set[str]:
@@ -42,7 +48,8 @@ def test_a_part_imports_only_what_stands_below_it(part: str) -> None:
         for name in _imports(path):
             top = name.split(".")[0]
             if top == "uqdm":
-                assert name.split(".")[1] in {p.removesuffix(".py") for p in own}, f"{path.name} imports {name}"
+                inside = name.split(".")[1:]
+                assert inside[0] in own or "/".join(inside[:2]) in own, f"{path.name} imports {name}"
             else:
                 assert top in outside | STANDARD, f"{path.name} imports {name}"
 
@@ -51,9 +58,19 @@ def test_only_the_pytorch_backend_and_the_floors_above_import_torch() -> None:
     for path in SOURCE.rglob("*.py"):
         relative = path.relative_to(SOURCE).as_posix()
         if any(name.split(".")[0] == "torch" for name in _imports(path)):
-            assert relative == "backends/pytorch.py" or relative.split("/")[0] in {"models", "training"} or relative == "published.py", (
-                relative
-            )
+            assert relative.split("/")[0] in {"models", "training"} or relative in {"backends/pytorch.py", "published.py"}, relative
+
+
+def test_each_runtime_is_one_module_of_the_backends() -> None:
+    for path in (SOURCE / "backends").rglob("*.py"):
+        runtimes = {name.split(".")[0] for name in _imports(path)} & {"torch", "onnx", "onnxruntime"}
+        assert runtimes == {"pytorch.py": {"torch"}, "ort.py": {"onnx", "onnxruntime"}}.get(path.name, set()), path.name
+
+
+def test_the_codec_is_imported_without_any_runtime() -> None:
+    code = "import sys, uqdm, uqdm.codec, uqdm.cli; print(sorted({'torch', 'onnx', 'onnxruntime', 'numba'} & set(sys.modules)))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout == "[]\n"
 
 
 def test_only_the_command_line_prints_or_exits() -> None:

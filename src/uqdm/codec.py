@@ -2,18 +2,17 @@
 
 A model's walk is start, then for each part of each chunk: question, answers, update. The encoder answers from the picture,
 the decoder from the bytes, the estimator from the picture while adding up bits, the sampler by chance. After each chunk the
-walk yields what is known, so a preview is a walk that stops early. Pictures of one size share network calls; each has its own
-streams, one range-coder stream a chunk.
+walk yields what is known, so a preview is a walk that stops early; where a file is cut inside a chunk the answers fall short.
+Pictures of one size share network calls; each has its own streams, one range-coder stream a chunk.
 """
 
 import collections
 import dataclasses
 import io
-import struct
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, overload
+from typing import Any, BinaryIO, Literal, Protocol, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,43 +20,50 @@ from numpy.typing import NDArray
 from uqdm import backends, container, families, images, package
 from uqdm.container import Chunk, Contents, Header
 from uqdm.entropy import coder, randomness
-from uqdm.errors import DamagedError, FingerprintError, ImageError, LimitError, NumericsError
+from uqdm.entropy.tables import Cells
+from uqdm.errors import DamagedError, FingerprintError, FormatError, ImageError, LimitError, NumericsError
 from uqdm.families import Family, Question
 from uqdm.images import Picture
 from uqdm.package import Package
 
-BLOCK = 1 << 12  # symbols whose tables are built at once; part of the format (a table's padding depends on its block). Fits a cache
+BLOCK = 1 << 14  # symbols coded at once; no bit depends on it
 GROUP = 1 << 17  # pixels of small pictures that share a network call
+CHECK = 4  # bytes of a chunk's check of its symbols
 PRECISIONS = ("float64", "float32")
 Mode = Literal["tight", "paper"]
 Method = Literal["denoise", "ancestral", "flow"]
 Symbols = NDArray[np.int64]
-Answer = Callable[[int, Question], Symbols]  # picture's number in the batch, what is asked -> symbols
 
 
-def walk(model: Family, state: Any, answer: Answer, chunks: int | None = None) -> Iterator[Any]:
+class Answers(Protocol):
+    """Who answers: the encoder, the decoder, the estimator, the sampler."""
+
+    def side(self, model: Family, state: Any) -> Sequence[bytes]:
+        """What is told of the next chunk besides symbols, for each picture (see `Family.side`)."""
+
+    def __call__(self, i: int, question: Question) -> Symbols:
+        """The symbols of picture i, maybe fewer than asked for."""
+
+
+def walk(model: Family, state: Any, answers: Answers, chunks: int | None = None) -> Iterator[Any]:
     """The one loop: yields what is known after each chunk from `state` on, up to `chunks` chunks in all.
 
     An answer shorter than its question ends the walk with what it made known.
     """
-    for step in range(state.step, model.chunks if chunks is None else chunks):
-        for part in range(model.parts(step)):
-            questions = model.question(state, part)
-            answers = [answer(i, question) for i, question in enumerate(questions)]
-            state = model.update(state, part, questions, answers)
-            if any(len(a) < q.size for a, q in zip(answers, questions)):
+    for _ in range(state.step, model.chunks if chunks is None else chunks):
+        side = answers.side(model, state)
+        for part in range(model.parts(state)):
+            questions = model.question(state, part, side)
+            given = [answers(i, question) for i, question in enumerate(questions)]
+            state = model.update(state, part, questions, given)
+            if any(len(a) < q.size for a, q in zip(given, questions)):
                 yield state
                 return
         yield state
 
 
-def _last(states: Iterator[Any], start: Any) -> Any:
-    """Where a walk ends; `start` if it goes nowhere."""
-    return (collections.deque(states, maxlen=1) or [start])[0]
-
-
-def _blocks(question: Question) -> Iterator[slice]:
-    return (slice(i, min(i + BLOCK, question.size)) for i in range(0, question.size, BLOCK))
+def _blocks(start: int, end: int) -> Iterator[slice]:
+    return (slice(i, min(i + BLOCK, end)) for i in range(start, end, BLOCK))
 
 
 def _check(symbols: Symbols, before: int) -> int:
@@ -68,51 +74,97 @@ def _check(symbols: Symbols, before: int) -> int:
 class _Writer:
     """Answers from pictures, writing the current chunk of each. values (N, C, H, W)."""
 
-    def __init__(self, values: NDArray[np.int32]) -> None:
-        self._values = values
-        self._coders = [coder.Encoder() for _ in values]
-        self._checks = [0] * len(values)
+    def __init__(self, values: NDArray[np.int16], kind: str | None = None) -> None:
+        self._values, self._kind = values, kind
+        self._sides: list[bytes] = []
+        self._begin()
+
+    def _begin(self) -> None:
+        self._coders = [coder.Encoder(self._kind) for _ in self._values]
+        self._checks = [0] * len(self._values)
+
+    def side(self, model: Family, state: Any) -> list[bytes]:
+        self._sides = model.side(state)
+        return self._sides
 
     def __call__(self, i: int, question: Question) -> Symbols:
-        symbols = question.symbols(self._values[i])
+        symbols = np.empty(question.size, np.int64)
+        for part in _blocks(0, question.size):
+            symbols[part] = question.symbols(self._values[i], part)
+            table = question.table(part)
+            if isinstance(table, Cells):
+                self._coders[i].encode_cells(symbols[part], table)
+            else:
+                self._coders[i].encode(symbols[part], table)
         self._checks[i] = _check(symbols, self._checks[i])
-        for part in _blocks(question):
-            self._coders[i].encode(symbols[part], question.masses(part))
         return symbols
 
     def take(self) -> list[bytes]:
         """The payloads of the chunk that has been answered; the next one begins."""
-        payloads = [struct.pack(">I", check) + encoder.finish() for check, encoder in zip(self._checks, self._coders)]
-        self._coders = [coder.Encoder() for _ in payloads]
-        self._checks = [0] * len(payloads)
+        parts = zip(self._sides, self._checks, self._coders)
+        payloads = [side + check.to_bytes(CHECK, "big") + encoder.finish() for side, check, encoder in parts]
+        self._begin()
         return payloads
 
 
 class _Reader:
-    """Answers from the payloads of the current chunk."""
+    """Answers from the payloads of the current chunk: whole ones, or the beginnings of some, that `extend` may lengthen."""
 
-    def __init__(self, number: int, payloads: Sequence[bytes]) -> None:
-        self._number = number
+    def __init__(self, number: int, payloads: Sequence[bytes], whole: bool, side_size: int, kind: str | None = None) -> None:
+        self._number, self.whole, self._head = number, whole, side_size + CHECK
         for payload in payloads:
-            if len(payload) < 4 or (len(payload) > 4 and payload[-1] == 0):
+            if whole and (len(payload) < self._head or (len(payload) > self._head and payload[-1] == 0)):
                 raise DamagedError(f"step {number}: its payload of {len(payload)} bytes is not one that an encoder writes")
-        self._expected = [struct.unpack(">I", payload[:4])[0] for payload in payloads]
-        self._coders = [coder.Decoder(payload[4:]) for payload in payloads]
-        self._checks = [0] * len(payloads)
+        self._sides = [payload[:side_size] for payload in payloads]
+        self._expected = [int.from_bytes(payload[side_size : self._head], "big") for payload in payloads]
+        self._coders = [coder.Decoder(payload[self._head :], whole, kind) for payload in payloads]
+        self._got: list[list[Symbols]] = [[] for _ in payloads]
+        self._turns = [0] * len(payloads)
+
+    def side(self, model: Family, state: Any) -> list[bytes]:
+        return self._sides
+
+    def extend(self, payload: bytes, whole: bool) -> None:
+        """More of a single picture's payload; the walk starts again from before the chunk, with what was decoded already."""
+        if whole and payload[-1:] == b"\0" and len(payload) > self._head:
+            raise DamagedError(f"step {self._number}: its payload of {len(payload)} bytes is not one that an encoder writes")
+        self._coders[0].extend(payload[self._head :], whole)
+        self._turns, self.whole = [0], whole
 
     def __call__(self, i: int, question: Question) -> Symbols:
-        symbols = np.zeros(question.size, np.int64)
-        for part in _blocks(question):
-            try:
-                symbols[part] = self._coders[i].decode(question.masses(part))
-            except DamagedError:
-                raise self._wrong("the stream leaves the tables") from None
-        self._checks[i] = _check(symbols, self._checks[i])
-        return symbols
+        turn, self._turns[i] = self._turns[i], self._turns[i] + 1
+        if turn == len(self._got[i]):
+            self._got[i].append(np.zeros(0, np.int64))
+        pieces = [self._got[i][turn]]
+        try:
+            for part in _blocks(len(pieces[0]), question.size):
+                table = question.table(part)
+                if isinstance(table, Cells):
+                    pieces.append(self._coders[i].decode_cells(table))
+                else:
+                    pieces.append(self._coders[i].decode(table))
+                    if (pieces[-1] >= question.children(part)[: len(pieces[-1])]).any():
+                        raise DamagedError("no child")
+                if len(pieces[-1]) < part.stop - part.start:
+                    break
+        except DamagedError:
+            raise self._wrong("the stream leaves the tables") from None
+        self._got[i][turn] = np.concatenate(pieces)
+        return self._got[i][turn]
+
+    @property
+    def received(self) -> bool:
+        """Whether any symbol has been decoded."""
+        return any(len(symbols) for parts in self._got for symbols in parts)
 
     def finish(self) -> None:
-        """Raises `NumericsError` unless the chunk's symbols are those that were encoded."""
-        for found, expected in zip(self._checks, self._expected):
+        """Raises `NumericsError` unless the chunk's symbols, where they are all there, are those that were encoded."""
+        if not self.whole:
+            return
+        for parts, expected in zip(self._got, self._expected):
+            found = 0
+            for symbols in parts:
+                found = _check(symbols, found)
             if found != expected:
                 raise self._wrong(f"check {found:08x}, expected {expected:08x}")
 
@@ -120,27 +172,64 @@ class _Reader:
         return NumericsError(
             f"step {self._number}: the decoded symbols are not the encoder's ({what}): the network's arithmetic differs from the "
             f"writer's. Earlier steps decode (--step {self._number - 1}); for all of them decode where the file was written, or write it "
-            "again in float64"
+            "again with a model that computes in integers, or in float64"
         )
 
 
-def _read(model: Family, state: Any, streams: Sequence[Sequence[bytes]]) -> Any:
-    """The state after the chunks of a batch: streams[i][k] is the payload of picture i's k-th chunk after `state`."""
-    for payloads in zip(*streams):
-        reader = _Reader(state.step + 1, payloads)
-        state = next(walk(model, state, reader, state.step + 1))
-        reader.finish()
-    return state
+class _Guesser:
+    """Answers by chance: what a model thinks likely. A picture's draws follow from the seed and its own questions alone."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed, self._step = seed, 0
+        self._turns = collections.Counter[tuple[int, int]]()
+
+    def side(self, model: Family, state: Any) -> list[bytes]:
+        self._step = state.step
+        return model.side(state)
+
+    def __call__(self, i: int, question: Question) -> Symbols:
+        stream = randomness.SAMPLING + (self._step << 16) + self._turns[self._step, i]
+        self._turns[self._step, i] += 1
+        chances = randomness.raw(self._seed, stream, question.size)
+        return np.concatenate([np.zeros(0, np.int64), *(question.draw(part, chances[part]) for part in _blocks(0, question.size))])
+
+
+class _Estimator:
+    """Answers from pictures, adding up each chunk's ideal code length."""
+
+    def __init__(self, values: NDArray[np.int16], chunks: int) -> None:
+        self._values, self._step = values, 0
+        self.bits = np.zeros((len(values), chunks))
+
+    def side(self, model: Family, state: Any) -> list[bytes]:
+        self._step = state.step
+        return model.side(state)
+
+    def __call__(self, i: int, question: Question) -> Symbols:
+        answers = [np.zeros(0, np.int64)]
+        for part in _blocks(0, question.size):
+            symbols, table = question.symbols(self._values[i], part), question.table(part)
+            found = coder.bits_cells(symbols, table) if isinstance(table, Cells) else coder.bits(symbols, table)
+            self.bits[i, self._step] += found
+            answers.append(symbols)
+        return np.concatenate(answers)
 
 
 @dataclasses.dataclass(frozen=True)
 class Decoded:
-    """A reconstruction after `step` of `steps` chunks. `tail`: bytes of a partial chunk at the end that were ignored."""
+    """A reconstruction after `step` of `steps` whole chunks; with `partial`, also of symbols of the next one, which was cut.
+
+    `bound`: no pixel is further from the true one (255 where nothing is known; 0 at the end). `tail`: bytes at the end that no check
+    covers yet. `damage`: with `salvage`, what stopped the decoder.
+    """
 
     picture: Picture
     step: int
     steps: int
+    partial: bool = False
+    bound: int = 255
     tail: int = 0
+    damage: FormatError | NumericsError | None = None
 
     @property
     def image(self) -> NDArray[np.uint8]:
@@ -152,19 +241,28 @@ class Codec:
     """A model, ready to compress and decompress. Made by `uqdm.load`, whose arguments it shares."""
 
     def __init__(
-        self, model: Package, device: str = "cpu", threads: int | None = None, precision: str = "float64", max_pixels: int | None = None
+        self,
+        model: Package,
+        device: str = "cpu",
+        threads: int | None = None,
+        precision: str | None = None,
+        max_pixels: int | None = None,
+        backend: str | None = None,
+        coder: str | None = None,
     ) -> None:
-        if precision not in PRECISIONS:
+        if precision is not None and precision not in PRECISIONS:
             raise ValueError(f"precision {precision!r}; expected one of {', '.join(PRECISIONS)}")
         if threads is not None and threads < 1:
             raise ValueError(f"threads {threads}; expected at least 1")
         self.package = model
         self.precision = precision
         self.max_pixels = container.MAX_PIXELS if max_pixels is None else max_pixels
-        self._device, self._threads = device, threads
-        self._denoisers: dict[str, Any] = {}
-        self._families: dict[tuple[str, str], Family] = {}
-        self.steps = self.family("tight", precision).chunks  # T; a model that cannot run here says so at once
+        self._device, self._threads, self._backend, self._coder = device, threads, backend, coder
+        self._denoisers: dict[str | None, Any] = {}
+        self._families: dict[tuple[str, str | None], Family] = {}
+        self.exact: bool = self._denoiser(precision).exact  # a model that cannot run here says so at once
+        self.arithmetic = "exact" if self.exact else precision or "float64"
+        self.steps = self.family("tight").chunks  # T
 
     @property
     def name(self) -> str:
@@ -176,12 +274,16 @@ class Codec:
         """64 hexadecimal digits; files carry the first 16."""
         return self.package.fingerprint
 
-    def family(self, mode: str, precision: str) -> Family:
-        """The walk's model in one entropy mode, on a network in one precision (made once, then kept)."""
+    def _denoiser(self, precision: str | None) -> Any:
         if precision not in self._denoisers:
-            self._denoisers[precision] = backends.denoiser(self.package, self._device, self._threads, precision)
+            self._denoisers[precision] = backends.denoiser(self.package, self._device, self._threads, precision, self._backend)
+        return self._denoisers[precision]
+
+    def family(self, mode: str, arithmetic: str | None = None) -> Family:
+        """The walk's model in one entropy mode, on a network in one arithmetic, as headers name it (made once, then kept)."""
+        precision = arithmetic if arithmetic in PRECISIONS else self.precision
         if (mode, precision) not in self._families:
-            self._families[mode, precision] = families.build(self.package, mode, self._denoisers[precision])
+            self._families[mode, precision] = families.build(self.package, mode, self._denoiser(precision))
         return self._families[mode, precision]
 
     # --- compress
@@ -202,12 +304,12 @@ class Codec:
         return self._compress([_picture(image)], mode, seed)[0]
 
     def _compress(self, pictures: list[Picture], mode: Mode, seed: int) -> list[bytes]:
-        family = self.family(mode, self.precision)
+        family = self.family(mode)
         out = [b""] * len(pictures)
         for members in _groups([p.pixels.shape for p in pictures]):
             some = [pictures[i] for i in members]
-            files = [self._open(p, mode, seed) for p in some]
-            writer = _Writer(family.values(_rgb(some)))
+            files = [self._open(p, mode, family.chunks, seed) for p in some]
+            writer = _Writer(family.values(_rgb(some)), self._coder)
             for state in walk(family, _start(family, some, seed), writer):
                 for file, payload in zip(files, writer.take()):
                     file += container.write_chunk(container.STEP, state.step, payload, file)
@@ -215,12 +317,13 @@ class Codec:
                 out[i] = bytes(file)
         return out
 
-    def _open(self, picture: Picture, mode: Mode, seed: int) -> bytearray:
+    def _open(self, picture: Picture, mode: Mode, chunks: int, seed: int) -> bytearray:
         """A file up to its first step: header and what is carried along."""
         h, w, channels = picture.pixels.shape
         self._allow(w, h)
         fingerprint = bytes.fromhex(self.fingerprint)[:8]
-        header = Header(w, h, channels == 1, picture.alpha is not None, mode, self.precision, self.name, fingerprint, self.steps, seed)
+        alpha, extra = picture.alpha is not None, families.extra(mode)
+        header = Header(w, h, channels == 1, alpha, self.arithmetic, self.name, fingerprint, chunks, extra, seed)
         file = bytearray(container.write_header(header))
         carried = {container.ICC: picture.icc, container.EXIF: picture.exif, container.XMP: picture.xmp}
         if picture.alpha is not None:
@@ -232,22 +335,14 @@ class Codec:
 
     def estimate(self, image: Any, *, mode: Mode = "tight", seed: int = 0) -> NDArray[np.float64]:
         """The model's ideal code length of each chunk, in bits: (chunks,), or (N, chunks) for a batch."""
-        family = self.family(mode, self.precision)
+        family = self.family(mode)
         pictures = [_picture(one) for one in image] if _is_batch(image) else [_picture(image)]
         bits = np.zeros((len(pictures), family.chunks))
         for members in _groups([p.pixels.shape for p in pictures]):
             some = [pictures[i] for i in members]
-            values = family.values(_rgb(some))
-            chunk = 0
-
-            def answer(i: int, question: Question) -> Symbols:
-                symbols = question.symbols(values[i])  # noqa: B023
-                for part in _blocks(question):
-                    bits[members[i], chunk] += coder.bits(symbols[part], question.masses(part))  # noqa: B023
-                return symbols
-
-            for state in walk(family, _start(family, some, seed), answer):
-                chunk = state.step
+            estimator = _Estimator(family.values(_rgb(some)), family.chunks)
+            collections.deque(walk(family, _start(family, some, seed), estimator), maxlen=0)
+            bits[members] = estimator.bits
         return bits if _is_batch(image) else bits[0]
 
     # --- decompress
@@ -265,53 +360,113 @@ class Codec:
             return self.decode(bytes(data), step=step, method=method).image
         return [decoded.image for decoded in self.decode_many(data, step=step, method=method)]
 
-    def decode(self, data: bytes, *, step: int | None = None, method: Method = "denoise", seed: int = 0) -> Decoded:
-        """As `decompress`, with metadata and how far it came. `seed`: for `method="ancestral"`."""
-        return self.decode_many([data], step=step, method=method, seed=seed)[0]
+    def decode(self, data: bytes, *, step: int | None = None, method: Method = "denoise", seed: int = 0, salvage: bool = False) -> Decoded:
+        """As `decompress`, with metadata and how far it came. `seed`: for `method="ancestral"`; `salvage`: see `decode_many`."""
+        return self.decode_many([data], step=step, method=method, seed=seed, salvage=salvage)[0]
 
-    def decode_many(self, data: Sequence[bytes], *, step: int | None = None, method: Method = "denoise", seed: int = 0) -> list[Decoded]:
-        """A batch: files of one size, mode and number of chunks share network calls."""
+    def decode_many(
+        self, data: Sequence[bytes], *, step: int | None = None, method: Method = "denoise", seed: int = 0, salvage: bool = False
+    ) -> list[Decoded]:
+        """A batch: files of one size, mode and number of chunks share network calls; one that ends inside a chunk is decoded alone.
+
+        Of a file that ends inside a chunk, all symbols are used that are certain by then, but only by `method="denoise"`; the others
+        go on from whole chunks. `salvage`: of a damaged file, what precedes the damage; `Decoded.damage` says what it was.
+        """
         if not all(isinstance(one, bytes | bytearray | memoryview) for one in data):
             raise TypeError("expected the bytes of .uqdm files; read a path with pathlib.Path(path).read_bytes()")
-        contents = [container.parse(bytes(one), steps=step, max_pixels=self.max_pixels) for one in data]
+        contents = [container.parse(bytes(one), steps=step, max_pixels=self.max_pixels, salvage=salvage) for one in data]
         keys = []
         for one in contents:
-            self._match(one.header)
             h = one.header
-            keys.append((h.height, h.width, h.grey, h.mode, h.precision, _reach(one, step)))
+            self._match(h)
+            partial = method == "denoise" and step is None and one.partial is not None
+            # A batch has one state, which is cut for all of its pictures or for none.
+            keys.append((h.height, h.width, h.grey, h.extra, h.arithmetic, _reach(one, step, salvage), len(keys) if partial else None))
         out: dict[int, Decoded] = {}
         for members in _groups(keys):
             some = [contents[i] for i in members]
+            partial = keys[members[0]][-1] is not None
+            if salvage and len(some) > 1 and any(one.damage for one in some):  # one that goes wrong must not stop the others
+                for i in members:
+                    out[i] = self.decode(data[i], step=step, method=method, seed=seed, salvage=True)
+                continue
             family, state = self._begin([one.header for one in some])
-            state = _read(family, state, [_steps(one) for one in some])
-            for i, one, rgb in zip(members, some, self._reconstruct(family, state, method, seed)):
-                out[i] = Decoded(_finish(one.header, one.chunks, rgb), state.step, family.chunks, one.tail)
+            damage: FormatError | NumericsError | None = some[0].damage
+            try:
+                for number in range(keys[members[0]][-2]):
+                    state = self._read(family, state, [_steps(one)[number] for one in some])
+                if partial:
+                    state = self._read(family, state, [one.partial.payload for one in some if one.partial], whole=False)
+            except (DamagedError, NumericsError) as error:
+                if not salvage:
+                    raise
+                if len(some) > 1:
+                    for i in members:
+                        out[i] = self.decode(data[i], step=step, method=method, seed=seed, salvage=True)
+                    continue
+                damage = error
+            shown = zip(members, some, self._reconstruct(family, state, method, seed), family.bound(state))
+            for i, one, rgb, bound in shown:
+                reached = min(len(_steps(one)), state.step)
+                bound = bound if method == "denoise" else 255 if reached < family.chunks else 0
+                further = state.cut or state.step > reached
+                out[i] = Decoded(_finish(one.header, one.chunks, rgb), reached, family.chunks, further, bound, one.tail, damage)
         return [out[i] for i in range(len(contents))]
 
-    def progressive(self, data: bytes | BinaryIO, method: Method = "denoise") -> Iterator[Decoded]:
-        """Previews as chunks arrive: one after each whole chunk of `data`, bytes or a binary stream that is read as needed.
+    def progressive(self, data: bytes | BinaryIO, method: Method = "denoise", parts: int = 2) -> Iterator[Decoded]:
+        """Previews as bytes arrive: `parts` of them a chunk, evenly spaced in bytes, and one of what a cut file's end holds.
 
-        Bytes of a partial chunk at the end show nothing of their own. Raises at damage, after the previews before it.
+        `data`: bytes, or a binary stream that is read as needed. With the default of 2 all previews together cost about twice what
+        one decode does; each goes on from the one before. Raises at damage, after the previews before it.
         """
         stream = io.BytesIO(data) if isinstance(data, bytes | bytearray | memoryview) else data
         reader = container.Reader(stream, max_pixels=self.max_pixels)
         self._match(reader.header)
         family, state = self._begin([reader.header])
         before: list[Chunk] = []
-        for chunk in reader:
+        active: _Reader | None = None
+
+        def chunks() -> Iterator[Chunk]:
+            yield from reader.growing(parts if method == "denoise" else 1)
+            if method == "denoise" and reader.partial is not None:
+                yield reader.partial
+
+        for chunk in chunks():
             if chunk.kind != container.STEP:
                 before.append(chunk)
                 continue
-            state = _read(family, state, [[chunk.payload]])
-            pixels = self._reconstruct(family, state, method, 0)[0]
-            yield Decoded(_finish(reader.header, before, pixels), state.step, family.chunks)
+            if not chunk.whole and len(chunk.payload) <= family.side_size + CHECK:
+                continue
+            if active is None:
+                active = _Reader(state.step + 1, [chunk.payload], chunk.whole, family.side_size, self._coder)
+            else:
+                active.extend(chunk.payload, chunk.whole)
+            now = self._after(family, state, active)
+            if chunk.whole:
+                active, state = None, now
+            bound = family.bound(now)[0] if method == "denoise" else 255 * (now.step < family.chunks)
+            picture = _finish(reader.header, before, self._reconstruct(family, now, method, 0)[0])
+            tail = reader.tail or len(chunk.payload) - chunk.verified
+            yield Decoded(picture, state.step, family.chunks, now is not state, bound, tail)
+
+    def _read(self, family: Family, state: Any, payloads: Sequence[bytes], whole: bool = True) -> Any:
+        """The state after one more chunk of each picture of a batch, or after a part of it."""
+        if not whole and min(map(len, payloads)) <= family.side_size + CHECK:
+            return state
+        return self._after(family, state, _Reader(state.step + 1, payloads, whole, family.side_size, self._coder))
+
+    def _after(self, family: Family, state: Any, reader: _Reader) -> Any:
+        """The state after what the reader holds of one more chunk; `state` itself where not even one symbol is certain."""
+        after = next(walk(family, state, reader, state.step + 1))
+        reader.finish()
+        return after if reader.whole or reader.received else state
 
     def sample(self, count: int, height: int, width: int, seed: int = 0, mode: Mode = "tight") -> list[NDArray[np.uint8]]:
         """Unconditional samples: the walk, answered by chance. (height, width, 3) uint8 each; the i-th follows from seed + i."""
         if count < 1 or height < 1 or width < 1:
             raise LimitError(f"{count} samples of {width} x {height}: all three must be at least 1")
         self._allow(width, height)
-        family = self.family(mode, self.precision)
+        family = self.family(mode)
         drawn = []
         for i in range(count):
             own = (seed + i) % 2**64
@@ -328,7 +483,7 @@ class Codec:
 
     def _begin(self, headers: Sequence[Header]) -> tuple[Family, Any]:
         h = headers[0]
-        family = self.family(h.mode, h.precision)
+        family = self.family(families.mode(h.extra), h.arithmetic)
         return family, family.start((h.height, h.width), [one.seed for one in headers], h.grey)
 
     def _match(self, header: Header) -> None:
@@ -338,8 +493,12 @@ class Codec:
                 f"the file was written with model {header.model!r}, fingerprint {header.fingerprint.hex()}; "
                 f"this is {self.name!r}, fingerprint {fingerprint.hex()}. Get that version of the model"
             )
-        if header.steps != self.steps:
-            raise DamagedError(f"the header says {header.steps} steps; model {self.name!r}, which it names, has {self.steps}")
+        if (header.arithmetic == "exact") != self.exact:
+            kind = "integers" if self.exact else "floats"
+            raise DamagedError(f"the header says {header.arithmetic} arithmetic; model {self.name!r}, which it names, computes in {kind}")
+        chunks = self.family(families.mode(header.extra), header.arithmetic).chunks
+        if header.chunks != chunks:
+            raise DamagedError(f"the header says {header.chunks} steps; model {self.name!r}, which it names, has {chunks}")
 
     def _reconstruct(self, family: Family, state: Any, method: Method, seed: int) -> NDArray[np.uint8]:
         if method == "denoise":
@@ -348,24 +507,25 @@ class Codec:
             return family.flow(state)
         if method != "ancestral":
             raise ValueError(f"method {method!r}; expected denoise, ancestral or flow")
-        turn = collections.Counter[int]()
-
-        def answer(i: int, question: Question) -> Symbols:
-            # A picture's draws follow from the seed and its own questions, not from its place in a batch.
-            chances = randomness.raw(seed, randomness.SAMPLING + (state.step << 16) + turn[i], question.size)
-            turn[i] += 1
-            return np.concatenate([np.zeros(0, np.int64), *(question.draw(part, chances[part]) for part in _blocks(question))])
-
-        return family.denoise(_last(walk(family, state, answer), state))
+        last = collections.deque(walk(family, state, _Guesser(seed)), maxlen=1)
+        return family.denoise(last[0] if last else state)
 
 
 def open_for(
-    data: bytes, *, device: str = "cpu", threads: int | None = None, model: str | Path | None = None, max_pixels: int | None = None
+    data: bytes,
+    *,
+    device: str = "cpu",
+    threads: int | None = None,
+    model: str | Path | None = None,
+    max_pixels: int | None = None,
+    backend: str | None = None,
+    coder: str | None = None,
 ) -> Codec:
-    """The codec that a file's header asks for. Raises `UnknownModelError` or `FingerprintError` where there is none."""
+    """The codec that a file's header asks for; arguments as for `uqdm.load`. Raises `UnknownModelError`, `FingerprintError`: there is none."""
     header = container.Reader(io.BytesIO(data), max_pixels=max_pixels or container.MAX_PIXELS).header
     path = package.find(model) if model is not None else package.find_for(header.model, header.fingerprint.hex())
-    codec = Codec(package.read(path), device, threads, header.precision, max_pixels)
+    precision = header.arithmetic if header.arithmetic in PRECISIONS else None
+    codec = Codec(package.read(path), device, threads, precision, max_pixels, backend, coder)
     codec._match(header)
     return codec
 
@@ -410,12 +570,12 @@ def _steps(contents: Contents) -> list[bytes]:
     return [chunk.payload for chunk in contents.chunks if chunk.kind == container.STEP]
 
 
-def _reach(contents: Contents, step: int | None) -> int:
-    """How many chunks are decoded: those that are there, or exactly `step`."""
+def _reach(contents: Contents, step: int | None, salvage: bool) -> int:
+    """How many chunks are decoded: those that are there, or exactly `step` (with `salvage`, at most)."""
     there = len(_steps(contents))
     if step is not None and not 0 <= step <= contents.header.chunks:
         raise ValueError(f"step {step}: expected 0 .. {contents.header.chunks}")
-    if step is not None and step > there:
+    if step is not None and step > there and not salvage:
         raise LimitError(f"step {step} is asked for, but the file is cut: it holds {there} whole steps of {contents.header.chunks}")
     return there
 

@@ -20,7 +20,7 @@ from PIL import Image, ImageFile, PngImagePlugin, UnidentifiedImageError
 
 from uqdm.errors import DamagedError, ImageError, LimitError, OutputError
 
-MAX_PIXELS = 1 << 24  # the same as the container's: what can be read can be stored
+MAX_PIXELS = 1 << 26  # the same as the container's
 
 Bytes8 = NDArray[np.uint8]
 

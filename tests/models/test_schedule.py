@@ -3,6 +3,9 @@
 import math
 
 import pytest
+
+pytest.importorskip("torch")
+
 import torch
 
 from uqdm.models.schedule import FixedLinear, LearnedLinear, LearnedMonotone, alpha, new_schedule, sigma, step_constants

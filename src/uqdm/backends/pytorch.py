@@ -1,52 +1,117 @@
 """Packaged networks on PyTorch; knows nothing of tables, bytes or files.
 
-In float64 a network's outputs drift by about 1e-13 between thread counts, batches, devices and versions, which moves a
-rounding once in about 1e8 values; in float32 it is a million times as much: faster, for files that stay on one machine.
+Exact networks need float32 convolutions that only multiply and add: on the CPU without NNPACK, whose Winograd transform does more, on other
+devices as matrix products, in full float32. Float networks run in float64, where outputs drift by about 1e-13 between thread counts,
+batches, devices and versions, which moves a rounding once in about 1e8 values; in float32 it is a million times as much: faster, for files
+that stay on one machine.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from uqdm.backends import tiling
+from uqdm.backends.integers import TILE
 from uqdm.errors import BackendError, PackageError
-from uqdm.families.uqdm import Denoiser, Floats
+from uqdm.exact import LIMIT, Convolution, Step, unit
+from uqdm.families.uqdm import Floats
 from uqdm.models.convnet import StepNet
 from uqdm.models.network import UNet
 from uqdm.models.presets import ModelConfig
 from uqdm.package import Package, floats
 
-TILE = 384  # pixels a side of what a fully convolutional network sees at once: some 600 MB in float64
 UNET_TILE = 64  # what the published networks attend over
 UNET_BATCH = 4  # tiles at once: more is no faster on a CPU, and a tile's attention takes 130 MB in float64
+DTYPES = {"float64": torch.float64, "float32": torch.float32}
 
 
-class TorchDenoiser:
-    """A package's network on one device, in one precision. Implements `families.uqdm.Denoiser`."""
+def device(name: str, threads: int | None = None) -> torch.device:
+    """A device that works, with `threads` on the CPU. Raises `BackendError`."""
+    if threads is not None:
+        torch.set_num_threads(threads)
+    try:
+        found = torch.device(name)
+        torch.zeros(1, device=found)
+    except (RuntimeError, AssertionError) as error:
+        raise BackendError(f"device {name!r} cannot be used: {str(error).splitlines()[0]}") from None
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # 10-bit products would decode to noise
+    return found
 
-    def __init__(self, package: Package, device: str = "cpu", threads: int | None = None, precision: str = "float64") -> None:
-        if threads is not None:
-            torch.set_num_threads(threads)
-        self._dtype = {"float64": torch.float64, "float32": torch.float32}[precision]
-        try:
-            self._device = torch.device(device)
-            torch.zeros(1, device=self._device)
-        except (RuntimeError, AssertionError) as error:
-            raise BackendError(f"device {device!r} cannot be used: {str(error).splitlines()[0]}") from None
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # 10-bit products would decode to noise
+
+class Runner:
+    """One step of an exact network: features (N, 12 C, H, W) to raw outputs (N, 8 C, H, W).
+
+    `unfolded`: convolutions as matrix products, as on any device but the CPU. `channels_last`: the layout of activations; a little faster
+    on CPUs. No bit depends on either.
+    """
+
+    def __init__(
+        self, step: Step, device: torch.device, precision: str = "float32", unfolded: bool | None = None, channels_last: bool = True
+    ) -> None:
+        enter, blocks, down, head = step.layers
+        self._device, self._precision = device, precision
+        self._layout = torch.channels_last if channels_last else torch.contiguous_format
+        self._unfolded = device.type != "cpu" if unfolded is None else unfolded
+        self._enter, self._head, self._down = self._convolution(enter), self._convolution(head), self._unit(down)
+        self._blocks = [(self._unit(b.down), self._convolution(b.first), self._convolution(b.second)) for b in blocks]
+
+    def __call__(self, features: NDArray[np.float32]) -> NDArray[Any]:
+        with torch.inference_mode(), torch.backends.nnpack.flags(enabled=False):
+            h = self._enter(self._tensor(features).contiguous(memory_format=self._layout)).floor_()
+            for down, first, second in self._blocks:
+                a = first(_activation(h, down)).floor_().clamp_(0, LIMIT)
+                h.add_(second(a).floor_())
+            raw = self._head(_activation(h, self._down)).floor_()
+            found: NDArray[Any] = raw.cpu().numpy()
+        return found
+
+    def _tensor(self, array: NDArray[Any]) -> Tensor:
+        return _to(array, self._device, DTYPES[self._precision])
+
+    def _unit(self, down: NDArray[Any]) -> Tensor:
+        return self._tensor(unit(down, self._precision))
+
+    def _convolution(self, convolution: Convolution) -> Callable[[Tensor], Tensor]:
+        weight, bias = (self._tensor(a) for a in convolution.scaled(self._precision))
+        k = weight.shape[2]
+        if not self._unfolded:
+            weight = weight.contiguous(memory_format=self._layout)
+            return lambda x: F.conv2d(x, weight, bias, padding=k // 2)
+        rows, column = weight.flatten(1), bias[:, None]
+
+        def multiply(x: Tensor) -> Tensor:
+            columns = F.unfold(x, k, padding=k // 2) if k > 1 else x.flatten(2)
+            return (rows @ columns).add_(column).view(len(x), -1, *x.shape[2:])
+
+        return multiply
+
+
+def _activation(h: Tensor, down: Tensor) -> Tensor:
+    return torch.mul(h, down).add_(0.5).floor_().clamp_(0, LIMIT)
+
+
+class FloatDenoiser:
+    """A package's network of floats on one device, in one precision. Implements `families.uqdm.Denoiser`."""
+
+    exact = False
+
+    def __init__(self, package: Package, device_name: str = "cpu", threads: int | None = None, precision: str = "float64") -> None:
         kinds: dict[Any, Any] = {"unet": _UNetSteps, "convnet": _ConvNetSteps}
-        kind = str(package.network.get("kind"))
-        if kind not in kinds:
-            raise PackageError(f"{package.name}: network kind {kind!r}; this version runs {', '.join(kinds)}")
+        kind = package.network.get("kind")
+        self.sees_z = kind == "unet"
+        self.mixed = kind == "convnet" and bool(package.network.get("mixed"))
+        found = device(device_name, threads)
         try:
-            self._steps: Denoiser = kinds[kind](package, self._device, self._dtype)
+            self._steps: Callable[..., tuple[Floats, Floats]] = kinds[kind](package, found, DTYPES[precision])
         except (KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError) as error:
             raise PackageError(f"{package.name}: the network's description is broken: {type(error).__name__}: {error}") from None
 
-    def __call__(self, step: int, z: Floats, low: NDArray[np.int32], high: NDArray[np.int32]) -> tuple[Floats, Floats]:
+    def __call__(self, step: int, z: Floats | None, low: NDArray[np.int16], high: NDArray[np.int16]) -> tuple[Floats, Floats]:
         """See `families.uqdm.Denoiser`."""
         with torch.inference_mode():
             return self._steps(step, z, low, high)
@@ -74,7 +139,7 @@ class _UNetSteps:
         self._offset, self._scale = (np.array(floats(c[k]))[:, None, None] for k in ("offset", "scale"))
         self._device, self._dtype = device, dtype
 
-    def __call__(self, step: int, z: Floats, low: NDArray[np.int32], high: NDArray[np.int32]) -> tuple[Floats, Floats]:
+    def __call__(self, step: int, z: Floats, low: NDArray[np.int16], high: NDArray[np.int16]) -> tuple[Floats, Floats]:
         def call(part: Floats) -> tuple[Floats, ...]:
             gamma = torch.full((len(part),), self._gamma[step], device=self._device, dtype=self._dtype)
             return _back(*self._net(_to(part, self._device, self._dtype), gamma))
@@ -85,7 +150,7 @@ class _UNetSteps:
 
 
 class _ConvNetSteps:
-    """Our own networks: one for each step; see the box alone, any size."""
+    """Our own networks before they are integers: one for each step; see the box alone, any size."""
 
     def __init__(self, package: Package, device: torch.device, dtype: torch.dtype) -> None:
         self._nets = [
@@ -96,17 +161,14 @@ class _ConvNetSteps:
         whole.to(device=device, dtype=dtype).eval()
         self._device, self._dtype = device, dtype
 
-    def __call__(self, step: int, z: Floats, low: NDArray[np.int32], high: NDArray[np.int32]) -> tuple[Floats, Floats]:
+    def __call__(self, step: int, z: Floats | None, low: NDArray[np.int16], high: NDArray[np.int16]) -> tuple[Floats, Floats]:
         net = self._nets[step]
 
-        def call(a: NDArray[Any], b: NDArray[Any]) -> tuple[Floats, ...]:
-            return _back(*net(_to(a, self._device, self._dtype), _to(b, self._device, self._dtype)))
+        def call(low: NDArray[Any], high: NDArray[Any]) -> tuple[Floats, ...]:
+            return _back(*net(_to(low, self._device, self._dtype), _to(high, self._device, self._dtype)))
 
-        h, w = low.shape[2:]
-        even = ((0, 0), (0, 0), (0, h % 2), (0, w % 2))
-        boxes = np.pad(low, even, mode="edge"), np.pad(high, even, mode="edge")
-        location, log_scale = tiling.overlapping(call, boxes, TILE, net.reach())
-        return location[:, :, :h, :w], log_scale[:, :, :h, :w] / np.log(2)
+        location, log_scale = tiling.overlapping(tiling.evened(call), (low, high), TILE, net.reach())
+        return location, log_scale / np.log(2)
 
 
 def _load(net: torch.nn.Module, package: Package) -> None:

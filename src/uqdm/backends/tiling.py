@@ -1,6 +1,6 @@
 """Fields of any size through networks that want a fixed size, or bounded memory; NumPy only, knows no network.
 
-The rule is part of what a file means: writer and reader cut the same field into the same tiles.
+The rule is part of what a file means where arithmetic is not exact: writer and reader cut the same field into the same tiles.
 """
 
 from collections.abc import Callable
@@ -31,7 +31,7 @@ def fixed(call: Callable[..., Arrays], fields: Arrays, tile: int, batch: int) ->
     for begin in range(0, len(places), batch):
         some = places[begin : begin + batch]
         results = call(*(np.stack([f[i, :, y : y + tile, x : x + tile] for i, y, x in some]) for f in fields))
-        out = out or tuple(np.empty((n, r.shape[1], h, w)) for r in results)
+        out = out or tuple(np.empty((n, r.shape[1], h, w), r.dtype) for r in results)
         for whole, result in zip(out, results):
             for (i, y, x), piece in zip(some, result):
                 top, left = -y % tile, -x % tile  # rows and columns that the tile before has given already
@@ -42,19 +42,34 @@ def fixed(call: Callable[..., Arrays], fields: Arrays, tile: int, batch: int) ->
 def overlapping(call: Callable[..., Arrays], fields: Arrays, tile: int, halo: int) -> Arrays:
     """`call`, a convolutional network that sees `halo` pixels around a pixel, on tiles with that much around them.
 
-    fields: (N, C, H, W) each; results likewise: what one call on the whole field would give, up to the order of sums.
-    tile and halo are even, so that networks at half resolution see the same phase everywhere.
+    fields: (N, C, H, W) each; results likewise: what one call on the whole field would give, up to the order of sums. Small fields go
+    together, as many as have a tile's area. tile and halo are even, so that networks at half resolution see the same phase everywhere.
     """
     n, _, h, w = fields[0].shape
-    if h <= tile and w <= tile:
+    batch = max(1, tile * tile // (min(h, tile) * min(w, tile)))
+    if n <= batch and h <= tile and w <= tile:
         return call(*fields)
     out: Arrays = ()
-    for y in range(0, h, tile):
-        for x in range(0, w, tile):
-            top, left = max(y - halo, 0), max(x - halo, 0)
-            bottom, right = min(y + tile, h), min(x + tile, w)
-            results = call(*(f[:, :, top : min(bottom + halo, h), left : min(right + halo, w)] for f in fields))
-            out = out or tuple(np.empty((n, r.shape[1], h, w)) for r in results)
-            for whole, result in zip(out, results):
-                whole[:, :, y:bottom, x:right] = result[:, :, y - top : bottom - top, x - left : right - left]
+    for some in (slice(i, min(i + batch, n)) for i in range(0, n, batch)):
+        for y in range(0, h, tile):
+            for x in range(0, w, tile):
+                top, left = max(y - halo, 0), max(x - halo, 0)
+                bottom, right = min(y + tile, h), min(x + tile, w)
+                results = call(*(f[some, :, top : min(bottom + halo, h), left : min(right + halo, w)] for f in fields))
+                out = out or tuple(np.empty((n, r.shape[1], h, w), r.dtype) for r in results)
+                for whole, result in zip(out, results):
+                    whole[some, :, y:bottom, x:right] = result[:, :, y - top : bottom - top, x - left : right - left]
     return out
+
+
+def evened(call: Callable[..., Arrays]) -> Callable[..., Arrays]:
+    """`call`, a network of even sizes, on fields of any: a last row or column that has no partner is there twice."""
+
+    def wider(*fields: NDArray[Any]) -> Arrays:
+        h, w = fields[0].shape[2:]
+        if h % 2 == 0 and w % 2 == 0:
+            return call(*fields)
+        even = ((0, 0), (0, 0), (0, h % 2), (0, w % 2))
+        return tuple(r[:, :, :h, :w] for r in call(*(np.pad(f, even, mode="edge") for f in fields)))
+
+    return wider

@@ -1,61 +1,94 @@
-"""Symbols and integer tables to bytes and back, over constriction's range coder; knows nothing of where they come from.
+"""Symbols and integer tables to bytes and back; knows nothing of where they come from.
 
-1. A table is a row of integers >= 1 that sums to 2**24 (`tables.py`). constriction, told `perfect=False` and given the
-   row less one as weights, gives every symbol one unit and multiplies the rest by exactly 1: it uses the row as it is.
-2. The stream is the coder's 32-bit words, most significant byte first, so that each byte received narrows the interval;
-   zero bytes at its end are left out and understood.
-3. What is decoded from damaged bytes is some sequence of symbols, or a `DamagedError`; never an overrun.
+1. A table is a row of integers >= 1 that sums to 2**24 (`tables.py`), or one of `Cells`, whose row need not be made.
+2. The stream is the range coder's 32-bit words, most significant byte first, so that each byte received narrows the interval;
+   zero bytes at its end are left out and understood. `plain.py` says what the words mean.
+3. There are several implementations (`choice.py`). They write the same bytes; so does any split of the symbols into calls,
+   and any mixture of calls with rows and with cells.
+4. What is decoded from damaged bytes is some sequence of symbols, or a `DamagedError`; never an overrun.
+5. Of the beginning of a stream exactly those symbols are decoded that are the same for every way in which it may go on.
 """
 
-import constriction
 import numpy as np
 from numpy.typing import NDArray
 
-from uqdm.entropy.tables import PRECISION
+from uqdm.entropy import choice
+from uqdm.entropy.choice import available
+from uqdm.entropy.plain import blocks
+from uqdm.entropy.tables import PRECISION, Cells
 from uqdm.errors import DamagedError
 
-_MODEL = constriction.stream.model.Categorical(perfect=False)
-
-
-def _weights(masses: NDArray[np.int64]) -> NDArray[np.float32]:
-    return (masses - 1).astype(np.float32, order="C")  # integers below 2**24: exact
+__all__ = ["Decoder", "Encoder", "available", "bits", "bits_cells"]
 
 
 class Encoder:
-    """Collects symbols into one stream."""
+    """Collects symbols into one stream. `coder` names the implementation; None is the fastest there is."""
 
-    def __init__(self) -> None:
-        self._coder = constriction.stream.queue.RangeEncoder()
+    def __init__(self, coder: str | None = None) -> None:
+        self._writer = choice.load(choice.resolve(coder)).Writer()
 
     def encode(self, symbols: NDArray[np.int64], masses: NDArray[np.int64]) -> None:
-        """Append `symbols` (M,), each 0 .. K - 1, under the rows of `masses` (M, K)."""
-        if len(symbols):
-            self._coder.encode(symbols.astype(np.int32), _MODEL, _weights(masses))
+        """Append `symbols` (M,), each 0 .. K - 1, under the rows of `masses` (M, K), K at least 2."""
+        assert len(symbols) == len(masses), f"{len(symbols)} symbols for {len(masses)} tables"
+        self._writer.put(symbols, masses)
+
+    def encode_cells(self, symbols: NDArray[np.int64], cells: Cells) -> None:
+        """Append `symbols` (M,), each one of its coordinate's children."""
+        assert len(symbols) == cells.size, f"{len(symbols)} symbols for {cells.size} cells"
+        assert not (cells.low > cells.high).any(), "a box holds no integer"
+        self._writer.put_cells(symbols, cells)
 
     def finish(self) -> bytes:
         """The stream."""
-        return bytes(self._coder.get_compressed().astype(">u4").tobytes().rstrip(b"\0"))
+        stream: bytes = self._writer.finish()
+        return stream
 
 
 class Decoder:
-    """Reads symbols back in the order in which they were encoded, under the same tables."""
+    """Reads symbols back in the order in which they were encoded, under the same tables.
 
-    def __init__(self, stream: bytes) -> None:
-        padded = stream + b"\0" * (-len(stream) % 4 + 8)
-        self._coder = constriction.stream.queue.RangeDecoder(np.frombuffer(padded, ">u4").astype(np.uint32))
+    With `whole` the stream is all there is. Otherwise it is the beginning of a longer one, and a call may give fewer symbols
+    than it was asked for: those that are certain. The decoder is then exhausted and gives no more until `extend`; ask for the
+    same symbols again, less those received.
+    """
+
+    def __init__(self, stream: bytes, whole: bool = True, coder: str | None = None) -> None:
+        self._stream, self._whole = stream, whole
+        self._reader = choice.load(choice.resolve(coder)).Reader(stream, whole)
+        self.exhausted = False
 
     def decode(self, masses: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The next M symbols under `masses` (M, K). Raises `DamagedError` where no stream could lead."""
-        if not len(masses):
-            return np.zeros(0, np.int64)
-        try:
-            symbols: NDArray[np.int32] = self._coder.decode(_MODEL, _weights(masses))
-        except (AssertionError, ValueError) as error:
-            raise DamagedError(f"the range coder's stream is not one that an encoder writes: {error}") from None
-        return symbols.astype(np.int64)
+        """The next M symbols under `masses` (M, K). Raises `DamagedError` where no stream could lead.
+
+        Every column is a symbol here: what is not a child of its coordinate is for the caller to refuse.
+        """
+        return self._count(np.zeros(0, np.int64) if self.exhausted else self._reader.take(masses), len(masses))
+
+    def decode_cells(self, cells: Cells) -> NDArray[np.int64]:
+        """The next M symbols of `cells`. Raises `DamagedError` where no stream could lead: also to what is no child."""
+        if (cells.low > cells.high).any():  # an interval narrower than 1 may hold no integer, and damage may choose it
+            raise DamagedError("a box holds no integer: the symbols before are not ones that an encoder writes")
+        return self._count(np.zeros(0, np.int64) if self.exhausted else self._reader.take_cells(cells), cells.size)
+
+    def _count(self, symbols: NDArray[np.int64], asked: int) -> NDArray[np.int64]:
+        self.exhausted = self.exhausted or len(symbols) < asked
+        return symbols
+
+    def extend(self, stream: bytes, whole: bool) -> None:
+        """More has arrived: `stream` begins with what was there before. What is decoded next follows the last certain symbol."""
+        assert not self._whole, "a whole stream does not grow"
+        assert stream.startswith(self._stream), "a longer stream begins with the shorter one"
+        self._reader.extend(stream, whole)
+        self._stream, self._whole, self.exhausted = stream, whole, False
 
 
 def bits(symbols: NDArray[np.int64], masses: NDArray[np.int64]) -> float:
     """Ideal code length of `symbols` (M,) under `masses` (M, K), in bits."""
     chosen = np.take_along_axis(masses, symbols[:, None], axis=1)
     return float(PRECISION * len(symbols) - np.log2(chosen).sum())
+
+
+def bits_cells(symbols: NDArray[np.int64], cells: Cells) -> float:
+    """Ideal code length of `symbols` (M,) of `cells`, in bits."""
+    chosen = (cells[part].intervals(symbols[part])[1] for part in blocks(cells.size))
+    return sum(float(PRECISION * len(mass) - np.log2(mass).sum()) for mass in chosen)

@@ -11,18 +11,19 @@ PRIOR = 0  # stream of z_T; stream s of 1 .. T is the dither of step s
 SAMPLING = 1 << 32  # streams from here on: choices of a decoder that samples
 
 
-def raw(seed: int, stream: int, count: int) -> NDArray[np.uint32]:
-    """`count` uniform 32-bit integers of stream `stream` under `seed` (both 0 .. 2**64 - 1).
+def raw(seed: int, stream: int, count: int, start: int = 0) -> NDArray[np.uint32]:
+    """Uniform 32-bit integers start .. start + count - 1 of stream `stream` under `seed` (both 0 .. 2**64 - 1).
 
-    Each 64-bit output of Philox gives two, low half first.
+    Each 64-bit output of Philox gives two, low half first. A block is four outputs; the first is that of counter 1.
     """
-    words = np.random.Philox(counter=0, key=np.array([seed, stream], np.uint64)).random_raw((count + 1) // 2)
+    block, skipped = divmod(start, 8)
+    words = np.random.Philox(counter=block, key=np.array([seed, stream], np.uint64)).random_raw((skipped + count + 1) // 2)
     halves = np.empty((len(words), 2), np.uint32)
     halves[:, 0] = words & np.uint64(0xFFFFFFFF)
     halves[:, 1] = words >> np.uint64(32)
-    return halves.reshape(-1)[:count]
+    return halves.reshape(-1)[skipped : skipped + count]
 
 
-def below(limit: NDArray[np.int64], integers: NDArray[np.uint32]) -> NDArray[np.int64]:
+def below(limit: NDArray[np.int64] | int, integers: NDArray[np.uint32]) -> NDArray[np.int64]:
     """Uniform integers 0 .. limit - 1, one for each of `integers`; limit at most 2**31. floor(r * limit / 2**32)."""
     return (integers.astype(np.int64) * limit) >> 32

@@ -5,18 +5,29 @@ location on that line and a scale *level*, an index into scales of 2**(level / 8
 integer arithmetic, so two machines that agree on location and level agree on every probability:
 
 1. A table sums to exactly 2**PRECISION and holds no zero, so every symbol can be coded.
-2. The cumulative distribution is one constant table, read with linear interpolation; it never decreases.
-3. Nothing here depends on a floating-point library. The constants come from `decimal`, which rounds the same everywhere.
+2. A symbol's share depends on its own coordinate alone, not on its neighbours or on how the work is cut into blocks.
+3. The cumulative distribution is one constant table, read with linear interpolation; it never decreases.
+4. Nothing here depends on a floating-point library. The constants come from `decimal`, which rounds the same everywhere.
 """
 
+import dataclasses
 import functools
 from decimal import Decimal, localcontext
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from uqdm.entropy import choice
+from uqdm.errors import LimitError
+
 PRECISION = 24  # bits of a probability: the most that the range coder takes
+RESERVED = 1024  # of those 2**PRECISION parts, for one part to every child and some to the end of the row
+MOST = RESERVED - 1  # children of a coordinate
+SHARED = (1 << PRECISION) - RESERVED  # parts that are shared out as the density has it
+LOWEST, HIGHEST = -32767, 32767  # integers that can be coded
 FRACTION = 16  # bits behind the point of a position
+ONE = 1 << FRACTION
 LEVELS = 128  # scales 2**-5 ... 2**10.875, eight to the octave
 LEVELS_PER_OCTAVE = 8
 LOWEST_OCTAVE = -5
@@ -47,7 +58,7 @@ def _rises() -> NDArray[np.int64]:
 
 
 @functools.cache
-def _reciprocals() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def reciprocals() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Per level: the mantissa and the right shift that divide by its scale."""
     with localcontext() as context:
         context.prec = 50
@@ -69,29 +80,9 @@ def normal(spread: float, reach: int) -> NDArray[np.int64]:
         return np.array([max(1, int((2**30 * (scale * i * i).exp()).to_integral_value())) for i in range((reach << 8) + 1)], np.int64)
 
 
-def nearest_level(log2_scale: NDArray[np.float64]) -> NDArray[np.int64]:
-    """The level whose scale is nearest in ratio; `log2_scale` in octaves, any finite value."""
-    level = np.rint((log2_scale - LOWEST_OCTAVE) * LEVELS_PER_OCTAVE)
-    found: NDArray[np.int64] = np.clip(level, 0, LEVELS - 1).astype(np.int64)
-    return found
-
-
-def on_grid(location: NDArray[np.float64], level: NDArray[np.int64], coarsest: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Locations rounded to a grid of an eighth of the scale's octave, at most 2**coarsest; positions in 2**-FRACTION.
-
-    A grid coarse in proportion to the scale costs almost no bits and keeps the chance that two machines round a float
-    to different sides proportional to their drift. `location` in units, limited to +-2**14; `coarsest` as a power of two of
-    2**-FRACTION units.
-    """
-    step = np.minimum(level // LEVELS_PER_OCTAVE + (LOWEST_OCTAVE + FRACTION - 3), coarsest).astype(np.int32)
-    bounded = np.clip(location, -(2.0**14), 2.0**14)
-    found: NDArray[np.int64] = np.rint(np.ldexp(bounded, FRACTION - step)).astype(np.int64) << step.astype(np.int64)
-    return found
-
-
 def cdf(position: NDArray[np.int64], location: NDArray[np.int64], level: NDArray[np.int64]) -> NDArray[np.int64]:
     """The logistic distribution function in units of 2**-CDF_BITS; arguments broadcast; |position - location| < 2**32."""
-    mantissa, shift = _reciprocals()
+    mantissa, shift = reciprocals()
     t = ((position - location) * mantissa[level]) >> shift[level]  # in scales, FRACTION bits behind the point
     limit = REACH << FRACTION
     np.clip(t, -limit, limit, out=t)
@@ -106,34 +97,183 @@ def cdf(position: NDArray[np.int64], location: NDArray[np.int64], level: NDArray
     return below
 
 
-def masses(cumulative: NDArray[np.int64], total: NDArray[np.int64] | int) -> NDArray[np.int64]:
-    """Integer tables from integer distribution functions: (M, K + 1), (M, 1) -> (M, K), each row summing to 2**PRECISION.
+def too_many(children: int) -> LimitError:
+    """The error of a coordinate for whose children a table has no room."""
+    return LimitError(f"a coordinate has {children} children, a table holds at most {MOST}: the model's widths are too small for its boxes")
 
-    Row i gives symbol j the share (cumulative[i, j + 1] - cumulative[i, j]) / total[i], at least 2**-PRECISION; what is
-    left over goes to the last symbol. `cumulative` starts at 0 and does not decrease; total < 2**38. A row whose total is
-    0 (a box so far out that the density underflows) must have been replaced by the caller.
+
+def masses(cumulative: NDArray[np.int64], total: NDArray[np.int64] | int) -> NDArray[np.int64]:
+    """Integer tables from integer distribution functions: (M, K + 1), (M, 1) -> (M, K + 1), each row summing to 2**PRECISION.
+
+    cum_j = floor(cumulative_j * (2**PRECISION - RESERVED) / total) + j, and symbol j has the parts cum_j .. cum_{j + 1}: its
+    share of `total`, at least one part. The last column takes what is left, at least one part too; it is no child.
+    `cumulative` starts at 0, does not decrease and ends at `total` or below it; 0 < total < 2**38. A row with fewer than K
+    children repeats its last entry, which changes nothing in the other columns.
     """
     k = cumulative.shape[1] - 1
-    cuts = cumulative * ((1 << PRECISION) - k)
-    cuts //= total
-    cuts += np.arange(k + 1)
+    if k > MOST:
+        raise too_many(k)
+    cuts = np.empty((k + 2, len(cumulative)), np.int64).T  # symbols contiguous in memory: NumPy's loops are then long
+    np.multiply(cumulative, SHARED, out=cuts[:, :-1])
+    cuts[:, :-1] //= total
+    cuts[:, :-1] += np.arange(k + 1)
     cuts[:, -1] = 1 << PRECISION
     table: NDArray[np.int64] = np.diff(cuts, axis=1)
     return table
 
 
 def truncated(boundaries: NDArray[np.int64], location: NDArray[np.int64], level: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Tables of logistics truncated to an interval and cut into children: (M, K + 1), (M,), (M,) -> (M, K).
+    """Tables of logistics truncated to an interval and cut into children: (M, K + 1), (M,), (M,) -> (M, K + 1).
 
-    Row i's children lie between its successive boundaries; a row with fewer than K children repeats its last boundary,
-    which leaves the missing ones the least mass there is. Where the density has no mass in the interval at this
-    precision, every child is as likely as any other.
+    Row i's children lie between its successive boundaries; a row with fewer than K children repeats its last boundary.
+    Where the density has no mass in the interval at this precision, every child is as likely as any other: F_j = j.
     """
     f = cdf(boundaries, location[:, None], level[:, None])
     f -= f[:, :1].copy()
     total = f[:, -1:].copy()
     lost = np.flatnonzero(total[:, 0] == 0)
     if len(lost):
-        f[lost, 1:] = np.cumsum(boundaries[lost, 1:] > boundaries[lost, :-1], axis=1)
-        total[lost] = f[lost, -1:]
+        j = np.arange(boundaries.shape[1])
+        n = np.max((boundaries[lost, 1:] > boundaries[lost, :-1]) * j[1:], axis=1, initial=1)[:, None]
+        f[lost], total[lost] = np.minimum(j, n), n
     return masses(f, total)
+
+
+@dataclasses.dataclass(frozen=True)
+class Cells:
+    """What M symbols ask: in which interval of its grid does each integer lie, which is known to lie in a box?
+
+    The density is the logistic truncated to the box, in which every integer v owns v - 1/2 .. v + 1/2. The children are the
+    box's integers, cut where an interval begins; the first interval is the one that holds `low`.
+    """
+
+    low: NDArray[np.int32]  # (M,) the box, ends included, within LOWEST .. HIGHEST; never empty
+    high: NDArray[np.int32]  # (M,)
+    start: NDArray[np.int64]  # (M,) 2**-FRACTION; start <= low < start + width
+    width: NDArray[np.int64]  # (M,) 2**-FRACTION, 16 .. 2**31 - 1
+    location: NDArray[np.int64]  # (M,) 2**-FRACTION, within 2**30
+    level: NDArray[np.uint8] | NDArray[np.int64]  # (M,) 0 .. LEVELS - 1
+
+    @property
+    def size(self) -> int:
+        """M."""
+        return len(self.low)
+
+    @property
+    def children(self) -> NDArray[np.int64]:
+        """(M,) number of children. The last one holds `high`; between, an interval narrower than 1 may hold no integer."""
+        count: NDArray[np.int64] = ((self.high.astype(np.int64) << FRACTION) - self.start) // self.width + 1
+        return count
+
+    def __getitem__(self, part: slice) -> "Cells":
+        return Cells(self.low[part], self.high[part], self.start[part], self.width[part], self.location[part], self.level[part])
+
+    def _boundary(self, child: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Where child `child` (..., M) begins, and for those past the last where that ends; 2**-FRACTION."""
+        first = self.start + child * self.width
+        first += ONE - 1
+        first &= -ONE  # the first integer of the interval, as a position
+        np.maximum(first, self.low.astype(np.int64) << FRACTION, out=first)
+        np.minimum(first, (self.high.astype(np.int64) + 1) << FRACTION, out=first)
+        first -= ONE // 2
+        return first
+
+    def masses(self, part: slice) -> NDArray[np.int64]:
+        """Integer tables (m, K + 1) of the symbols in `part`, K the most children among them; the last column is no child."""
+        cells = self[part]
+        k = int(cells.children.max(initial=1))
+        if k > MOST:
+            raise too_many(k)
+        return truncated(cells._boundary(np.arange(k + 1)[:, None]).T, cells.location, cells.level.astype(np.int64))
+
+    def intervals(self, symbols: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """For each symbol (M,) where its parts begin, and how many they are: of its row in `masses`, without making the row."""
+        children = self.children
+        if children.max(initial=1) > MOST:
+            raise too_many(int(children.max()))
+        assert ((symbols >= 0) & (symbols < children)).all(), "a symbol is not one of its coordinate's children"
+        index = np.stack([np.zeros_like(children), symbols, symbols + 1, children])
+        f = cdf(self._boundary(index), self.location, self.level.astype(np.int64))
+        total = f[3] - f[0]
+        lost = total == 0
+        index[1:3] += np.where(lost, index[1:3] * SHARED // children, (f[1:3] - f[0]) * SHARED // np.where(lost, 1, total))
+        return index[1], index[2] - index[1]
+
+
+def mean(location: NDArray[Any], level: NDArray[Any], low: NDArray[Any], high: NDArray[Any], coder: str | None = None) -> NDArray[np.int32]:
+    """Means of logistics truncated to low - 1/2 .. high + 1/2, as positions; arguments of any integer type broadcast.
+
+    With F the stored distribution function, S its integral and a, b the ends in scales from the location, the mean is
+    b - (S(b) - S(a) - (b - a) F(a)) / (F(b) - F(a)), the integral of t dF by parts. In integers, floors throughout:
+
+    1. t at both ends as in `cdf`, without the limit. Where a + b > 0 the picture is mirrored: the box now leans to the left,
+       where F is small and exact. Where b > REACH then, the box holds everything: the location.
+    2. Where b < -KNEE, box and all are moved to end there: below it the density is exponential, so only width counts.
+    3. a is limited to -REACH. The formula above gives how far the mean lies from the box's end b, in 2**-FRACTION of a scale.
+       Where b - a is below 2**-7 scales, the density is as good as flat and the rounding of t is not: the middle of the box.
+    4. Times the scale, counted from that end; limited to low .. high.
+
+    `coder` names who computes it (`choice`); all give the same integers.
+    """
+    location, level, low, high = np.broadcast_arrays(location, level, low, high)
+    found = np.empty(location.shape, np.int32)
+    flat = [np.ravel(a) for a in (location, level, low, high)]
+    compute = _mean if choice.resolve(coder) != "numba" else choice.load("numba").mean
+    for begin in range(0, found.size, 1 << 16):  # blocks, so that temporary arrays stay small
+        part = slice(begin, begin + (1 << 16))
+        found.reshape(-1)[part] = compute(*[a[part].astype(np.int64) for a in flat])
+    return found
+
+
+KNEE = 12  # scales below the location from which on the logistic is as good as exponential: e**-12
+
+
+@functools.cache
+def logistic_integral() -> NDArray[np.int64]:
+    """The exact integral of `cdf`'s interpolated function from -REACH to t, at t as in `logistic_cdf`, in 2**-(CDF_BITS + FRACTION + 1)."""
+    f = logistic_cdf()
+    return np.append(0, np.cumsum((f[1:] + f[:-1]) << (FRACTION - _CELLS)))
+
+
+@functools.cache
+def scales() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Per level: the mantissa and the right shift that multiply by its scale."""
+    with localcontext() as context:
+        context.prec = 50
+        mantissas = [
+            int((Decimal(2) ** (_MANTISSA + Decimal(r) / LEVELS_PER_OCTAVE)).to_integral_value()) for r in range(LEVELS_PER_OCTAVE)
+        ]
+    level = np.arange(LEVELS)
+    shift = (_MANTISSA - LOWEST_OCTAVE - level // LEVELS_PER_OCTAVE).astype(np.int64)
+    return np.array(mantissas, np.int64)[level % LEVELS_PER_OCTAVE], shift
+
+
+def _integral(t: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """F and S at t (in 2**-FRACTION scales, within REACH)."""
+    t = t + (REACH << FRACTION)
+    cell = t >> (FRACTION - _CELLS)
+    t &= (1 << (FRACTION - _CELLS)) - 1
+    below = logistic_cdf()[cell]
+    f = below + (_rises()[cell] * t >> (FRACTION - _CELLS))
+    return f, logistic_integral()[cell] + (below + f) * t
+
+
+def _mean(location: NDArray[np.int64], level: NDArray[np.int64], low: NDArray[np.int64], high: NDArray[np.int64]) -> NDArray[np.int64]:
+    mantissa, shift = reciprocals()
+    bottom, top = (low << FRACTION) - ONE // 2, (high << FRACTION) + ONE // 2
+    a = (bottom - location) * mantissa[level] >> shift[level]
+    b = (top - location) * mantissa[level] >> shift[level]
+    mirrored = a + b > 0
+    a, b = np.where(mirrored, -b, a), np.where(mirrored, -a, b)
+    everything = b > REACH << FRACTION
+    moved = np.minimum(b + (KNEE << FRACTION), 0)
+    a = np.maximum(a - moved, -REACH << FRACTION)
+    b = np.minimum(b - moved, REACH << FRACTION)
+    (fa, sa), (fb, sb) = _integral(a), _integral(b)
+    narrow = b - a < 1 << (FRACTION - _CELLS)
+    away = (sb - sa - 2 * (b - a) * fa) // np.where(narrow, 1, 2 * (fb - fa))
+    mantissa, shift = scales()
+    away = away * mantissa[level] >> shift[level]
+    found = np.where(mirrored, bottom + away, top - away)
+    found = np.where(everything, location, np.where(narrow, (bottom + top) >> 1, found))
+    return np.clip(found, low << FRACTION, high << FRACTION)

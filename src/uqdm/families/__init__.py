@@ -10,10 +10,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from uqdm.errors import PackageError
+from uqdm.entropy.tables import Cells
+from uqdm.errors import DamagedError, PackageError
 from uqdm.package import Package
 
 Integers = NDArray[np.int64]
+Table = Cells | Integers  # logistics cut into cells, or rows (m, K) of masses
 
 
 class Question(Protocol):
@@ -23,33 +25,44 @@ class Question(Protocol):
     def size(self) -> int:
         """Number of symbols."""
 
-    def symbols(self, values: NDArray[np.int32]) -> Integers:
-        """(size,) the answers that the coordinates (C, H, W) of a picture give."""
+    def symbols(self, values: NDArray[np.int16], part: slice) -> Integers:
+        """(m,) the answers in `part` that the coordinates (C, H, W) of a picture give."""
 
-    def masses(self, part: slice) -> Integers:
-        """(m, K) integer tables of the symbols in `part` (see `entropy.tables`)."""
+    def table(self, part: slice) -> Table:
+        """The tables of the symbols in `part` (see `entropy.tables`)."""
+
+    def children(self, part: slice) -> Integers:
+        """(m,) how many symbols each in `part` has."""
 
     def draw(self, part: slice, chances: NDArray[np.uint32]) -> Integers:
         """(m,) symbols in `part` chosen by uniform 32-bit integers."""
 
 
 class Family(Protocol):
-    """A model in one entropy mode. `State` is the family's own; it has `step`, the number of chunks received."""
+    """A model in one entropy mode. `State` is the family's own; it has `step`, the number of whole chunks received, and `cut`,
+    whether a part of the next one has been received too."""
 
     @property
     def chunks(self) -> int:
         """Chunks of a whole stream."""
 
+    @property
+    def side_size(self) -> int:
+        """Bytes that a chunk carries besides symbols."""
+
     def start(self, shape: tuple[int, int], seeds: Sequence[int], grey: bool = False) -> Any:
         """What is known of len(seeds) pictures of `shape` (H, W) before the first chunk."""
 
-    def values(self, pixels: NDArray[np.uint8]) -> NDArray[np.int32]:
+    def values(self, pixels: NDArray[np.uint8]) -> NDArray[np.int16]:
         """Pixels (N, 3, H, W) as the integer coordinates that are coded."""
 
-    def parts(self, step: int) -> int:
-        """How many parts chunk `step` (from 0) has; each is one network call."""
+    def side(self, state: Any) -> list[bytes]:
+        """What an encoder tells of the next chunk besides symbols, `side_size` bytes for each picture."""
 
-    def question(self, state: Any, part: int) -> Sequence[Question]:
+    def parts(self, state: Any) -> int:
+        """How many parts the next chunk has."""
+
+    def question(self, state: Any, part: int, side: Sequence[bytes]) -> Sequence[Question]:
         """What part `part` of the next chunk asks, for each picture."""
 
     def update(self, state: Any, part: int, questions: Sequence[Any], answers: Sequence[Integers]) -> Any:
@@ -61,6 +74,26 @@ class Family(Protocol):
     def flow(self, state: Any) -> NDArray[np.uint8]:
         """Preview (N, 3, H, W) by the probability flow."""
 
+    def bound(self, state: Any) -> list[int]:
+        """For each picture, how far a preview's pixels can be from the true ones."""
+
+
+MODES = ("tight", "paper")
+
+
+def extra(mode: str) -> bytes:
+    """A header's sub-header: the entropy mode. Raises `ValueError`."""
+    if mode not in MODES:
+        raise ValueError(f"mode {mode!r}; expected one of {', '.join(MODES)}")
+    return bytes([MODES.index(mode)])
+
+
+def mode(extra: bytes) -> str:
+    """Inverse of `extra`. Raises `DamagedError`."""
+    if len(extra) != 1 or extra[0] >= len(MODES):
+        raise DamagedError(f"header: its sub-header is {extra.hex(' ') or 'empty'}; expected one byte below {len(MODES)}, the entropy mode")
+    return MODES[extra[0]]
+
 
 def build(model: Package, mode: str, denoiser: Any) -> Family:
     """The family of a package in an entropy mode, on a running network. Raises `PackageError`, `ValueError` for the mode."""
@@ -68,7 +101,5 @@ def build(model: Package, mode: str, denoiser: Any) -> Family:
 
     if model.family != "uqdm":
         raise PackageError(f"{model.name}: family {model.family!r}; this version knows 'uqdm'")
-    modes = {"tight": Tight, "paper": Paper}
-    if mode not in modes:
-        raise ValueError(f"mode {mode!r}; expected one of {', '.join(modes)}")
-    return modes[mode](Constants.of(model), denoiser)
+    extra(mode)
+    return {"tight": Tight, "paper": Paper}[mode](Constants.of(model), denoiser)

@@ -1,7 +1,7 @@
 """Pixels to the coordinates that a model codes, and back; knows nothing of models.
 
 A colour space is the identity or YCoCg-R (Malvar & Sullivan 2003), which is reversible in integers: Y keeps 0 .. 255,
-Co and Cg take -255 .. 255. Previews come back from real-valued coordinates by the same transform without its rounding.
+Co and Cg take -255 .. 255. Previews come back from coordinates in 2**-16 by the same transform without its rounding: all of it in integers.
 """
 
 import numpy as np
@@ -11,9 +11,9 @@ LOWEST = {"rgb": (0, 0, 0), "ycocg-r": (0, -255, -255)}
 HIGHEST = {"rgb": (255, 255, 255), "ycocg-r": (255, 255, 255)}
 
 
-def forward(rgb: NDArray[np.uint8], space: str) -> NDArray[np.int32]:
+def forward(rgb: NDArray[np.uint8], space: str) -> NDArray[np.int16]:
     """(N, 3, H, W) pixels -> (N, 3, H, W) integer coordinates of `space`."""
-    x = rgb.astype(np.int32)
+    x = rgb.astype(np.int16)
     if space == "rgb":
         return x
     r, g, b = x[:, 0], x[:, 1], x[:, 2]
@@ -23,7 +23,7 @@ def forward(rgb: NDArray[np.uint8], space: str) -> NDArray[np.int32]:
     return np.stack([t + (cg >> 1), co, cg], 1)
 
 
-def inverse(values: NDArray[np.int32], space: str) -> NDArray[np.uint8]:
+def inverse(values: NDArray[np.int16], space: str) -> NDArray[np.uint8]:
     """Exact inverse of `forward`."""
     if space != "rgb":
         y, co, cg = values[:, 0], values[:, 1], values[:, 2]
@@ -34,12 +34,37 @@ def inverse(values: NDArray[np.int32], space: str) -> NDArray[np.uint8]:
     return np.clip(values, 0, 255).astype(np.uint8)
 
 
-def preview(values: NDArray[np.float64], space: str) -> NDArray[np.uint8]:
-    """Pixels nearest to real-valued coordinates: (N, 3, H, W) -> uint8 (N, 3, H, W)."""
-    if space != "rgb":
-        # The integer transform floors two halves, which takes 1/4 off on average; without it previews would be off too.
-        y, co, cg = values[:, 0], values[:, 1], values[:, 2]
-        t = y - cg / 2 + 0.25
-        b = t - co / 2 + 0.25
-        values = np.stack([b + co, cg + t, b], 1)
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+def preview(positions: NDArray[np.int32], space: str) -> NDArray[np.uint8]:
+    """Pixels nearest to coordinates in 2**-16: (N, 3, H, W) int32 -> uint8 (N, 3, H, W)."""
+    if space == "rgb":
+        return _pixels(positions)
+    out = np.empty(positions.shape, np.uint8)
+    # The integer transform floors two halves, which takes 1/4 off on average; without it previews would be off too.
+    quarter = np.int32(1 << 14)
+    for pixels, (y, co, cg) in zip(out, positions):
+        t = y - (cg >> 1) + quarter
+        pixels[1] = _pixels(cg + t)
+        t -= co >> 1
+        t += quarter
+        pixels[2] = _pixels(t)
+        t += co
+        pixels[0] = _pixels(t)
+    return out
+
+
+def _pixels(positions: NDArray[np.int32]) -> NDArray[np.uint8]:
+    found: NDArray[np.uint8] = np.clip((positions + np.int32(1 << 15)) >> 16, 0, 255).astype(np.uint8)
+    return found
+
+
+def error(spans: tuple[int, int, int], space: str) -> int:
+    """How far apart pixels can be whose coordinates are at most `spans` apart.
+
+    In YCoCg-R the three floors can add one each way; of R, G, B the worst is told.
+    """
+    if space == "rgb":
+        return max(spans)
+    if not any(spans):
+        return 0
+    y, co, cg = spans
+    return min(255, y + -(-cg // 2) + -(-co // 2) + 2)

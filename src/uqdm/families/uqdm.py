@@ -20,32 +20,42 @@ Two ways to spend bits on k, both driven by the location and scale that the netw
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from uqdm.entropy import randomness, tables
-from uqdm.entropy.tables import FRACTION
+from uqdm.entropy.tables import FRACTION, LEVELS, LEVELS_PER_OCTAVE, LOWEST_OCTAVE, ONE, Cells
 from uqdm.errors import NumericsError, PackageError
-from uqdm.families import colour
+from uqdm.families import colour, order
 from uqdm.package import Package, floats, tuples
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
-ONE = 1 << FRACTION
+Boxes = NDArray[np.int16]
 MAX_STEPS = 239  # what a file can hold
+MOST_PRIORITY = 63
+BLOCK = 1 << 16  # coordinates that are worked on at once; no bit depends on it
+KEPT = 1 << 18  # symbols up to which a question keeps its cells
+MARGIN = 2.0**-28  # of a grid's step: no float may lie so near a rounding boundary; 64-bit drift is a thousandth of it
+OFFSETS = 256
 
 
 class Denoiser(Protocol):
     """A network, whatever runs it."""
 
-    def __call__(self, step: int, z: Floats, low: NDArray[np.int32], high: NDArray[np.int32]) -> tuple[Floats, Floats]:
-        """What the network suggests for step `step` (0 is the first): location and log2 of the logistic scale.
+    exact: bool  # its results are integers, the same on every machine
+    sees_z: bool
+    mixed: bool  # trained also on states in the middle of a step
 
-        z (N, C, H, W): the latent z_t; low, high (N, C, H, W): the box known so far, ends included. Both results
-        (N, C, H, W) float64 in pixel units.
+    def __call__(self, step: int, z: Floats | None, low: Boxes, high: Boxes) -> tuple[NDArray[Any], NDArray[Any]]:
+        """What the network suggests for step `step` (0 is the first): location and scale of a logistic for every coordinate.
+
+        z (N, C, H, W): the latent z_t, for a network that sees it; low, high (N, C, H, W): the box known so far, ends included.
+        Both results (N, C, H, W). Exact: int32 in 2**-16 pixel values, and uint8 scale levels (`entropy.tables`); else float64 in
+        pixel values, and log2 of the scale in pixel values.
         """
 
 
@@ -63,6 +73,7 @@ class Constants:
     widths: tuple[tuple[int, ...], ...]  # (T, C) interval widths in 2**-16 pixel values
     pixel_spread: tuple[float, ...]  # (C,) standard deviation of p(x | z_0) in pixel values (`Paper`)
     prior: tuple[int, ...]  # quantiles of N(0, 1) in 2**-16, a power of two of them: z_T
+    priority: tuple[int, ...]  # (C,) added to a coordinate's scale level for its turn inside a step
 
     @property
     def steps(self) -> int:
@@ -71,7 +82,8 @@ class Constants:
 
     def __post_init__(self) -> None:
         t, channels = len(self.b), 3
-        sizes = {"alpha": t + 1, "sigma": t + 1, "c": t, "widths": t, "offset": channels, "scale": channels, "pixel_spread": channels}
+        sizes = {"alpha": t + 1, "sigma": t + 1, "c": t, "widths": t, "offset": channels, "scale": channels}
+        sizes |= {"pixel_spread": channels, "priority": channels}
         for name, size in sizes.items():
             if len(getattr(self, name)) != size:
                 raise PackageError(f"constant {name!r} has {len(getattr(self, name))} entries, expected {size} for T = {t}")
@@ -82,6 +94,8 @@ class Constants:
             raise PackageError("the constants hold a value that is not finite, or a scale that is not positive")
         if any(len(row) != channels or not all(16 <= w < 2**31 for w in row) for row in self.widths):
             raise PackageError("a box width is not one of 16 .. 2**31 - 1 (in 2**-16 pixel values) for each channel: gamma reaches too far")
+        if any(not isinstance(p, int) or abs(p) > MOST_PRIORITY for p in self.priority):
+            raise PackageError(f"priorities {self.priority}: expected integers of at most {MOST_PRIORITY} in size")
         if not 1 <= t <= MAX_STEPS or len(self.prior) < 2 or len(self.prior) & (len(self.prior) - 1):
             raise PackageError(f"T = {t}, {len(self.prior)} quantiles; expected T of 1 .. {MAX_STEPS} and a power of two of quantiles")
 
@@ -97,89 +111,137 @@ class Constants:
 
 
 @dataclasses.dataclass(frozen=True)
+class Suggestion:
+    """A network's output as integers, (N, C, H, W): location in 2**-16 pixel values, scale level. `side`: how they were rounded."""
+
+    location: NDArray[np.int32]
+    level: NDArray[np.uint8]
+    side: tuple[bytes, ...]
+
+
+@dataclasses.dataclass(frozen=True)
 class State:
-    """What the receiver knows of a batch of N pictures after `step` chunks."""
+    """What the receiver knows of a batch of N pictures after `step` chunks, and `cut`: after a part of the next one too."""
 
     step: int
-    z: Floats  # (N, C, H, W) z_t
-    low: NDArray[np.int32]  # (N, C, H, W) the box: low <= v <= high
-    high: NDArray[np.int32]
+    low: Boxes  # (N, C, H, W) the box: low <= v <= high
+    high: Boxes
+    z: Floats | None  # (N, C, H, W) z_t, where something needs it
     seeds: tuple[int, ...]  # (N,)
     grey: bool
-    suggested: list[tuple[Floats, Floats]] = dataclasses.field(default_factory=list, repr=False, compare=False)  # once the network ran
+    cut: bool = False
+    suggested: list[Any] = dataclasses.field(default_factory=list, repr=False, compare=False)  # once the network ran for step `step`
 
 
 def _ceil(position: Integers) -> Integers:
     return -((-position) >> FRACTION)
 
 
-@dataclasses.dataclass
+def _size(state: State) -> tuple[int, int]:
+    h, w = state.low.shape[2:]
+    return h, w
+
+
+def _pieces(count: int) -> Iterator[slice]:
+    return (slice(i, min(i + BLOCK, count)) for i in range(0, count, BLOCK))
+
+
 class Question:
-    """What one chunk asks of one picture: `size` symbols, each with an integer table; built block by block."""
+    """What one part of one chunk asks of one picture: `size` symbols in coding order. Holds places and dithers; cells come when needed."""
 
-    asked: Integers  # (M,) flat positions in (C, H, W) of the coordinates that are not yet certain
-    low: Integers  # (M,) the box
-    high: Integers
-    width: Integers  # (M,) interval width, 2**-16 pixel values
-    dither: Integers  # (M,)
-    location: Integers  # (M,) 2**-16 pixel values
-    level: Integers  # (M,)
-    rows: Callable[["Question", slice], Integers]
-
-    def __post_init__(self) -> None:
-        self.first = ((self.low << FRACTION) - self.dither) // self.width  # interval of the box's lowest value
-        self.last = ((self.high << FRACTION) - self.dither) // self.width
+    def __init__(self, asked: NDArray[np.int32], dither: NDArray[np.int32]) -> None:
+        self.asked = asked  # (M,) flat positions in (C, H, W), in coding order
+        self.dither = dither  # (M,)
 
     @property
     def size(self) -> int:
         """Number of symbols."""
         return len(self.asked)
 
-    def symbols(self, values: NDArray[np.int32]) -> Integers:
-        """The picture's symbols, 0 for the lowest interval that meets the box. values (C, H, W) integer coordinates."""
-        v = values.reshape(-1)[self.asked].astype(np.int64)
-        return ((v << FRACTION) - self.dither) // self.width - self.first
+    def begin(self, part: slice) -> tuple[Integers, Integers]:
+        """Where the intervals of symbol 0 begin in `part` (2**-16 pixel values), and their widths: (m,) each."""
+        raise NotImplementedError
 
-    def masses(self, part: slice) -> Integers:
-        """Integer tables (m, K) of the symbols in `part`."""
-        return self.rows(self, part)
+    def symbols(self, values: NDArray[np.int16], part: slice) -> Integers:
+        """The picture's symbols in `part`, 0 for the lowest possible interval. values (C, H, W) integer coordinates."""
+        begin, width = self.begin(part)
+        return ((values.reshape(-1)[self.asked[part]].astype(np.int64) << FRACTION) - begin) // width
+
+
+class TightQuestion(Question):
+    """Of mode `tight`: every symbol is one of the cells that intervals cut a box into."""
+
+    def __init__(
+        self, asked: NDArray[np.int32], dither: NDArray[np.int32], low: Boxes, high: Boxes, suggestion: tuple[Any, Any], width: Integers
+    ):
+        super().__init__(asked, dither)
+        self._low, self._high, self._suggestion, self._width = low, high, suggestion, width  # (C * H * W,); widths (C,)
+        self._kept: list[Cells] = []
+
+    def table(self, part: slice) -> Cells:
+        """The cells of the symbols in `part`."""
+        if self.size > KEPT:
+            return self._cells(part)
+        if not self._kept:
+            self._kept.append(self._cells(slice(0, self.size)))
+        return self._kept[0][part]
+
+    def _cells(self, part: slice) -> Cells:
+        at, dither = self.asked[part], self.dither[part].astype(np.int64)
+        width = self._width[at // np.int32(len(self._low) // len(self._width))]
+        low, high = self._low[at].astype(np.int32), self._high[at].astype(np.int32)
+        start = ((low.astype(np.int64) << FRACTION) - dither) // width
+        start *= width
+        start += dither
+        return Cells(low, high, start, width, self._suggestion[0][at].astype(np.int64), self._suggestion[1][at])
+
+    def children(self, part: slice) -> Integers:
+        """(m,) how many symbols each in `part` has."""
+        return self.table(part).children
+
+    def begin(self, part: slice) -> tuple[Integers, Integers]:
+        """See `Question`."""
+        cells = self.table(part)
+        return cells.start, cells.width
 
     def draw(self, part: slice, chances: NDArray[np.uint32]) -> Integers:
-        """Symbols in `part` by chance: `chances` (m,) uniform 32-bit integers.
-
-        What a `paper` table leaves to values outside the range goes to the interval at the end that the density is nearer to.
-        """
-        chosen = (np.cumsum(self.masses(part), 1) <= (chances >> np.uint32(32 - tables.PRECISION))[:, None]).sum(1)
-        span = (self.last - self.first)[part]
-        below = 2 * self.location[part] < (self.low[part] + self.high[part]) << FRACTION
-        return np.where(chosen > span, np.where(below, 0, span), chosen)
+        """Symbols in `part` by chance: `chances` (m,) uniform 32-bit integers."""
+        cells = self.table(part)
+        return np.minimum(_chosen(cells.masses(slice(0, cells.size)), chances), cells.children - 1)
 
 
-def _tight_rows(q: Question, part: slice) -> Integers:
-    """The logistic truncated to the box, cut where intervals end: every integer v owns v - 1/2 .. v + 1/2."""
-    low, high, first = q.low[part], q.high[part], q.first[part]
-    k = int((q.last[part] - first).max(initial=0)) + 1
-    start = q.dither[part] + first * q.width[part]
-    # Symbols lie next to each other in memory, children apart: NumPy's loops are then long.
-    cuts = (np.arange(k + 1)[:, None] * q.width[part]).T
-    cuts += start[:, None] + (ONE - 1)
-    cuts &= -ONE  # the first integer of every interval, as a position
-    cuts[:, 0] = low << FRACTION
-    np.minimum(cuts, (high + 1)[:, None] << FRACTION, out=cuts)
-    cuts -= ONE // 2
-    return tables.truncated(cuts, q.location[part], q.level[part])
+class PaperQuestion(Question):
+    """Of mode `paper`: tables (M, K) of whole intervals, made by `rows`; intervals are counted from `first` (M,), up to `last`."""
+
+    def __init__(self, asked: Any, dither: Any, width: Integers, first: Integers, last: Integers, rows: Any, middle: Integers) -> None:
+        super().__init__(asked, dither)
+        self.width, self.first, self.last, self._rows, self._middle = width, first, last, rows, middle
+
+    def begin(self, part: slice) -> tuple[Integers, Integers]:
+        """See `Question`."""
+        width = self.width[part]
+        return self.dither[part] + self.first[part] * width, width
+
+    def children(self, part: slice) -> Integers:
+        """(m,) how many symbols each in `part` has."""
+        return (self.last - self.first)[part] + 1
+
+    def table(self, part: slice) -> Integers:
+        """Rows of masses of the symbols in `part`."""
+        rows: Integers = self._rows(self, part)
+        return rows
+
+    def draw(self, part: slice, chances: NDArray[np.uint32]) -> Integers:
+        """Symbols by chance. What a table leaves to values outside the range goes to the end that the density is nearer to."""
+        chosen, span = _chosen(self.table(part), chances), (self.last - self.first)[part]
+        begin, width = self.begin(part)
+        above = 2 * self._middle[part] >= 2 * begin + (span + 1) * width
+        return np.where(chosen > span, np.where(above, span, 0), chosen)
 
 
-def _paper_rows(q: Question, part: slice) -> Integers:
-    """The logistic's mass in each whole interval; what lies beyond the pixel range is the last symbol, never sent."""
-    first = q.first[part]
-    k = int((q.last[part] - first).max(initial=0)) + 1
-    start = q.dither[part] + first * q.width[part]
-    last = (q.last[part] - first)[:, None]
-    edges = start[:, None] + np.minimum(np.arange(k + 1), last + 1) * q.width[part][:, None]
-    f = tables.cdf(edges, q.location[part][:, None], q.level[part][:, None])
-    f -= f[:, :1].copy()
-    return tables.masses(np.concatenate([f, np.full((len(f), 1), 1 << tables.CDF_BITS)], 1), 1 << tables.CDF_BITS)
+def _chosen(masses: Integers, chances: NDArray[np.uint32]) -> Integers:
+    found: Integers = (np.cumsum(masses, 1) <= (chances >> np.uint32(32 - tables.PRECISION))[:, None]).sum(1)
+    return found
 
 
 class UniversallyQuantized:
@@ -199,6 +261,16 @@ class UniversallyQuantized:
         """How many of them are steps with a dither, after which z moves."""
         raise NotImplementedError
 
+    @property
+    def keeps_z(self) -> bool:
+        """Whether anything needs z."""
+        return self.denoiser.sees_z
+
+    @property
+    def side_size(self) -> int:
+        """A byte where floats are rounded: the offset of the grids, in 256ths of a step."""
+        return 0 if self.denoiser.exact else 1
+
     # --- the walk
 
     def start(self, shape: tuple[int, int], seeds: Sequence[int], grey: bool = False) -> State:
@@ -211,46 +283,75 @@ class UniversallyQuantized:
         c = self.constants
         h, w = shape
         full = (len(seeds), 3, h, w)
-        quantiles = np.array(c.prior, np.int64)
-        index = np.stack([randomness.raw(seed, randomness.PRIOR, 3 * h * w) for seed in seeds]) >> np.uint32(33 - len(c.prior).bit_length())
-        z = np.ldexp(quantiles[index].astype(np.float64), -16).reshape(full)
-        low = np.broadcast_to(np.array(colour.LOWEST[c.space], np.int32)[:, None, None], full).copy()
-        high = np.broadcast_to(np.array(colour.HIGHEST[c.space], np.int32)[:, None, None], full).copy()
-        return State(0, z, low, high, tuple(seeds), grey)
+        z = None
+        if self.keeps_z:
+            quantiles = np.array(c.prior, np.int64)
+            index = np.stack([randomness.raw(seed, randomness.PRIOR, 3 * h * w) for seed in seeds])
+            index >>= np.uint32(33 - len(c.prior).bit_length())
+            z = np.ldexp(quantiles[index].astype(np.float64), -16).reshape(full)
+        low, high = (np.empty(full, np.int16) for _ in range(2))
+        for channel, (lowest, highest) in enumerate(zip(colour.LOWEST[c.space], colour.HIGHEST[c.space])):
+            low[:, channel], high[:, channel] = lowest, highest
+        return State(0, low, high, z, tuple(seeds), grey)
 
-    def values(self, pixels: NDArray[np.uint8]) -> NDArray[np.int32]:
+    def values(self, pixels: NDArray[np.uint8]) -> NDArray[np.int16]:
         """Pixels (N, 3, H, W) as the integer coordinates that are coded."""
         return colour.forward(pixels, self.constants.space)
 
-    def parts(self, step: int) -> int:
-        """How many questions a chunk holds: one network call settles a whole step."""
-        return 1
+    def side(self, state: State) -> list[bytes]:
+        """For each picture the first offset (one byte) that leaves every float at least MARGIN from where its rounding changes.
 
-    def question(self, state: State, part: int) -> list[Question]:
-        """What the next chunk asks, one record for each picture. The only place where the network's floats enter."""
-        location, log2_scale = self.predict(state)
-        width = self._widths(state.step)
-        coarsest = np.array([int(w).bit_length() - 4 for w in width], np.int64)[:, None, None]  # at most an eighth of the width
-        level = tables.nearest_level(log2_scale)
-        grid = tables.on_grid(location, level, coarsest)
-        return [self._question(state, i, grid[i].reshape(-1), level[i].reshape(-1)) for i in range(len(state.seeds))]
+        The one with the widest margin where there is none. Nothing for exact networks, and 0 for a chunk that asks no network.
+        """
+        if self.denoiser.exact:
+            return [b""] * len(state.seeds)
+        if state.step >= self.constants.steps:
+            return [b"\0"] * len(state.seeds)
+        location, log2_scale = self._outputs(state)
+        chosen = []
+        for one, other in zip(location, log2_scale):
+            margins = []
+            for offset in range(OFFSETS):
+                margins.append(_margin(one, other, self._coarsest(state.step), offset))
+                if margins[-1] >= MARGIN:
+                    break
+            chosen.append(bytes([int(np.argmax(margins))]))
+        return chosen
+
+    def parts(self, state: State) -> int:
+        """How many questions a chunk holds: one for each run of its coordinates. One network call settles them all."""
+        return order.runs(_size(state))
+
+    def question(self, state: State, part: int, side: Sequence[bytes]) -> list[Any]:
+        """What part `part` of the next chunk asks, one record for each picture. Here the network's floats become integers."""
+        suggestion = self.predict(state, side)
+        location, level = (a.reshape(len(state.seeds), -1) for a in (suggestion.location, suggestion.level))
+        where = order.run(_size(state), part)
+        return [self._question(state, i, part, where, location[i], level[i]) for i in range(len(state.seeds))]
 
     def update(self, state: State, part: int, questions: Sequence[Question], answers: Sequence[Integers]) -> State:
-        """What is known after the chunk: smaller boxes, and z_{t-1} = b z_t + c y (eq. 4). Answers may fall short."""
-        n, plane = len(state.seeds), state.low[0, 0].size
-        low, high, z = state.low.reshape(n, -1).copy(), state.high.reshape(n, -1).copy(), state.z.reshape(n, -1).copy()
+        """What is known after the answers: smaller boxes, and z_{t-1} = b z_t + c y (eq. 4). Answers may fall short."""
+        plane = state.low[0, 0].size
+        low, high = state.low.copy(), state.high.copy()
+        z = None if state.z is None else state.z.copy()
         for i, (q, symbols) in enumerate(zip(questions, answers)):
-            got = slice(0, len(symbols))
-            at, width = q.asked[got], q.width[got]
-            begin = q.dither[got] + (q.first[got] + symbols) * width
-            bottom, top = _ceil(begin), _ceil(begin + width) - 1
-            for twin in self._twins(state, plane):
-                low[i, at + twin] = np.maximum(bottom, low[i, at + twin])
-                high[i, at + twin] = np.minimum(top, high[i, at + twin])
-                self._move(state, z[i], at + twin, begin, width)
-            self._settle(state, i, q, low[i], high[i], z[i])
-        shape = state.z.shape
-        return State(state.step + 1, z.reshape(shape), low.reshape(shape), high.reshape(shape), state.seeds, state.grey)
+            lows, highs = low[i].reshape(-1), high[i].reshape(-1)
+            for piece in _pieces(len(symbols)):
+                at = q.asked[piece]
+                begin, width = q.begin(piece)
+                begin = begin + symbols[piece] * width
+                bottom, top = _ceil(begin).astype(np.int16), (_ceil(begin + width) - 1).astype(np.int16)
+                for twin in self._twins(state, plane):
+                    lows[at + twin] = np.maximum(bottom, lows[at + twin])
+                    highs[at + twin] = np.minimum(top, highs[at + twin])
+                    if z is not None:
+                        self._move(state, z[i].reshape(-1), at + twin, begin, width)
+            if len(symbols) == q.size:
+                self._settle(state, i, part, q, lows, highs, None if z is None else z[i].reshape(-1))
+        cut = any(len(symbols) < q.size for q, symbols in zip(questions, answers))
+        done = part == self.parts(state) - 1 and not cut
+        left = [] if done else state.suggested
+        return State(state.step + done, low, high, z, state.seeds, state.grey, not done, left)
 
     # --- previews
 
@@ -266,76 +367,121 @@ class UniversallyQuantized:
         z moves by eq. 17; a box shrinks around the mean by the same factor as the noise.
         """
         c = self.constants
-        if state.step >= c.steps:
+        if state.step >= c.steps or state.cut:
             return self.denoise(state)
         offset, scale = (np.array(a)[:, None, None] for a in (c.offset, c.scale))
         s = state
         for t in range(state.step, c.steps - 1):
-            mean = self.mean(s)
-            x = (mean - offset) / scale
+            mean = self.mean(s).astype(np.int64)
             ratio = c.sigma[t + 1] / c.sigma[t]
-            z = c.alpha[t + 1] * x + ratio * (s.z - c.alpha[t] * x)
-            shrink = ratio * c.alpha[t] / c.alpha[t + 1]
-            low, high = np.rint(mean + shrink * (s.low - mean)), np.rint(mean + shrink * (s.high - mean))
-            s = State(t + 1, z, low.astype(np.int32), high.astype(np.int32), s.seeds, s.grey)
+            shrink = round(ratio * c.alpha[t] / c.alpha[t + 1] * ONE)
+            low, high = (
+                (mean + (((a.astype(np.int64) << FRACTION) - mean) * shrink >> FRACTION) + ONE // 2 >> FRACTION) for a in (s.low, s.high)
+            )
+            z = None
+            if s.z is not None:
+                x = (np.ldexp(mean.astype(np.float64), -FRACTION) - offset) / scale
+                z = c.alpha[t + 1] * x + ratio * (s.z - c.alpha[t] * x)
+            s = State(t + 1, low.astype(np.int16), high.astype(np.int16), z, s.seeds, s.grey)
         # In the last step the noise that is left is below a pixel value: its end is the mean.
-        return self._shown(state, np.clip(self.mean(s), state.low, state.high))
+        bounds = (a.astype(np.int32) << FRACTION for a in (state.low, state.high))
+        return self._shown(state, np.clip(self.mean(s), *bounds))
 
-    def predict(self, state: State) -> tuple[Floats, Floats]:
+    def bound(self, state: State) -> list[int]:
+        """For each picture, how far any pixel of a preview can be from the true one: previews lie in the boxes."""
+        spans = (state.high - state.low).max((2, 3))
+        if self._colourless(state):
+            spans[:, 1:] = 0
+        return [colour.error((int(y), int(co), int(cg)), self.constants.space) for y, co, cg in spans]
+
+    def predict(self, state: State, side: Sequence[bytes] | None = None) -> Suggestion:
         """The network's suggestion after `state`, made once for a preview and the next question.
 
-        Raises `NumericsError` where it is not finite.
+        `side`: see `side`. None, for previews: in the middle of a step the suggestion that it was asked with, else one without offset.
         """
-        if not state.suggested:
-            location, log2_scale = self.denoiser(state.step, state.z, state.low, state.high)
-            if not (np.isfinite(location).all() and np.isfinite(log2_scale).all()):
-                raise NumericsError(f"step {state.step + 1}: the network's output is not finite; nothing can be coded with this model here")
-            if state.grey and self.constants.space == "rgb":
-                location, log2_scale = (np.repeat(a[:, 1:2], 3, 1) for a in (location, log2_scale))
-            state.suggested.append((location, log2_scale))
-        return state.suggested[0]
+        exact = self.denoiser.exact
+        if side is None and not (state.cut and state.suggested):
+            side = (b"" if exact else b"\0",) * len(state.seeds)
+        if state.suggested and isinstance(state.suggested[-1], Suggestion) and (side is None or state.suggested[-1].side == tuple(side)):
+            return state.suggested[-1]
+        assert side is not None, "a step that was begun was asked with a suggestion"
+        location, scale = self._outputs(state)
+        if not exact:
+            location, scale = _rounded(location, scale, self._coarsest(state.step), side)
+        found = Suggestion(location, scale, tuple(side))
+        state.suggested.append(found)
+        return found
 
-    def mean(self, state: State) -> Floats:
-        """What `denoise` shows before rounding: (N, 3, H, W) coordinates."""
+    def mean(self, state: State) -> NDArray[np.int32]:
+        """What `denoise` shows before rounding: (N, 3, H, W) positions in 2**-16."""
         raise NotImplementedError
 
     # --- details
 
-    def _shown(self, state: State, mean: Floats) -> NDArray[np.uint8]:
-        if self._colourless(state):
-            mean = np.concatenate([mean[:, :1], np.zeros_like(mean[:, 1:])], 1)
-        return colour.preview(mean, self.constants.space)
+    def _outputs(self, state: State) -> tuple[NDArray[Any], NDArray[Any]]:
+        """What the network gives after `state`; kept while the step lasts. Raises `NumericsError` where it is not finite."""
+        if not state.suggested:
+            location, scale = self.denoiser(state.step, state.z, state.low, state.high)
+            if not self.denoiser.exact and not (np.isfinite(location).all() and np.isfinite(scale).all()):
+                raise NumericsError(f"step {state.step + 1}: the network's output is not finite; nothing can be coded with this model here")
+            if state.grey and self.constants.space == "rgb":
+                location, scale = (np.repeat(a[:, 1:2], 3, 1) for a in (location, scale))
+            if self.denoiser.exact:
+                return location, scale
+            state.suggested.append((location, scale))
+        found: tuple[NDArray[Any], NDArray[Any]] = state.suggested[0]
+        return found
 
-    def _question(self, state: State, i: int, location: Integers, level: Integers) -> Question:
+    def _coarsest(self, step: int) -> Integers:
+        """(C, 1, 1) the coarsest grid of locations: an eighth of the interval's width, as a power of two of 2**-16."""
+        return np.array([int(w).bit_length() - 4 for w in self._widths(step)], np.int64)[:, None, None]
+
+    def _shown(self, state: State, mean: NDArray[np.int32]) -> NDArray[np.uint8]:
+        """Coordinates to pixels; pixels of which all is known are exact."""
+        space, low, known = self.constants.space, state.low, state.low == state.high
+        if self._colourless(state):
+            mean, low = (np.concatenate([a[:, :1], np.zeros_like(a[:, 1:])], 1) for a in (mean, low))
+            known = known[:, :1]
+        shown = colour.preview(mean, space)
+        certain = known.all(1, keepdims=True)
+        return np.where(certain, colour.inverse(low, space), shown) if certain.any() else shown
+
+    def _question(self, state: State, i: int, part: int, where: NDArray[np.int32], location: Any, level: Any) -> Question:
         raise NotImplementedError
 
     def _widths(self, step: int) -> tuple[int, ...]:
         """Widths of the chunk's intervals by channel; single integers where there is no dither."""
         return self.constants.widths[step] if step < self.dithered else (ONE,) * 3
 
-    def _intervals(self, state: State, i: int) -> tuple[Integers, Integers]:
-        """Width and dither of every coordinate (C * H * W,) of picture i."""
-        plane = state.low[0, 0].size
-        width = np.repeat(np.array(self._widths(state.step), np.int64), plane)
+    def _dither(self, state: State, i: int, part: int, count: int, channel: int) -> NDArray[np.int32]:
+        """(count,) dithers of one channel of a run."""
         if state.step >= self.dithered:
-            return width, np.zeros(len(width), np.int64)
-        dither = randomness.below(width, randomness.raw(state.seeds[i], state.step + 1, len(width)))
+            return np.zeros(count, np.int32)
         if state.grey and self.constants.space == "rgb":
-            dither = np.tile(dither[plane : 2 * plane], 3)
-        return width, dither
+            channel = 1
+        begin = channel * state.low[0, 0].size + part * order.RUN
+        width = self._widths(state.step)[channel]
+        return randomness.below(width, randomness.raw(state.seeds[i], state.step + 1, count, begin)).astype(np.int32)
 
-    def _candidates(self, state: State) -> Integers:
-        """Flat positions of the coordinates that a chunk may ask for."""
-        plane = state.low[0, 0].size
+    def _channels(self, state: State) -> tuple[int, ...]:
+        """Channels that a chunk may ask for."""
         if not state.grey:
-            return np.arange(3 * plane)
-        return np.arange(plane, 2 * plane) if self.constants.space == "rgb" else np.arange(plane)
+            return (0, 1, 2)
+        return (1,) if self.constants.space == "rgb" else (0,)
 
     def _twins(self, state: State, plane: int) -> tuple[int, ...]:
         """Offsets from an asked coordinate to those that its answer settles."""
         return (-plane, 0, plane) if state.grey and self.constants.space == "rgb" else (0,)
 
-    def _move(self, state: State, z: Floats, at: Integers, begin: Integers, width: Integers) -> None:
+    def _turns(self, level: NDArray[np.uint8], channel: int) -> NDArray[np.uint8]:
+        """Priorities 1 .. 255 from scale levels: the most uncertain first."""
+        return level + np.uint8(self.constants.priority[channel] + MOST_PRIORITY + 1)
+
+    def _order(self, turns: NDArray[np.uint8], where: NDArray[np.int32]) -> NDArray[np.int64]:
+        """Places in `turns` (channels, M) in coding order; those with turn 0 are left out. where (M,): their flat positions."""
+        return order.by_priority(turns.reshape(-1))
+
+    def _move(self, state: State, z: Floats, at: NDArray[Any], begin: Integers, width: Integers) -> None:
         """z_{t-1} = b z_t + c y in place, at the flat positions `at`, whose intervals are begin .. begin + width."""
         if state.step >= self.dithered:
             return
@@ -344,24 +490,75 @@ class UniversallyQuantized:
         x = (y - np.array(c.offset)[channel]) / np.array(c.scale)[channel]
         z[at] = c.b[state.step] * z[at] + c.c[state.step] * x
 
-    def _settle(self, state: State, i: int, q: Question, low: NDArray[np.int32], high: NDArray[np.int32], z: Floats) -> None:
-        """The intervals of coordinates that no symbol was needed for: those of one possible interval, and grey chroma, which is 0."""
+    def _settle(self, state: State, i: int, part: int, q: Question, low: Boxes, high: Boxes, z: Floats | None) -> None:
+        """The intervals of coordinates that no symbol was needed for: those of one possible interval, and grey chroma, which is 0.
+
+        A box that lies in one interval stays as it is, so only z and chroma have anything to learn.
+        """
+        colourless = self._colourless(state)
+        if z is None and not colourless:
+            return
         plane = state.low[0, 0].size
-        rest = np.ones(len(z), bool)
+        where = order.run(_size(state), part)
+        rest = np.ones(len(low), bool)
         for twin in self._twins(state, plane):
             rest[q.asked + twin] = False
-        at = np.flatnonzero(rest)
-        if not len(at):
-            return
-        value = np.where((at >= plane) & self._colourless(state), 0, low[at]).astype(np.int64)
-        width, dither = (a[at] for a in self._intervals(state, i))
-        begin = dither + ((value << FRACTION) - dither) // width * width
-        low[at] = np.maximum(_ceil(begin), low[at])
-        high[at] = np.minimum(_ceil(begin + width) - 1, high[at])
-        self._move(state, z, at, begin, width)
+        for channel in range(3):
+            at = where + np.int32(channel * plane)
+            kept = rest[at]
+            dither = self._dither(state, i, part, len(at), channel)[kept].astype(np.int64)
+            at = at[kept]
+            value = np.zeros(len(at), np.int64) if channel and colourless else low[at].astype(np.int64)
+            width = np.int64(self._widths(state.step)[channel])
+            begin = dither + ((value << FRACTION) - dither) // width * width
+            low[at] = np.maximum(_ceil(begin).astype(np.int16), low[at])
+            high[at] = np.minimum((_ceil(begin + width) - 1).astype(np.int16), high[at])
+            if z is not None:
+                self._move(state, z, at, begin, np.full(len(at), width))
 
     def _colourless(self, state: State) -> bool:
         return state.grey and self.constants.space != "rgb"
+
+
+def _levels(log2_scale: Floats, offset: float) -> Floats:
+    """Scale levels before rounding: eight to the octave."""
+    return (log2_scale - LOWEST_OCTAVE) * LEVELS_PER_OCTAVE + offset
+
+
+def _nearest(levels: Floats) -> Integers:
+    return np.clip(np.rint(levels), 0, LEVELS - 1).astype(np.int64)
+
+
+def _on_grid(location: Floats, level: Integers, coarsest: Integers, offset: float) -> tuple[Floats, Integers]:
+    """Locations in steps of their grids, before rounding, and the steps as powers of two of 2**-16 pixel values.
+
+    A grid of an eighth of the scale's octave (at most 2**coarsest) costs almost no bits, and keeps the chance that two machines
+    round a float to different sides in proportion to their drift.
+    """
+    step = np.minimum(level // LEVELS_PER_OCTAVE + (LOWEST_OCTAVE + FRACTION - 3), coarsest)
+    bounded = np.clip(location, -(2.0**13), 2.0**13)
+    return np.ldexp(bounded, (FRACTION - step).astype(np.int32)) + offset, step
+
+
+def _margin(location: Floats, log2_scale: Floats, coarsest: Integers, offset: int) -> float:
+    """How near the nearest value comes to where its rounding changes, in steps of its grid; 0 .. 1/2."""
+    levels = _levels(log2_scale, offset / OFFSETS)
+    positions, _ = _on_grid(location, _nearest(levels), coarsest, offset / OFFSETS)
+    return min(float(np.abs(a - np.floor(a) - 0.5).min()) for a in (levels, positions))
+
+
+def _rounded(
+    location: Floats, log2_scale: Floats, coarsest: Integers, side: Sequence[bytes]
+) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
+    """Floats (N, C, H, W) to integers, each picture with its offset."""
+    locations, levels = np.empty(location.shape, np.int32), np.empty(location.shape, np.uint8)
+    for i, one in enumerate(side):
+        level = _nearest(_levels(log2_scale[i], one[0] / OFFSETS))
+        positions, step = _on_grid(location[i], level, coarsest, one[0] / OFFSETS)
+        # The rounding's boundaries move, its values hardly: what the offset adds is taken off again.
+        locations[i] = (np.rint(positions).astype(np.int64) << step) - ((one[0] << step) // OFFSETS)
+        levels[i] = level
+    return locations, levels
 
 
 class Tight(UniversallyQuantized):
@@ -377,19 +574,35 @@ class Tight(UniversallyQuantized):
         """T - 1: the last step's intervals are the integers."""
         return self.constants.steps - 1
 
-    def mean(self, state: State) -> Floats:
-        """Mean of the truncated logistic in each box: the posterior mean."""
-        location, log2_scale = self.predict(state)
-        scale = np.exp2(np.clip(log2_scale, tables.LOWEST_OCTAVE, tables.LOWEST_OCTAVE + (tables.LEVELS - 1) / tables.LEVELS_PER_OCTAVE))
-        return truncated_mean(location, scale, state.low.astype(np.float64) - 0.5, state.high.astype(np.float64) + 0.5)
+    def mean(self, state: State) -> NDArray[np.int32]:
+        """Mean of the truncated logistic in each box: the posterior mean.
 
-    def _question(self, state: State, i: int, location: Integers, level: Integers) -> Question:
-        low, high = (a[i].reshape(-1).astype(np.int64) for a in (state.low, state.high))
-        width, dither = self._intervals(state, i)
-        asked = self._candidates(state)
-        # A coordinate whose box lies in one interval is certain: nothing is asked of it.
-        asked = asked[(((low << FRACTION) - dither) // width < ((high << FRACTION) - dither) // width)[asked]]
-        return Question(asked, low[asked], high[asked], width[asked], dither[asked], location[asked], level[asked], _tight_rows)
+        In the middle of a step the boxes are of two kinds. A network that was trained on such states looks at them as at the state
+        after the step; without one, each coordinate has the density that the step began with, in the box that it has now.
+        """
+        seen = state
+        if state.cut and self.denoiser.mixed and state.step + 1 < self.chunks:
+            seen = dataclasses.replace(state, step=state.step + 1, suggested=[])
+        suggestion = self.predict(seen)
+        return tables.mean(suggestion.location, suggestion.level, state.low, state.high)
+
+    def _question(self, state: State, i: int, part: int, where: NDArray[np.int32], location: Any, level: Any) -> TightQuestion:
+        low, high = state.low[i].reshape(-1), state.high[i].reshape(-1)
+        widths = np.array(self._widths(state.step), np.int64)
+        plane, channels = len(low) // 3, self._channels(state)
+        at, dither = (np.empty((len(channels), len(where)), np.int32) for _ in range(2))
+        turn = np.empty((len(channels), len(where)), np.uint8)
+        for row, channel in enumerate(channels):
+            np.add(where, np.int32(channel * plane), out=at[row])
+            dither[row] = self._dither(state, i, part, len(where), channel)
+            for piece in _pieces(len(where)):
+                places, shift = at[row, piece], dither[row, piece].astype(np.int64)
+                bottom = ((low[places].astype(np.int64) << FRACTION) - shift) // widths[channel]
+                top = ((high[places].astype(np.int64) << FRACTION) - shift) // widths[channel]
+                # A coordinate whose box lies in one interval is certain: nothing is asked of it.
+                turn[row, piece] = self._turns(level[places], channel) * (bottom < top)
+        ordered = self._order(turn, where)
+        return TightQuestion(at.reshape(-1)[ordered], dither.reshape(-1)[ordered], low, high, (location, level), widths)
 
 
 class Paper(UniversallyQuantized):
@@ -405,83 +618,101 @@ class Paper(UniversallyQuantized):
         """T."""
         return self.constants.steps
 
-    def question(self, state: State, part: int) -> list[Question]:
+    @property
+    def keeps_z(self) -> bool:
+        """The last chunk needs z_0."""
+        return True
+
+    def question(self, state: State, part: int, side: Sequence[bytes]) -> list[Any]:
         """As `UniversallyQuantized.question`; after the T steps, the pixels given z_0, for which no network is needed."""
         if state.step < self.dithered:
-            return super().question(state, part)
-        return [self._pixels(state, i) for i in range(len(state.seeds))]
+            return super().question(state, part, side)
+        where = order.run(_size(state), part)
+        return [self._pixels(state, i, where) for i in range(len(state.seeds))]
 
-    def mean(self, state: State) -> Floats:
-        """The clipped prediction itself, as published; at t = 0, where no network is trained, z_0 / alpha_0."""
+    def mean(self, state: State) -> NDArray[np.int32]:
+        """The clipped prediction itself, as published; at t = 0, where no network is trained, z_0 / alpha_0.
+
+        In the middle of a step, the density that it began with in the boxes known by now.
+        """
+        if state.cut and state.step < self.dithered:
+            suggestion = self.predict(state)
+            return tables.mean(suggestion.location, suggestion.level, state.low, state.high)
+        lowest, highest = (
+            np.array(bound[self.constants.space], np.int32)[:, None, None] << FRACTION for bound in (colour.LOWEST, colour.HIGHEST)
+        )
         if state.step == self.dithered:
-            return self._observed(state.z)
-        lowest, highest = (np.array(bound[self.constants.space])[:, None, None] for bound in (colour.LOWEST, colour.HIGHEST))
-        return np.clip(self.predict(state)[0], lowest, highest)
+            observed = np.rint(np.ldexp(np.clip(self._observed(state.z), -(2.0**13), 2.0**13), FRACTION)).astype(np.int32)
+            bounds = (a.astype(np.int32) << FRACTION for a in (state.low, state.high))
+            return np.clip(observed, *bounds)
+        return np.clip(self.predict(state).location, lowest, highest)
 
-    def _observed(self, z: Floats) -> Floats:
+    def bound(self, state: State) -> list[int]:
+        """Where the prediction is shown as published, nothing holds it in the boxes."""
+        return super().bound(state) if state.cut or state.step >= self.dithered else [255] * len(state.seeds)
+
+    def _observed(self, z: Floats | None) -> Floats:
         """z_0 / alpha_0 in pixel units."""
+        assert z is not None
         c = self.constants
         scale, offset = (np.array(a, np.float64)[:, None, None] for a in (c.scale, c.offset))
         return z / c.alpha[-1] * scale + offset
+
+    def _candidates(self, state: State, i: int, where: NDArray[np.int32], part: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """Flat positions and dithers of what a chunk asks for, channel by channel."""
+        plane, channels = state.low[0, 0].size, self._channels(state)
+        at = np.concatenate([where + np.int32(channel * plane) for channel in channels])
+        return at, np.concatenate([self._dither(state, i, part, len(where), channel) for channel in channels])
 
     def _range(self, channel: Integers) -> tuple[Integers, Integers]:
         space = self.constants.space
         return np.array(colour.LOWEST[space], np.int64)[channel], np.array(colour.HIGHEST[space], np.int64)[channel]
 
-    def _question(self, state: State, i: int, location: Integers, level: Integers) -> Question:
+    def _question(self, state: State, i: int, part: int, where: NDArray[np.int32], location: Any, level: Any) -> PaperQuestion:
         # As published, a step does not use what earlier intervals exclude: its alphabet is what the pixel range allows.
-        asked = self._candidates(state)
-        low, high = self._range(asked // state.low[0, 0].size)
-        width, dither = self._intervals(state, i)
-        return Question(asked, low, high, width[asked], dither[asked], location[asked], level[asked], _paper_rows)
+        at, dither = self._candidates(state, i, where, part)
+        channel = (at // state.low[0, 0].size).astype(np.int64)
+        turn = np.concatenate([self._turns(level[at[channel == c]], c) for c in self._channels(state)])
+        ordered = self._order(turn.reshape(-1, len(where)), where)
+        at, dither, channel = at[ordered], dither[ordered], channel[ordered]
+        width = np.array(self._widths(state.step), np.int64)[channel]
+        first, last = (((a << FRACTION) - dither) // width for a in self._range(channel))
+        middle = location[at].astype(np.int64)
 
-    def _pixels(self, state: State, i: int) -> Question:
+        def rows(q: PaperQuestion, part: slice) -> Integers:
+            """The logistic's mass in each whole interval; what lies beyond the pixel range is left to the row's end, never sent."""
+            begin, width = q.begin(part)
+            span = (q.last - q.first)[part][:, None] + 1
+            edges = begin[:, None] + np.minimum(np.arange(int(span.max(initial=0)) + 1), span) * width[:, None]
+            f = tables.cdf(edges, middle[part][:, None], level[at[part]].astype(np.int64)[:, None])
+            f -= f[:, :1].copy()
+            return tables.masses(f, 1 << tables.CDF_BITS)
+
+        return PaperQuestion(at, dither, width, first, last, rows, middle)
+
+    def _pixels(self, state: State, i: int, where: NDArray[np.int32]) -> PaperQuestion:
         """p(x | z_0): a discretised normal around z_0 / alpha_0, over the few integers that its width and the dither reach.
 
         z_0 comes from stored constants and integers alone, so its position is the same float64 everywhere.
         """
-        asked = self._candidates(state)
-        channel = asked // state.low[0, 0].size
-        position = np.rint(np.ldexp(self._observed(state.z[i : i + 1]).reshape(-1)[asked], 8)).astype(np.int64) << (FRACTION - 8)
+        at, dither = self._candidates(state, i, where, 0)
+        channel = (at // state.low[0, 0].size).astype(np.int64)
+        assert state.z is not None
+        position = np.rint(np.ldexp(self._observed(state.z[i : i + 1]).reshape(-1)[at], 8)).astype(np.int64) << (FRACTION - 8)
         lowest, highest = self._range(channel)
         reach = np.array([int(np.ceil(4 * s)) + 2 for s in self.constants.pixel_spread], np.int64)[channel]
         middle = np.clip((position + ONE // 2) >> FRACTION, lowest, highest)
         low, high = np.maximum(lowest, middle - reach), np.minimum(highest, middle + reach)
-        width, dither = (a[asked] for a in self._intervals(state, i))
-        return Question(asked, low, high, width, dither, position, channel, self._pixel_rows)  # here `level` is the channel
 
-    def _pixel_rows(self, q: Question, part: slice) -> Integers:
-        k = int((q.high[part] - q.low[part]).max(initial=0)) + 1
-        v = q.low[part][:, None] + np.arange(k)
-        distance = np.abs((v << FRACTION) - q.location[part][:, None]) >> (FRACTION - 8)
-        reach = int(np.ceil(4 * max(self.constants.pixel_spread))) + 3
-        bells = np.stack([tables.normal(spread, reach) for spread in self.constants.pixel_spread])
-        shares = bells[q.level[part][:, None], np.minimum(distance, bells.shape[1] - 1)]
-        shares[v > q.high[part][:, None]] = 0
-        f = np.concatenate([np.zeros((len(v), 1), np.int64), np.cumsum(shares, 1)], 1)
-        return tables.masses(f, f[:, -1:])
+        def rows(q: PaperQuestion, part: slice) -> Integers:
+            k = int((high[part] - low[part]).max(initial=0)) + 1
+            v = low[part][:, None] + np.arange(k)
+            distance = np.abs((v << FRACTION) - position[part][:, None]) >> (FRACTION - 8)
+            reach = int(np.ceil(4 * max(self.constants.pixel_spread))) + 3
+            bells = np.stack([tables.normal(spread, reach) for spread in self.constants.pixel_spread])
+            shares = bells[channel[part][:, None], np.minimum(distance, bells.shape[1] - 1)]
+            shares[v > high[part][:, None]] = 0
+            f = np.concatenate([np.zeros((len(v), 1), np.int64), np.cumsum(shares, 1)], 1)
+            return tables.masses(f, f[:, -1:])
 
-
-def truncated_mean(location: Floats, scale: Floats, low: Floats, high: Floats) -> Floats:
-    """Mean of a logistic truncated to [low, high]; all the same shape and unit.
-
-    With a, b the ends in scales from the location: (b F(b) - a F(a) - log((1 + e^b) / (1 + e^a))) / (F(b) - F(a)). In a tail
-    that quotient loses all digits; there the density is exponential, or flat if the box is narrow, and its mean is used.
-    """
-    a, b = (low - location) / scale, (high - location) / scale
-    flip = a + b > 0  # work in the left half, where F is small and exact
-    a, b = np.where(flip, -b, a), np.where(flip, -a, b)
-    a, b = np.maximum(a, -700.0), np.maximum(b, -690.0)
-    with np.errstate(over="ignore"):
-        fa, fb = 1 / (1 + np.exp(-a)), 1 / (1 + np.exp(-b))
-    mass = fb - fa
-    soft = np.logaddexp(0, b) - np.logaddexp(0, a)
-    mean = (b * fb - a * fa - soft) / np.where(mass > 0, mass, 1)
-    # Below about -12 scales the density is e^t up to 1e-5: the mean of an exponential cut to [a, b].
-    span = b - a
-    tail = b - 1 + span * np.exp(-span) / -np.expm1(-np.maximum(span, 1e-12))
-    mean = np.where(b < -12, tail, mean)
-    mean = np.where(span < 1e-3, (a + b) / 2, mean)
-    mean = np.clip(mean, a, b)
-    middle = location + scale * np.where(flip, -mean, mean)
-    return np.clip(middle, low, high)
+        return PaperQuestion(at, dither, np.full(len(at), ONE, np.int64), low, high, rows, position)

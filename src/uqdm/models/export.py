@@ -4,47 +4,14 @@ import dataclasses
 import itertools
 import math
 from pathlib import Path
-from statistics import NormalDist
 
 from uqdm import package
 from uqdm.errors import CheckpointError, PackageError
+from uqdm.families.constants import diffusion_constants
 from uqdm.families.uqdm import Constants
 from uqdm.models.checkpoint import read_published
 from uqdm.models.uqdm import UQDM
 from uqdm.package import Package, hexadecimal
-
-QUANTILES = 4096  # of the prior: z_T is drawn by table, in units of 2**-16
-
-
-def prior_table() -> list[int]:
-    """Middles of QUANTILES equally likely intervals of N(0, 1), in 2**-16."""
-    normal = NormalDist()
-    return [round(normal.inv_cdf((i + 0.5) / QUANTILES) * 2**16) for i in range(QUANTILES)]
-
-
-def diffusion_constants(gamma: list[float], space: str, offset: list[float], scale: list[float]) -> dict[str, object]:
-    """The constants of `families.uqdm.Constants` from gamma at t = 1 .. 0 (T + 1 values), eq. 4-5 and appendix A.
-
-    With e = 1 - SNR(t) / SNR(s) = -expm1(gamma_s - gamma_t) the forward step is b = (1 - e) alpha_s / alpha_t, c = alpha_s e and
-    Delta = sigma_s sqrt(12 e); on the pixel axis its width is scale * Delta / c.
-    """
-    alpha = [math.sqrt(1 / (1 + math.exp(g))) for g in gamma]
-    sigma = [math.sqrt(1 / (1 + math.exp(-g))) for g in gamma]
-    e = [-math.expm1(s - t) for t, s in itertools.pairwise(gamma)]
-    c = [alpha[i + 1] * e[i] for i in range(len(e))]
-    delta = [sigma[i + 1] * math.sqrt(12 * e[i]) for i in range(len(e))]
-    return {
-        "space": space,
-        "offset": hexadecimal(offset),
-        "scale": hexadecimal(scale),
-        "alpha": hexadecimal(alpha),
-        "sigma": hexadecimal(sigma),
-        "b": hexadecimal([(1 - e[i]) * alpha[i + 1] / alpha[i] for i in range(len(e))]),
-        "c": hexadecimal(c),
-        "widths": [[round(s * delta[i] / c[i] * 2**16) for s in scale] for i in range(len(e))],
-        "pixel_spread": hexadecimal([s * math.exp(gamma[-1] / 2) for s in scale]),
-        "prior": prior_table(),
-    }
 
 
 def package_of(model: UQDM, name: str, reading: str) -> Package:

@@ -7,6 +7,10 @@ is an unbiased estimate of that step's bits, and steps train side by side, one p
     python -m uqdm.training.light train --data PACKS... --dev PACK --out RUN --step 4 --minutes 97
     python -m uqdm.training.light package --run RUN --out uqdm-light
 
+With `--mixed 0.25` a quarter of the samples are states in the middle of the step before: the coordinates that a file sends first
+(largest predicted scale, `PRIORITY`) know that step's interval, the others do not yet; each is asked for what it learns next. So
+a network also makes previews of files cut inside a step. `--start MODEL` begins with a packaged model's weights.
+
 Progress is counted in core-minutes of the process itself; the same command resumes. A checkpoint holds weights, their
 moving average, the optimiser and the clock, and is written beside and renamed.
 """
@@ -33,6 +37,9 @@ SCALE = (0.577 * 128, 1.414 * 128, 1.155 * 128)  # YCoCg-R channels, equal error
 MIDDLE = (127.5, 0.0, 0.0)
 RANGE = tuple(zip(colour.LOWEST["ycocg-r"], colour.HIGHEST["ycocg-r"]))
 NETWORKS = {1: (0, 0), 2: (64, 3), 3: (96, 3), 4: (96, 3)}  # step -> (channels, blocks)
+# Added to log2 of a coordinate's scale for its turn inside a step, in eighths: what an error of one in Y, Co, Cg does to RGB.
+PRIORITY = (6, -4, -2)
+Box = tuple[Tensor, Tensor]
 
 
 def widths() -> list[list[float]]:
@@ -81,18 +88,53 @@ def boxes(v: Tensor, before: list[list[float]], generator: torch.Generator) -> t
     return torch.minimum(low, v), torch.maximum(high, v)  # a guard against rounding at an interval's very edge
 
 
-def step_bits(net: StepNet, v: Tensor, step: int, generator: torch.Generator, bf16: bool = False) -> Tensor:
-    """Bits of step `step` (1 .. T) for every coordinate of v (B, 3, H, W)."""
+def lattice(shape: torch.Size, generator: torch.Generator) -> Tensor:
+    """(B, 1, H, W) turns of the pixels in 0 .. 1, coarse grids before fine ones (`uqdm.families.order`), shifted by chance; H = W = 2**k."""
+    side = shape[-1]
+    bits = side.bit_length() - 1
+    turn = np.zeros((side, side), np.int64)
+    for bit in range(bits):
+        y, x = (np.arange(side) >> bit & 1 for _ in range(2))
+        turn |= (y[:, None] << (2 * (bits - 1 - bit) + 1)) | (x[None, :] << (2 * (bits - 1 - bit)))
+    shifts = torch.randint(side, (shape[0], 2), generator=generator).tolist()
+    return torch.stack([torch.roll(torch.from_numpy(turn), s, (0, 1)) for s in shifts])[:, None] / side**2
+
+
+def mixed_boxes(before: Box, after: Box, previous: StepNet, generator: torch.Generator, bf16: bool) -> Tensor:
+    """Which coordinates (B, 3, H, W) know `after` where a file is cut inside the step that takes `before` to it, at a random share."""
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
+        scale = previous(*before)[1].float() / math.log(2) * 8 + torch.tensor(PRIORITY).view(1, 3, 1, 1)
+    certain = before[0] == before[1]
+    turn = scale - 1e-3 * lattice(scale.shape, generator)
+    turn = turn.masked_fill(certain, math.inf)
+    cut = torch.rand(len(turn), generator=generator)
+    return torch.stack([t >= torch.quantile(t.flatten(), q) for t, q in zip(turn, cut)])
+
+
+def step_bits(
+    net: StepNet, v: Tensor, step: int, generator: torch.Generator, bf16: bool = False, previous: StepNet | None = None, mixed: int = 0
+) -> Tensor:
+    """Bits of step `step` (1 .. T) for every coordinate of v (B, 3, H, W); the first `mixed` are in the middle of the step before."""
     table = widths()
-    low, high = boxes(v, table[: step - 1], generator)
-    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
-        location, log_scale = net(low, high)
-    if step == STEPS:
-        child_low = child_high = v
+
+    def narrow(box: Box, step: int) -> Box:
+        child = boxes(v, table[step - 1 : step], generator) if step < STEPS else (v, v)
+        return torch.maximum(child[0], box[0]), torch.minimum(child[1], box[1])
+
+    if previous is not None and mixed:
+        before = boxes(v, table[: step - 2], generator)
+        box = narrow(before, step - 1)
+        there = mixed_boxes((before[0][:mixed], before[1][:mixed]), (box[0][:mixed], box[1][:mixed]), previous, generator, bf16)
+        there = torch.cat([there, torch.ones_like(v[mixed:], dtype=torch.bool)])
+        child = narrow(box, step)
+        child = torch.where(there, child[0], box[0]), torch.where(there, child[1], box[1])
+        box = torch.where(there, box[0], before[0]), torch.where(there, box[1], before[1])
     else:
-        child_low, child_high = boxes(v, table[step - 1 : step], generator)
-        child_low, child_high = torch.maximum(child_low, low), torch.minimum(child_high, high)
-    return truncated_bits(location.float(), log_scale.float().clamp(-3.5, 6.5), low, high, child_low, child_high)
+        box = boxes(v, table[: step - 1], generator)
+        child = narrow(box, step)
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
+        location, log_scale = net(*box)
+    return truncated_bits(location.float(), log_scale.float().clamp(-3.5, 6.5), *box, *child)
 
 
 def evaluate(net: StepNet, step: int, dev: Tensor, seed: int = 7) -> float:
@@ -107,8 +149,25 @@ def new_net(step: int) -> StepNet:
     return StepNet(width, list(MIDDLE), *NETWORKS[step])
 
 
+def _weights(model: Path, step: int) -> dict[str, Tensor]:
+    """A packaged model's weights of one step."""
+    prefix = f"{step - 1}."
+    weights = package.read(package.find(model)).weights
+    return {name.removeprefix(prefix): torch.from_numpy(array).float() for name, array in weights.items() if name.startswith(prefix)}
+
+
 def train(
-    step: int, data: list[Path], dev_path: Path, out: Path, minutes: float, seed: int, batch: int = 16, size: int = 32, rate: float = 2e-3
+    step: int,
+    data: list[Path],
+    dev_path: Path,
+    out: Path,
+    minutes: float,
+    seed: int,
+    batch: int = 16,
+    size: int = 32,
+    rate: float = 2e-3,
+    start: Path | None = None,
+    mixed: float = 0.0,
 ) -> None:
     torch.set_flush_denormal(True)  # denormals make an evaluation thirty times slower
     torch.set_num_threads(1)
@@ -116,6 +175,11 @@ def train(
     packs = [load_pack(path) for path in data]
     dev = torch.from_numpy(coordinates(load_pack(dev_path)[::5]))
     net = new_net(step)
+    previous = new_net(step - 1) if step > 1 and mixed else None
+    if start is not None:
+        for number, one in ((step, net), (step - 1, previous)):
+            if one is not None:
+                one.load_state_dict(_weights(start, number))
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = torch.optim.Adam(net.parameters(), rate, betas=(0.9, 0.98))
     average = {k: p.detach().clone() for k, p in net.named_parameters()}
@@ -159,7 +223,15 @@ def train(
         for group in optimiser.param_groups:
             group["lr"] = rate * min(1.0, (count + 1) / 300) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * fraction)))
         loss = (
-            step_bits(net, crops.batch(batch).contiguous(memory_format=torch.channels_last), step, generator, bf16=fraction < 0.9)
+            step_bits(
+                net,
+                crops.batch(batch).contiguous(memory_format=torch.channels_last),
+                step,
+                generator,
+                bf16=fraction < 0.9,
+                previous=previous,
+                mixed=round(mixed * batch),
+            )
             .sum(1)
             .mean()
         )
@@ -186,12 +258,18 @@ def train(
         report()
 
 
-def to_package(run: Path, out: Path, force: bool = False) -> Path:
-    """A run's averaged weights, as 16-bit floats, and the schedule's constants to the model folder `out`."""
+def to_package(run: Path, out: Path, force: bool = False, start: Path | None = None, mixed: bool = False) -> Path:
+    """A run's averaged weights, as 16-bit floats, and the schedule's constants to the model folder `out`.
+
+    Steps that the run has not come from the model `start`. `mixed`: whether all but the first were trained on mixed states.
+    """
     weights, steps, trained = {}, [], {}
     for step, (channels, blocks) in sorted(NETWORKS.items()):
-        record = torch.load(run / f"step{step}.pt", weights_only=True)
         net = new_net(step)
+        if start is not None and not (run / f"step{step}.pt").exists():
+            record = {"average": _weights(start, step), "minutes": 0.0, "iterations": 0}
+        else:
+            record = torch.load(run / f"step{step}.pt", weights_only=True)
         for name, tensor in record["average"].items():
             weights[f"{step - 1}.{name}"] = tensor.float().contiguous().numpy().astype(np.float16)
         width, middle = net.width.flatten().double().tolist(), net.middle.flatten().double().tolist()
@@ -203,9 +281,10 @@ def to_package(run: Path, out: Path, force: bool = False) -> Path:
         }
     gap = (GAMMA_MAX - GAMMA_MIN) / STEPS
     gamma = [GAMMA_MAX - gap * i for i in range(STEPS + 1)]
-    constants = diffusion_constants(gamma, "ycocg-r", list(MIDDLE), list(SCALE))
+    constants = diffusion_constants(gamma, "ycocg-r", list(MIDDLE), list(SCALE), list(PRIORITY))
     about = {"description": "UQDM, T = 4, YCoCg-R, convolutions at half resolution; the embedded default", "training": trained}
-    return package.write(Package(out.name, "uqdm", {"kind": "convnet", "steps": steps}, constants, weights, about), out, force)
+    network = {"kind": "convnet", "mixed": mixed, "steps": steps}
+    return package.write(Package(out.name, "uqdm", network, constants, weights, about), out, force)
 
 
 def main() -> None:
@@ -220,12 +299,19 @@ def main() -> None:
     trainer.add_argument("--step", type=int, required=True, choices=sorted(NETWORKS))
     trainer.add_argument("--minutes", type=float, required=True, help="core-minutes of this process, from the run's beginning")
     trainer.add_argument("--seed", type=int, default=0)
-    trainer.set_defaults(run=lambda a: train(a.step, a.data, a.dev, a.out, a.minutes, a.seed))
+    trainer.add_argument("--rate", type=float, default=2e-3, help="learning rate at its highest")
+    trainer.add_argument("--start", type=Path, help="a packaged model whose weights to begin with")
+    trainer.add_argument("--mixed", type=float, default=0.0, help="share of samples in the middle of the step before")
+    trainer.set_defaults(
+        run=lambda a: train(a.step, a.data, a.dev, a.out, a.minutes, a.seed, rate=a.rate, start=a.start, mixed=a.mixed)
+    )
     packer = commands.add_parser("package", help="a run's four checkpoints to a model folder")
     packer.add_argument("--run", dest="folder", type=Path, required=True)
     packer.add_argument("--out", type=Path, required=True)
+    packer.add_argument("--start", type=Path, help="a packaged model for the steps that the run has not")
+    packer.add_argument("--mixed", action="store_true", help="the networks were trained with --mixed")
     packer.add_argument("--force", action="store_true")
-    packer.set_defaults(run=lambda a: print(to_package(a.folder, a.out, a.force)))
+    packer.set_defaults(run=lambda a: print(to_package(a.folder, a.out, a.force, a.start, a.mixed)))
     arguments = parser.parse_args()
     arguments.run(arguments)
 

@@ -1,0 +1,83 @@
+"""The coder's implementations side by side: millions of symbols a second, encoding and decoding, on cells like a step's.
+
+    python benchmarks/entropy.py [--size 12288] [--repeat 15] [--seed 0]
+
+Prints medians of process time over the repetitions of one run, in which the implementations take turns: what else the machine
+does then falls on all of them. Times are of whole calls, tables and the making of the stream included.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from uqdm.entropy import coder, tables
+from uqdm.entropy.tables import FRACTION, ONE, Cells
+
+KINDS = {"5-13 single integers": (5, 13, 1.0), "40-60 in intervals of 5.2": (40, 60, 5.2)}
+
+
+def cells(n: int, least: int, most: int, width: float, random: np.random.Generator) -> tuple[np.ndarray, Cells]:
+    """Boxes of `least` to `most` integers, scales near a third of the box; and symbols drawn from the tables."""
+    size = random.integers(least, most + 1, n)
+    low = random.integers(0, 256 - size)
+    widths = np.full(n, int(width * ONE))
+    start = (low << FRACTION) - (random.integers(0, widths) if width > 1 else 0)
+    level = tables.nearest_level(np.log2(size / 3) + random.normal(0, 0.3, n))
+    location = tables.on_grid(low - 0.5 + random.uniform(0, 1, n) * size, level, np.full(n, 13))
+    made = Cells(low.astype(np.int32), (low + size - 1).astype(np.int32), start, widths, location, level.astype(np.uint8))
+    cuts = np.cumsum(made.masses(slice(None)), 1)
+    chances = random.integers(0, np.take_along_axis(cuts, made.children[:, None] - 1, 1))
+    return (cuts <= chances).sum(1), made
+
+
+def encode(name: str, symbols: np.ndarray, asked: Cells) -> bytes:
+    encoder = coder.Encoder(name)
+    encoder.encode_cells(symbols, asked)
+    return encoder.finish()
+
+
+def rate(call: Callable[[], object], size: int) -> float:
+    """Millions of symbols a second of process time, over calls of some 10 ms together."""
+    calls, spent, begin = 0, 0, time.process_time_ns()
+    while spent < 10_000_000:
+        call()
+        calls, spent = calls + 1, time.process_time_ns() - begin
+    return 1e3 * size * calls / spent
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", type=int, default=12288, help="symbols a call; 12288 are a picture of 64 x 64")
+    parser.add_argument("--repeat", type=int, default=15)
+    parser.add_argument("--seed", type=int, default=0)
+    a = parser.parse_args()
+    random = np.random.default_rng(a.seed)
+    rows: dict[tuple[str, str, str], list[float]] = {}
+    worlds = {kind: cells(a.size, *shape, random) for kind, shape in KINDS.items()}
+    for i in range(a.repeat + 1):
+        for kind, (symbols, asked) in worlds.items():
+            for name in coder.available():
+                stream = encode(name, symbols, asked)
+                found = coder.Decoder(stream, coder=name).decode_cells(asked)
+                assert (found == symbols).all()
+                work = {
+                    "encode": lambda: encode(name, symbols, asked),  # noqa: B023
+                    "decode": lambda: coder.Decoder(stream, coder=name).decode_cells(asked),  # noqa: B023
+                    "mean": lambda: tables.mean(asked.location, asked.level, asked.low, asked.high, name),  # noqa: B023
+                }
+                for what, call in work.items():
+                    if i:  # the first run warms up
+                        rows.setdefault((kind, name, what), []).append(rate(call, a.size))
+    print(f"{a.size} symbols a call, medians of {a.repeat}, seed {a.seed}; million symbols a second of process time")
+    for kind, (symbols, asked) in worlds.items():
+        print(f"\n{kind}: {asked.children.mean():.1f} children, {coder.bits_cells(symbols, asked) / a.size:.2f} bits a symbol")
+        print(f"  {'':14}{'encode':>9}{'decode':>9}{'mean':>9}")
+        for name in coder.available():
+            print(f"  {name:14}" + "".join(f"{statistics.median(rows[kind, name, what]):9.2f}" for what in ("encode", "decode", "mean")))
+
+
+if __name__ == "__main__":
+    main()

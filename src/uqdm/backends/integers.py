@@ -1,0 +1,68 @@
+"""Exact networks on any runtime: features and suggestions in NumPy's integers, convolutions by what is given; knows no runtime.
+
+Promise: the same integers for every runtime, precision, number of threads, batch and tile. It rests on convolutions that multiply and add
+and nothing else. Transforms (Winograd) and shortened products (TF32, bfloat16) break it, so a runtime has to prove itself on each network
+before its results are used.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from uqdm import exact
+from uqdm.backends import tiling
+from uqdm.errors import BackendError
+from uqdm.exact import Runner, Step
+from uqdm.package import Package
+
+TILE = 384  # pixels a side: some 100 MB in float32, a sixth more work than without halos
+PROOF = (16, 2, 2)  # batch, height and width (halved) of what a runtime proves itself on: some milliseconds; NNPACK begins at 16
+
+Boxes = NDArray[np.int16]
+Runtime = Callable[[Step], Runner]
+
+
+class ExactDenoiser:
+    """A package's exact network. Implements `families.uqdm.Denoiser`; networks are made when a step first asks for one."""
+
+    exact = True
+    sees_z = False
+
+    def __init__(self, package: Package, runtime: Runtime, name: str, tile: int = TILE) -> None:
+        self.name, self.tile = name, tile
+        self.mixed = bool(package.network.get("mixed"))
+        self._steps = exact.parse(package.name, package.network, package.weights)
+        self._runtime = runtime
+        self._runners: dict[int, Runner] = {}
+
+    def __call__(self, step: int, z: Any, low: Boxes, high: Boxes) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
+        """See `families.uqdm.Denoiser`."""
+        net = self._steps[step]
+        if net.enter is None:
+            return net.suggest(None, low, high)
+        if step not in self._runners:
+            self._runners[step] = proved(self._runtime(net), net, self.name)
+        run = self._runners[step]
+
+        def call(low: Boxes, high: Boxes) -> tuple[NDArray[Any], ...]:
+            return net.suggest(run(net.features(low, high)), low, high)
+
+        location, level = tiling.overlapping(tiling.evened(call), (low, high), self.tile, net.reach)
+        return location, level
+
+
+def proved(runner: Runner, net: Step, name: str) -> Runner:
+    """The runner, if it computes random features as NumPy does in float64. Raises `BackendError`."""
+    edge = net.limits()
+    n, h, w = PROOF
+    features = np.random.default_rng(0).integers(-edge, edge + 1, (n, h, w, len(edge))).transpose(0, 3, 1, 2)
+    expected = exact.run(net, np.ascontiguousarray(features, np.float64))
+    found = runner(np.ascontiguousarray(features, np.float32))
+    if not np.array_equal(found, expected):
+        raise BackendError(
+            f"{name} does not compute integers exactly on this machine ({np.mean(found != expected):.1%} of a test differ from NumPy), so "
+            "files would not decode elsewhere: switch off reduced precision (TF32, bfloat16 'fast math'), or give another backend"
+        )
+    return runner

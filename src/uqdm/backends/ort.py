@@ -1,0 +1,84 @@
+"""Exact networks on ONNX Runtime's CPU kernels; a step becomes an ONNX graph in memory. Knows nothing of pictures."""
+
+import os
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from uqdm.exact import LIMIT, Convolution, Step, unit
+
+OPSET, IR = 17, 8  # what ONNX Runtime reads since 1.14
+QUIET = 3  # errors only
+
+onnxruntime.set_default_logger_severity(QUIET)
+
+
+class Runner:
+    """One step's network: features (N, 12 C, H, W) to raw outputs (N, 8 C, H, W)."""
+
+    def __init__(self, step: Step, threads: int | None = None) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or _processors()
+        options.inter_op_num_threads = 1
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # costs nothing here, and leaves busy machines alone
+        options.log_severity_level = QUIET
+        self._session = onnxruntime.InferenceSession(graph(step).SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+    def __call__(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        found: NDArray[np.float32] = self._session.run(None, {"features": features})[0]
+        return found
+
+
+def _processors() -> int:
+    """Those this process may use; left to itself, ONNX Runtime pins its threads, and complains where it may not."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def graph(step: Step) -> onnx.ModelProto:
+    """A step's network as ONNX, floats throughout: convolutions, floor, limits, powers of two."""
+    enter, blocks, down, head = step.layers
+    drawn = _Drawing()
+    h = drawn.convolution("features", enter)
+    for block in blocks:
+        a = drawn.limited(drawn.convolution(drawn.activation(h, block.down), block.first))
+        h = drawn.node("Add", h, drawn.convolution(a, block.second))
+    raw = drawn.convolution(drawn.activation(h, down), head)
+    ends = [(name, [None, size, None, None]) for name, size in (("features", enter.weight.shape[1]), (raw, len(head.bias)))]
+    features, outputs = (helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in ends)
+    made = helper.make_graph(drawn.nodes, "step", [features], [outputs], drawn.constants)
+    return helper.make_model(made, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR)
+
+
+class _Drawing:
+    """A graph's nodes and constants as they come; methods return the name of what they add."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: list[onnx.TensorProto] = []
+
+    def node(self, kind: str, *inputs: str, **attributes: Any) -> str:
+        name = f"n{len(self.nodes)}"
+        self.nodes.append(helper.make_node(kind, inputs, [name], **attributes))
+        return name
+
+    def constant(self, values: Any) -> str:
+        name = f"c{len(self.constants)}"
+        self.constants.append(numpy_helper.from_array(np.asarray(values, np.float32, order="C"), name))
+        return name
+
+    def convolution(self, x: str, convolution: Convolution) -> str:
+        weight, bias = convolution.scaled(np.float32)
+        k = weight.shape[2]
+        sums = self.node("Conv", x, self.constant(weight), self.constant(bias), kernel_shape=[k, k], pads=[k // 2] * 4)
+        return self.node("Floor", sums)
+
+    def limited(self, x: str) -> str:
+        return self.node("Clip", x, self.constant(0), self.constant(LIMIT))
+
+    def activation(self, x: str, down: NDArray[Any]) -> str:
+        scaled = self.node("Mul", x, self.constant(unit(down, np.float32)))
+        return self.limited(self.node("Floor", self.node("Add", scaled, self.constant(0.5))))

@@ -1,0 +1,287 @@
+"""Exact networks: integers inside ordinary floating-point convolutions, the same bits on any machine; knows no runtime.
+
+Weights are integers (of 8 bits but in the first layer), activations integers of 0 .. 1023; sums are rescaled by powers of two and
+rounded down. As long as every partial sum stays below 2**24 a float32 holds it exactly, so the order of summation (threads, batches,
+tiles, processors) cannot matter. `Step.check` computes that bound from the weights; a package that breaks it is refused.
+
+One step's network is, in integers (docs/determinism.md):
+
+    h = floor(enter(features) / 2**shift)                                        the residual stream
+    for each block:
+        a = limit(floor(h / 2**down + 1/2))         limit: to 0 .. 1023, which is the ReLU
+        a = limit(floor(first(a) / 2**shift))
+        h = h + floor(second(a) / 2**shift)
+    raw = floor(head(limit(floor(h / 2**down + 1/2))) / 2**shift)
+
+on half the resolution, with `features` before and `suggest` after it in NumPy integers. What runs convolutions is given
+(`backends/`); `convolve` here is NumPy's own, the witness that others are tested against.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from uqdm.errors import PackageError
+
+LIMIT = 1023  # of an activation
+EXACT = 1 << 24  # integers below it are exact in float32
+DETAIL_LIMIT = 2047  # of the high-pass as a feature
+LOCATION_BITS = 10  # a raw location counts in 2**-10 of the nominal width
+LEVEL_BITS = 6  # a raw level in 2**-6 of a level
+FARTHEST = 1 << 30  # |location| in 2**-16 pixel values
+LEVELS = 128
+PATCHES = 1 << 20  # values of the input that `convolve` lays side by side at once
+CONVOLUTIONS = ("weight", "bias", "shift")
+CONSTANTS = ("middle", "width", "offset", "level", "detail", "wide", "skip")
+
+Array = NDArray[Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Convolution:
+    """floor((weight * x + bias) / 2**shift): weight (O, I, k, k), k = 1 or 3 (zeros around the field); bias, shift (O,). Integers."""
+
+    weight: Array
+    bias: Array
+    shift: Array
+
+    def scaled(self, dtype: DTypeLike) -> tuple[Array, Array]:
+        """Weight and bias times 2**-shift: binary floats hold their sums as exactly as the integers', and only floor is left to do."""
+        scale = np.ldexp(np.ones(len(self.shift), dtype), -self.shift.astype(np.int32))
+        return self.weight.astype(dtype) * scale[:, None, None, None], self.bias.astype(dtype) * scale
+
+    def largest(self, low: Array, high: Array) -> Array:
+        """(O,) no partial sum of any order exceeds it in size, for inputs between low and high (I,)."""
+        w = self.weight.astype(np.int64).sum((2, 3), where=self.weight > 0), self.weight.astype(np.int64).sum((2, 3), where=self.weight < 0)
+        above = np.maximum(w[0] * high, 0) + np.maximum(w[1] * low, 0)
+        below = np.minimum(w[0] * low, 0) + np.minimum(w[1] * high, 0)
+        found: Array = np.maximum(above.sum(1), -below.sum(1)) + np.abs(self.bias.astype(np.int64))
+        return found
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """One residual block; `down` (channels,) shifts the residual stream to activations."""
+
+    down: Array
+    first: Convolution
+    second: Convolution
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """One step's network as integers. C coordinates a pixel."""
+
+    middle: Array  # (C,) twice the middle of the range
+    width: Array  # (C,) nominal box width, 2**-16 pixel values
+    offset: Array  # (C,) added to locations, 2**-16 pixel values
+    level: Array  # (C,) added to raw levels
+    detail: Array  # (1,) as a feature the high-pass, in 2**-5 pixel values, is shifted right by so much
+    wide: Array  # (C,) box widths are limited to it as a feature
+    skip: Array  # (C,) s: the location gets width * d / (|s| + |d|) with the sign of s, d the high-pass in 2**-5; 0: nothing
+    enter: Convolution | None = None  # None: the constant network of a first step
+    blocks: tuple[Block, ...] = ()
+    down: Array | None = None
+    head: Convolution | None = None
+
+    @property
+    def reach(self) -> int:
+        """How far around a pixel the outputs depend on the input, in pixels, rounded up to even."""
+        return 2 * (1 + 2 * len(self.blocks)) + 2 if self.enter is not None else 0
+
+    @property
+    def layers(self) -> tuple[Convolution, tuple[Block, ...], Array, Convolution]:
+        """Enter, blocks, down, head; of a step that has a network."""
+        assert self.enter is not None
+        assert self.down is not None
+        assert self.head is not None
+        return self.enter, self.blocks, self.down, self.head
+
+    def limits(self) -> Array:
+        """(12 C,) what the features cannot exceed in size."""
+        c = len(self.middle)
+        centre = np.where(self.middle == 255, 255, 510 + np.abs(self.middle))  # coordinates are 0 .. 255 or -255 .. 255
+        return np.repeat(np.concatenate([centre, [DETAIL_LIMIT] * c, self.wide]).astype(np.int64), 4)
+
+    def check(self, name: str) -> float:
+        """log2 of the largest partial sum there can be. Raises `PackageError` from 2**24 on, or where the description is no network."""
+        if self.enter is None:
+            return 0.0
+        enter, blocks, down, head = self.layers
+        sizes = {len(a) for a in (down, enter.bias, *(a for b in blocks for a in (b.down, b.second.bias)))}
+        if len(sizes) != 1 or len(head.bias) != 8 * len(self.middle):
+            raise PackageError(f"{name}: the layers' sizes do not fit together")
+        edge = self.limits()
+        largest = _fits(f"{name}: enter", enter, -edge, edge)
+        stream = (enter.largest(-edge, edge) >> enter.shift.astype(np.int64)) + 1
+        full = np.full(len(stream), LIMIT, np.int64)
+        for i, block in enumerate(blocks):
+            largest = max(largest, _fits(f"{name}: block {i}, first", block.first, 0 * full, full))
+            inner = np.full(len(block.first.bias), LIMIT, np.int64)
+            largest = max(largest, _fits(f"{name}: block {i}, second", block.second, 0 * inner, inner))
+            stream = stream + (block.second.largest(0 * inner, inner) >> block.second.shift.astype(np.int64)) + 1
+        largest = max(largest, int(stream.max()), _fits(f"{name}: head", head, 0 * full, full))
+        if largest >= EXACT:
+            raise PackageError(f"{name}: the residual stream can reach {largest}; exact networks stay below 2**24")
+        return float(np.log2(largest))
+
+    def features(self, low: Array, high: Array) -> NDArray[np.float32]:
+        """Boxes (N, C, H, W), H and W even, to what the network sees: (N, 12 C, H/2, W/2) integers as float32."""
+        twice = low.astype(np.int32) + high
+        wide = np.minimum(high.astype(np.int32) - low + 1, self.wide[:, None, None].astype(np.int32))
+        detail = np.clip((high_pass(twice) + (1 << self.detail.item() >> 1)) >> self.detail.item(), -DETAIL_LIMIT, DETAIL_LIMIT)
+        stack = np.concatenate([twice - self.middle[:, None, None].astype(np.int32), detail, wide], 1)
+        n, c, h, w = stack.shape
+        halves = stack.reshape(n, c, h // 2, 2, w // 2, 2).transpose(0, 1, 3, 5, 2, 4)
+        return np.ascontiguousarray(halves.reshape(n, 4 * c, h // 2, w // 2), np.float32)
+
+    def suggest(self, raw: Array | None, low: Array, high: Array) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
+        """Raw outputs (N, 8 C, H/2, W/2) and boxes (N, C, H, W) to locations (2**-16 pixel values) and scale levels, (N, C, H, W)."""
+        shape = (-1, 1, 1)
+        width, offset, level, skip = (a.astype(np.int64).reshape(shape) for a in (self.width, self.offset, self.level, self.skip))
+        if raw is None:
+            location = np.broadcast_to((self.middle.astype(np.int64).reshape(shape) << 15) + offset, low.shape).astype(np.int32)
+            return location, np.broadcast_to(np.clip(level >> LEVEL_BITS, 0, LEVELS - 1), low.shape).astype(np.uint8)
+        twice = low.astype(np.int32) + high
+        n, c, h, w = twice.shape
+        raw = raw.reshape(n, 2 * c, 2, 2, h // 2, w // 2).transpose(0, 1, 4, 2, 5, 3).reshape(n, 2 * c, h, w)
+        location = raw[:, :c].astype(np.int64)
+        location *= width
+        location >>= LOCATION_BITS
+        detail = high_pass(twice).astype(np.int64)
+        detail_width = np.where(skip < 0, -width, width) * detail
+        np.abs(detail, out=detail)
+        detail += np.maximum(np.abs(skip), 1)
+        detail_width //= detail
+        detail_width *= skip != 0
+        location += detail_width
+        location += offset
+        location += twice.astype(np.int64) << 15
+        levels = np.clip((raw[:, c:].astype(np.int32) + level.astype(np.int32)) >> LEVEL_BITS, 0, LEVELS - 1).astype(np.uint8)
+        return np.clip(location, -FARTHEST, FARTHEST).astype(np.int32), levels
+
+
+def _fits(where: str, convolution: Convolution, low: Array, high: Array) -> int:
+    if convolution.weight.shape[1] != len(low):
+        raise PackageError(f"{where}: {convolution.weight.shape[1]} inputs, expected {len(low)}")
+    largest = int(convolution.largest(low, high).max())
+    if largest >= EXACT:
+        raise PackageError(
+            f"{where}: a partial sum can reach {largest}, 2**24 or more: not exact in float32. Quantise with smaller weights"
+        )
+    return largest
+
+
+def high_pass(twice: NDArray[np.int32]) -> NDArray[np.int32]:
+    """16 x less its 3 x 3 binomial sum (1 2 1; 2 4 2; 1 2 1), edges replicated; of twice the centre: the high-pass in 2**-5."""
+    padded = np.pad(twice, ((0, 0), (0, 0), (1, 1), (1, 1)), mode="edge")
+    rows = padded[:, :, :-2] + 2 * padded[:, :, 1:-1] + padded[:, :, 2:]
+    found: NDArray[np.int32] = 16 * twice - rows[..., :-2] - 2 * rows[..., 1:-1] - rows[..., 2:]
+    return found
+
+
+def convolve(x: Array, convolution: Convolution) -> Array:
+    """floor((weight * x + bias) / 2**shift) by NumPy, in the precision of x (N, I, H, W), integers as floats."""
+    weight, bias = convolution.scaled(x.dtype)
+    out_channels, _, k, _ = weight.shape
+    n, _, h, w = x.shape
+    flat, p = weight.reshape(out_channels, -1), k // 2
+    taps = np.pad(x, ((0, 0), (0, 0), (p, p), (p, p))) if p else x
+    windows = np.lib.stride_tricks.sliding_window_view(taps, (k, k), (2, 3)).transpose(0, 1, 4, 5, 2, 3)  # (N, I, k, k, H, W), no copy
+    rows = max(1, PATCHES // max(1, flat.shape[1] * w))
+    out = np.empty((n, out_channels, h, w), x.dtype)
+    for i in range(n):
+        for y in range(0, h, rows):
+            part = flat @ windows[i, :, :, :, y : y + rows].reshape(flat.shape[1], -1)
+            part += bias[:, None]
+            out[i, :, y : y + rows] = np.floor(part, out=part).reshape(out_channels, -1, w)
+    return out
+
+
+def unit(down: Array, dtype: DTypeLike) -> Array:
+    """2**-down as it multiplies (N, channels, H, W)."""
+    found: Array = np.ldexp(np.ones(len(down), dtype), -down.astype(np.int32))[:, None, None]
+    return found
+
+
+def _limited(h: Array, down: Array) -> Array:
+    scaled: Array = h * unit(down, h.dtype)
+    scaled += 0.5
+    return np.clip(np.floor(scaled, out=scaled), 0, LIMIT, out=scaled)
+
+
+def run(step: Step, features: Array) -> Array:
+    """Raw outputs of a step's network by NumPy alone, in the features' precision: (N, 12 C, H, W) -> (N, 8 C, H, W). The witness."""
+    enter, blocks, down, head = step.layers
+    h = convolve(features, enter)
+    for block in blocks:
+        a = convolve(_limited(h, block.down), block.first)
+        h += convolve(np.clip(a, 0, LIMIT, out=a), block.second)
+    return convolve(_limited(h, down), head)
+
+
+Runner = Callable[[NDArray[np.float32]], NDArray[Any]]
+
+
+def parse(name: str, network: Mapping[str, Any], weights: Mapping[str, Array]) -> tuple[Step, ...]:
+    """The steps of a package whose network is of kind "exact". Raises `PackageError` where they are none, or break the bound."""
+    steps = []
+    try:
+        for i, described in enumerate(network["steps"]):
+            take = functools.partial(_take, weights, f"{i}.")
+            fields: dict[str, Any] = {field: take(field) for field in CONSTANTS}
+            fields["detail"] = fields["detail"].reshape(())  # files hold no scalars
+            if {fields[f].shape for f in CONSTANTS if f != "detail"} != {fields["middle"].shape[:1]}:
+                raise ValueError(f"step {i + 1}: constants of different shapes")
+            if described["channels"]:
+                fields["blocks"] = tuple(
+                    Block(_shift(take, f"body.{k}.down"), _convolution(take, f"body.{k}.first"), _convolution(take, f"body.{k}.second"))
+                    for k in range(described["blocks"])
+                )
+                fields |= {"enter": _convolution(take, "enter"), "down": _shift(take, "down"), "head": _convolution(take, "head")}
+            step = Step(**fields)
+            step.check(f"{name}, step {i + 1}")
+            steps.append(step)
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise PackageError(f"{name}: not an exact network: {type(error).__name__}: {error}") from None
+    return tuple(steps)
+
+
+def _take(weights: Mapping[str, Array], prefix: str, field: str) -> Array:
+    found = weights[prefix + field]
+    if found.dtype.kind != "i":
+        raise ValueError(f"{prefix + field} holds {found.dtype}, expected integers")
+    return found
+
+
+def _convolution(take: Callable[[str], Array], prefix: str) -> Convolution:
+    weight, bias, shift = take(f"{prefix}.weight"), take(f"{prefix}.bias"), _shift(take, f"{prefix}.shift")
+    if weight.ndim != 4 or weight.shape[2:] not in ((1, 1), (3, 3)) or bias.shape != shift.shape or bias.shape != weight.shape[:1]:
+        raise ValueError(f"{prefix}: shapes {weight.shape}, {bias.shape}, {shift.shape} are no convolution")
+    return Convolution(weight, bias, shift)
+
+
+def _shift(take: Callable[[str], Array], field: str) -> Array:
+    found = take(field)
+    if not ((found >= 0) & (found < 24)).all():
+        raise ValueError(f"{field} is not one of 0 .. 23")
+    return found
+
+
+def named(step: Step, prefix: str) -> dict[str, Array]:
+    """A step's arrays by the names that `parse` reads."""
+    out = {prefix + field: getattr(step, field) for field in CONSTANTS}
+    if step.enter is None or step.head is None or step.down is None:
+        return out
+    parts = {"enter": step.enter, "head": step.head}
+    for k, block in enumerate(step.blocks):
+        parts |= {f"body.{k}.first": block.first, f"body.{k}.second": block.second}
+        out[f"{prefix}body.{k}.down"] = block.down
+    out[prefix + "down"] = step.down
+    for place, convolution in parts.items():
+        out |= {f"{prefix}{place}.{field}": getattr(convolution, field) for field in CONVOLUTIONS}
+    return out

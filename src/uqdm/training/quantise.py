@@ -1,0 +1,93 @@
+"""A trained convolutional model to an exact one: walks calibration pictures to see what its networks see, quantises, measures the cost."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from uqdm import exact, package
+from uqdm.codec import Codec
+from uqdm.errors import PackageError
+from uqdm.models.convnet import StepNet
+from uqdm.models.quantise import Boxes, quantise
+from uqdm.package import Package, floats
+
+CUTS = (0.2, 0.6)  # where calibration files are cut inside each step, for networks that see such states
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """What quantising cost, in bits per pixel of each step over pictures that were not used for it; log2 of the largest partial sum."""
+
+    before: tuple[float, ...]
+    after: tuple[float, ...]
+    largest: tuple[float, ...]
+    path: Path
+
+
+class _Recorder:
+    """A denoiser that keeps the boxes it is shown, by step."""
+
+    def __init__(self, inner: Any, steps: int) -> None:
+        self.exact, self.sees_z, self.mixed = inner.exact, inner.sees_z, inner.mixed
+        self._inner = inner
+        self.boxes: list[list[Boxes]] = [[] for _ in range(steps)]
+
+    def __call__(self, step: int, z: Any, low: NDArray[Any], high: NDArray[Any]) -> Any:
+        h, w = (side // 2 * 2 for side in low.shape[2:])
+        self.boxes[step].append((low[:, :, :h, :w].astype(np.int32), high[:, :, :h, :w].astype(np.int32)))
+        return self._inner(step, z, low, high)
+
+
+def quantise_model(
+    model: str | Path, out: Path, pictures: Sequence[NDArray[np.uint8]], held: Sequence[NDArray[np.uint8]], force: bool = False
+) -> Cost:
+    """The model folder `out`: `model` in integers, its scales calibrated on `pictures`, its cost measured on `held`, (H, W, 3) each.
+
+    Raises `PackageError` where the model's networks are not convolutional ones of floats, or no scales keep the bound.
+    """
+    source = package.read(package.find(model))
+    if source.network.get("kind") != "convnet":
+        raise PackageError(f"{source.name}: network kind {source.network.get('kind')!r}; only 'convnet' can become exact")
+    codec = Codec(source, precision="float32")
+    family = codec.family("tight")
+    family.denoiser = recorder = _Recorder(family.denoiser, family.chunks)  # type: ignore[attr-defined]
+    files = codec.compress(list(pictures))
+    if recorder.mixed:
+        for data in files:
+            codec.decode_many(list(_cut(codec, data)))
+    weights: dict[str, NDArray[Any]] = {}
+    steps, largest = [], []
+    for i, described in enumerate(source.network["steps"]):
+        net = StepNet(list(floats(described["width"])), list(floats(described["middle"])), described["channels"], described["blocks"])
+        prefix = f"{i}."
+        own = {k.removeprefix(prefix): torch.from_numpy(v.astype(np.float32)) for k, v in source.weights.items() if k.startswith(prefix)}
+        net.load_state_dict(own)
+        step = quantise(net, recorder.boxes[i])
+        largest.append(step.check(f"{source.name}, step {i + 1}"))
+        weights |= exact.named(step, prefix)
+        steps.append({"channels": described["channels"], "blocks": described["blocks"]})
+    network = {"kind": "exact", "mixed": recorder.mixed, "steps": steps}
+    about = dict(source.about) | {"quantised_from": source.fingerprint}
+    made = Package(out.resolve().name, source.family, network, source.constants, weights, about)
+    path = package.write(made, out, force)
+    before, after = (_rates(Codec(one), held) for one in (source, package.read(path)))
+    return Cost(before, after, tuple(largest), path)
+
+
+def _cut(codec: Codec, data: bytes) -> list[bytes]:
+    """A file's beginnings that end inside its steps."""
+    from uqdm import container
+
+    chunks = container.parse(data).chunks
+    return [data[: int(c.start + share * (c.end - c.start))] for c in chunks if c.kind == container.STEP for share in CUTS]
+
+
+def _rates(codec: Codec, pictures: Sequence[NDArray[np.uint8]]) -> tuple[float, ...]:
+    """Mean ideal code length of each step, bits per pixel."""
+    rates = [codec.estimate(p) / (p.shape[0] * p.shape[1]) for p in pictures]
+    return tuple(float(r) for r in np.mean(rates, 0))
