@@ -27,7 +27,8 @@ def main() -> None:
     parser.add_argument("--limit", type=int)
     parser.add_argument("--batch", type=int, default=10)
     parser.add_argument("--mode", default="tight", choices=["tight", "paper"])
-    parser.add_argument("--precision", default="float64", choices=["float32", "float64"])
+    parser.add_argument("--precision", choices=["float32", "float64"], help="of a float model's network")
+    parser.add_argument("--backend")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--estimate", action="store_true", help="also the model's own estimate (one more pass)")
     parser.add_argument("--no-decode", action="store_true")
@@ -38,12 +39,12 @@ def main() -> None:
     else:
         pictures = [images.read(p).pixels for p in sorted(a.data.iterdir()) if p.suffix.lower() in {".png", ".jpg", ".webp"}]
     pictures = pictures[:: a.every][: a.limit]
-    codec = uqdm.load(a.model, threads=a.threads, precision=a.precision)
+    codec = uqdm.load(a.model, threads=a.threads, precision=a.precision, backend=a.backend)
     at_start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     bpp: list[list[float]] = []
     overhead: list[int] = []
     estimated: list[np.ndarray] = []
-    chunks = codec.family(a.mode, a.precision).chunks
+    chunks = codec.family(a.mode).chunks
     psnr: dict[tuple[str, int], list[float]] = {(m, k): [] for m in ("denoise", "flow", "ancestral") for k in range(chunks)}
     wrong, seconds = 0, {"encode": [], "decode": []}
     for begin in range(0, len(pictures), a.batch):
@@ -78,7 +79,7 @@ def main() -> None:
         "model": codec.name,
         "fingerprint": codec.fingerprint[:16],
         "mode": a.mode,
-        "precision": a.precision,
+        "arithmetic": codec.arithmetic,
         "file_bpp_after_step": [round(float(v), 4) for v in mean],
         "file_bpp": round(float(mean[-1]), 4),
         "estimated_bpp_by_step": [round(float(v), 4) for v in np.mean(estimated, 0)] if estimated else None,

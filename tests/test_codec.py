@@ -391,6 +391,31 @@ def test_bytes_behind_the_end_and_foreign_chunks_are_damage() -> None:
     assert known(model.decode(foreign, salvage=True)) == known(model.decode(data, step=2))
 
 
+@pytest.mark.parametrize("mode", ["tight", "paper"])
+@pytest.mark.parametrize("kind", ["exact", "floats"])
+def test_damage_in_bytes_that_no_check_covers_is_shown_or_refused_and_salvage_gives_the_steps_before(kind: str, mode: codec.Mode) -> None:
+    random = np.random.default_rng(0)
+    for name in choice.available():
+        model = toy(kind)
+        model._coder = name
+        data = model.compress(photograph(12, 10), mode=mode)
+        chunks = container.parse(data).chunks
+        for _ in range(60):
+            k = int(random.integers(len(chunks)))
+            n = int(random.integers(chunks[k].start + 8, chunks[k].end - 4))
+            damaged = bytearray(data[:n])
+            for at in random.integers(chunks[k].start + 5, n, 3):  # behind the head
+                damaged[at] = int(random.integers(256))
+            found = model.decode(bytes(damaged), salvage=True)
+            assert found.step == k
+            try:
+                assert known(model.decode(bytes(damaged))) == known(found)
+                assert found.damage is None
+            except errors.NumericsError as error:
+                assert str(error) == str(found.damage)  # noqa: PT017
+                assert (found.image == model.decompress(data, step=k)).all()
+
+
 def test_one_damaged_file_does_not_spoil_the_others_of_its_batch() -> None:
     model = toy("exact")
     files = model.compress([photograph(12, 10, seed) for seed in range(4)])
@@ -615,6 +640,18 @@ def test_a_header_that_asks_for_too_much_is_refused_at_once() -> None:
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert peak < 1 << 20
+
+
+def test_load_chooses_what_runs_the_network_and_the_coder_and_no_bit_depends_on_it(light: codec.Codec) -> None:
+    picture = photograph(20, 20)
+    data = light.compress(picture)
+    assert light.steps == 4
+    for options in ({}, {"backend": "numpy"}, {"coder": "plain", "threads": 1}, {"precision": "float64"}, {"max_pixels": 400}):
+        one = uqdm.load(**options)  # type: ignore[arg-type]
+        assert one.compress(picture) == data
+        assert (one.decompress(data) == picture).all()
+    with pytest.raises(errors.BackendError, match="abacus"):
+        uqdm.load(backend="abacus")
 
 
 def test_max_pixels_limits_what_is_written_read_and_drawn() -> None:

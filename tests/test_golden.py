@@ -1,48 +1,54 @@
-"""The bits inside a step, held still: generator, tables, coder and check over a model without a network.
+"""Golden files hold the bits still: they decode to what they did, whole and cut, and the same pictures give the same files.
 
-These hashes change only with the format (docs/format.md), and then on purpose.
+They change only with the format (docs/format.md), and then on purpose: `tests/golden/make.py`. From version 1.0 on, old ones stay.
 """
 
-import hashlib
+import json
+from typing import Any
 
-import numpy as np
 import pytest
-from conftest import toy_constants
+from golden import make
 
-from uqdm import codec
-from uqdm.families.uqdm import Paper, Tight
+from uqdm import codec, images
 
-PINNED = {
-    ("Tight", "rgb", False): "1e6d4454136818bd",
-    ("Tight", "rgb", True): "5bacf654e309063b",
-    ("Tight", "ycocg-r", False): "7abe78d0f4fb3e4a",
-    ("Tight", "ycocg-r", True): "f8cde02e9a6d11fe",
-    ("Paper", "rgb", False): "b0986138aea09737",
-    ("Paper", "rgb", True): "dc076ad93f3d4033",
-    ("Paper", "ycocg-r", False): "18957afeb26f0cbe",
-    ("Paper", "ycocg-r", True): "e9843712f1a08419",
-}
+PINS: dict[str, Any] = json.loads((make.HERE / "pins.json").read_text())
+CASES = make.cases()
 
 
-def integers_only(step, z, low, high):  # type: ignore[no-untyped-def]
-    """Locations and scales that are the same floats everywhere: halves, and whole octaves by integer comparison."""
-    width = high.astype(np.int64) - low + 1
-    octave = (width[..., None] >= 2 ** np.arange(2, 9)).sum(-1) - 1
-    return (low + high) / 2, octave.astype(np.float64)
+@pytest.fixture(scope="module")
+def codecs() -> dict[str, codec.Codec]:
+    return make.codecs()
 
 
-def chunks(family: type[Tight] | type[Paper], space: str, grey: bool) -> bytes:
-    y, x = np.mgrid[:19, :23]
-    rgb = np.stack([(x * y + 40 * x) % 256, (x * x + y) // 3 % 256, 9 * (x + y) % 256]).astype(np.uint8)[None]
-    rgb = np.repeat(rgb[:, 1:2], 3, 1) if grey else rgb
-    model = family(toy_constants(space), integers_only)
-    writer = codec._Writer(model.values(rgb))
-    return b"".join(writer.take()[0] for _ in codec.walk(model, model.start((19, 23), (7,), grey), writer))
+def test_every_case_is_pinned() -> None:
+    assert PINS.keys() == CASES.keys() == {p.stem for p in make.HERE.glob("*.uqdm")}
 
 
-@pytest.mark.parametrize("grey", [False, True])
-@pytest.mark.parametrize("space", ["rgb", "ycocg-r"])
-@pytest.mark.parametrize("family", [Tight, Paper])
-def test_the_bits_inside_a_step_stay_still(family: type[Tight] | type[Paper], space: str, grey: bool) -> None:
-    found = hashlib.sha256(chunks(family, space, grey)).hexdigest()[:16]
-    assert found == PINNED[family.__name__, space, grey]
+@pytest.mark.parametrize("name", CASES)
+def test_a_golden_file_decodes_as_it_did(codecs: dict[str, codec.Codec], name: str) -> None:
+    model, picture, _ = CASES[name]
+    data = (make.HERE / f"{name}.uqdm").read_bytes()
+    assert make.pins(codecs[model], data) == PINS[name]
+    back = codecs[model].decode(data)
+    assert (images.to_array(back.picture) == images.to_array(picture)).all()
+    assert (back.picture.icc, back.picture.exif, back.picture.xmp) == (picture.icc, picture.exif, picture.xmp)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_same_picture_gives_the_same_file(codecs: dict[str, codec.Codec], name: str) -> None:
+    model, picture, options = CASES[name]
+    assert codecs[model].compress(picture, **options) == (make.HERE / f"{name}.uqdm").read_bytes()
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "torch", "numpy"])
+@pytest.mark.parametrize("coder", ["plain", "constriction", "numba"])
+def test_golden_files_are_the_same_bits_on_every_runtime_and_coder(backend: str, coder: str) -> None:
+    from uqdm import backends, package
+    from uqdm.entropy.coder import available
+
+    if backend not in backends.available() or coder not in available():
+        pytest.skip(f"{backend} or {coder} is not installed")
+    for name in ("light-rgb", "chance-rgb", "chance-paper"):
+        path = make.HERE / "by-chance" if name.startswith("chance") else package.find("uqdm-light")
+        one = codec.Codec(package.read(path), backend=backend, coder=coder)
+        assert make.pins(one, (make.HERE / f"{name}.uqdm").read_bytes()) == PINS[name]

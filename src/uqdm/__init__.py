@@ -4,10 +4,10 @@
     codec = uqdm.load()
     data = codec.compress(image)                 # uint8 (H, W, 3) -> bytes
     preview = codec.decompress(data, step=2)     # after two of four steps
-    for decoded in codec.progressive(data):      # as bytes arrive
+    for decoded in codec.progressive(data):      # as bytes arrive, `parts` previews a step
         ...
 
-Everything public is listed here; what needs PyTorch is imported when it is first used.
+Everything public is listed here; what runs networks is imported when it is first used.
 """
 
 from pathlib import Path
@@ -89,18 +89,23 @@ def load(
     *,
     device: str = "cpu",
     threads: int | None = None,
-    precision: str = "float64",
+    precision: str | None = None,
     max_pixels: int | None = None,
+    backend: str | None = None,
+    coder: str | None = None,
 ) -> "Codec":
     """The codec of a model: a name (see `list_models`) or the path of a model folder.
 
-    `device`: where PyTorch runs the network. `threads`: CPU threads it may use. `precision`: "float64", or "float32" for faster files
-    that only decode on an alike machine. `max_pixels`: larger pictures in files are refused before anything is allocated (by default
-    2**24). Raises `UnknownModelError`, `PackageError`, `BackendError`.
+    `device`: where the network runs ("cpu", "cuda", ...). `threads`: CPU threads it may use. `backend`: what runs it, "onnxruntime",
+    "torch" or "numpy"; `coder`: the implementation of the range coder, "numba", "constriction" or "plain"; by default the fastest that
+    is installed and fits, and no bit depends on them. `precision`: "float64" or "float32", the arithmetic of an imported float model
+    (by default float64; files of float32 decode only on an alike machine); exact models give the same bits in both. `max_pixels`:
+    larger pictures are refused before anything is allocated (by default 2**26). Raises `UnknownModelError`, `PackageError`,
+    `BackendError`.
     """
     from uqdm import codec, package
 
-    return codec.Codec(package.read(package.find(name_or_path)), device, threads, precision, max_pixels)
+    return codec.Codec(package.read(package.find(name_or_path)), device, threads, precision, max_pixels, backend, coder)
 
 
 def __getattr__(name: str) -> Any:

@@ -375,7 +375,7 @@ class Codec:
         if not all(isinstance(one, bytes | bytearray | memoryview) for one in data):
             raise TypeError("expected the bytes of .uqdm files; read a path with pathlib.Path(path).read_bytes()")
         contents = [container.parse(bytes(one), steps=step, max_pixels=self.max_pixels, salvage=salvage) for one in data]
-        keys = []
+        keys: list[tuple[Any, ...]] = []
         for one in contents:
             h = one.header
             self._match(h)
@@ -521,7 +521,7 @@ def open_for(
     backend: str | None = None,
     coder: str | None = None,
 ) -> Codec:
-    """The codec that a file's header asks for; arguments as for `uqdm.load`. Raises `UnknownModelError`, `FingerprintError`: there is none."""
+    """The codec that a file's header asks for; arguments as for `uqdm.load`. Raises `UnknownModelError`, `FingerprintError`."""
     header = container.Reader(io.BytesIO(data), max_pixels=max_pixels or container.MAX_PIXELS).header
     path = package.find(model) if model is not None else package.find_for(header.model, header.fingerprint.hex())
     precision = header.arithmetic if header.arithmetic in PRECISIONS else None

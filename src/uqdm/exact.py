@@ -132,7 +132,8 @@ class Step:
     def features(self, low: Array, high: Array) -> NDArray[np.float32]:
         """Boxes (N, C, H, W), H and W even, to what the network sees: (N, 12 C, H/2, W/2) integers as float32."""
         twice = low.astype(np.int32) + high
-        wide = np.minimum(high.astype(np.int32) - low + 1, self.wide[:, None, None].astype(np.int32))
+        # From below too: only damaged or sampled streams make empty boxes, but `check` must hold for them.
+        wide = np.clip(high.astype(np.int32) - low + 1, 0, self.wide[:, None, None].astype(np.int32))
         detail = np.clip((high_pass(twice) + (1 << self.detail.item() >> 1)) >> self.detail.item(), -DETAIL_LIMIT, DETAIL_LIMIT)
         stack = np.concatenate([twice - self.middle[:, None, None].astype(np.int32), detail, wide], 1)
         n, c, h, w = stack.shape

@@ -2,10 +2,8 @@
 
 import numpy as np
 import pytest
-import torch
 
 from uqdm.backends import tiling
-from uqdm.models.convnet import StepNet
 
 
 @pytest.mark.parametrize(("h", "w"), [(1, 1), (3, 64), (64, 64), (65, 64), (100, 200), (128, 127)])
@@ -24,6 +22,9 @@ def test_fixed_tiles_cover_every_pixel_once(h: int, w: int) -> None:
 
 
 def test_a_network_sees_no_seams_between_overlapping_tiles() -> None:
+    torch = pytest.importorskip("torch")
+    from uqdm.models.convnet import StepNet
+
     torch.manual_seed(0)
     net = StepNet([5.0, 12.0, 10.0], [127.5, 0, 0], 8, 2).double()
     for p in net.parameters():
@@ -42,3 +43,32 @@ def test_a_network_sees_no_seams_between_overlapping_tiles() -> None:
         assert np.abs(a - b).max() < 1e-9
     short = tiling.overlapping(call, (low, high), 32, net.reach() - 4)
     assert np.abs(whole[0] - short[0]).max() > 1e-9  # so the halo is no larger than needed
+
+
+@pytest.mark.parametrize(("n", "h", "w", "most"), [(1, 16, 16, 1), (4, 8, 8, 4), (5, 8, 8, 4), (3, 40, 6, 2), (2, 40, 40, 1)])
+def test_small_fields_share_a_call_up_to_the_area_of_a_tile(n: int, h: int, w: int, most: int) -> None:
+    field = np.random.default_rng(0).integers(-99, 99, (n, 3, h, w)).astype(np.int16)
+    counts = []
+
+    def call(part: np.ndarray) -> tuple[np.ndarray, ...]:
+        counts.append(len(part))
+        return part.astype(np.int32) * 7, (part[:, :1] > 0).astype(np.uint8)
+
+    a, b = tiling.overlapping(call, (field,), 16, 2)
+    assert max(counts) == most
+    assert (a.dtype, b.dtype) == (np.int32, np.uint8)
+    assert (a == field.astype(np.int32) * 7).all()
+    assert (b == (field[:, :1] > 0)).all()
+
+
+@pytest.mark.parametrize(("h", "w"), [(1, 1), (5, 8), (8, 5), (6, 4)])
+def test_odd_fields_have_their_last_row_and_column_twice(h: int, w: int) -> None:
+    field = np.arange(h * w).reshape(1, 1, h, w)
+
+    def call(part: np.ndarray) -> tuple[np.ndarray, ...]:
+        assert part.shape[2] % 2 == part.shape[3] % 2 == 0
+        assert (part[:, :, -1, -1] == field[:, :, -1, -1]).all()
+        return (part,)
+
+    (found,) = tiling.evened(call)(field)
+    assert (found == field).all()

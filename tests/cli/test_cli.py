@@ -3,8 +3,10 @@
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,21 +15,45 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from uqdm import container
+from uqdm import backends, container, exact, package
 from uqdm.cli import main
+from uqdm.families.constants import diffusion_constants
 
 Run = Callable[..., Result]
 
 
+GAMMA = (5.4, 1.0, -3.4, -7.8, -12.2)
+
+
+def constant_step(width: float) -> exact.Step:
+    """A network of integers that always predicts grey, and a scale in proportion to `width`."""
+    level = round(8 * (np.log2(width) + 3)) << exact.LEVEL_BITS
+    zero, three = np.zeros((), np.int8), np.ones(3, np.int64)
+    return exact.Step(
+        (255 * three).astype(np.int16), three << 16, 0 * three, (level * three).astype(np.int32), zero, 256 * three, 0 * three
+    )
+
+
 @pytest.fixture(scope="session")
 def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a model of the default's name that predicts constants: quick, and needs no training."""
-    pytest.importorskip("torch")
-    from uqdm import package
-    from uqdm.models.export import diffusion_constants
+    """A folder with a model of the default's name and kind that predicts constants: quick, and needs no training."""
+    constants = diffusion_constants(GAMMA, "rgb", [127.5] * 3, [128.0] * 3)
+    widths = [256.0, *(row[0] / 2**16 for row in constants["widths"])]  # type: ignore[attr-defined]
+    weights: dict[str, np.ndarray] = {}
+    for i in range(4):
+        weights |= exact.named(constant_step(widths[i]), f"{i}.")
+    network = {"kind": "exact", "mixed": True, "steps": [{"channels": 0, "blocks": 0}] * 4}
+    folder = tmp_path_factory.mktemp("models")
+    model = package.Package("uqdm-light", "uqdm", network, constants, weights, {"description": "constants, for tests"})
+    package.write(model, folder / "uqdm-light")
+    return folder
 
-    gamma = [5.4, 1.0, -3.4, -7.8, -12.2]
-    constants = diffusion_constants(gamma, "rgb", [127.5] * 3, [128.0] * 3)
+
+@pytest.fixture(scope="session")
+def floats(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a model of the same constants in floats, as imported ones are."""
+    pytest.importorskip("torch")
+    constants = diffusion_constants(GAMMA, "rgb", [127.5] * 3, [128.0] * 3)
     widths = [[256.0] * 3, *([w / 2**16 for w in row] for row in constants["widths"])]  # type: ignore[attr-defined]
     steps = [
         {"channels": 0, "blocks": 0, "width": package.hexadecimal(widths[i]), "middle": package.hexadecimal([127.5] * 3)} for i in range(4)
@@ -35,12 +61,8 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     weights = {
         f"{i}.{name}": np.full((1, 3, 1, 1), value, np.float16) for i in range(4) for name, value in (("offset", 0.0), ("stretch", -1.5))
     }
-    about = {"description": "constants, for tests"}
-    folder = tmp_path_factory.mktemp("models")
-    package.write(
-        package.Package("uqdm-light", "uqdm", {"kind": "convnet", "steps": steps}, constants, weights, about), folder / "uqdm-light"
-    )
-    return folder
+    model = package.Package("floats", "uqdm", {"kind": "convnet", "steps": steps}, constants, weights, {})
+    return package.write(model, tmp_path_factory.mktemp("others") / "floats")
 
 
 @pytest.fixture
@@ -165,28 +187,67 @@ def test_truncate_writes_exactly_the_first_bytes(run: Run) -> None:
 def test_decompressing_a_part_is_decompressing_the_truncated_file(run: Run) -> None:
     picture()
     succeeded(run("compress", "a.png"))
+    whole = Path("a.uqdm").read_bytes()
     for step in range(5):
         succeeded(run("truncate", "a.uqdm", "b.uqdm", "--step", step, "--force"))
         succeeded(run("decompress", "b.uqdm", "b.png", "--force"))
         result = succeeded(run("decompress", "a.uqdm", "c.png", "--step", step, "--force"))
         assert f"step {step} of 4" in result.stdout
+        assert "part of" not in result.stdout
         assert result.stderr == ""
+        assert (pixels("b.png") == pixels("c.png")).all()
+    for option, value in (("--bytes", len(whole) - 30), ("--bpp", 12)):
+        succeeded(run("truncate", "a.uqdm", "b.uqdm", option, value, "--force"))
+        first = succeeded(run("decompress", "b.uqdm", "b.png", "--force"))
+        second = succeeded(run("decompress", "a.uqdm", "c.png", option, value, "--force"))
+        assert first.stdout.removeprefix("b.png") == second.stdout.removeprefix("c.png")
+        assert first.stderr.removeprefix("uqdm: b.uqdm") == second.stderr.removeprefix("uqdm: a.uqdm")
         assert (pixels("b.png") == pixels("c.png")).all()
 
 
-def test_a_cut_file_decodes_and_says_what_is_unverified(run: Run) -> None:
+def test_a_cut_file_decodes_with_part_of_a_step_and_says_what_is_unverified(run: Run) -> None:
+    array = picture()
+    succeeded(run("compress", "a.png"))
+    whole = Path("a.uqdm").read_bytes()
+    contents = container.parse(whole)
+    last = contents.chunks[3]
+    n = (last.start + last.end) // 2
+    tail = n - last.start - 5  # of this chunk's head
+    assert last.size >= 128
+    Path("cut.uqdm").write_bytes(whole[:n])
+    result = succeeded(run("decompress", "cut.uqdm", "cut.png"))
+    bound = int(np.abs(pixels("cut.png").astype(int) - array).max())
+    line = result.stdout.strip().split("  ")
+    assert line[:4] == ["cut.png", f"{n} bytes", f"{8 * n / 120:.3f} bpp", "step 3 of 4 and part of step 4"]
+    assert line[4].startswith("error at most ")
+    assert bound <= int(line[4].split()[-1]) < 100
+    assert result.stderr == f"uqdm: cut.uqdm: last {tail} bytes unverified: no check covers them yet\n"
+    succeeded(run("decompress", "a.uqdm", "short.png", "--bytes", n))
+    assert (pixels("short.png") == pixels("cut.png")).all()
+    succeeded(run("decompress", "a.uqdm", "step.png", "--step", 3))
+    assert (pixels("short.png") != pixels("step.png")).any()
+    info = succeeded(run("info", "cut.uqdm")).stdout
+    assert f"cut: 3 of 4 steps are whole, and {tail} bytes of step 4; last {tail} bytes unverified" in info
+    row = next(line.split() for line in info.splitlines() if line.startswith("part of step 4"))
+    assert row[4] == str(tail + 5)
+    assert row[6] == str(n)
+
+
+def test_a_file_that_ends_between_steps_or_before_them_says_so_without_bytes_unverified(run: Run) -> None:
     picture()
     succeeded(run("compress", "a.png"))
     whole = Path("a.uqdm").read_bytes()
-    Path("cut.uqdm").write_bytes(whole[:-3])
-    result = succeeded(run("decompress", "cut.uqdm", "cut.png"))
-    tail = container.inspect(whole).step_bytes[3] - 3
-    assert f"cut.uqdm: last {tail} bytes unverified" in result.stderr
-    assert "step 3 of 4" in result.stdout
-    assert f"last {tail} bytes unverified" in succeeded(run("info", "cut.uqdm")).stdout
-    short = succeeded(run("decompress", "a.uqdm", "short.png", "--bytes", len(whole) - 3))
-    assert "unverified" in short.stderr
-    assert (pixels("short.png") == pixels("cut.png")).all()
+    contents = container.parse(whole)
+    for step, end in enumerate([contents.header_size, *(chunk.end for chunk in contents.chunks[:3])]):
+        Path("cut.uqdm").write_bytes(whole[:end])
+        result = succeeded(run("decompress", "cut.uqdm", "cut.png", "--force"))
+        assert result.stderr == f"uqdm: cut.uqdm: the file is cut; decoded to step {step} of 4\n"
+        assert ("error at most" in result.stdout) == (step > 1)
+        assert succeeded(run("decompress", "a.uqdm", "cut.png", "--bytes", end, "--force")).stderr == ""
+    assert "error" not in succeeded(run("decompress", "a.uqdm", "whole.png")).stdout
+    Path("cut.uqdm").write_bytes(whole[: contents.chunks[0].end + 2])
+    assert ["unverified", "2"] in [line.split()[:2] for line in succeeded(run("info", "cut.uqdm")).stdout.splitlines()]
+    assert "last 2 bytes unverified" in succeeded(run("decompress", "cut.uqdm", "cut.png", "--force")).stderr
 
 
 def test_a_file_cut_after_any_byte_past_the_header_decodes(run: Run) -> None:
@@ -208,14 +269,50 @@ def test_previews_are_made_by_every_method(run: Run, method: str) -> None:
 
 
 def test_what_comes_before_damage_decodes_on_request(run: Run) -> None:
-    picture()
+    array = picture(height=60, width=50)
     succeeded(run("compress", "a.png"))
     data = bytearray(Path("a.uqdm").read_bytes())
+    last = container.parse(bytes(data)).chunks[3]
+    assert last.size > container.PIECE
     data[-1] ^= 1
     Path("bad.uqdm").write_bytes(data)
-    failed(run("decompress", "bad.uqdm"), 1, "bad.uqdm: step 4 of 4", "checksum differs", "--step 3")
-    succeeded(run("decompress", "bad.uqdm", "--step", 3))
+    failed(run("decompress", "bad.uqdm"), 1, "bad.uqdm: step 4 of 4", "checksum differs", "--step 3", "--salvage")
+    assert not Path("bad.png").exists()
+    assert "step 3 of 4" in succeeded(run("decompress", "bad.uqdm", "--step", 3)).stdout
     failed(run("info", "bad.uqdm"), 1, "checksum differs")
+
+    result = failed(
+        run("decompress", "bad.uqdm", "rest.png", "--salvage"), 1, "bad.uqdm: decoded what comes before the damage: step 4 of 4"
+    )
+    used = last.start + 5 + container.PIECE + 4
+    assert result.stdout.startswith(f"rest.png  {used} bytes  {8 * used / 3000:.3f} bpp  step 3 of 4 and part of step 4  error at most ")
+    assert np.abs(pixels("rest.png").astype(int) - array).max() <= int(result.stdout.split()[-1])
+    assert (pixels("rest.png") != pixels("bad.png")).any()
+    assert succeeded(run("decompress", "bad.uqdm", "again.png", "--salvage", "--step", 3)).stderr == ""
+    assert (pixels("again.png") == pixels("bad.png")).all()
+    failed(run("decompress", "bad.uqdm", "again.png", "--salvage", "--step", 4, "--force"), 1, "before the damage")
+    assert (pixels("again.png") == pixels("rest.png")).all()
+    whole = succeeded(run("decompress", "a.uqdm", "whole.png", "--salvage"))
+    assert whole.stderr == ""
+    assert (pixels("whole.png") == array).all()
+
+
+def test_salvage_needs_a_header_and_goes_on_with_the_other_files(run: Run) -> None:
+    for i in range(3):
+        picture(f"in/p{i}.png", seed=i)
+    succeeded(run("compress", "in", "out"))
+    for name, at in (("p0", 20), ("p1", -1)):
+        data = bytearray(Path(f"out/{name}.uqdm").read_bytes())
+        data[at] ^= 1
+        Path(f"out/{name}.uqdm").write_bytes(data)
+    result = run("decompress", "out", "back", "--salvage")
+    assert result.exit_code == 1
+    assert sorted(path.name for path in Path("back").iterdir()) == ["p1.png", "p2.png"]
+    assert (pixels("back/p2.png") == pixels("in/p2.png")).all()
+    complaints = result.stderr.splitlines()
+    assert len(complaints) == 2
+    assert complaints[0].startswith("uqdm: out/p0.uqdm: header")
+    assert complaints[1].startswith("uqdm: out/p1.uqdm: decoded what comes before the damage")
 
 
 # --- info, models, sample ------------------------------------------------------------------------------------------------------------
@@ -230,7 +327,8 @@ def test_info_is_a_table_and_json(run: Run) -> None:
         "10 × 12, RGB and alpha",
         "uqdm-light",
         ", available",
-        "mode tight, T = 4, float64, seed 3",
+        "format version 0.9",
+        "mode tight, exact arithmetic, seed 3",
         "whole, 4 steps",
         "alpha plane",
     ):
@@ -243,14 +341,49 @@ def test_info_is_a_table_and_json(run: Run) -> None:
     assert fields["total_bytes"] == size
     assert fields["model_available"] is True
     assert len(fields["step_bytes"]) == 4
+    assert (fields["arithmetic"], fields["mode"], fields["version"], fields["partial_bytes"]) == ("exact", "tight", "0.9", 0)
+    succeeded(run("compress", "a.png", "--mode", "paper", "--force"))
+    paper = succeeded(run("info", "a.uqdm")).stdout
+    assert "mode paper, exact arithmetic, seed 0" in paper
+    assert "whole, 5 steps" in paper
+
+
+def test_files_of_float_models_say_in_which_arithmetic_and_decode_in_it(run: Run, floats: Path) -> None:
+    array = picture()
+    for precision in ("float32", "float64"):
+        succeeded(run("compress", "a.png", "--model", floats, "--precision", precision, "--force"))
+        assert f"{precision} arithmetic" in succeeded(run("info", "a.uqdm")).stdout
+        assert json.loads(succeeded(run("info", "a.uqdm", "--json")).stdout)["arithmetic"] == precision
+        succeeded(run("decompress", "a.uqdm", "b.png", "--model", floats, "--force"))
+        assert (pixels("b.png") == array).all()
+    failed(run("compress", "a.png", "b.uqdm", "--model", floats, "--backend", "numpy"), 1, "numpy")
+
+
+def test_every_backend_and_precision_writes_the_same_file_of_an_exact_model(run: Run) -> None:
+    array = picture()
+    succeeded(run("compress", "a.png"))
+    whole = Path("a.uqdm").read_bytes()
+    for words in (("--backend", "numpy"), ("--backend", "onnxruntime"), ("--backend", "torch", "--threads", 1), ("--precision", "float64")):
+        if words[0] == "--backend" and words[1] not in backends.available():
+            continue
+        succeeded(run("compress", "a.png", "b.uqdm", *words, "--force"))
+        assert Path("b.uqdm").read_bytes() == whole
+        if words[0] == "--backend":
+            succeeded(run("decompress", "a.uqdm", "b.png", *words, "--force"))
+            assert (pixels("b.png") == array).all()
+            succeeded(run("sample", "c.png", "--size", "4x4", *words, "--force"))
+    failed(run("compress", "a.png", "b.uqdm", "--backend", "abacus"), 2, "abacus")
 
 
 def test_info_reads_files_of_models_that_are_not_here(run: Run) -> None:
-    header = container.Header(3000, 2000, False, False, "tight", "float64", "elsewhere", bytes(8), 4)
-    Path("a.uqdm").write_bytes(container.write_header(header))
-    text = succeeded(run("info", "a.uqdm")).stdout
-    assert "elsewhere (0000000000000000), not available here" in text
-    assert "cut: 0 of 4 steps are whole" in text
+    for extra, coding in ((b"\0", "mode tight, float64 arithmetic, seed 7"), (b"\7\7", "sub-header '0707', float64 arithmetic, seed 7")):
+        header = container.Header(3000, 2000, False, False, "float64", "elsewhere", bytes(8), 4, extra, 7)
+        Path("a.uqdm").write_bytes(container.write_header(header))
+        text = succeeded(run("info", "a.uqdm")).stdout
+        assert "elsewhere (0000000000000000), not available here" in text
+        assert "cut: 0 of 4 steps are whole" in text
+        assert coding in text
+    assert json.loads(succeeded(run("info", "a.uqdm", "--json")).stdout)["mode"] is None
 
 
 def test_models_are_listed(run: Run, toy: Path) -> None:
@@ -291,12 +424,16 @@ def test_bad_inputs_are_named_in_one_line(run: Run, toy: Path) -> None:
     picture()
     succeeded(run("compress", "a.png"))
     whole = Path("a.uqdm").read_bytes()
-    other = container.Header(8, 8, False, False, "tight", "float64", "elsewhere", bytes(8), 4)
+    other = container.Header(8, 8, False, False, "exact", "elsewhere", bytes(8), 4, b"\0")
+    steps = container.Header(8, 8, False, False, "exact", "uqdm-light", container.parse(whole).header.fingerprint, 7, b"\0")
     bad = {
         "text.uqdm": (b"not a file of ours", "not a .uqdm file"),
         "empty.uqdm": (b"", "empty"),
         "header.uqdm": (whole[:20], "cut inside the header"),
-        "version.uqdm": (whole[:8] + b"\x09" + whole[9:], "version 9"),
+        "version.uqdm": (whole[:8] + b"\x12" + whole[9:], "version 1.2"),
+        "draft.uqdm": (whole[:8] + b"\x01" + whole[9:], "earlier draft"),
+        "steps.uqdm": (container.write_header(steps), "7 steps"),
+        "arithmetic.uqdm": (container.write_header(container.Header(**{**vars(steps), "chunks": 4, "arithmetic": "float64"})), "float64"),
         "unknown.uqdm": (container.write_header(other), "elsewhere"),
         "fingerprint.uqdm": (container.write_header(container.Header(**{**vars(other), "model": "uqdm-light"})), "fingerprint"),
         "large.uqdm": (container.write_header(container.Header(**{**vars(other), "width": 1 << 20, "height": 1 << 20})), "limit"),
@@ -446,3 +583,99 @@ def test_pictures_above_the_limit_are_refused_both_ways(run: Run) -> None:
     assert "120" in refused.stderr
     assert not Path("b.png").exists()
     assert run("sample", "c.png", "--size", "12x10", "--max-pixels", 119).exit_code == 1
+
+
+# --- killed ------------------------------------------------------------------------------------------------------------------------
+
+needs_sigkill = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL here")
+# Runs a command that kills itself at one moment: when it has written half of the bytes of its file, has written them all, has renamed it.
+SUICIDE = """
+import os, signal, sys
+from pathlib import Path
+from uqdm.cli import main
+
+def die(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+class Half:
+    def __init__(self, file):
+        self.file = file
+    def __enter__(self):
+        return self
+    def __exit__(self, *_):
+        pass
+    def write(self, data):
+        self.file.write(data[: len(data) // 2])
+        self.file.flush()
+        die()
+
+moment, opened, replace = sys.argv.pop(1), Path.open, Path.replace
+if moment == "half":
+    Path.open = lambda path, *words, **more: Half(opened(path, "xb")) if words == ("xb",) else opened(path, *words, **more)
+elif moment == "written":
+    Path.replace = die
+elif moment == "renamed":
+    Path.replace = lambda *words: (replace(*words), die())
+main()
+"""
+
+
+@needs_sigkill
+@pytest.mark.parametrize("moment", ["half", "written", "renamed"])
+def test_a_run_killed_while_it_writes_leaves_no_half_file_and_does_not_disturb_the_next(run: Run, moment: str) -> None:
+    array = picture("in/a.png", 40, 30)
+    succeeded(run("compress", "in/a.png", "a.uqdm"))
+    whole = Path("a.uqdm").read_bytes()
+
+    def killed(*words: str) -> list[Path]:
+        """Temporary files that a killed run leaves."""
+        result = subprocess.run([sys.executable, "-c", SUICIDE, moment, *words], capture_output=True, text=True)
+        assert result.returncode == -signal.SIGKILL, result.stderr
+        return list(Path().glob(".uqdm-*.tmp"))
+
+    left = killed("compress", "in/a.png", "b.uqdm")
+    assert len(left) == (moment != "renamed")
+    assert Path("b.uqdm").exists() == (moment == "renamed")
+    assert moment != "renamed" or Path("b.uqdm").read_bytes() == whole
+    succeeded(run("compress", "in/a.png", "b.uqdm", "--force"))
+    assert Path("b.uqdm").read_bytes() == whole
+    # One that replaces a file: it is the old one, or the new one.
+    Path("c.png").write_bytes(b"old")
+    left = killed("decompress", "b.uqdm", "c.png", "--force")
+    assert len(left) == 2 * (moment != "renamed")
+    if moment == "renamed":
+        assert (pixels("c.png") == array).all()
+    else:
+        assert Path("c.png").read_bytes() == b"old"
+    # What is left is nobody's input.
+    assert len(succeeded(run("decompress", ".", "back")).stdout.splitlines()) == 2
+    assert (pixels("back/b.png") == array).all()
+
+
+@needs_sigkill
+@pytest.mark.parametrize("command", ["compress", "decompress"])
+def test_a_run_killed_at_any_moment_leaves_only_whole_files(run: Run, command: str) -> None:
+    for i in range(5):
+        picture(f"in/p{i}.png", 240, 200, seed=i)
+    if command == "decompress":
+        succeeded(run("compress", "in", "packed"))
+    source, suffix = ("in", ".uqdm") if command == "compress" else ("packed", ".png")
+    succeeded(run(command, source, "expected"))
+    expected = {path.name: path.read_bytes() for path in Path("expected").iterdir()}
+    for delay in (None, 0.0, 0.15):  # before the first file, right behind it, a little later
+        code = "from uqdm.cli import main; main()"
+        words = [sys.executable, "-c", code, command, source, "out", "--batch", "1", "--force"]
+        process = subprocess.Popen(words, stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        if delay is None:
+            time.sleep(0.3)
+        else:
+            process.stdout.readline()  # the first file is there
+            time.sleep(delay)
+        process.kill()
+        process.communicate()
+        found = {path.name: path.read_bytes() for path in Path("out").glob(f"*{suffix}")}
+        assert found.items() <= expected.items()
+        assert delay is None or found
+    succeeded(run(command, source, "out", "--force"))
+    assert {path.name: path.read_bytes() for path in Path("out").glob(f"*{suffix}")} == expected

@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 
 from uqdm import __version__
-from uqdm.errors import OutputError, UqdmError
+from uqdm.errors import FormatError, OutputError, UqdmError
 
 if TYPE_CHECKING:
     from uqdm.codec import Codec, Decoded
+    from uqdm.container import Info
     from uqdm.images import Picture
 
 PICTURES = frozenset({".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"})
@@ -91,7 +92,12 @@ def _together(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 _run = _together(
     click.option("--device", default="cpu", show_default=True, metavar="NAME", help="Where the network runs: cpu, cuda, cuda:1, …"),
-    click.option("--max-pixels", type=click.IntRange(min=1), metavar="N", help="Refuse larger pictures; 16,777,216 by default."),
+    click.option(
+        "--backend",
+        type=click.Choice(["onnxruntime", "torch", "numpy"]),
+        help="What runs the network; by default the first that is installed and fits. No bit of an exact model depends on it.",
+    ),
+    click.option("--max-pixels", type=click.IntRange(min=1), metavar="N", help="Refuse larger pictures; 67,108,864 by default."),
     click.option("--threads", type=click.IntRange(min=1), metavar="N", help="CPU threads of the network; by default all cores."),
 )
 _model = click.option("--model", metavar="NAME|PATH", help="The model, by name (see `uqdm models`) or as a folder.")
@@ -103,9 +109,8 @@ _batch = click.option(
 _precision = click.option(
     "--precision",
     type=click.Choice(["float64", "float32"]),
-    default="float64",
-    show_default=True,
-    help="Of the network; float32 is faster, for files that stay on one machine.",
+    help="For imported float models, by default float64: float32 is faster, for files that stay on one machine. Exact models, such as the "
+    "default, are the same in any.",
 )
 _rate = _together(
     click.option("--step", type=click.IntRange(min=0), metavar="K", help="Up to the end of step K (0: none)."),
@@ -127,7 +132,7 @@ def main(debug: bool) -> None:
     \b
     Examples:
       uqdm compress photo.png                      writes photo.uqdm
-      uqdm decompress photo.uqdm --bpp 1.5 out.png decodes the first 1.5 bits per pixel
+      uqdm decompress photo.uqdm out.png --bpp 1.5 decodes the first 1.5 bits per pixel
       uqdm truncate photo.uqdm small.uqdm --step 2 shortens a file, nothing re-encoded
       uqdm info photo.uqdm                         what each step costs
     """
@@ -153,9 +158,10 @@ def compress(
     model: str | None,
     seed: int,
     mode: str,
-    precision: str,
+    precision: str | None,
     batch: int,
     device: str,
+    backend: str | None,
     max_pixels: int | None,
     threads: int | None,
     convert: bool,
@@ -172,12 +178,14 @@ def compress(
       uqdm compress photo.png smaller.uqdm --model my-model/
       uqdm compress holiday/ compressed/ --device cuda --batch 32
       uqdm compress 'scans/*.tif' compressed/ --convert
+      uqdm compress photo.png --backend numpy --threads 1
       uqdm compress - - < photo.png > photo.uqdm
     """
     from uqdm import images, load
 
     jobs = _plan(paths, PICTURES, ".uqdm", force)
-    codec: Codec = load(*([model] if model is not None else []), device=device, threads=threads, precision=precision, max_pixels=max_pixels)
+    options = {"device": device, "threads": threads, "precision": precision, "max_pixels": max_pixels, "backend": backend}
+    codec: Codec = load(*([model] if model is not None else []), **options)  # type: ignore[arg-type]
 
     def read(job: Job) -> Picture:
         return images.read(job.data() if job.source == STD else job.source, convert, max_pixels=max_pixels or images.MAX_PIXELS)
@@ -205,6 +213,7 @@ def compress(
 )
 @click.option("--seed", type=click.IntRange(0, 2**64 - 1), default=0, show_default=True, metavar="N", help="Seed of --method ancestral.")
 @click.option("--model", metavar="NAME|PATH", help="Where the model is, if not found by the name in the file.")
+@click.option("--salvage", is_flag=True, help="Of a damaged file decode what comes before the damage; exit code 1 all the same.")
 @_batch
 @_run
 @_force
@@ -216,8 +225,10 @@ def decompress(
     method: str,
     seed: int,
     model: str | None,
+    salvage: bool,
     batch: int,
     device: str,
+    backend: str | None,
     max_pixels: int | None,
     threads: int | None,
     force: bool,
@@ -226,13 +237,20 @@ def decompress(
 
     IN is a file, a folder of .uqdm files, a quoted glob, or - for stdin. OUT is a picture (its suffix chooses the format), or a
     folder for several files; by default each picture is written beside its file, as PNG. With --step, --bpp or --bytes only the
-    beginning of each file is decoded. Prints a line per file: name, bytes, bits per pixel, step.
+    beginning of each file is decoded. Of a step that is cut, all that is there is used (by --method denoise).
+
+    Prints a line per file: name, bytes, bits per pixel, step, and how far any value of a pixel can be from the true one, where that is
+    known. Bytes at the end of a cut file that no check covers yet are counted on stderr as unverified.
+
+    A damaged file is an error; with --salvage what comes before the damage is written as a picture, the damage is named on stderr, and
+    the exit code is 1.
 
     \b
     Examples:
       uqdm decompress photo.uqdm
       uqdm decompress photo.uqdm preview.png --step 2
-      uqdm decompress photo.uqdm preview.png --bpp 1.5 --method flow
+      uqdm decompress photo.uqdm preview.png --bpp 1.5
+      uqdm decompress damaged.uqdm rest.png --salvage
       uqdm decompress compressed/ pictures/ --force
       head -c 4000 photo.uqdm | uqdm decompress - preview.png
     """
@@ -248,29 +266,36 @@ def decompress(
 
     def read(job: Job) -> File:
         data = job.data()
-        header = container.parse(data, steps=0, max_pixels=max_pixels or container.MAX_PIXELS).header
-        key = (header.model, header.fingerprint, header.precision)
+        header = container.parse(data, steps=0, max_pixels=max_pixels or container.MAX_PIXELS, salvage=salvage).header
+        key = (header.model, header.fingerprint, header.arithmetic)
         if key not in codecs:
-            codecs[key] = open_for(data, device=device, threads=threads, model=model, max_pixels=max_pixels)
+            codecs[key] = open_for(data, device=device, threads=threads, model=model, max_pixels=max_pixels, backend=backend)
         if not (step is None and bpp is None and nbytes is None):
-            data = container.truncate(data, step=step, bpp=bpp, nbytes=nbytes)
-        return File(codecs[key], data, (header.height, header.width, header.grey, header.mode, *key))
+            # With --salvage a step that is not there is no reason to stop: what is there is decoded.
+            with contextlib.suppress(*[FormatError] * (salvage and step is not None)):
+                data = container.truncate(data, step=step, bpp=bpp, nbytes=nbytes)
+        return File(codecs[key], data, (header.height, header.width, header.grey, header.extra, *key))
 
     def decode(files: list[File]) -> list[Decoded]:
-        return files[0].codec.decode_many([file.data for file in files], method=method, seed=seed)  # type: ignore[arg-type]
+        batch = [file.data for file in files]
+        return files[0].codec.decode_many(batch, method=method, seed=seed, salvage=salvage)  # type: ignore[arg-type]
 
     def finish(job: Job, file: File, decoded: Decoded) -> None:
-        data = file.data
         job.write(images.encode(decoded.picture, "PNG" if job.target == STD else images.format_of(job.target)), force)
         height, width = decoded.picture.pixels.shape[:2]
-        job.say(f"{len(data)} bytes  {8 * len(data) / (width * height):.3f} bpp  step {decoded.step} of {decoded.steps}")
-        if decoded.tail:
-            complain(
-                f"{job.name}: last {decoded.tail} bytes unverified: the beginning of a step that is not whole; ignored, "
-                f"decoded to step {decoded.step} of {decoded.steps}"
-            )
-        elif decoded.step < decoded.steps and step is None:
-            complain(f"{job.name}: the file ends after step {decoded.step} of {decoded.steps}; decoded up to there")
+        size = _used(file.data, decoded)
+        reached = f"step {decoded.step} of {decoded.steps}" + decoded.partial * f" and part of step {decoded.step + 1}"
+        facts = [f"{size} bytes", f"{8 * size / (width * height):.3f} bpp", reached]
+        if decoded.step < decoded.steps and decoded.bound < 255:
+            facts.append(f"error at most {decoded.bound}")
+        job.say("  ".join(facts))
+        if decoded.damage is not None:
+            job.failed = True
+            complain(f"{job.name}: decoded what comes before the damage: {decoded.damage}")
+        elif decoded.tail:
+            complain(f"{job.name}: last {decoded.tail} bytes unverified: no check covers them yet")
+        elif decoded.step < (decoded.steps if step is None else step) and bpp is None and nbytes is None:
+            complain(f"{job.name}: the file is cut; decoded to {reached}")
 
     return _in_batches(jobs, batch, read, lambda file: file.group, decode, finish)
 
@@ -297,19 +322,21 @@ def info(file: str, as_json: bool) -> None:
     job = Job(file, STD)
     found = job.attempt(lambda: container.inspect(job.data()))
     assert found is not None
-    available = _is_available(found.model, found.fingerprint)
+    available, mode = _is_available(found.model, found.fingerprint), _mode(found)
     if as_json:
-        click.echo(json.dumps(json.loads(found.to_json()) | {"model_available": available}, indent=2, ensure_ascii=False))
+        click.echo(json.dumps(json.loads(found.to_json()) | {"mode": mode, "model_available": available}, indent=2, ensure_ascii=False))
         return
     colour = ("grey" if found.channels == 1 else "RGB") + (" and alpha" if found.alpha else "")
     whole = f"whole, {found.chunks} steps" if found.complete else f"cut: {found.steps_available} of {found.chunks} steps are whole"
+    if found.partial_bytes:
+        whole += f", and {found.partial_bytes} bytes of step {found.steps_available + 1}"
     if found.tail_bytes:
         whole += f"; last {found.tail_bytes} bytes unverified"
     facts = [
         ("file", f"{file}, format version {found.version}"),
         ("size", f"{found.width} × {found.height}, {colour}"),
         ("model", f"{found.model} ({found.fingerprint}), {'available' if available else 'not available here'}"),
-        ("coding", f"mode {found.mode}, T = {found.steps}, {found.precision}, seed {found.seed}"),
+        ("coding", f"{f'mode {mode}' if mode else f'sub-header {found.extra!r}'}, {found.arithmetic} arithmetic, seed {found.seed}"),
         ("stream", whole),
     ]
     for name, text in facts:
@@ -317,8 +344,9 @@ def info(file: str, as_json: bool) -> None:
     pixels = found.width * found.height
     rows = [("header", found.header_bytes), *found.metadata_bytes.items()]
     rows += [(f"step {k}", size) for k, size in enumerate(found.step_bytes, 1)]
-    if found.tail_bytes:
-        rows.append(("unverified", found.tail_bytes))
+    rest = found.total_bytes - sum(size for _, size in rows)
+    if rest:
+        rows.append((f"part of step {found.steps_available + 1}" if found.partial_bytes else "unverified", rest))
     table, total = [("", "bytes", "bpp", "total", "bpp")], 0
     for name, size in rows:
         total += size
@@ -385,6 +413,7 @@ def sample(
     size: tuple[int, int],
     seed: int,
     device: str,
+    backend: str | None,
     max_pixels: int | None,
     threads: int | None,
     force: bool,
@@ -410,7 +439,8 @@ def sample(
     for job in jobs:
         job.check(force)
         _ = images.format_of(job.target) if job.target != STD else ""
-    codec: Codec = load(*([model] if model is not None else []), device=device, threads=threads, max_pixels=max_pixels)
+    options = {"device": device, "threads": threads, "max_pixels": max_pixels, "backend": backend}
+    codec: Codec = load(*([model] if model is not None else []), **options)  # type: ignore[arg-type]
     width, height = size
     for job, array in zip(jobs, codec.sample(count, height, width, seed), strict=True):
         data = images.encode(images.from_array(array), "PNG" if job.target == STD else images.format_of(job.target))
@@ -668,6 +698,29 @@ def _at_most_one(**options: Any) -> None:
     given = [f"--{name}" for name, value in options.items() if value is not None]
     if len(given) > 1:
         raise click.UsageError(f"{' and '.join(given)} cannot be used together: each says how much of the file to take")
+
+
+def _used(data: bytes, decoded: Decoded) -> int:
+    """How many bytes a picture was made of: all, or those before the damage."""
+    if decoded.damage is None:
+        return len(data)
+    from uqdm import container
+
+    contents = container.parse(data, max_pixels=None, salvage=True)
+    if decoded.partial and contents.partial is not None:
+        return contents.partial.end
+    ends = [chunk.end for chunk in contents.chunks if chunk.kind != container.STEP or chunk.index <= decoded.step]
+    return max([contents.header_size, *ends])
+
+
+def _mode(found: Info) -> str | None:
+    """The entropy mode in a file's sub-header, or None if it is not of a family that is known here."""
+    from uqdm import families
+
+    try:
+        return families.mode(bytes.fromhex(found.extra))
+    except FormatError:
+        return None
 
 
 def _is_available(model: str, fingerprint: str) -> bool:

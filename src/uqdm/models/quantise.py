@@ -5,6 +5,7 @@ what the channel reaches on calibration pictures fills 0 .. 1023. Inside a layer
 scales meet in a shift. The residual stream keeps one scale per channel through all blocks, up to 2**4 (as the bound allows) finer than activations.
 """
 
+import dataclasses
 import math
 from collections.abc import Sequence
 
@@ -14,7 +15,6 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from uqdm import exact
 from uqdm.entropy.tables import LEVELS_PER_OCTAVE, LOWEST_OCTAVE
 from uqdm.errors import PackageError
 from uqdm.exact import EXACT, LEVEL_BITS, LIMIT, LOCATION_BITS, Block, Convolution, Step
@@ -34,20 +34,23 @@ def quantise(net: StepNet, boxes: Sequence[Boxes]) -> Step:
     offset = net.offset.detach().flatten().double() * width
     level = (net.stretch.detach().flatten().double() + torch.log(width)) / math.log(2) - LOWEST_OCTAVE
     one = 1 << LEVEL_BITS
-    constants = [
-        np.rint(2 * middle.numpy()).astype(np.int16),
-        np.rint(width.numpy() * 2**16).astype(np.int64),
-        np.rint(offset.numpy() * 2**16).astype(np.int64),
-        np.floor(level.numpy() * LEVELS_PER_OCTAVE * one + one / 2).astype(np.int32),  # half a level: the nearest, not the one below
-    ]
-    detail = max(0, min(3, 5 + math.floor(math.log2(float(width.max()))) - 10))  # so that 2047 of them are some hundred pixel values or more
+    # 2047 of the high-pass's units are to be some hundred pixel values or more.
+    detail = max(0, min(3, 5 + math.floor(math.log2(float(width.max()))) - 10))
     wide = np.max([(high - low).max((0, 2, 3)) + 1 for low, high in boxes], 0)
-    constants += [np.array([detail], np.int8), wide.astype(np.int16)]
+    skip = np.zeros(len(width), np.int64)
+    if net.channels:
+        skip = np.rint((32 * width / net.smooth.detach().flatten().double()).numpy()).astype(np.int64)
+    bare = Step(
+        middle=np.rint(2 * middle.numpy()).astype(np.int16),
+        width=np.rint(width.numpy() * 2**16).astype(np.int64),
+        offset=np.rint(offset.numpy() * 2**16).astype(np.int64),
+        level=np.floor(level.numpy() * LEVELS_PER_OCTAVE * one + one / 2).astype(np.int32),  # half a level: the nearest, not the one below
+        detail=np.array([detail], np.int8),
+        wide=wide.astype(np.int16),
+        skip=skip,
+    )
     if not net.channels:
-        return Step(*constants, skip=np.zeros(len(width), np.int64))
-    smooth = net.smooth.detach().flatten().double()
-    skip = np.rint((32 * width / smooth).numpy()).astype(np.int64)
-    bare = Step(*constants, skip=skip)
+        return bare
     features = [torch.from_numpy(bare.features(*box)) for box in boxes]
     with torch.no_grad():
         quantiser = _Quantiser(net, bare, features)
@@ -109,8 +112,7 @@ class _Quantiser:
         raw = torch.cat([torch.full((4 * c,), 2.0**-LOCATION_BITS), torch.full((4 * c,), math.log(2) / LEVELS_PER_OCTAVE / 2**LEVEL_BITS)])
         inputs = stream * 2.0**down
         head = _convolution(net.head, inputs, _row_scale(net.head, inputs, full), raw)
-        constants = [getattr(self.bare, field) for field in exact.CONSTANTS]
-        return Step(*constants, enter, tuple(out), down.numpy().astype(np.int8), head)
+        return dataclasses.replace(self.bare, enter=enter, blocks=tuple(out), down=down.numpy().astype(np.int8), head=head)
 
     def _reached(self, features: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """What the residual stream reaches (after ReLU) before each block and the head, and each block inside; (channels,) each."""
@@ -146,7 +148,12 @@ def _pruned(first: nn.Conv2d, second: nn.Conv2d, alive: Tensor) -> tuple[nn.Conv
     a = nn.Conv2d(first.in_channels, count, first.kernel_size, padding=first.padding)  # type: ignore[arg-type]
     b = nn.Conv2d(count, second.out_channels, second.kernel_size, padding=second.padding)  # type: ignore[arg-type]
     assert first.bias is not None and a.bias is not None and second.bias is not None and b.bias is not None
-    for new, old in ((a.weight, first.weight[alive]), (a.bias, first.bias[alive]), (b.weight, second.weight[:, alive]), (b.bias, second.bias)):
+    for new, old in (
+        (a.weight, first.weight[alive]),
+        (a.bias, first.bias[alive]),
+        (b.weight, second.weight[:, alive]),
+        (b.bias, second.bias),
+    ):
         new.data.copy_(old)
     return a, b
 
@@ -162,7 +169,11 @@ def _rounded(conv: nn.Conv2d, inputs: Tensor, sums: Tensor, shift: Tensor) -> Co
     weight = torch.round(conv.weight.double() * inputs.double()[:, None, None] / sums.double()[:, None, None, None])
     half = torch.where(shift > 0, 2.0 ** (shift.double() - 1), 0.0)
     bias = torch.floor(conv.bias.double() / sums.double() + half + 0.5)
-    return Convolution(weight.numpy().astype(np.int8 if weight.abs().max() < 128 else np.int16), bias.numpy().astype(np.int32), shift.numpy().astype(np.int8))
+    return Convolution(
+        weight.numpy().astype(np.int8 if weight.abs().max() < 128 else np.int16),
+        bias.numpy().astype(np.int32),
+        shift.numpy().astype(np.int8),
+    )
 
 
 def _row_scale(conv: nn.Conv2d, inputs: Tensor, largest: Tensor, largest_weight: int = LARGEST_WEIGHT, signed: bool = False) -> Tensor:

@@ -20,6 +20,7 @@ import json
 import math
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,8 +28,8 @@ from torch import Tensor
 
 from uqdm import package
 from uqdm.families import colour
+from uqdm.families.constants import diffusion_constants
 from uqdm.models.convnet import StepNet, truncated_bits
-from uqdm.models.export import diffusion_constants
 from uqdm.package import Package, hexadecimal
 from uqdm.training.data import load_pack
 
@@ -89,7 +90,7 @@ def boxes(v: Tensor, before: list[list[float]], generator: torch.Generator) -> t
 
 
 def lattice(shape: torch.Size, generator: torch.Generator) -> Tensor:
-    """(B, 1, H, W) turns of the pixels in 0 .. 1, coarse grids before fine ones (`uqdm.families.order`), shifted by chance; H = W = 2**k."""
+    """(B, 1, H, W) turns of the pixels in 0 .. 1, coarse before fine (`uqdm.families.order`), shifted by chance; H = W = 2**k."""
     side = shape[-1]
     bits = side.bit_length() - 1
     turn = np.zeros((side, side), np.int64)
@@ -267,7 +268,7 @@ def to_package(run: Path, out: Path, force: bool = False, start: Path | None = N
     for step, (channels, blocks) in sorted(NETWORKS.items()):
         net = new_net(step)
         if start is not None and not (run / f"step{step}.pt").exists():
-            record = {"average": _weights(start, step), "minutes": 0.0, "iterations": 0}
+            record: dict[str, Any] = {"average": _weights(start, step), "minutes": 0.0, "iterations": 0}
         else:
             record = torch.load(run / f"step{step}.pt", weights_only=True)
         for name, tensor in record["average"].items():
@@ -302,9 +303,7 @@ def main() -> None:
     trainer.add_argument("--rate", type=float, default=2e-3, help="learning rate at its highest")
     trainer.add_argument("--start", type=Path, help="a packaged model whose weights to begin with")
     trainer.add_argument("--mixed", type=float, default=0.0, help="share of samples in the middle of the step before")
-    trainer.set_defaults(
-        run=lambda a: train(a.step, a.data, a.dev, a.out, a.minutes, a.seed, rate=a.rate, start=a.start, mixed=a.mixed)
-    )
+    trainer.set_defaults(run=lambda a: train(a.step, a.data, a.dev, a.out, a.minutes, a.seed, rate=a.rate, start=a.start, mixed=a.mixed))
     packer = commands.add_parser("package", help="a run's four checkpoints to a model folder")
     packer.add_argument("--run", dest="folder", type=Path, required=True)
     packer.add_argument("--out", type=Path, required=True)

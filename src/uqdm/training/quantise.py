@@ -53,7 +53,7 @@ def quantise_model(
     source = package.read(package.find(model))
     if source.network.get("kind") != "convnet":
         raise PackageError(f"{source.name}: network kind {source.network.get('kind')!r}; only 'convnet' can become exact")
-    codec = Codec(source, precision="float32")
+    codec = Codec(source)
     family = codec.family("tight")
     family.denoiser = recorder = _Recorder(family.denoiser, family.chunks)  # type: ignore[attr-defined]
     files = codec.compress(list(pictures))

@@ -1,0 +1,91 @@
+"""Makes the golden files: small pictures drawn by a program, two models, every kind of header. Their bits change only with the format.
+
+    PYTHONPATH=src:tests python tests/golden/make.py        writes *.uqdm, the model by-chance/ and pins.json beside this file
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from uqdm import codec, container, package
+from uqdm.families.constants import diffusion_constants
+from uqdm.images import Picture
+
+HERE = Path(__file__).parent
+CUTS = (0.1, 0.37, 0.6, 0.85)  # shares of a file at which previews are pinned
+
+
+def drawn(height: int, width: int, channels: int = 3) -> NDArray[np.uint8]:
+    """The same picture on every machine: integers only."""
+    y, x = np.mgrid[:height, :width].astype(np.int64)
+    hashed = (x * 2654435761 + y * 40503 + x * y * 97) % 65521
+    layers = [(3 * x + 5 * y) % 256, (x * x + y * y) // 9 % 256, 40 + (x // 8 + y // 8) % 2 * 150 + hashed % 24, hashed % 251]
+    return np.stack(layers[:channels], -1).astype(np.uint8)
+
+
+def cases() -> dict[str, tuple[str, Picture, dict[str, Any]]]:
+    """name -> model, picture, options of compress."""
+    rgb = Picture(drawn(24, 33))
+    carried = Picture(drawn(9, 14), drawn(9, 14, 4)[..., 3], b"a colour profile", b"II*\0exif", b"<xmp/>")
+    noise = Picture(np.random.Generator(np.random.Philox(7)).integers(0, 256, (80, 72, 3), dtype=np.uint8))
+    return {
+        "light-rgb": ("uqdm-light", rgb, {}),
+        "light-one-pixel": ("uqdm-light", Picture(drawn(1, 1)), {}),
+        "light-row": ("uqdm-light", Picture(drawn(1, 57)), {}),
+        "light-grey": ("uqdm-light", Picture(drawn(31, 18, 1)), {}),
+        "light-carried": ("uqdm-light", carried, {"seed": 2**64 - 1}),
+        "light-long-steps": ("uqdm-light", noise, {}),
+        "light-paper": ("uqdm-light", Picture(drawn(12, 20)), {"mode": "paper"}),
+        "chance-rgb": ("by-chance", rgb, {"seed": 1}),
+        "chance-grey": ("by-chance", Picture(drawn(15, 15, 1)), {}),
+        "chance-paper": ("by-chance", Picture(drawn(10, 11)), {"mode": "paper", "seed": 300}),
+        "chance-paper-grey": ("by-chance", Picture(drawn(8, 8, 1)), {"mode": "paper"}),
+        "chance-column": ("by-chance", Picture(drawn(40, 2)), {}),
+    }
+
+
+def by_chance() -> package.Package:
+    """A small exact model in RGB, T = 3, its weights by chance."""
+    from backends.networks import constant, package_of, random_step
+
+    constants = diffusion_constants([5.0, 0.5, -4.0, -11.0], "rgb", [127.5] * 3, [128.0] * 3, [2, 0, -3])
+    made = package_of(constant(), random_step(1, 4, 1), random_step(2, 4, 1), mixed=True)
+    return package.Package("by-chance", "uqdm", made.network, constants, made.weights, {"description": "weights by chance, for tests"})
+
+
+def codecs() -> dict[str, codec.Codec]:
+    """By model's name."""
+    return {name: codec.Codec(package.read(path)) for name, path in (("uqdm-light", package.find("uqdm-light")), ("by-chance", HERE / "by-chance"))}
+
+
+def pixels_hash(decoded: codec.Decoded) -> str:
+    """Of pixels and all that is carried."""
+    p = decoded.picture
+    parts = [p.pixels.tobytes(), b"" if p.alpha is None else p.alpha.tobytes(), p.icc or b"", p.exif or b"", p.xmp or b""]
+    return hashlib.sha256(b"|".join([str(p.pixels.shape).encode(), *parts])).hexdigest()
+
+
+def pins(one: codec.Codec, data: bytes) -> dict[str, Any]:
+    """What a file decodes to, whole and cut."""
+    header = container.parse(data, steps=0).header_size
+    cut = {str(share): pixels_hash(one.decode(data[: max(header, int(share * len(data)))])) for share in CUTS}
+    return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest(), "pixels": pixels_hash(one.decode(data)), "cut": cut}
+
+
+def main() -> None:
+    package.write(by_chance(), HERE / "by-chance", force=True)
+    made, found = codecs(), {}
+    for name, (model, picture, options) in cases().items():
+        data = made[model].compress(picture, **options)
+        (HERE / f"{name}.uqdm").write_bytes(data)
+        found[name] = pins(made[model], data)
+        print(name, len(data), "bytes")
+    (HERE / "pins.json").write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
