@@ -375,7 +375,7 @@ def carried_changed(chance: Chance, parts: Parts, other: Parts) -> None:
     match chance.randrange(3):
         case 0 if carried:
             at = chance.choice(carried)
-            changed = bytearray(parts.chunks[at][1])
+            changed = bytearray(parts.chunks[at][1] or b"?")
             changed[chance.randrange(len(changed))] ^= 1 << chance.randrange(8)
             parts.chunks[at] = parts.chunks[at][0], bytes(changed)
         case 1 if carried:

@@ -281,7 +281,7 @@ class Codec:
 
     def family(self, mode: str, arithmetic: str | None = None) -> Family:
         """The walk's model in one entropy mode, on a network in one arithmetic, as headers name it (made once, then kept)."""
-        precision = arithmetic if arithmetic in PRECISIONS else self.precision
+        precision = self.precision if arithmetic in (None, self.arithmetic) else arithmetic
         if (mode, precision) not in self._families:
             self._families[mode, precision] = families.build(self.package, mode, self._denoiser(precision))
         return self._families[mode, precision]

@@ -179,9 +179,20 @@ def _fits(where: str, convolution: Convolution, low: Array, high: Array) -> int:
 
 def high_pass(twice: NDArray[np.int32]) -> NDArray[np.int32]:
     """16 x less its 3 x 3 binomial sum (1 2 1; 2 4 2; 1 2 1), edges replicated; of twice the centre: the high-pass in 2**-5."""
-    padded = np.pad(twice, ((0, 0), (0, 0), (1, 1), (1, 1)), mode="edge")
-    rows = padded[:, :, :-2] + 2 * padded[:, :, 1:-1] + padded[:, :, 2:]
-    found: NDArray[np.int32] = 16 * twice - rows[..., :-2] - 2 * rows[..., 1:-1] - rows[..., 2:]
+    n, c, h, w = twice.shape
+    rows = np.empty((n, c, h, w + 2), np.int32)  # np.pad would take most of the time at 64 x 64
+    inner = rows[..., 1:-1]
+    np.multiply(twice, 2, out=inner)
+    inner[:, :, 1:] += twice[:, :, :-1]
+    inner[:, :, :1] += twice[:, :, :1]
+    inner[:, :, :-1] += twice[:, :, 1:]
+    inner[:, :, -1:] += twice[:, :, -1:]
+    rows[..., 0], rows[..., -1] = rows[..., 1], rows[..., -2]
+    found: NDArray[np.int32] = 16 * twice
+    found -= rows[..., :-2]
+    found -= rows[..., 2:]
+    inner *= 2
+    found -= inner
     return found
 
 

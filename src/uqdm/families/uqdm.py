@@ -121,7 +121,7 @@ class Suggestion:
 
 @dataclasses.dataclass(frozen=True)
 class State:
-    """What the receiver knows of a batch of N pictures after `step` chunks, and `cut`: after a part of the next one too."""
+    """What the receiver knows of a batch of N pictures after `step` chunks and `share` of the next one's symbols."""
 
     step: int
     low: Boxes  # (N, C, H, W) the box: low <= v <= high
@@ -129,8 +129,13 @@ class State:
     z: Floats | None  # (N, C, H, W) z_t, where something needs it
     seeds: tuple[int, ...]  # (N,)
     grey: bool
-    cut: bool = False
+    share: int = 0  # in 2**-16
     suggested: list[Any] = dataclasses.field(default_factory=list, repr=False, compare=False)  # once the network ran for step `step`
+
+    @property
+    def cut(self) -> bool:
+        """Whether it is a state in the middle of a chunk."""
+        return self.share > 0
 
 
 def _ceil(position: Integers) -> Integers:
@@ -348,10 +353,12 @@ class UniversallyQuantized:
                         self._move(state, z[i].reshape(-1), at + twin, begin, width)
             if len(symbols) == q.size:
                 self._settle(state, i, part, q, lows, highs, None if z is None else z[i].reshape(-1))
-        cut = any(len(symbols) < q.size for q, symbols in zip(questions, answers))
-        done = part == self.parts(state) - 1 and not cut
+        asked, got = sum(q.size for q in questions), sum(len(symbols) for symbols in answers)
+        parts = self.parts(state)
+        done = part == parts - 1 and got == asked
+        share = 0 if done else max(1, ((part << 16) + (got << 16) // max(asked, 1)) // parts)
         left = [] if done else state.suggested
-        return State(state.step + done, low, high, z, state.seeds, state.grey, not done, left)
+        return State(state.step + done, low, high, z, state.seeds, state.grey, share, left)
 
     # --- previews
 
@@ -577,14 +584,27 @@ class Tight(UniversallyQuantized):
     def mean(self, state: State) -> NDArray[np.int32]:
         """Mean of the truncated logistic in each box: the posterior mean.
 
-        In the middle of a step the boxes are of two kinds. A network that was trained on such states looks at them as at the state
-        after the step; without one, each coordinate has the density that the step began with, in the box that it has now.
+        In the middle of a step the boxes are of two kinds. The density that the step began with knows nothing of its symbols but where
+        they fell; a network that was trained on such states, asked as if the step were over, sees them all but is worse where few
+        have come. So the two are blended by the share received. In the first step, whose density knows nothing at all, the
+        network's word is taken alone.
         """
-        seen = state
-        if state.cut and self.denoiser.mixed and state.step + 1 < self.chunks:
-            seen = dataclasses.replace(state, step=state.step + 1, suggested=[])
-        suggestion = self.predict(seen)
-        return tables.mean(suggestion.location, suggestion.level, state.low, state.high)
+        own = None
+        if not state.cut or state.step > 0 or not self._sees_mixed(state):
+            suggestion = self.predict(state)
+            own = tables.mean(suggestion.location, suggestion.level, state.low, state.high)
+        if own is not None and not self._sees_mixed(state):
+            return own
+        suggestion = self.predict(dataclasses.replace(state, step=state.step + 1, share=0, suggested=[]))
+        mixed = tables.mean(suggestion.location, suggestion.level, state.low, state.high)
+        if own is None:
+            return mixed
+        own += ((mixed - own).astype(np.int64) * state.share >> 16).astype(np.int32)
+        return own
+
+    def _sees_mixed(self, state: State) -> bool:
+        """Whether a network can be asked about a state in the middle of a step."""
+        return state.cut and self.denoiser.mixed and state.step + 1 < self.chunks
 
     def _question(self, state: State, i: int, part: int, where: NDArray[np.int32], location: Any, level: Any) -> TightQuestion:
         low, high = state.low[i].reshape(-1), state.high[i].reshape(-1)
@@ -596,9 +616,12 @@ class Tight(UniversallyQuantized):
             np.add(where, np.int32(channel * plane), out=at[row])
             dither[row] = self._dither(state, i, part, len(where), channel)
             for piece in _pieces(len(where)):
-                places, shift = at[row, piece], dither[row, piece].astype(np.int64)
-                bottom = ((low[places].astype(np.int64) << FRACTION) - shift) // widths[channel]
-                top = ((high[places].astype(np.int64) << FRACTION) - shift) // widths[channel]
+                places = at[row, piece]
+                bottom, top = low[places], high[places]
+                if state.step < self.dithered:  # else intervals are single integers
+                    shift = dither[row, piece].astype(np.int64)
+                    bottom = ((bottom.astype(np.int64) << FRACTION) - shift) // widths[channel]
+                    top = ((top.astype(np.int64) << FRACTION) - shift) // widths[channel]
                 # A coordinate whose box lies in one interval is certain: nothing is asked of it.
                 turn[row, piece] = self._turns(level[places], channel) * (bottom < top)
         ordered = self._order(turn, where)
