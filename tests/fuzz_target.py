@@ -35,6 +35,8 @@ def main() -> None:
     codec = ToyCodec(Integers(), "ycocg-r", max_pixels=MAX_PIXELS, coder="plain")
     real = fuzz.seeds(codec)
     for folder in (Path(argument) for argument in sys.argv[1:] if not argument.startswith("-")):
+        if folder.is_file():  # a single input, to be tried again
+            continue
         folder.mkdir(parents=True, exist_ok=True)
         if not any(folder.iterdir()):
             for i, one in enumerate(real):

@@ -13,7 +13,8 @@ def test_the_python_in_the_readme_runs() -> None:
     assert len(blocks) == 1
     run = subprocess.run([sys.executable, "-c", blocks[0]], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
-    assert run.stdout.startswith("1 (48, 64, 3)")
+    assert run.stdout.startswith("0 (48, 64, 3) 255")
+    assert "4 (48, 64, 3) 0" in run.stdout
 
 
 def test_every_command_in_the_readme_is_one() -> None:

@@ -499,6 +499,38 @@ def import_checkpoint(folder: str, out: str, reading: str, force: bool) -> None:
     click.echo(export.import_checkpoint(folder, out, reading=reading, force=force))
 
 
+@main.command(short_help="A trained model to one that computes in integers.")
+@click.argument("model", metavar="MODEL")
+@click.argument("out", metavar="OUT")
+@click.option("--data", required=True, multiple=True, metavar="PATH", help="Pictures: a folder, a glob or a pack; may be repeated.")
+@click.option(
+    "--count", type=click.IntRange(min=1), default=48, show_default=True, metavar="N", help="Pictures to calibrate on, and as many to test."
+)
+@_force
+def quantise(model: str, out: str, data: tuple[str, ...], count: int, force: bool) -> None:
+    """Turn a convolutional MODEL of floats into a model folder OUT that computes in integers: the same bits on every machine.
+
+    Scales are calibrated on some of the pictures; the cost in bits is measured on others. Prints both rates for every step, and how
+    large a partial sum can become: below 2^24, or the model is refused.
+
+    
+    Examples:
+      uqdm quantise checkpoints/my-model-float models/my-model --data photographs/
+    """
+    from uqdm.training.data import load_data
+    from uqdm.training.quantise import quantise_model
+
+    train, held = load_data(data)
+    cost = quantise_model(model, Path(out), train.pictures[:: max(1, len(train.pictures) // count)][:count], held.pictures[:count], force)
+    table = [("bits per pixel", "floats", "integers", "cost", "largest sum")]
+    for step, (before, after, largest) in enumerate(zip(cost.before, cost.after, cost.largest), 1):
+        table.append((f"step {step}", f"{before:.4f}", f"{after:.4f}", f"{after - before:+.4f}", f"2^{largest:.2f}"))
+    before, after = sum(cost.before), sum(cost.after)
+    table.append(("all", f"{before:.4f}", f"{after:.4f}", f"{(after - before) / before:+.2%}", f"2^{max(cost.largest):.2f}"))
+    _table(table)
+    click.echo(cost.path)
+
+
 # --- inputs and outputs --------------------------------------------------------------------------------------------------------------
 
 

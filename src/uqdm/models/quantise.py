@@ -1,8 +1,9 @@
-"""A trained convolutional model to an exact one (`uqdm.exact`): 8-bit weights, 10-bit activations, every sum below 2**24.
+"""A trained convolutional model to an exact one (`uqdm.exact`): 12-bit weights, 10-bit activations, every sum below 2**24.
 
 Scales are free where ReLU follows: the integer 1 of an activation may stand for any real number, one per channel, chosen so that
-what the channel reaches on calibration pictures fills 0 .. 1023. Inside a layer rows of weights fill -127 .. 127, and the two
-scales meet in a shift. The residual stream keeps one scale per channel through all blocks, up to 2**4 (as the bound allows) finer than activations.
+what the channel reaches on calibration pictures fills 0 .. 1023. Inside a layer rows of weights are as fine as 12 bits and the bound
+allow, and the two scales meet in a shift. The residual stream keeps one scale per channel through all blocks, up to 2**4 (as the
+bound allows) finer than activations.
 """
 
 import dataclasses
@@ -24,6 +25,7 @@ STREAM_BITS = (4, 3, 2, 1, 0)  # the first that the bound allows
 LARGEST_WEIGHT = 2047
 LARGEST_FIRST = 4095  # of the first layer, whose features differ in what an integer of them is worth
 MOST_SHIFT = 23
+MOST_ROUNDS = 8
 QUANTILE = 0.9999  # of what a channel reaches on calibration pictures; the rest is limited
 Boxes = tuple[NDArray[np.int32], NDArray[np.int32]]  # low, high (N, C, H, W)
 
@@ -65,6 +67,19 @@ def quantise(net: StepNet, boxes: Sequence[Boxes]) -> Step:
     return found
 
 
+@dataclasses.dataclass(frozen=True)
+class _Inside:
+    """A block's convolutions and the scales of what lies between them; (channels,) each."""
+
+    first: nn.Conv2d
+    second: nn.Conv2d
+    down: Tensor  # shift from the stream to activations
+    sums: Tensor  # of the first convolution
+    shift: Tensor  # and from there to the activations between
+    scale: Tensor  # of those
+    finest: Tensor  # that the second convolution's sums can have
+
+
 class _Quantiser:
     """Walks through a network layer by layer with the scales of its channels in hand."""
 
@@ -88,31 +103,34 @@ class _Quantiser:
         enter_finest = _row_scale(net.enter, units, self.largest, LARGEST_FIRST, signed=True)
         full = torch.full_like(stream, LIMIT)
         stream = torch.maximum(stream, enter_finest)
-        rows, firsts = [], []
-        for (first, second), reached, first_reached in zip(self.blocks, self.streams, self.inner):
-            down = _shift(reached / stream)
-            # The scales of a block's inside do not depend on the stream's but for the power of two; so they may still coarsen it.
-            sums = _row_scale(first, stream * 2.0**down, full)
-            shift = _shift(first_reached / sums)
-            firsts.append(sums * 2.0**shift)
-            rows.append(_row_scale(second, firsts[-1], torch.full_like(firsts[-1], LIMIT)))
-        stream = torch.maximum(stream, torch.stack(rows).amax(0)) if rows else stream
+        inside = self._inside(stream)
+        for _ in range(MOST_ROUNDS):  # the stream cannot be finer than what is added to it, which depends on it in turn, a little
+            coarser = torch.stack([stream, *(block.finest for block in inside)]).amax(0)
+            if torch.equal(coarser, stream):
+                break
+            stream = coarser
+            inside = self._inside(stream)
         enter = _convolution(net.enter, units, enter_finest, stream)
         out = []
-        for (first, second), reached, first_reached in zip(self.blocks, self.streams, self.inner):
-            down = _shift(reached / stream)
-            inputs = stream * 2.0**down
-            sums = _row_scale(first, inputs, full)
-            shift = _shift(first_reached / sums)
-            scale = sums * 2.0**shift
-            finest = _row_scale(second, scale, torch.full_like(scale, LIMIT))
-            inside = _rounded(first, inputs, sums, shift)
-            out.append(Block(down.numpy().astype(np.int8), inside, _convolution(second, scale, finest, stream)))
+        for block in inside:
+            first = _rounded(block.first, stream * 2.0**block.down, block.sums, block.shift)
+            out.append(Block(block.down.numpy().astype(np.int8), first, _convolution(block.second, block.scale, block.finest, stream)))
         down = _shift(self.streams[-1] / stream)
         raw = torch.cat([torch.full((4 * c,), 2.0**-LOCATION_BITS), torch.full((4 * c,), math.log(2) / LEVELS_PER_OCTAVE / 2**LEVEL_BITS)])
         inputs = stream * 2.0**down
         head = _convolution(net.head, inputs, _row_scale(net.head, inputs, full), raw)
         return dataclasses.replace(self.bare, enter=enter, blocks=tuple(out), down=down.numpy().astype(np.int8), head=head)
+
+    def _inside(self, stream: Tensor) -> list["_Inside"]:
+        """The scales inside each block, for a residual stream of scales `stream`."""
+        found = []
+        for (first, second), reached, first_reached in zip(self.blocks, self.streams, self.inner):
+            down = _shift(reached / stream)
+            sums = _row_scale(first, stream * 2.0**down, torch.full_like(stream, LIMIT))
+            shift = _shift(first_reached / sums)
+            scale = sums * 2.0**shift
+            found.append(_Inside(first, second, down, sums, shift, scale, _row_scale(second, scale, torch.full_like(scale, LIMIT))))
+        return found
 
     def _reached(self, features: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """What the residual stream reaches (after ReLU) before each block and the head, and each block inside; (channels,) each."""
@@ -147,7 +165,10 @@ def _pruned(first: nn.Conv2d, second: nn.Conv2d, alive: Tensor) -> tuple[nn.Conv
     count = int(alive.sum())
     a = nn.Conv2d(first.in_channels, count, first.kernel_size, padding=first.padding)  # type: ignore[arg-type]
     b = nn.Conv2d(count, second.out_channels, second.kernel_size, padding=second.padding)  # type: ignore[arg-type]
-    assert first.bias is not None and a.bias is not None and second.bias is not None and b.bias is not None
+    assert first.bias is not None
+    assert second.bias is not None
+    assert a.bias is not None
+    assert b.bias is not None
     for new, old in (
         (a.weight, first.weight[alive]),
         (a.bias, first.bias[alive]),
@@ -181,10 +202,10 @@ def _row_scale(conv: nn.Conv2d, inputs: Tensor, largest: Tensor, largest_weight:
     weight = conv.weight * inputs[:, None, None]
     by_weight = weight.abs().amax((1, 2, 3)).clamp(min=1e-20) / largest_weight
     reach = (weight * largest[:, None, None]).double()
-    if signed:
-        by_sum = reach.abs().sum((1, 2, 3)) / (0.9 * EXACT)
-    else:
-        by_sum = torch.maximum(reach.clamp(min=0).sum((1, 2, 3)), -reach.clamp(max=0).sum((1, 2, 3))) / (0.9 * EXACT)
+    above, below = reach.clamp(min=0).sum((1, 2, 3)), -reach.clamp(max=0).sum((1, 2, 3))
+    assert conv.bias is not None
+    sums = (above + below if signed else torch.maximum(above, below)) + conv.bias.abs()
+    by_sum = sums / (0.9 * EXACT)
     return torch.maximum(by_weight, by_sum.float())
 
 

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from uqdm import package
-from uqdm.families import colour
+from uqdm.families import colour, order
 from uqdm.families.constants import diffusion_constants
 from uqdm.models.convnet import StepNet, truncated_bits
 from uqdm.package import Package, hexadecimal
@@ -89,16 +89,13 @@ def boxes(v: Tensor, before: list[list[float]], generator: torch.Generator) -> t
     return torch.minimum(low, v), torch.maximum(high, v)  # a guard against rounding at an interval's very edge
 
 
-def lattice(shape: torch.Size, generator: torch.Generator) -> Tensor:
-    """(B, 1, H, W) turns of the pixels in 0 .. 1, coarse before fine (`uqdm.families.order`), shifted by chance; H = W = 2**k."""
-    side = shape[-1]
-    bits = side.bit_length() - 1
-    turn = np.zeros((side, side), np.int64)
-    for bit in range(bits):
-        y, x = (np.arange(side) >> bit & 1 for _ in range(2))
-        turn |= (y[:, None] << (2 * (bits - 1 - bit) + 1)) | (x[None, :] << (2 * (bits - 1 - bit)))
-    shifts = torch.randint(side, (shape[0], 2), generator=generator).tolist()
-    return torch.stack([torch.roll(torch.from_numpy(turn), s, (0, 1)) for s in shifts])[:, None] / side**2
+def turns(shape: torch.Size, generator: torch.Generator) -> Tensor:
+    """(B, 1, H, W) places of the pixels in `families.order.lattice`, as shares 0 .. 1; the lattice is shifted by chance."""
+    h, w = shape[-2:]
+    turn = np.empty(h * w, np.float32)
+    turn[order.lattice(h, w)] = np.arange(h * w) / (h * w)
+    shifts = torch.randint(h * w, (shape[0],), generator=generator).tolist()
+    return torch.stack([torch.roll(torch.from_numpy(turn.reshape(h, w)), divmod(s, w), (0, 1)) for s in shifts])[:, None]
 
 
 def mixed_boxes(before: Box, after: Box, previous: StepNet, generator: torch.Generator, bf16: bool) -> Tensor:
@@ -106,7 +103,7 @@ def mixed_boxes(before: Box, after: Box, previous: StepNet, generator: torch.Gen
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
         scale = previous(*before)[1].float() / math.log(2) * 8 + torch.tensor(PRIORITY).view(1, 3, 1, 1)
     certain = before[0] == before[1]
-    turn = scale - 1e-3 * lattice(scale.shape, generator)
+    turn = scale - 1e-3 * turns(scale.shape, generator)
     turn = turn.masked_fill(certain, math.inf)
     cut = torch.rand(len(turn), generator=generator)
     return torch.stack([t >= torch.quantile(t.flatten(), q) for t, q in zip(turn, cut)])

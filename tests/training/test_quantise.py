@@ -1,0 +1,58 @@
+"""A trained network becomes integers: what it costs, what is refused, and that previews inside a step stay good."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import pack, photograph
+
+import uqdm
+from uqdm import container, images, package
+from uqdm.errors import PackageError
+
+pytest.importorskip("torch")
+from uqdm.training.quantise import quantise_model
+
+ROOT = Path(__file__).parent.parent.parent
+FLOATS = ROOT / "checkpoints" / "uqdm-light-float"
+
+
+@pytest.fixture(scope="module")
+def crops() -> list[np.ndarray]:
+    """Photographs of 48 x 48: pieces of the sample."""
+    sample = images.read(ROOT / "examples" / "parrots.png").pixels
+    return [sample[y : y + 48, x : x + 48] for y in range(0, 240, 48) for x in range(0, 384, 48)]
+
+
+def test_integers_cost_next_to_nothing_and_keep_the_bound(crops: list[np.ndarray], tmp_path: Path) -> None:
+    cost = quantise_model(FLOATS, tmp_path / "exact", crops[::4], crops[1::8])
+    assert sum(cost.after) < 1.005 * sum(cost.before)
+    assert max(cost.largest) < 24
+    assert uqdm.load(tmp_path / "exact").exact
+    with pytest.raises(PackageError, match="exact"):
+        quantise_model(tmp_path / "exact", tmp_path / "again", crops[:1], crops[:1])
+
+
+def test_previews_reach_a_steps_end_without_a_jump(crops: list[np.ndarray]) -> None:
+    codec = uqdm.load()
+    before, after = [], []
+    for picture in crops[::5]:
+        data = codec.compress(picture)
+        for chunk in container.parse(data).chunks[:3]:
+            for end, found in ((chunk.end - 6, before), (chunk.end, after)):
+                found.append(((codec.decompress(data[:end]).astype(float) - picture) ** 2).mean())
+    jumps = 10 * np.log10(np.reshape(before, (-1, 3)) / np.reshape(after, (-1, 3)))
+    assert np.abs(jumps.mean(0)).max() < 0.5
+
+
+def test_the_command_prints_the_cost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from uqdm.cli import main
+
+    data = pack(tmp_path / "p.zip", np.stack([photograph(32, 32, i) for i in range(12)]))
+    with pytest.raises(SystemExit) as ended:
+        main(["quantise", str(FLOATS), str(tmp_path / "exact"), "--data", str(data), "--count", "4"])
+    assert ended.value.code == 0
+    out = capsys.readouterr().out
+    assert "step 4" in out
+    assert "2^23." in out
+    assert package.read(tmp_path / "exact").network["kind"] == "exact"
