@@ -155,7 +155,7 @@ def mutant(index: int, seed: int, originals: Sequence[Seed], codec: Codec) -> Mu
         out = seal(out)
     if group == "both":
         out = agreed(out, codec)
-        if chance.random() < 0.25:  # in the middle of a step, too, what is known may be what no encoder writes
+        if chance.random() < 0.4:  # in the middle of a step, too, what is known may be what no encoder writes
             out = out[: chance.randrange(len(out) + 1)]
     return Mutant(index, group, "+".join(kinds), one, out)
 

@@ -220,7 +220,7 @@ class Parts:
 
     def header(self) -> bytes:
         """The body of the header."""
-        out = bytes([self.flags]) + varint(self.width) + varint(self.height) + bytes([self.steps]) + self.fingerprint
+        out = bytes([self.flags]) + varint(self.width) + varint(self.height) + bytes([self.steps & 255]) + self.fingerprint
         out += bytes([len(self.name)]) + self.name + (varint(self.number) if self.flags & 4 else b"")
         return out + bytes([len(self.extra)]) + self.extra
 
@@ -271,7 +271,8 @@ def symbols_replaced(chance: Chance, parts: Parts, other: Parts) -> None:
     """A step's stream replaced by nothing, zeros, ones, chance, a long one; its check may stay."""
     at, tag, payload = parts.step(chance)
     count = chance.choice((0, 1, 4, 8, len(payload), 3 * len(payload) + 1))
-    stream = chance.choice((bytes(count), b"\xff" * count, chance.randbytes(count), chance.randbytes(count) + b"\1"))
+    # Zeros (but for the end, where no encoder writes one) and ones choose each table's ends, which are the least likely symbols.
+    stream = chance.choice((bytes(count) + b"\1", b"\xff" * count, bytes(count), chance.randbytes(count), chance.randbytes(count) + b"\1"))
     parts.chunks[at] = tag, bytes(payload[: chance.choice((0, 3, 4, 4, 4, 4))]) + stream
 
 

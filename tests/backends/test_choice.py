@@ -98,3 +98,17 @@ def test_what_nobody_knows_is_refused() -> None:
         backends.denoiser(EXACT, backend="tflite")
     with pytest.raises(PackageError, match="network kind 'transformer'"):
         backends.denoiser(Package("new", "uqdm", {"kind": "transformer"}, {}, {}, {}))
+
+
+def test_a_runtime_whose_installation_is_broken_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = backends._open
+
+    def broken(name: str, *rest: Any) -> Any:
+        if name == "onnxruntime":
+            raise TypeError("Descriptors cannot be created directly")  # what onnx says where protobuf does not fit it
+        return opened(name, *rest)
+
+    monkeypatch.setattr(backends, "_open", broken)
+    assert backends.denoiser(EXACT).name != "onnxruntime"  # type: ignore[attr-defined]
+    with pytest.raises(BackendError, match="Descriptors cannot be created"):
+        backends.denoiser(EXACT, backend="onnxruntime")

@@ -125,6 +125,15 @@ def test_nnpacks_transform_is_not_exact_and_would_be_caught(quantised: Step, mon
 # --- fields
 
 
+def test_a_callers_autocast_changes_nothing() -> None:
+    torch = pytest.importorskip("torch")
+    step = networks.random_step(0)
+    edge = step.limits()
+    features = np.random.default_rng(0).integers(-edge, edge + 1, (2, 6, 5, len(edge))).transpose(0, 3, 1, 2).astype(np.float32)
+    with on_torch(step) as run, torch.autocast("cpu", dtype=torch.bfloat16):
+        assert np.array_equal(run(features), exact.run(step, features.astype(np.float64)))
+
+
 @pytest.mark.parametrize("shape", [(1, 3, 90, 74), (3, 3, 33, 47), (2, 3, 1, 1), (1, 3, 1, 80), (40, 3, 12, 10)])
 @pytest.mark.parametrize("backend", backends.available())
 def test_a_field_has_no_seams_whatever_the_tile(shape: tuple[int, ...], backend: str) -> None:

@@ -1,5 +1,7 @@
 """Tiles: every pixel comes from exactly one place, and a convolution cannot tell that it was cut."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -19,6 +21,16 @@ def test_fixed_tiles_cover_every_pixel_once(h: int, w: int) -> None:
     assert (double == field * 2).all()
     assert (first == field[:, :1]).all()
     assert all(s[1:] == (3, 64, 64) and s[0] <= 4 for s in shapes)
+
+
+def test_a_picture_of_one_row_is_not_filled_up_to_a_tile_in_memory() -> None:
+    # The whole field was: a header of 16 million pixels in one row would have taken 25 GB.
+    field = np.zeros((1, 3, 1, 100_000))
+    tracemalloc.start()
+    tiling.fixed(lambda part: (part,), (field,), 64, 4)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 8 * field.nbytes
 
 
 def test_a_network_sees_no_seams_between_overlapping_tiles() -> None:

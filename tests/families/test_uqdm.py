@@ -9,9 +9,9 @@ import pytest
 from conftest import photograph
 from toys import SPACES, Floats, Integers, ToyCodec, constants
 
-from uqdm.codec import walk
+from uqdm.codec import _Guesser, walk
 from uqdm.entropy.tables import Cells
-from uqdm.errors import NumericsError, PackageError
+from uqdm.errors import LimitError, NumericsError, PackageError
 from uqdm.families.uqdm import MARGIN, Paper, Tight
 
 FAMILIES = [Tight, Paper]
@@ -386,3 +386,28 @@ def test_packages_with_constants_that_cannot_be_are_refused() -> None:
     ):
         with pytest.raises(PackageError):
             dataclasses.replace(good, **changes)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("grey", [False, True])
+def test_intervals_may_be_as_wide_as_the_package_may_say(family, grey) -> None:
+    # Their ends left 16 bits, and whole files came back wrong without an error.
+    model = family(dataclasses.replace(constants(), widths=((2**31 - 1,) * 3, *constants().widths[1:])), Integers())
+    values = model.values(np.repeat(photograph(16, 16)[None, None, ..., 1], 3, 1))
+    *_, last = walk(model, model.start((16, 16), (1,), grey), Answerer(values))
+    assert (model.denoise(last) == values).all()
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_a_published_models_sample_is_what_was_drawn_last_whatever_its_boxes_say(space) -> None:
+    # Intervals drawn by chance contradict each other in `Paper`, and samples were the largest of their lower ends.
+    model = Paper(constants(space), Integers())
+    states = list(walk(model, model.start((12, 12), (3,)), _Guesser(3)))
+    assert (states[-1].low == states[-1].high).all()
+    assert any((state.low > state.high).any() for state in states)
+    assert all(bound >= 0 for state in states for bound in model.bound(state))
+
+
+def test_a_picture_of_more_coordinates_than_have_numbers_is_refused() -> None:
+    with pytest.raises(LimitError, match="at most 715,827,882 pixels"):
+        Tight(constants(), Integers()).start((1 << 15, 1 << 15), (0,))

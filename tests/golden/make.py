@@ -1,6 +1,6 @@
 """Makes the golden files: small pictures drawn by a program, two models, every kind of header. Their bits change only with the format.
 
-    PYTHONPATH=src:tests python tests/golden/make.py        writes *.uqdm, the model by-chance/ and pins.json beside this file
+PYTHONPATH=src:tests python tests/golden/make.py        writes *.uqdm, the model by-chance/ and pins.json beside this file
 """
 
 import hashlib
@@ -59,7 +59,8 @@ def by_chance() -> package.Package:
 
 def codecs() -> dict[str, codec.Codec]:
     """By model's name."""
-    return {name: codec.Codec(package.read(path)) for name, path in (("uqdm-light", package.find("uqdm-light")), ("by-chance", HERE / "by-chance"))}
+    places = {"uqdm-light": package.find("uqdm-light"), "by-chance": HERE / "by-chance"}
+    return {name: codec.Codec(package.read(path)) for name, path in places.items()}
 
 
 def pixels_hash(decoded: codec.Decoded) -> str:

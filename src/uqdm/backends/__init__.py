@@ -58,7 +58,9 @@ def _runtime(backend: str | None, device: str, threads: int | None, precision: s
     for name in fitting if backend is None else [backend]:
         try:
             return _open(name, device, threads, precision), name
-        except ImportError as error:
+        except BackendError:
+            raise
+        except Exception as error:  # a broken installation may raise anything, and the others do the same work
             if backend is not None or name == fitting[-1]:
                 raise _missing(name, error, name) from None
     raise AssertionError("NumPy is always there")
@@ -76,5 +78,5 @@ def _open(name: str, device: str, threads: int | None, precision: str) -> Runtim
     return lambda step: lambda features: exact.run(step, features.astype(precision, copy=False))
 
 
-def _missing(name: str, error: ImportError, what: str) -> BackendError:
+def _missing(name: str, error: Exception, what: str) -> BackendError:
     return BackendError(f"{what} cannot be imported ({error}): pip install {INSTALL[name]}")

@@ -61,7 +61,9 @@ class Runner:
         self._blocks = [(self._unit(b.down), self._convolution(b.first), self._convolution(b.second)) for b in blocks]
 
     def __call__(self, features: NDArray[np.float32]) -> NDArray[Any]:
-        with torch.inference_mode(), torch.backends.nnpack.flags(enabled=False):
+        # A caller's autocast would round to 16 bits, and not where the runtime proves itself if that was before.
+        full = torch.autocast(self._device.type, enabled=False)
+        with torch.inference_mode(), full, torch.backends.nnpack.flags(enabled=False):
             h = self._enter(self._tensor(features).contiguous(memory_format=self._layout)).floor_()
             for down, first, second in self._blocks:
                 a = first(_activation(h, down)).floor_().clamp_(0, LIMIT)
@@ -106,6 +108,7 @@ class FloatDenoiser:
         self.sees_z = kind == "unet"
         self.mixed = kind == "convnet" and bool(package.network.get("mixed"))
         found = device(device_name, threads)
+        self._type = found.type
         try:
             self._steps: Callable[..., tuple[Floats, Floats]] = kinds[kind](package, found, DTYPES[precision])
         except (KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError) as error:
@@ -113,7 +116,7 @@ class FloatDenoiser:
 
     def __call__(self, step: int, z: Floats | None, low: NDArray[np.int16], high: NDArray[np.int16]) -> tuple[Floats, Floats]:
         """See `families.uqdm.Denoiser`."""
-        with torch.inference_mode():
+        with torch.inference_mode(), torch.autocast(self._type, enabled=False):
             return self._steps(step, z, low, high)
 
 

@@ -24,13 +24,13 @@ def fixed(call: Callable[..., Arrays], fields: Arrays, tile: int, batch: int) ->
     column, which is moved back into the field and gives only what no other tile covers.
     """
     n, _, h, w = fields[0].shape
-    pad = ((0, 0), (0, 0), (0, max(tile - h, 0)), (0, max(tile - w, 0)))
-    fields = tuple(np.pad(f, pad, mode="symmetric") for f in fields)
+    # Tile by tile: a picture of one row must not become 64 of them in memory.
+    pad = ((0, 0), (0, max(tile - h, 0)), (0, max(tile - w, 0)))
     places = [(i, y, x) for i in range(n) for y in _starts(h, tile) for x in _starts(w, tile)]
     out: Arrays = ()
     for begin in range(0, len(places), batch):
         some = places[begin : begin + batch]
-        results = call(*(np.stack([f[i, :, y : y + tile, x : x + tile] for i, y, x in some]) for f in fields))
+        results = call(*(np.stack([np.pad(f[i, :, y : y + tile, x : x + tile], pad, "symmetric") for i, y, x in some]) for f in fields))
         out = out or tuple(np.empty((n, r.shape[1], h, w), r.dtype) for r in results)
         for whole, result in zip(out, results):
             for (i, y, x), piece in zip(some, result):

@@ -513,7 +513,7 @@ def quantise(model: str, out: str, data: tuple[str, ...], count: int, force: boo
     Scales are calibrated on some of the pictures; the cost in bits is measured on others. Prints both rates for every step, and how
     large a partial sum can become: below 2^24, or the model is refused.
 
-    
+    \b
     Examples:
       uqdm quantise checkpoints/my-model-float models/my-model --data photographs/
     """

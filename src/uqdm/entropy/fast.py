@@ -284,7 +284,8 @@ def _mean(
             middle = location[i]
         else:
             moved = min(b + (KNEE << FRACTION), 0)
-            a, b = max(a - moved, -_LIMIT), b - moved
+            b -= moved
+            a = min(max(a - moved, -_LIMIT), b)  # a > b where a box holds nothing: without it the index would leave the table
             x, y = (a + _LIMIT) & ((1 << _CELL) - 1), (b + _LIMIT) & ((1 << _CELL) - 1)
             j, k = (a + _LIMIT) >> _CELL, (b + _LIMIT) >> _CELL
             fa = table[j] + ((table[j + 1] - table[j]) * x >> _CELL)

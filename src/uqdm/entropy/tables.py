@@ -209,8 +209,9 @@ def mean(location: NDArray[Any], level: NDArray[Any], low: NDArray[Any], high: N
     1. t at both ends as in `cdf`, without the limit. Where a + b > 0 the picture is mirrored: the box now leans to the left,
        where F is small and exact. Where b > REACH then, the box holds everything: the location.
     2. Where b < -KNEE, box and all are moved to end there: below it the density is exponential, so only width counts.
-    3. a is limited to -REACH. The formula above gives how far the mean lies from the box's end b, in 2**-FRACTION of a scale.
-       Where b - a is below 2**-7 scales, the density is as good as flat and the rounding of t is not: the middle of the box.
+    3. a is limited to -REACH, and to b: a box that holds nothing, which only damaged or sampled streams make, is as a narrow one.
+       The formula above gives how far the mean lies from the box's end b, in 2**-FRACTION of a scale. Where b - a is below
+       2**-7 scales, the density is as good as flat and the rounding of t is not: the middle of the box.
     4. Times the scale, counted from that end; limited to low .. high.
 
     `coder` names who computes it (`choice`); all give the same integers.
@@ -267,8 +268,8 @@ def _mean(location: NDArray[np.int64], level: NDArray[np.int64], low: NDArray[np
     a, b = np.where(mirrored, -b, a), np.where(mirrored, -a, b)
     everything = b > REACH << FRACTION
     moved = np.minimum(b + (KNEE << FRACTION), 0)
-    a = np.maximum(a - moved, -REACH << FRACTION)
     b = np.minimum(b - moved, REACH << FRACTION)
+    a = np.minimum(np.maximum(a - moved, -REACH << FRACTION), b)
     (fa, sa), (fb, sb) = _integral(a), _integral(b)
     narrow = b - a < 1 << (FRACTION - _CELLS)
     away = (sb - sa - 2 * (b - a) * fa) // np.where(narrow, 1, 2 * (fb - fa))

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from uqdm.entropy import randomness, tables
 from uqdm.entropy.tables import FRACTION, LEVELS, LEVELS_PER_OCTAVE, LOWEST_OCTAVE, ONE, Cells
-from uqdm.errors import NumericsError, PackageError
+from uqdm.errors import LimitError, NumericsError, PackageError
 from uqdm.families import colour, order
 from uqdm.package import Package, floats, tuples
 
@@ -287,6 +287,8 @@ class UniversallyQuantized:
         """
         c = self.constants
         h, w = shape
+        if 3 * h * w >= 2**31:
+            raise LimitError(f"{w} x {h} is {h * w:,} pixels; places of coordinates are numbers below 2**31: at most 715,827,882 pixels")
         full = (len(seeds), 3, h, w)
         z = None
         if self.keeps_z:
@@ -335,20 +337,27 @@ class UniversallyQuantized:
         return [self._question(state, i, part, where, location[i], level[i]) for i in range(len(state.seeds))]
 
     def update(self, state: State, part: int, questions: Sequence[Question], answers: Sequence[Integers]) -> State:
-        """What is known after the answers: smaller boxes, and z_{t-1} = b z_t + c y (eq. 4). Answers may fall short."""
+        """What is known after the answers: smaller boxes, and z_{t-1} = b z_t + c y (eq. 4). Answers may fall short.
+
+        The state before a chunk stays as it is; between parts it is the walk's own and changes in place, or time would grow with
+        the square of the pixels.
+        """
         plane = state.low[0, 0].size
-        low, high = state.low.copy(), state.high.copy()
-        z = None if state.z is None else state.z.copy()
+        low, high, z = state.low, state.high, state.z
+        if part == 0:
+            low, high, z = low.copy(), high.copy(), None if z is None else z.copy()
         for i, (q, symbols) in enumerate(zip(questions, answers)):
             lows, highs = low[i].reshape(-1), high[i].reshape(-1)
             for piece in _pieces(len(symbols)):
                 at = q.asked[piece]
                 begin, width = q.begin(piece)
                 begin = begin + symbols[piece] * width
-                bottom, top = _ceil(begin).astype(np.int16), (_ceil(begin + width) - 1).astype(np.int16)
+                bottom, top = _ceil(begin), _ceil(begin + width) - 1  # beyond int16, where intervals are far wider than the range
                 for twin in self._twins(state, plane):
-                    lows[at + twin] = np.maximum(bottom, lows[at + twin])
-                    highs[at + twin] = np.minimum(top, highs[at + twin])
+                    # At last the symbol is the value, also where a `Paper` stream that was drawn by chance contradicts its boxes.
+                    valued = state.step >= self.dithered
+                    lows[at + twin] = bottom if valued else np.maximum(bottom, lows[at + twin])
+                    highs[at + twin] = top if valued else np.minimum(top, highs[at + twin])
                     if z is not None:
                         self._move(state, z[i].reshape(-1), at + twin, begin, width)
             if len(symbols) == q.size:
@@ -396,7 +405,7 @@ class UniversallyQuantized:
 
     def bound(self, state: State) -> list[int]:
         """For each picture, how far any pixel of a preview can be from the true one: previews lie in the boxes."""
-        spans = (state.high - state.low).max((2, 3))
+        spans = (state.high - state.low).max((2, 3), initial=0)  # symbols that contradict each other leave boxes below 0
         if self._colourless(state):
             spans[:, 1:] = 0
         return [colour.error((int(y), int(co), int(cg)), self.constants.space) for y, co, cg in spans]
@@ -518,8 +527,8 @@ class UniversallyQuantized:
             value = np.zeros(len(at), np.int64) if channel and colourless else low[at].astype(np.int64)
             width = np.int64(self._widths(state.step)[channel])
             begin = dither + ((value << FRACTION) - dither) // width * width
-            low[at] = np.maximum(_ceil(begin).astype(np.int16), low[at])
-            high[at] = np.minimum((_ceil(begin + width) - 1).astype(np.int16), high[at])
+            low[at] = np.maximum(_ceil(begin), low[at])
+            high[at] = np.minimum(_ceil(begin + width) - 1, high[at])
             if z is not None:
                 self._move(state, z, at, begin, np.full(len(at), width))
 

@@ -1,0 +1,246 @@
+"""A decoder of exact files in mode `tight`, written from docs/format.md alone: it uses nothing of the package, and reads its golden files.
+
+What the document leaves out or says wrongly stops it. Slow and small on purpose: whole files, no previews.
+"""
+
+import functools
+import json
+import zlib
+from decimal import ROUND_HALF_EVEN, Decimal, localcontext
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from golden import make
+from safetensors.numpy import load_file
+
+ONE, SHARED = 1 << 16, 2**24 - 1024
+
+
+def varint(data: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        value |= (data[at] & 127) << shift
+        shift, at = shift + 7, at + 1
+        if data[at - 1] < 128:
+            return value, at
+
+
+class Header(NamedTuple):
+    width: int
+    height: int
+    grey: bool
+    steps: int
+    seed: int
+    end: int
+    check: int
+
+
+def header(data: bytes) -> Header:
+    assert data[:9] == bytes.fromhex("89 55 51 44 0D 0A 1A 0A 09")
+    end = 10 + data[9]
+    body, check = data[10:end], int.from_bytes(data[end : end + 4], "little")
+    assert zlib.crc32(data[:end]) == check
+    flags = body[0]
+    assert flags >> 3 == 0  # exact
+    width, at = varint(body, 1)
+    height, at = varint(body, at)
+    steps, at = body[at], at + 9  # and the fingerprint
+    at += 1 + body[at]  # the name
+    seed, at = varint(body, at) if flags & 4 else (0, at)
+    assert body[at:] == b"\1\0"  # the sub-header: `tight`
+    return Header(width, height, bool(flags & 1), steps, seed, end + 4, check)
+
+
+def chunks(data: bytes, at: int, check: int) -> dict[int, bytes]:
+    found = {}
+    while at < len(data):
+        start = at
+        size, at = varint(data, at + 1)
+        check = zlib.crc32(data[start:at], check)
+        assert check & 0xFFFF == int.from_bytes(data[at : at + 2], "little")
+        at, payload = at + 2, b""
+        for _ in range(max(1, -(-size // 4096))):
+            piece = data[at : at + min(4096, size - len(payload))]
+            at, payload = at + len(piece) + 4, payload + piece
+            check = zlib.crc32(piece, check)
+            assert check == int.from_bytes(data[at - 4 : at], "little")
+        found[data[start]] = payload
+    return found
+
+
+class Stream:
+    def __init__(self, data: bytes) -> None:
+        self.data, self.at, self.range = data, 8, 2**64 - 1
+        self.above = int.from_bytes(data[:8].ljust(8, b"\0"), "big")
+
+    def symbol(self, cumulative: list[int]) -> int:
+        unit = self.range >> 24
+        found = next(j for j in range(len(cumulative) - 1) if cumulative[j] <= self.above // unit < cumulative[j + 1])
+        self.above -= unit * cumulative[found]
+        self.range = unit * (cumulative[found + 1] - cumulative[found])
+        if self.range < 2**32:
+            word = self.data[self.at : self.at + 4].ljust(4, b"\0")
+            self.above, self.range, self.at = self.above << 32 | int.from_bytes(word, "big"), self.range << 32, self.at + 4
+        return found
+
+
+def nearest(value: Decimal) -> int:
+    return int(value.to_integral_value(ROUND_HALF_EVEN))
+
+
+@functools.cache
+def logistic(cell: int) -> int:
+    """At t = -24 + cell / 128."""
+    with localcontext() as context:
+        context.prec = 50
+        t = Decimal(cell) / 128 - 24
+        return {0: 0, 48 * 128: 2**36}.get(cell, nearest(2**36 / (1 + (-t).exp())))
+
+
+@functools.cache
+def mantissa(level: int) -> int:
+    with localcontext() as context:
+        context.prec = 50
+        return nearest(Decimal(2) ** (30 - Decimal(level % 8) / 8))
+
+
+def distribution(position: int, location: int, level: int) -> int:
+    t = (position - location) * mantissa(level) >> 25 + level // 8
+    cell, rest = divmod(min(max(t, -24 * ONE), 24 * ONE) + 24 * ONE, 512)
+    return logistic(cell) + ((logistic(cell + 1) - logistic(cell)) * rest // 512 if rest else 0)
+
+
+def philox(seed: int, stream: int, count: int) -> list[int]:
+    found: list[int] = []
+    low64 = 2**64 - 1
+    for block in range(1, -(-count // 8) + 1):
+        c, key = [block, 0, 0, 0], [seed, stream]
+        for _ in range(10):
+            p, q = 0xD2E7470EE14C6C93 * c[0], 0xCA5A826395121157 * c[2]
+            c = [q >> 64 ^ c[1] ^ key[0], q & low64, p >> 64 ^ c[3] ^ key[1], p & low64]
+            key = [(key[0] + 0x9E3779B97F4A7C15) & low64, (key[1] + 0xBB67AE8584CAA73B) & low64]
+        for value in c:
+            found += [value & 0xFFFFFFFF, value >> 32]
+    return found
+
+
+def lattice(height: int, width: int) -> list[tuple[int, int]]:
+    def turn(place: tuple[int, int]) -> tuple[int, ...]:
+        return tuple(part >> bit & 1 for bit in range(24) for part in place)
+
+    return sorted(((y, x) for y in range(height) for x in range(width)), key=turn)
+
+
+def convolved(x: Any, weights: dict[str, Any], name: str) -> Any:
+    weight, bias, shift = (weights[f"{name}.{field}"].astype(np.int64) for field in ("weight", "bias", "shift"))
+    k, (h, w) = weight.shape[2], x.shape[1:]
+    x = np.pad(x, ((0, 0), (k // 2, k // 2), (k // 2, k // 2)))
+    out = sum(np.tensordot(weight[:, :, i, j], x[:, i : i + h, j : j + w], 1) for i in range(k) for j in range(k))
+    return out + bias[:, None, None] >> shift[:, None, None]
+
+
+def limited(h: Any, n: Any) -> Any:
+    n = n.astype(np.int64)[:, None, None]
+    return np.clip(h + (1 << n >> 1) >> n, 0, 1023)
+
+
+def suggested(weights: dict[str, Any], blocks: int, low: Any, high: Any) -> tuple[Any, Any]:
+    def constant(name: str) -> Any:
+        return weights[name].astype(np.int64).reshape(-1, 1, 1)
+
+    h, w = low.shape[1:]
+    if "enter.weight" not in weights:
+        return (constant("middle") << 15) + constant("offset") + 0 * low, np.clip(constant("level") >> 6, 0, 127) + 0 * low
+    low, high = (np.pad(a, ((0, 0), (0, h % 2), (0, w % 2)), "edge") for a in (low, high))
+    m, (even_h, even_w) = low + high, low.shape[1:]
+    around = np.pad(m, ((0, 0), (1, 1), (1, 1)), "edge")
+    d = 16 * m
+    for (i, a), (j, b) in ((p, q) for p in enumerate((1, 2, 1)) for q in enumerate((1, 2, 1))):
+        d = d - a * b * around[:, i : i + even_h, j : j + even_w]
+    detail = int(weights["detail"].reshape(-1)[0])
+    planes = [m - constant("middle"), np.clip(d + (2**detail // 2) >> detail, -2047, 2047), np.clip(high - low + 1, 0, constant("wide"))]
+    quarters = [np.concatenate(planes)[:, i::2, j::2] for i in (0, 1) for j in (0, 1)]
+    x = convolved(np.stack(quarters, 1).reshape(-1, even_h // 2, even_w // 2), weights, "enter")
+    for i in range(blocks):
+        a = np.clip(convolved(limited(x, weights[f"body.{i}.down"]), weights, f"body.{i}.first"), 0, 1023)
+        x = x + convolved(a, weights, f"body.{i}.second")
+    raw = convolved(limited(x, weights["down"]), weights, "head").reshape(6, 2, 2, even_h // 2, even_w // 2)
+    raw = raw.transpose(0, 3, 1, 4, 2).reshape(6, even_h, even_w)
+    skip, width = constant("skip"), constant("width")
+    pull = np.sign(skip) * width * d // np.where(skip == 0, 1, abs(skip) + abs(d))
+    location = (m << 15) + (raw[:3] * width >> 10) + constant("offset") + np.where(skip == 0, 0, pull)
+    return np.clip(location, -(2**30), 2**30)[:, :h, :w], np.clip(raw[3:] + constant("level") >> 6, 0, 127)[:, :h, :w]
+
+
+def decode(data: bytes, folder: Path) -> Any:
+    head = header(data)
+    payloads = chunks(data, head.end, head.check)
+    model, weights = json.loads((folder / "model.json").read_text()), load_file(folder / "weights.safetensors")
+    constants, order = model["constants"], lattice(head.height, head.width)
+    rgb, plane = constants["space"] == "rgb", head.width * head.height
+    low = np.zeros((3, head.height, head.width), np.int64) + np.array([0, 0, 0] if rgb else [0, -255, -255])[:, None, None]
+    high = np.full_like(low, 255)
+    for s in range(head.steps):
+        own = {name.removeprefix(f"{s}."): a for name, a in weights.items() if name.startswith(f"{s}.")}
+        location, level = suggested(own, model["network"]["steps"][s]["blocks"], low, high)
+        if head.grey and rgb:
+            location, level = (np.repeat(a[1:2], 3, 0) for a in (location, level))
+        last = s == head.steps - 1
+        widths = [ONE] * 3 if last else constants["widths"][s]
+        random = philox(head.seed, s + 1, 3 * plane)
+
+        def dither(c: int, number: int) -> int:
+            return 0 if last else random[c * plane + number] * widths[c] >> 32  # noqa: B023
+
+        def known(c: int, place: tuple[int, int], d: int, k: int) -> None:
+            """The interval k of a coordinate is its own."""
+            w = widths[c]  # noqa: B023
+            after_low[c][place] = max(after_low[c][place], -(-(d + k * w) // ONE))  # noqa: B023
+            after_high[c][place] = min(after_high[c][place], -(-(d + (k + 1) * w) // ONE) - 1)  # noqa: B023
+
+        asked = []
+        for c in (1,) if head.grey and rgb else (0,) if head.grey else (0, 1, 2):
+            for number, place in enumerate(order):
+                d = dither(c, number)
+                first, end = ((int(a[c][place]) * ONE - d) // widths[c] for a in (low, high))
+                if first < end:
+                    asked.append((int(level[c][place]) + constants["priority"][c], c, place, d, first, end))
+        asked.sort(key=lambda one: -one[0])  # equals stay in order
+        stream, symbols = Stream(payloads[16 + s][4:]), []
+        after_low, after_high = low.copy(), high.copy()
+        for _, c, place, d, first, end in asked:
+            bottom, top = int(low[c][place]), int(high[c][place])
+            cuts = [bottom, *(-(-(d + k * widths[c]) // ONE) for k in range(first + 1, end + 1)), top + 1]
+            cuts = [min(max(v, bottom), top + 1) for v in cuts]
+            f = [distribution(v * ONE - ONE // 2, int(location[c][place]), int(level[c][place])) for v in cuts]
+            total, n = f[-1] - f[0], len(f) - 1
+            symbols.append(stream.symbol([((f[j] - f[0]) * SHARED // total if total else j * SHARED // n) + j for j in range(n + 1)]))
+            for twin in (0, 1, 2) if head.grey and rgb else (c,):
+                known(twin, place, d, first + symbols[-1])
+        if head.grey and not rgb:
+            for c in (1, 2):
+                for number, place in enumerate(order):
+                    d = dither(c, number)
+                    known(c, place, d, -d // widths[c])
+        assert zlib.crc32(np.array(symbols, "<u2").tobytes()) == int.from_bytes(payloads[16 + s][:4], "big"), f"step {s + 1}"
+        low, high = after_low, after_high
+    assert (low == high).all()
+    if rgb:
+        return low.transpose(1, 2, 0)
+    y, co, cg = low
+    t = y - (cg >> 1)
+    b = t - (co >> 1)
+    return np.stack([b + co, cg + t, b], -1)
+
+
+CASES = make.cases()
+
+
+@pytest.mark.parametrize("name", [name for name, (_, _, options) in CASES.items() if options.get("mode") != "paper"])
+def test_what_the_document_says_decodes_golden_files(name: str) -> None:
+    model, picture, _ = CASES[name]
+    folder = make.HERE / model if (make.HERE / model).is_dir() else make.HERE.parent.parent / "src" / "uqdm" / "weights" / model
+    found = decode((make.HERE / f"{name}.uqdm").read_bytes(), folder)
+    assert (found == picture.pixels).all()
