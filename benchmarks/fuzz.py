@@ -21,6 +21,8 @@ batch, by another method). Outcomes that are allowed:
 
 and those that must be zero: WRONG, CRASH (any other exception, warnings of NumPy included, or the process ends), SLOW, MEMORY.
 A worker process holds its address space to what it had after a warm-up plus the limit; the growth of its resident memory is measured.
+Numba's kernels are compiled with a look at every index, since a read beyond an array may pass unnoticed (NUMBA_BOUNDSCHECK=0 in the
+environment: as they are; NUMBA_DISABLE_JIT=1: without them, by what runs where Numba is not installed).
 """
 
 import argparse
@@ -545,7 +547,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--model", default=package.DEFAULT)
     options.add_argument("--backend")
-    options.add_argument("--coder", help="with NUMBA_BOUNDSCHECK=1 in the environment Numba's looks at every index; NumPy's always does")
+    options.add_argument("--coder")
     options.add_argument("--processes", type=int, default=2)
     options.add_argument("--seconds-limit", type=float, default=5.0)
     options.add_argument("--memory-limit-mib", type=float, default=512.0)
@@ -571,6 +573,9 @@ def main(arguments: Sequence[str] | None = None, make: Callable[[], Codec] | Non
     """The exit code: 1 if any outcome is one that must not be."""
     a = parser().parse_args(arguments)
     make = make or Opener(a.model, a.backend, a.coder)
+    os.environ.setdefault("NUMBA_BOUNDSCHECK", "1")  # before Numba is imported, here and in the workers
+    if os.environ["NUMBA_BOUNDSCHECK"] == "1":
+        os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(tempfile.gettempdir(), "uqdm-fuzz-numba")))  # not to mix with the others
     start = time.perf_counter()
     if a.only is not None:
         found = list(verdicts(make(), [a.only], a.seed, a.seconds_limit, a.memory_limit_mib, a.failures))

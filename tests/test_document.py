@@ -108,7 +108,11 @@ def mantissa(level: int) -> int:
 
 def distribution(position: int, location: int, level: int) -> int:
     t = (position - location) * mantissa(level) >> 25 + level // 8
-    cell, rest = divmod(min(max(t, -24 * ONE), 24 * ONE) + 24 * ONE, 512)
+    return interpolated(min(max(t, -24 * ONE), 24 * ONE))
+
+
+def interpolated(t: int) -> int:
+    cell, rest = divmod(t + 24 * ONE, 512)
     return logistic(cell) + ((logistic(cell + 1) - logistic(cell)) * rest // 512 if rest else 0)
 
 
@@ -174,7 +178,61 @@ def suggested(weights: dict[str, Any], blocks: int, low: Any, high: Any) -> tupl
     return np.clip(location, -(2**30), 2**30)[:, :h, :w], np.clip(raw[3:] + constant("level") >> 6, 0, 127)[:, :h, :w]
 
 
-def decode(data: bytes, folder: Path) -> Any:
+def integral(t: int) -> int:
+    cell, rest = divmod(t + 24 * ONE, 512)
+    whole = sum(logistic(j) + logistic(j + 1) for j in range(cell)) * 512
+    return whole + (logistic(cell) + interpolated(t)) * rest
+
+
+@functools.cache
+def mean(location: int, level: int, low: int, high: int) -> int:
+    bottom, top, shift = low * ONE - ONE // 2, high * ONE + ONE // 2, 25 + level // 8
+    a, b = ((end - location) * mantissa(level) >> shift for end in (bottom, top))
+    mirrored = a + b > 0
+    if mirrored:
+        a, b = -b, -a
+    if b > 24 * ONE:
+        found = location
+    else:
+        e = min(b + 12 * ONE, 0)
+        b -= e
+        a = min(max(a - e, -24 * ONE), b)
+        if b - a < 512:
+            found = 2**15 * (low + high)
+        else:
+            f = [interpolated(t) for t in (a, b)]
+            u = (integral(b) - integral(a) - 2 * (b - a) * f[0]) // (2 * (f[1] - f[0]))
+            with localcontext() as context:
+                context.prec = 50
+                u = u * nearest(Decimal(2) ** (30 + Decimal(level % 8) / 8)) >> 35 - level // 8
+            found = bottom + u if mirrored else top - u
+    return min(max(found, low * ONE), high * ONE)
+
+
+def shown(location: Any, level: Any, low: Any, high: Any, rgb: bool, grey: bool) -> Any:
+    """The preview after a whole step."""
+    each = zip(*(a.ravel().tolist() for a in np.broadcast_arrays(location, level, low, high)))
+    v = np.array([mean(*one) for one in each]).reshape(low.shape)
+    known = low == high
+    if not rgb:
+        (y, co, cg), known = (v * [[[1]], [[0]], [[0]]], known[:1]) if grey else (v, known)
+        t = y - (cg >> 1) + 2**14
+        b = t - (co >> 1) + 2**14
+        v = np.stack([y, y, y]) if grey else np.stack([b + co, t + cg, b])
+        low = low * [[[1]], [[0]], [[0]]] if grey else low
+    return np.where(known.all(0), pixels(low, rgb), np.clip(v + 2**15 >> 16, 0, 255)).transpose(1, 2, 0)
+
+
+def pixels(v: Any, rgb: bool) -> Any:
+    if rgb:
+        return v
+    y, co, cg = v
+    t = y - (cg >> 1)
+    b = t - (co >> 1)
+    return np.stack([b + co, cg + t, b])
+
+
+def decode(data: bytes, folder: Path, steps: int | None = None) -> Any:
     head = header(data)
     payloads = chunks(data, head.end, head.check)
     model, weights = json.loads((folder / "model.json").read_text()), load_file(folder / "weights.safetensors")
@@ -187,6 +245,8 @@ def decode(data: bytes, folder: Path) -> Any:
         location, level = suggested(own, model["network"]["steps"][s]["blocks"], low, high)
         if head.grey and rgb:
             location, level = (np.repeat(a[1:2], 3, 0) for a in (location, level))
+        if s == steps:
+            return shown(location, level, low, high, rgb, head.grey)
         last = s == head.steps - 1
         widths = [ONE] * 3 if last else constants["widths"][s]
         random = philox(head.seed, s + 1, 3 * plane)
@@ -227,12 +287,7 @@ def decode(data: bytes, folder: Path) -> Any:
         assert zlib.crc32(np.array(symbols, "<u2").tobytes()) == int.from_bytes(payloads[16 + s][:4], "big"), f"step {s + 1}"
         low, high = after_low, after_high
     assert (low == high).all()
-    if rgb:
-        return low.transpose(1, 2, 0)
-    y, co, cg = low
-    t = y - (cg >> 1)
-    b = t - (co >> 1)
-    return np.stack([b + co, cg + t, b], -1)
+    return pixels(low, rgb).transpose(1, 2, 0)
 
 
 CASES = make.cases()
@@ -244,3 +299,13 @@ def test_what_the_document_says_decodes_golden_files(name: str) -> None:
     folder = make.HERE / model if (make.HERE / model).is_dir() else make.HERE.parent.parent / "src" / "uqdm" / "weights" / model
     found = decode((make.HERE / f"{name}.uqdm").read_bytes(), folder)
     assert (found == picture.pixels).all()
+
+
+@pytest.mark.parametrize("name", ["light-row", "light-carried", "light-grey", "chance-grey", "chance-column"])
+def test_what_the_document_says_shows_the_codecs_previews(name: str) -> None:
+    data, codec = (make.HERE / f"{name}.uqdm").read_bytes(), make.codecs()[CASES[name][0]]
+    assert codec.package.path is not None
+    for step in range(header(data).steps):
+        expected = codec.decode(data, step=step).picture.pixels
+        found = decode(data, codec.package.path, step)
+        assert (found[..., 1:2] if expected.shape[2] == 1 else found).tolist() == expected.tolist()

@@ -458,7 +458,8 @@ class UniversallyQuantized:
         if self._colourless(state):
             mean, low = (np.concatenate([a[:, :1], np.zeros_like(a[:, 1:])], 1) for a in (mean, low))
             known = known[:, :1]
-        shown = colour.preview(mean, space)
+        # Of grey, luma is the pixel: the transform's floors took nothing off it.
+        shown = colour.preview(np.repeat(mean[:, :1], 3, 1), "rgb") if self._colourless(state) else colour.preview(mean, space)
         certain = known.all(1, keepdims=True)
         return np.where(certain, colour.inverse(low, space), shown) if certain.any() else shown
 
