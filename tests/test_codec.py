@@ -169,7 +169,7 @@ def test_a_file_cut_at_any_byte_decodes_uses_every_certain_symbol_and_says_how_f
     assert (decoded.step, decoded.partial, decoded.bound, decoded.tail) == (len(steps), False, 0, 0)
     if mode == "tight":  # paper previews of whole steps are the network's alone, as published
         lowest = np.minimum.accumulate(errors_)
-        assert (errors_ <= 1.25 * lowest + 0.05).all()
+        assert (errors_ <= 1.5 * lowest + 0.05).all()
         assert np.mean(errors_ <= 1.05 * lowest) > 0.85
 
 
