@@ -26,6 +26,7 @@ from uqdm.families import Family, Question
 from uqdm.images import Picture
 from uqdm.package import Package
 
+BLOCK = 1 << 14  # symbols coded at once; no bit depends on it
 GROUP = 1 << 17  # pixels of small pictures that share a network call
 CHECK = 4  # bytes of a chunk's check of its symbols
 PRECISIONS = ("float64", "float32")
@@ -61,9 +62,8 @@ def walk(model: Family, state: Any, answers: Answers, chunks: int | None = None)
         yield state
 
 
-def _blocks(question: Question, start: int = 0) -> Iterator[slice]:
-    """The symbols from `start` on, in parts that are coded at once."""
-    return (slice(i, min(i + question.block, question.size)) for i in range(start, question.size, question.block))
+def _blocks(start: int, end: int) -> Iterator[slice]:
+    return (slice(i, min(i + BLOCK, end)) for i in range(start, end, BLOCK))
 
 
 def _check(symbols: Symbols, before: int) -> int:
@@ -89,7 +89,7 @@ class _Writer:
 
     def __call__(self, i: int, question: Question) -> Symbols:
         symbols = np.empty(question.size, np.int64)
-        for part in _blocks(question):
+        for part in _blocks(0, question.size):
             symbols[part] = question.symbols(self._values[i], part)
             table = question.table(part)
             if isinstance(table, Cells):
@@ -137,7 +137,7 @@ class _Reader:
             self._got[i].append(np.zeros(0, np.int64))
         pieces = [self._got[i][turn]]
         try:
-            for part in _blocks(question, len(pieces[0])):
+            for part in _blocks(len(pieces[0]), question.size):
                 table = question.table(part)
                 if isinstance(table, Cells):
                     pieces.append(self._coders[i].decode_cells(table))
@@ -191,7 +191,7 @@ class _Guesser:
         stream = randomness.SAMPLING + (self._step << 16) + self._turns[self._step, i]
         self._turns[self._step, i] += 1
         chances = randomness.raw(self._seed, stream, question.size)
-        return np.concatenate([np.zeros(0, np.int64), *(question.draw(part, chances[part]) for part in _blocks(question))])
+        return np.concatenate([np.zeros(0, np.int64), *(question.draw(part, chances[part]) for part in _blocks(0, question.size))])
 
 
 class _Estimator:
@@ -207,7 +207,7 @@ class _Estimator:
 
     def __call__(self, i: int, question: Question) -> Symbols:
         answers = [np.zeros(0, np.int64)]
-        for part in _blocks(question):
+        for part in _blocks(0, question.size):
             symbols, table = question.symbols(self._values[i], part), question.table(part)
             found = coder.bits_cells(symbols, table) if isinstance(table, Cells) else coder.bits(symbols, table)
             self.bits[i, self._step] += found

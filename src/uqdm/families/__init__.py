@@ -25,10 +25,6 @@ class Question(Protocol):
     def size(self) -> int:
         """Number of symbols."""
 
-    @property
-    def block(self) -> int:
-        """For how many of them at once a table is asked for; no bit depends on it."""
-
     def symbols(self, values: NDArray[np.int16], part: slice) -> Integers:
         """(m,) the answers in `part` that the coordinates (C, H, W) of a picture give."""
 
