@@ -32,7 +32,7 @@ def measure(model: UQDM, x: torch.Tensor, generator: torch.Generator, steps: int
 
     for gamma_t, gamma_s in pairwise(gamma):
         after = model.forward_step(real, z, gamma_t, gamma_s, generator)
-        step, x_hat = model.step_bits(z, after, gamma_t, gamma_s)
+        step, x_hat = model.step_bits(real, z, after, gamma_t, gamma_s)
         bits.append(step)
         psnr.append(quality(x_hat))
         z = after

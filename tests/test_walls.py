@@ -19,9 +19,9 @@ ALLOWED = {  # part -> outside packages, own parts
     "families": ({"numpy"}, {"families", "entropy", "package", "errors"}),
     "backends": ({"numpy", "torch", "onnx", "onnxruntime"}, {"backends", "exact", "families", "package", "errors", "models"}),
     "codec.py": ({"numpy"}, {"backends", "container", "images", "package", "entropy", "families", "errors"}),
-    "models": ({"numpy", "torch"}, {"models", "exact", "entropy/tables", "families", "package", "errors"}),
+    "models": ({"numpy", "torch", "safetensors"}, {"models", "exact", "entropy/tables", "families", "package", "errors"}),
     "training": (
-        {"numpy", "torch", "PIL"},
+        {"numpy", "torch", "PIL", "tqdm"},
         {"training", "models", "codec", "exact", "container", "families", "images", "package", "errors"},
     ),
 }

@@ -13,6 +13,7 @@
     │   ├── PackageError        a model folder that is broken or incomplete
     │   ├── CheckpointError     a published checkpoint that cannot be read safely
     │   └── BackendError        what runs the model's network is not installed, or cannot run it
+    ├── TrainingError           a run that cannot go on: its loss is no number any more, or its folder is another run's
     ├── NumericsError           a step decoded to other symbols than were encoded: the arithmetic differs
     ├── ImageError              not a picture, or one of a kind that is not accepted without conversion
     └── OutputError             the result cannot be written where it was asked for
@@ -71,6 +72,10 @@ class CheckpointError(ModelError):
 
 class BackendError(ModelError):
     """What runs the model's network is not installed, or cannot run it."""
+
+
+class TrainingError(UqdmError):
+    """A run that cannot go on: its loss is no number any more, or its folder is another run's."""
 
 
 class NumericsError(UqdmError):

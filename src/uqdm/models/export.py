@@ -10,6 +10,7 @@ from uqdm.errors import CheckpointError, PackageError
 from uqdm.families.constants import diffusion_constants
 from uqdm.families.uqdm import Constants
 from uqdm.models.checkpoint import read_published
+from uqdm.models.presets import OURS
 from uqdm.models.uqdm import UQDM
 from uqdm.package import Package, hexadecimal
 
@@ -31,7 +32,10 @@ def package_of(model: UQDM, name: str, reading: str) -> Package:
         deviation = math.sqrt(e / (1 + math.exp(-wide)))  # of g, in units of z
         c = e / math.sqrt(1 + math.exp(s))
         log2_scale.append(math.log2(half * math.sqrt(3) / math.pi * deviation / c))
-    network = {"kind": "unet", "config": dataclasses.asdict(config), "gamma": hexadecimal(gamma), "log2_scale": hexadecimal(log2_scale)}
+    # Keys of ours at their defaults are left out, so that an imported model's fingerprint does not depend on what else there is.
+    plain = {f.name for f in dataclasses.fields(config) if f.name in OURS and getattr(config, f.name) == f.default}
+    parts = {name: value for name, value in dataclasses.asdict(config).items() if name not in plain}
+    network = {"kind": "unet", "config": parts, "gamma": hexadecimal(gamma), "log2_scale": hexadecimal(log2_scale)}
     weights = {k: v.detach().cpu().numpy() for k, v in model.network.state_dict().items()}
     about = {
         "description": f"published UQDM checkpoint, {reading} reading",

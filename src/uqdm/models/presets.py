@@ -1,6 +1,7 @@
-"""What a model is made of, as frozen records; the published sizes as one table, their config.json as a reader. Knows no torch."""
+"""What a model and its training are made of, as frozen records; every preset in one table; config.json. Knows no torch."""
 
 import dataclasses
+import difflib
 import json
 from pathlib import Path
 from typing import Any
@@ -44,10 +45,14 @@ class ModelConfig:
     n_blocks: int = 1  # residual blocks on the way down; one more on the way up
     norm_groups: int = 8
     dropout_prob: float = 0.0
+    # Ours; a published config.json has none of these.
+    network: str = "unet"  # or "points": two hidden layers, for data of one pixel (appendix C.1)
+    downsample: int = 1  # pixels a side that are one position of the network
 
     def __post_init__(self) -> None:
         _check_types(self)
         one_of = {
+            "network": ("unet", "points"),
             "prior_type": ("logistic", "gaussian"),
             "base_prior_scale": ("forward_kernel", "default"),
             "noise_schedule": ("fixed_linear", "learned_linear", "learned_monotone"),
@@ -57,7 +62,7 @@ class ModelConfig:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; expected one of {', '.join(allowed)}")
         # Far above every model there is, and low enough that a hostile file cannot keep the machine busy building one.
         most = {"n_timesteps": 10_000, "n_attention_heads": 1024, "n_channels": 16, "vocab_size": 65536}
-        for name, limit in {**most, "embedding_dim": 4096, "n_blocks": 1024, "norm_groups": 4096}.items():
+        for name, limit in {**most, "embedding_dim": 4096, "n_blocks": 1024, "norm_groups": 4096, "downsample": 8}.items():
             if not 1 <= getattr(self, name) <= limit:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected 1 to {limit}")
         for name in ("norm_groups", "n_attention_heads"):
@@ -71,33 +76,59 @@ class ModelConfig:
             raise ValueError(f"dropout_prob is {self.dropout_prob}, ema_rate {self.ema_rate}; expected 0 <= both < 1")
 
 
+OURS = ("network", "downsample")  # keys of the model section that a published config.json lacks
+
+
+def _one_of(record: Any, name: str, allowed: tuple[str, ...]) -> None:
+    if getattr(record, name) not in allowed:
+        raise ValueError(f"{name} is {getattr(record, name)!r}; expected one of {', '.join(allowed)}")
+
+
 @dataclasses.dataclass(frozen=True)
 class TrainingConfig:
-    """The `training` section: how long, and what is written how often. Counts of optimiser steps."""
+    """The `training` section: how long, on which loss, and what is written how often. Counts of optimiser steps."""
 
     n_steps: int = 500_000
     log_metrics_every_steps: int = 1000
     checkpoint_every_steps: int = 10_000
     eval_every_steps: int = 10_000
-    eval_steps_to_run: int = 50
+    eval_steps_to_run: int = 50  # batches of an evaluation
+    loss: str = "full"  # eq. 1 over all steps; "single": one step a picture; "continuous": a VDM's limit T -> infinity
+    precision: str = "float32"  # of convolutions and products; "bfloat16": these alone, under autocast
+    accumulate: int = 1  # batches whose gradients make one optimiser step
+    compile: bool = False  # the network by torch.compile
 
     def __post_init__(self) -> None:
         _check_types(self)
+        _one_of(self, "loss", ("full", "single", "continuous"))
+        _one_of(self, "precision", ("float32", "bfloat16"))
+        counts = ("n_steps", "log_metrics_every_steps", "checkpoint_every_steps", "eval_every_steps", "eval_steps_to_run", "accumulate")
+        for name in counts:
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
 
 
 @dataclasses.dataclass(frozen=True)
 class OptimConfig:
     """The `optim` section, of Adam; `warmup` in steps."""
 
-    weight_decay: float = 0.0
+    weight_decay: float = 0.0  # decoupled, as in AdamW
     beta1: float = 0.9
     eps: float = 1e-8
     warmup: int = 1000
     lr: float = 2e-4
     grad_clip_norm: float = 1.0
+    beta2: float = 0.999
+    decay: str = "constant"  # of the learning rate behind the warm-up; "cosine": to a hundredth at the run's end
 
     def __post_init__(self) -> None:
         _check_types(self)
+        _one_of(self, "decay", ("constant", "cosine"))
+        if self.lr <= 0 or self.eps <= 0 or self.grad_clip_norm <= 0 or self.warmup < 0 or self.weight_decay < 0:
+            found = f"lr is {self.lr}, eps {self.eps}, grad_clip_norm {self.grad_clip_norm}, warmup {self.warmup}"
+            raise ValueError(f"{found}, weight_decay {self.weight_decay}: one is too small")
+        if not 0 <= self.beta1 < 1 or not 0 <= self.beta2 < 1:
+            raise ValueError(f"beta1 is {self.beta1}, beta2 {self.beta2}; expected 0 <= both < 1")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,20 +140,34 @@ class DataConfig:
     batch_size: int = 2
     num_workers: int = 1
     data_spec: str = "imagenet"
+    crop: int = 0  # pixels a side of random crops; 0: whole pictures
+    flip: bool = False  # half of the pictures left to right
+    scale_min: float = 1.0  # pictures are first made smaller by a factor between these, boxes of pixels becoming one
+    scale_max: float = 1.0
 
     def __post_init__(self) -> None:
         _check_types(self)
+        if self.batch_size < 1 or self.crop < 0 or self.num_workers < 0:
+            raise ValueError(f"batch_size is {self.batch_size}, crop {self.crop}, num_workers {self.num_workers}: one is too small")
+        if not 0 < self.scale_min <= self.scale_max <= 1:
+            raise ValueError(f"scale_min is {self.scale_min}, scale_max {self.scale_max}; expected 0 < scale_min <= scale_max <= 1")
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """A whole config.json. Only `model` bears on what a stream of bits means."""
+    """A whole config.json. Only `family` and `model` bear on what a stream of bits means."""
 
     model: ModelConfig
     training: TrainingConfig = TrainingConfig()
     optim: OptimConfig = OptimConfig()
     data: DataConfig = DataConfig()
     restore_ckpt: str | None = None  # a file name, as published; nothing is read from where it points
+    family: str = "uqdm"  # or "vdm"
+
+    def __post_init__(self) -> None:
+        _one_of(self, "family", ("uqdm", "vdm"))
+        if self.family != "vdm" and self.training.loss == "continuous":
+            raise ValueError("training.loss is 'continuous', which only a VDM has; expected full or single")
 
 
 # The published sizes, ImageNet 64x64, T = 4. All that differs is the three columns; appendix C.3 gives 128 channels for medium,
@@ -135,6 +180,93 @@ _SIZES = {
     "big": (256, 64, 32),  #    237,609,734
 }
 SIZES: dict[str, ModelConfig] = {name: ModelConfig(embedding_dim=d, n_blocks=n, norm_groups=g) for name, (d, n, g) in _SIZES.items()}
+
+_GAUSSIAN = {"learned_prior_scale": False, "base_prior_scale": "default", "prior_type": "gaussian"}  # sigma_Q, as a VDM has it
+_CIFAR = ModelConfig(embedding_dim=128, n_blocks=8, norm_groups=32, dropout_prob=0.1)  # appendix C.2
+_SWIRL = ModelConfig(  # appendix C.1; the ends of gamma are those of VDM's example
+    network="points", n_channels=2, embedding_dim=512, gamma_min=-13.3, gamma_max=5.0, fix_gamma_max=False, base_prior_scale="default",
+    ema_rate=0.999, n_timesteps=5,
+)  # fmt: skip
+_HALF = ModelConfig(embedding_dim=40, downsample=2, ema_rate=0.999)  # ours, for two cores
+
+
+def _preset(family: str, model: ModelConfig, loss: str, batch: int, lr: float, warmup: int, steps: int, crop: int, flip: bool) -> Config:
+    every = max(1, steps // 50)
+    training = TrainingConfig(steps, max(1, every // 5), every, every, max(1, 500 // batch), loss)
+    return Config(
+        model, training, OptimConfig(lr=lr, warmup=warmup), DataConfig(True, batch_size=batch, crop=crop, flip=flip), family=family
+    )
+
+
+def _vdm(model: ModelConfig, steps: int = 1000) -> ModelConfig:
+    return dataclasses.replace(model, n_timesteps=steps, **_GAUSSIAN)  # type: ignore[arg-type]
+
+
+# Everything that `uqdm train --preset` knows, to be read down a column.
+PRESETS: dict[str, Config] = {
+    #                     family  model             loss          batch   lr    warm-up  steps   crop  flip
+    "tiny":        _preset("uqdm", SIZES["tiny"],   "full",          16, 2e-4,  1000,  500_000,  64, True),
+    "small":       _preset("uqdm", SIZES["small"],  "full",          64, 2e-4,  1000,  500_000,  64, True),
+    "medium":      _preset("uqdm", SIZES["medium"], "full",         128, 2e-4,  1000,  500_000,  64, True),
+    "big":         _preset("uqdm", SIZES["big"],    "full",         128, 2e-4,  1000,  500_000,  64, True),
+    "cifar10":     _preset("uqdm", _CIFAR,          "full",         128, 2e-4,  1000,  500_000,   0, True),
+    "half":        _preset("uqdm", _HALF,           "single",        32, 2e-3,   300,   30_000,  32, True),
+    "swirl":       _preset("uqdm", _SWIRL,          "single",      1024, 1e-3,   200,   12_000,   0, False),
+    "tiny-vdm":    _preset("vdm",  _vdm(SIZES["tiny"]), "continuous", 16, 2e-4, 1000,  500_000,  64, True),
+    "cifar10-vdm": _preset("vdm",  _vdm(_CIFAR),    "continuous",   128, 2e-4,  1000,  500_000,   0, True),
+    "swirl-vdm":   _preset("vdm",  _vdm(_SWIRL),    "continuous",  1024, 1e-3,   200,   12_000,   0, False),
+}  # fmt: skip
+
+
+def preset(name: str) -> Config:
+    """The configuration of that name. Raises `ValueError`, naming the presets, where there is none."""
+    if name not in PRESETS:
+        raise ValueError(f"no preset {name!r}; known are {', '.join(PRESETS)}")
+    return PRESETS[name]
+
+
+SECTIONS: dict[str, Any] = {"model": ModelConfig, "training": TrainingConfig, "optim": OptimConfig, "data": DataConfig}
+
+
+def override(config: Config, settings: dict[str, Any]) -> Config:
+    """`config` with values put in their place: {"optim.lr": 1e-3}, or the bare name of a key, {"lr": 1e-3}.
+
+    A text is read as the key's type wants it. Raises `ValueError` for a key that is not known, with those most alike, and for
+    values that cannot be.
+    """
+    known = {f"{section}.{f.name}": f for section, record in SECTIONS.items() for f in dataclasses.fields(record)}
+    bare = {name.split(".")[1]: name for name in known}
+    changes: dict[str, dict[str, Any]] = {}
+    top: dict[str, Any] = {}
+    for key, value in settings.items():
+        if key == "family":
+            top[key] = value
+            continue
+        name = key if key in known else bare.get(key)
+        if name is None:
+            near = difflib.get_close_matches(key, [*known, *bare], 3)
+            raise ValueError(f"unknown key {key!r}; {'did you mean ' + ' or '.join(near) if near else 'known are ' + ', '.join(known)}")
+        section, field = name.split(".")
+        changes.setdefault(section, {})[field] = _value(key, value, known[name].type)
+    for section, fields in changes.items():
+        top[section] = dataclasses.replace(getattr(config, section), **fields)
+    return dataclasses.replace(config, **top)
+
+
+def _value(key: str, value: Any, kind: Any) -> Any:
+    if not isinstance(value, str) or kind is str:
+        return value
+    try:
+        if kind is bool:
+            return {"true": True, "false": False, "1": True, "0": False}[value.lower()]
+        return kind(value)
+    except (KeyError, ValueError):
+        raise ValueError(f"{key} is {value!r}; expected {kind.__name__}") from None
+
+
+def to_json(config: Config) -> str:
+    """`config` as the text of a config.json, every key written."""
+    return json.dumps(dataclasses.asdict(config), indent=2) + "\n"
 
 
 def read_config(path: str | Path) -> Config:
@@ -155,20 +287,19 @@ def read_config(path: str | Path) -> Config:
         tree = json.loads(raw)
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: not JSON ({error})") from None
-    sections: dict[str, Any] = {"model": ModelConfig, "training": TrainingConfig, "optim": OptimConfig, "data": DataConfig}
     if not isinstance(tree, dict) or not isinstance(tree.get("model"), dict):
         raise CheckpointError(f"{path}: no section 'model'; expected a published config.json")
-    _refuse_unknown(path, "", tree, {*sections, "restore_ckpt"})
+    _refuse_unknown(path, "", tree, {*SECTIONS, "restore_ckpt", "family"})
     parts: dict[str, Any] = {}
-    for name, record in sections.items():
+    for name, record in SECTIONS.items():
         if name not in tree:
             continue
         section, fields = tree[name], {f.name for f in dataclasses.fields(record)}
         if not isinstance(section, dict):
             raise CheckpointError(f"{path}: '{name}' is not a section but {type(section).__name__}")
         _refuse_unknown(path, f"{name}.", section, fields)
-        if name == "model" and fields - section.keys():
-            raise CheckpointError(f"{path}: no key 'model.{min(fields - section.keys())}'")
+        if name == "model" and fields - section.keys() - {*OURS}:
+            raise CheckpointError(f"{path}: no key 'model.{min(fields - section.keys() - {*OURS})}'")
         try:
             parts[name] = record(**section)
         except ValueError as error:
@@ -176,7 +307,10 @@ def read_config(path: str | Path) -> Config:
     restore = tree.get("restore_ckpt")
     if restore is not None and not isinstance(restore, str):
         raise CheckpointError(f"{path}: restore_ckpt is {restore!r}; expected a file name")
-    return Config(**parts, restore_ckpt=restore)
+    try:
+        return Config(**parts, restore_ckpt=restore, family=tree.get("family", "uqdm"))
+    except ValueError as error:
+        raise CheckpointError(f"{path}: {error}") from None
 
 
 def _refuse_unknown(path: Path, prefix: str, found: dict[str, Any], known: set[str]) -> None:
