@@ -16,6 +16,7 @@
     ├── TrainingError           a run that cannot go on: its loss is no number any more, or its folder is another run's
     ├── NumericsError           a step decoded to other symbols than were encoded: the arithmetic differs
     ├── ImageError              not a picture, or one of a kind that is not accepted without conversion
+    │   └── SourceError         a whole file of pictures is broken: not to be taken for one broken picture of it
     └── OutputError             the result cannot be written where it was asked for
 
 A message says what is wrong, where, what was expected, what was found, and what to do.
@@ -84,6 +85,10 @@ class NumericsError(UqdmError):
 
 class ImageError(UqdmError):
     """Not a picture, or one of a kind that is not accepted without conversion."""
+
+
+class SourceError(ImageError):
+    """A whole file of pictures is broken: not to be taken for one broken picture of it."""
 
 
 class OutputError(UqdmError):

@@ -211,3 +211,26 @@ def test_a_hundred_pictures_cost_what_the_published_model_needs(reading: str, sh
     found, expected = (np.diff(v, prepend=0) for v in (measured(*published(shared, dev, reading, 5), batch=4), MEASURED[reading]))
     for value, term, tolerance in zip(found, expected, [0.06, 0.01, 0.005, 0.005, 0.005]):
         assert value == pytest.approx(term, rel=tolerance)
+
+
+@pytest.mark.parametrize("gamma", [-14.0, -12.3, -9.0, -6.0, -2.0, 3.0])
+def test_the_likelihood_of_pixels_leaves_out_only_what_does_not_count(gamma: float) -> None:
+    """Against the softmax over all 256 values, also where z_0 is far from the pixel or outside the range; values and gradients."""
+    model = fresh().double()
+    x = torch.randint(0, 256, (3, 3, 4, 4), generator=seeded(3), dtype=torch.uint8)
+    off = torch.randn(x.shape, generator=seeded(4), dtype=torch.float64) * torch.tensor([0.01, 0.2, 3.0]).view(3, 1, 1, 1)
+    found = []
+    for every in (False, True):
+        z = (model.to_real(x) + off).requires_grad_()
+        g = torch.tensor(gamma, dtype=torch.float64, requires_grad=True)
+        if every:
+            centre = z / torch.sqrt(torch.sigmoid(-g))
+            logits = -torch.exp(-g) / 2 * (centre[..., None] - model.to_real(torch.arange(256))) ** 2
+            chosen = torch.log_softmax(logits, -1).gather(-1, x.long()[..., None]).sum((1, 2, 3, 4))
+            bits = -chosen / math.log(2) / 16
+        else:
+            bits = model.pixel_bits(x, z, g)
+        bits.sum().backward()
+        found.append((bits.detach(), z.grad, g.grad))
+    for one, other in zip(*found):
+        torch.testing.assert_close(one, other, rtol=1e-7, atol=1e-9)

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 
 from uqdm import __version__
+from uqdm.cli import training
+from uqdm.cli.output import echo_table
 from uqdm.errors import FormatError, OutputError, UqdmError
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ class _Group(click.Group):
         debug = "--debug" in options
         if debug:
             words = [word for word in options if word != "--debug"] + words[len(options) :]
+        words = training.spread(words)
         extra["standalone_mode"] = False
         try:
             code = super().main(words, "uqdm", *rest, **extra)
@@ -352,7 +355,7 @@ def info(file: str, as_json: bool) -> None:
         total += size
         table.append((name, str(size), f"{8 * size / pixels:.3f}", str(total), f"{8 * total / pixels:.3f}"))
     click.echo()
-    _table(table)
+    echo_table(table)
 
 
 @main.command(short_help="Shorten a file, nothing re-encoded.")
@@ -470,10 +473,10 @@ def models(as_json: bool) -> None:
         complain("no models here: give a folder with --model, or its parent folder in UQDM_MODELS")
         return
     rows = [(one.name, one.family, f"{one.parameters:,}", one.fingerprint[:16], one.description) for one in found]
-    _table([("name", "family", "parameters", "fingerprint", "description"), *rows], left=(0, 1, 3, 4))
+    echo_table([("name", "family", "parameters", "fingerprint", "description"), *rows], left=(0, 1, 3, 4))
 
 
-@main.command("import-checkpoint", short_help="A published checkpoint to a model folder.")
+@main.command("import-checkpoint", short_help="A published checkpoint, or a run, to a model folder.")
 @click.argument("folder", type=click.Path(exists=True, file_okay=False), metavar="FOLDER")
 @click.argument("out", metavar="OUT")
 @click.option(
@@ -485,13 +488,14 @@ def models(as_json: bool) -> None:
 )
 @_force
 def import_checkpoint(folder: str, out: str, reading: str, force: bool) -> None:
-    """Turn a published checkpoint (a FOLDER with checkpoint.pt and config.json) into a model folder OUT.
+    """Turn a published checkpoint, or a run of `uqdm train`, into a model folder OUT that the codec uses.
 
-    The checkpoint is read without running any code from it.
+    FOLDER holds config.json and checkpoint.pt, as published, or checkpoint.safetensors. No code in it is run.
 
     \b
     Examples:
       uqdm import-checkpoint checkpoints/uqdm-tiny models/uqdm-tiny
+      uqdm import-checkpoint runs/mine models/mine
       uqdm compress photo.png --model models/uqdm-tiny
     """
     from uqdm.models import export
@@ -527,8 +531,12 @@ def quantise(model: str, out: str, data: tuple[str, ...], count: int, force: boo
         table.append((f"step {step}", f"{before:.4f}", f"{after:.4f}", f"{after - before:+.4f}", f"2^{largest:.2f}"))
     before, after = sum(cost.before), sum(cost.after)
     table.append(("all", f"{before:.4f}", f"{after:.4f}", f"{(after - before) / before:+.2%}", f"2^{max(cost.largest):.2f}"))
-    _table(table)
+    echo_table(table)
     click.echo(cost.path)
+
+
+main.add_command(training.train)
+main.add_command(training.list_presets)
 
 
 # --- inputs and outputs --------------------------------------------------------------------------------------------------------------
@@ -764,11 +772,3 @@ def _is_available(model: str, fingerprint: str) -> bool:
     except ModelError:
         return False
     return True
-
-
-def _table(rows: Sequence[Sequence[str]], left: tuple[int, ...] = (0,)) -> None:
-    """Columns of text, numbers to the right, those in `left` to the left."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    for row in rows:
-        cells = [cell.ljust(width) if i in left else cell.rjust(width) for i, (cell, width) in enumerate(zip(row, widths, strict=True))]
-        click.echo("  ".join(cells).rstrip())

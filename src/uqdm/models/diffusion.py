@@ -134,17 +134,29 @@ class Diffusion(nn.Module, abc.ABC):
     def pixel_bits(self, x: Tensor, z_0: Tensor, gamma_0: Tensor) -> Tensor:
         """-log2 p(x | z_0), bits per pixel (B,): the categorical likelihood of section 3.2, as in VDM. x uint8, z_0 like x.
 
-        A softmax over the values v with logits -exp(-gamma_0) (z_0 / alpha_0 - x_v)^2 / 2: the Gaussian likelihood of z_0.
+        A softmax over the values v with logits -exp(-gamma_0) (z_0 / alpha_0 - x_v)^2 / 2: the Gaussian likelihood of z_0. Values
+        so far from z_0 that all of them together have less than e^-24 of the sum, below a float32, are left out of it.
         """
         weight, centre = torch.exp(-gamma_0.double()), z_0 / alpha(gamma_0.double())
+        size = self.config.model.vocab_size
+        reach = math.ceil(math.sqrt(2 * (24 + math.log(size)) / weight.detach().item()) * size / 2) + 1
         # A few pictures at a time: vocab_size logits per coordinate would otherwise be the largest tensor of all.
-        count = max(1, LIKELIHOOD_VALUES // (z_0[0].numel() * self.config.model.vocab_size))
-        parts = [self._pixel_nats(v, c, weight) for v, c in zip(torch.split(x, count), torch.split(centre, count))]
+        count = max(1, LIKELIHOOD_VALUES // (z_0[0].numel() * min(size, 2 * reach + 1)))
+        parts = [self._pixel_nats(v, c, weight, reach) for v, c in zip(torch.split(x, count), torch.split(centre, count))]
         return per_pixel(torch.cat(parts), z_0)
 
-    def _pixel_nats(self, x: Tensor, centre: Tensor, weight: Tensor) -> Tensor:
-        log_p = torch.log_softmax(self._logits(centre, weight), -1)
-        return -log_p.gather(-1, x.long()[..., None]).sum((1, 2, 3, 4))
+    def _pixel_nats(self, x: Tensor, centre: Tensor, weight: Tensor, reach: int) -> Tensor:
+        """Nats per picture; of all values those are summed over that are at most `reach` from the one nearest to `centre`."""
+        size = self.config.model.vocab_size
+        if 2 * reach + 1 >= size:
+            logits = self._logits(centre, weight)
+        else:
+            # Anchored so that the window lies within the values: further in than `reach` on one side does no harm.
+            first = (self.to_values(centre.detach()) - reach).clamp(0, size - 2 * reach - 1)
+            near = first[..., None] + torch.arange(2 * reach + 1, device=centre.device)
+            logits = -weight / 2 * (centre[..., None] - self.to_real(near)) ** 2
+        own = -weight / 2 * (centre - self.to_real(x)) ** 2
+        return (torch.logsumexp(logits, -1) - own).sum((1, 2, 3))
 
     def _logits(self, centre: Tensor, weight: Tensor) -> Tensor:
         values = self.to_real(torch.arange(self.config.model.vocab_size, device=centre.device))

@@ -9,15 +9,20 @@ from uqdm import package
 from uqdm.errors import CheckpointError, PackageError
 from uqdm.families.constants import diffusion_constants
 from uqdm.families.uqdm import Constants
-from uqdm.models.checkpoint import read_published
+from uqdm.models import runs
+from uqdm.models.diffusion import Diffusion
 from uqdm.models.presets import OURS
 from uqdm.models.uqdm import UQDM
 from uqdm.package import Package, hexadecimal
 
+TRAINED = "uqdm train"
 
-def package_of(model: UQDM, name: str, reading: str) -> Package:
-    """A published model, read by `checkpoint.read_published`, as the codec uses it. Raises `CheckpointError` where it cannot."""
+
+def package_of(model: Diffusion, name: str, reading: str, source: str = "huggingface.co/justuswill/UQDM") -> Package:
+    """A model, published or trained, as the codec uses it. Raises `CheckpointError` where it cannot."""
     config = model.config.model
+    if not isinstance(model, UQDM):
+        raise CheckpointError(f"{name}: family is {model.config.family!r}; only a UQDM's steps can be sent by universal quantization")
     if config.prior_type != "logistic":
         raise CheckpointError(f"{name}: prior_type is {config.prior_type!r}; the codec's tables are of the logistic (eq. 7)")
     if config.vocab_size != 256 or config.n_channels != 3:
@@ -38,8 +43,8 @@ def package_of(model: UQDM, name: str, reading: str) -> Package:
     network = {"kind": "unet", "config": parts, "gamma": hexadecimal(gamma), "log2_scale": hexadecimal(log2_scale)}
     weights = {k: v.detach().cpu().numpy() for k, v in model.network.state_dict().items()}
     about = {
-        "description": f"published UQDM checkpoint, {reading} reading",
-        "source": "huggingface.co/justuswill/UQDM",
+        "description": f"{'trained' if source == TRAINED else 'published'} UQDM checkpoint, {reading} reading",
+        "source": source,
         "reading": reading,
     }
     found = Package(name, "uqdm", network, constants, weights, about)
@@ -51,9 +56,10 @@ def package_of(model: UQDM, name: str, reading: str) -> Package:
 
 
 def import_checkpoint(folder: str | Path, out: str | Path, reading: str = "ema", force: bool = False) -> Path:
-    """A published `checkpoint.pt` + `config.json` -> the model folder `out`. `reading`: "ema" or "raw" (see `read_published`).
+    """A published checkpoint, or a run of `uqdm train` -> the model folder `out`. `reading`: "ema" or "raw" (see `read_published`).
 
     Raises `CheckpointError` for what cannot be read safely, `OutputError` where `out` exists and not `force`.
     """
-    out = Path(out)
-    return package.write(package_of(read_published(Path(folder), reading), out.resolve().name, reading), out, force)
+    out, trained = Path(out), (Path(folder) / runs.CHECKPOINT).is_file()
+    source = {"source": TRAINED} if trained else {}
+    return package.write(package_of(runs.read_folder(folder, reading), out.resolve().name, reading, **source), out, force)

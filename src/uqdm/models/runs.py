@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from uqdm.errors import CheckpointError
+from uqdm.models.checkpoint import read_published
 from uqdm.models.diffusion import Diffusion
 from uqdm.models.presets import Config, read_config
 from uqdm.models.uqdm import UQDM
@@ -78,3 +79,10 @@ def read_run(folder: str | Path, reading: str = "ema") -> Diffusion:
     model = new_model(read_config(Path(folder) / "config.json"))
     fill(model, read(path)[0], "average/" if reading == "ema" else "model/", path)
     return model.eval()
+
+
+def read_folder(folder: str | Path, reading: str = "ema") -> Diffusion:
+    """The model of a run, or of a published checkpoint, whichever the folder holds. Raises `CheckpointError` for neither."""
+    if (Path(folder) / CHECKPOINT).is_file():
+        return read_run(folder, reading)
+    return read_published(folder, reading)

@@ -1,144 +1,350 @@
-"""Pictures for training and evaluation: folders of pictures and zip packs to batches; knows no model.
+"""Pictures for training and evaluation: sources to batches, any batch by its number; knows no model.
 
-A pack is a zip of `meta.json` (h, w, n, sha256_of_uint8_NHWC) and `*.webp` strips, each some pictures one above the other.
+1. A batch is a function of the seed and its number: whatever was read before, in any order, in any thread.
+2. The stream of pictures is one epoch after the other, each a permutation of all; with weights, it is drawn with replacement.
+3. What is done to a picture (scale, crop, flip) is a function of the seed and its place in the stream.
+
+The exception: a file that becomes unreadable, or readable, while it is in use.
 """
 
 import dataclasses
-import glob
-import hashlib
-import io
-import json
+import functools
+import itertools
+import math
+import threading
 import warnings
-import zipfile
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, overload
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from uqdm import images
-from uqdm.errors import ImageError, LimitError
+from uqdm.errors import ImageError, SourceError
+from uqdm.training.sources import Cache, Data, Joined, Pixels, Source, every_tenth, load_pack, name, open_source, sizes
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".ppm", ".tif", ".tiff"}
-EVALUATION = {"eval", "val", "valid", "validation", "test", "dev"}
+__all__ = ["Augment", "Batches", "Pictures", "Source", "load_data", "load_pack"]
 
-
-def load_pack(path: str | Path) -> NDArray[np.uint8]:
-    """All pictures of a pack, (n, h, w, 3) uint8. Raises `ImageError` where it is damaged or no pack."""
-    try:
-        with zipfile.ZipFile(path) as pack:
-            meta = json.loads(pack.read("meta.json"))
-            h, w = meta["h"], meta["w"]
-            names = sorted(name for name in pack.namelist() if name.endswith(".webp"))
-            strips = [np.asarray(Image.open(io.BytesIO(pack.read(name))).convert("RGB")).reshape(-1, h, w, 3) for name in names]
-        pictures = np.concatenate(strips)
-        right = len(pictures) == meta["n"] and hashlib.sha256(pictures.tobytes()).hexdigest() == meta["sha256_of_uint8_NHWC"]
-    except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
-        raise ImageError(f"{path}: not a pack of pictures (a zip of meta.json and strips): {error}") from None
-    if not right:
-        raise ImageError(f"{path}: the pictures are not those that meta.json describes ({meta['n']} of {h} x {w}); get the pack again")
-    return pictures
+_ORDER, _DRAW, _AUGMENT = range(3)  # what a random generator is for, so that no two share their numbers
 
 
-@dataclasses.dataclass
-class Batches:
-    """Batches of pictures, uint8 tensors (B, 3, H, W); iterating again starts again.
+@dataclasses.dataclass(frozen=True)
+class Augment:
+    """What happens to a picture on its way into a batch.
 
-    With `crop`, a training set gives random crops and flips from one seed, an evaluation set central crops.
+    `crop`: pixels a side; None takes whole pictures. `flip`: every second one from left to right. `scales`: the least and the greatest
+    factor to reduce by before the crop, 0 < least <= greatest <= 1; one is drawn for each picture, evenly in its logarithm, among those
+    that leave room for the crop. Evaluation takes central crops, and neither flips nor reduces.
     """
 
-    pictures: Sequence[NDArray[np.uint8]]  # (H, W, 3) each
-    batch_size: int
-    shuffle: bool = False
     crop: int | None = None
-    seed: int = 0
+    flip: bool = True
+    scales: tuple[float, float] | None = None
 
-    def __len__(self) -> int:
-        return -(-len(self.pictures) // self.batch_size)
+    def __post_init__(self) -> None:
+        if self.crop is not None and self.crop < 1:
+            raise ValueError(f"crop is {self.crop}; expected at least 1 pixel")
+        if self.scales is not None and not 0 < self.scales[0] <= self.scales[1] <= 1:
+            raise ValueError(f"scales are {self.scales}; expected 0 < least <= greatest <= 1")
+        if self.scales is not None and self.crop is None:
+            raise ValueError("scales without a crop would give pictures of many sizes; give crop=")
 
-    def __iter__(self) -> Iterator[torch.Tensor]:
-        random = np.random.default_rng(self.seed)
-        order = random.permutation(len(self.pictures)) if self.shuffle else np.arange(len(self.pictures))
-        for begin in range(0, len(order), self.batch_size):
-            some = [self._one(self.pictures[i], random) for i in order[begin : begin + self.batch_size]]
-            yield torch.from_numpy(np.stack(some).transpose(0, 3, 1, 2).copy())
-
-    def _one(self, picture: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
+    def central(self, picture: Pixels) -> Pixels:
+        """For evaluation."""
         if self.crop is None:
             return picture
-        spare = picture.shape[0] - self.crop, picture.shape[1] - self.crop
-        y, x = (int(random.integers(s + 1)) if self.shuffle else s // 2 for s in spare)
-        cut = picture[y : y + self.crop, x : x + self.crop]
-        return cut[:, ::-1] if self.shuffle and random.random() < 0.5 else cut
+        y, x = ((side - self.crop) // 2 for side in picture.shape[:2])
+        return picture[y : y + self.crop, x : x + self.crop]
+
+    def drawn(self, picture: Pixels, numbers: NDArray[np.float64]) -> Pixels:
+        """For training; `numbers`: four in [0, 1), for scale, y, x and flip."""
+        scale, down, right, side = numbers.tolist()
+        if self.crop is not None:
+            step = self._step(min(picture.shape[:2]), scale)
+            room = (max(self.crop, int(d / step + 1e-9)) - self.crop + 1 for d in picture.shape[:2])
+            y, x = (int(u * r) for u, r in zip((down, right), room))
+            picture = reduced(picture, y, x, self.crop, step)
+        return picture[:, ::-1] if self.flip and side < 0.5 else picture
+
+    def _step(self, shorter: int, u: float) -> float:
+        """Pixels of the picture to one of the crop, along a side."""
+        if self.scales is None or self.crop is None:
+            return 1.0
+        least, greatest = (max(s, self.crop / shorter) for s in self.scales)
+        return max(1.0, 1 / (least * float((greatest / least) ** u)))
 
 
-def _files(where: str | Path) -> list[Path]:
-    path = Path(where)
-    if path.is_dir():
-        return sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
-    return sorted(Path(p) for p in glob.glob(str(where), recursive=True))
+def reduced(picture: Pixels, y: int, x: int, size: int, step: float) -> Pixels:
+    """The square of `size` at (y, x) of the picture reduced by `step` with a box filter; only what it covers is looked at."""
+    if step == 1:
+        return picture[y : y + size, x : x + size]
+    if step == int(step):
+        k = int(step)
+        piece = np.ascontiguousarray(picture[y * k : (y + size) * k, x * k : (x + size) * k])
+        return np.asarray(Image.fromarray(piece).reduce(k))  # rounds once: the means of k × k blocks
+    top, left = int(y * step), int(x * step)
+    piece = np.ascontiguousarray(picture[top : math.ceil((y + size) * step), left : math.ceil((x + size) * step)])
+    h, w = piece.shape[:2]
+    box = (x * step - left, y * step - top, min(w, (x + size) * step - left), min(h, (y + size) * step - top))
+    return np.asarray(Image.fromarray(piece).resize((size, size), Image.Resampling.BOX, box=box))
 
 
-def _read(files: Sequence[Path], crop: int | None) -> list[NDArray[np.uint8]]:
-    """Pictures as RGB; those that are broken or smaller than `crop` are left out, counted and named in a warning."""
-    found, left = [], []
-    for path in files:
+@functools.lru_cache(maxsize=4)
+def _permutation(n: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    return np.random.default_rng((seed, _ORDER, epoch)).permutation(n)
+
+
+class Pictures(Sequence[Pixels]):
+    """Whole pictures (H, W, 3) uint8, decoded when asked for; a slice decodes nothing. A broken one is the next that is not."""
+
+    def __init__(self, get: Callable[[int], Pixels], numbers: range) -> None:
+        self._get, self._numbers = get, numbers
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    @overload
+    def __getitem__(self, i: int) -> Pixels: ...
+    @overload
+    def __getitem__(self, i: slice) -> "Pictures": ...
+    def __getitem__(self, i: int | slice) -> "Pixels | Pictures":
+        return Pictures(self._get, self._numbers[i]) if isinstance(i, slice) else self._get(self._numbers[i])
+
+
+@dataclasses.dataclass(eq=False)
+class Batches:
+    """Batches of pictures, uint8 tensors (B, 3, H, W): `batch(step)` for any step, or an iteration over the first epoch.
+
+    `shuffle` is what makes it training: random order, scales, crops and flips, all from `seed`; without it, pictures come in order and
+    are cut in the middle. `weights`: shares of the sources, in their order, in place of their sizes; pictures are then drawn with
+    replacement, and an epoch is only a number of batches.
+
+    A picture that is broken, or smaller than the crop, is left out: the next usable one stands in for it, and `left_out` says why, by
+    number in `pictures`. The first is a warning; `report()` sums up. Raises `ImageError` where no picture is usable, where a whole
+    file of pictures is broken, and where a batch would hold several sizes.
+    """
+
+    sources: Sequence[Source]
+    batch_size: int
+    shuffle: bool = False
+    augment: Augment = Augment()
+    seed: int = 0
+    weights: Sequence[float] | None = None
+    left_out: dict[int, str] = dataclasses.field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1 or self.seed < 0:
+            raise ValueError(f"batch_size is {self.batch_size}, seed {self.seed}; expected at least 1 and at least 0")
+        self._all = Joined(self.sources)
+        self._lock = threading.Lock()
+        self._shares: NDArray[np.float64] | None = None
+        if self.weights is not None:
+            weights = np.array(self.weights, np.float64)
+            lengths = np.array([len(s) for s in self.sources])
+            if weights.shape != lengths.shape or not np.isfinite(weights).all() or (weights < 0).any() or not weights.any():
+                raise ValueError(f"weights are {self.weights}; expected one for each of {len(lengths)} sources, none negative, not all 0")
+            if not self.shuffle:
+                raise ValueError("weights draw pictures at random, which needs shuffle")
+            if (lengths[weights > 0] == 0).any():
+                raise ImageError("a source with a weight has no pictures")
+            shares = np.cumsum(weights)
+            self._shares = shares / shares[-1]
+
+    @property
+    def pictures(self) -> Pictures:
+        """All pictures, whole, one source after the other."""
+        return Pictures(self._usable, range(len(self._all)))
+
+    def __len__(self) -> int:
+        """Batches in an epoch, the last of which may be smaller."""
+        return -(-len(self._all) // self.batch_size)
+
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        n = len(self._all)
+        for begin in range(0, n, self.batch_size):
+            yield self._stream(begin, min(n, begin + self.batch_size))
+
+    def batch(self, step: int) -> torch.Tensor:
+        """Batch `step` of the endless stream, always full: the one where an epoch ends holds the beginning of the next."""
+        return self.rows(step, 0, self.batch_size)
+
+    def rows(self, step: int, begin: int, end: int) -> torch.Tensor:
+        """Rows `begin` to `end` of `batch(step)`; no others are decoded."""
+        if step < 0 or not 0 <= begin < end <= self.batch_size:
+            raise ValueError(f"step {step}, rows {begin} to {end}; expected a step from 0 and rows of a batch of {self.batch_size}")
+        return self._stream(step * self.batch_size + begin, step * self.batch_size + end)
+
+    def ahead(
+        self, numbers: int | Iterable[int], depth: int = 4, workers: int = 2, rows: slice | None = None
+    ) -> Generator[torch.Tensor, None, None]:
+        """`batch(n)` for these numbers in their order, or from a first one on without end; `workers` threads prepare `depth` ahead.
+
+        `rows`: only these of each batch. Begins with the first `next`; closing it ends the threads. Raises what `batch` raises.
+        """
+        begin, end, stride = (rows or slice(None)).indices(self.batch_size)
+        if stride != 1 or depth < 1 or workers < 1:
+            raise ValueError(f"rows {rows}, depth {depth}, workers {workers}; expected neighbouring rows and at least 1 of the others")
+        steps = iter(numbers) if isinstance(numbers, Iterable) else itertools.count(numbers)
+        return self._ahead(steps, depth, workers, begin, end)
+
+    def _ahead(self, steps: Iterator[int], depth: int, workers: int, begin: int, end: int) -> Generator[torch.Tensor, None, None]:
+        pool = ThreadPoolExecutor(workers, "uqdm-batches")
         try:
-            pixels = images.read(path, convert=True).pixels
-        except (ImageError, LimitError) as error:
-            left.append(str(error))
-            continue
-        if crop is not None and min(pixels.shape[:2]) < crop:
-            left.append(f"{path}: {pixels.shape[1]} x {pixels.shape[0]} is smaller than the crop of {crop}")
-            continue
-        found.append(np.repeat(pixels, 3, 2) if pixels.shape[2] == 1 else pixels)
-    if left:
-        warnings.warn(f"{len(left)} of {len(files)} pictures left out; the first: {left[0]}", stacklevel=3)
-    return found
+            waiting = deque(pool.submit(self.rows, step, begin, end) for step in itertools.islice(steps, depth))
+            while waiting:
+                ready = waiting.popleft().result()
+                waiting.extend(pool.submit(self.rows, step, begin, end) for step in itertools.islice(steps, 1))
+                yield ready
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def report(self) -> str | None:
+        """How many pictures were left out so far, and why the first one was; None where there was none."""
+        with self._lock:
+            if not self.left_out:
+                return None
+            first = self.left_out[min(self.left_out)]
+            return f"{len(self.left_out)} of {len(self._all)} pictures left out so far; the first: {first}"
+
+    def _number(self, k: int) -> int:
+        """Which picture is the k-th of the stream."""
+        if self._shares is not None:
+            random = np.random.default_rng((self.seed, _DRAW, k))
+            s = int(np.searchsorted(self._shares, random.random(), "right"))
+            return int(random.integers(self._all.starts[s], self._all.starts[s + 1]))
+        epoch, place = divmod(k, len(self._all))
+        return int(_permutation(len(self._all), self.seed, epoch)[place]) if self.shuffle else place
+
+    def _stream(self, begin: int, end: int) -> torch.Tensor:
+        """Pictures `begin` to `end` of the stream."""
+        if not len(self._all):
+            raise ImageError("no pictures for this part of the data: all of them are in the other; give more, or held=")
+        out: torch.Tensor | None = None
+        for k in range(begin, end):
+            picture = self._usable(self._number(k))
+            if self.shuffle:
+                picture = self.augment.drawn(picture, np.random.default_rng((self.seed, _AUGMENT, k)).random(4))
+            else:
+                picture = self.augment.central(picture)
+            h, w = picture.shape[:2]
+            if out is None:
+                out = torch.empty((end - begin, 3, h, w), dtype=torch.uint8)
+            if out.shape[2:] != (h, w):
+                raise ImageError(
+                    f"pictures of {w} x {h} and of {out.shape[3]} x {out.shape[2]} in one batch; give crop= to cut to one size"
+                )
+            out.numpy()[k - begin] = picture.transpose(2, 0, 1)
+        assert out is not None
+        return out
+
+    def _usable(self, first: int) -> Pixels:
+        """Picture `first`, or where it cannot be used the next that can."""
+        n = len(self._all)
+        for i in itertools.chain(range(first, n), range(first)):
+            if i in self.left_out:
+                continue
+            try:
+                return self._checked(i)
+            except SourceError:
+                raise
+            except ImageError as error:
+                with self._lock:
+                    warn, self.left_out[i] = not self.left_out, str(error)
+                if warn:
+                    warnings.warn(f"left out, as all such will be: {error}; the next usable picture stands in", stacklevel=2)
+        raise ImageError(f"none of {n} pictures is usable; the first: {self.left_out[0]}")
+
+    def _checked(self, i: int) -> Pixels:
+        picture = self._all[i]
+        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+            raise ImageError(f"{self._all.name(i)}: {picture.dtype} of shape {picture.shape}; expected uint8 (H, W, 3)")
+        crop = self.augment.crop
+        if crop is not None and min(picture.shape[:2]) < crop:
+            raise ImageError(f"{self._all.name(i)}: {picture.shape[1]} x {picture.shape[0]} is smaller than the crop of {crop}")
+        return picture
 
 
 def load_data(
-    source: str | Path | Sequence[str | Path], config: object = None, *, crop: int | None = None, seed: int = 0
+    source: Data,
+    config: Any = None,
+    *,
+    crop: int | None = None,
+    seed: int = 0,
+    held: Data | None = None,
+    scales: tuple[float, float] | None = None,
+    weights: Sequence[float] | None = None,
+    root: str | Path = "data",
 ) -> tuple[Batches, Batches]:
     """Training and evaluation batches: `train_iter, eval_iter = load_data(source, model.config.data)`.
 
-    `source`: a zip pack or several, a folder of pictures (with folders `train` and `val`, `test` or `eval` in it if it has them),
-    or a glob. Without such a division every tenth picture is kept for evaluation. `config`: anything with `batch_size` and `shuffle`.
-    `crop`: pixels a side; 64 by default for folders, whole pictures for packs. Raises `ImageError` where there is nothing.
+    `source`, or a list of them:
+      - a folder of pictures, in it folders `train` and `val`, `test` or `eval` if it has them; a glob; a picture
+      - CIFAR-10 as published: the folder cifar-10-batches-py, or the one that holds it
+      - ImageNet 64 × 64 as published: a folder of train_data_batch_*.npz and val_data.npz, with removed.npy to leave duplicates out;
+        mapped where the npz files are not compressed, else in memory file by file as they are used, 15.7 GB for all
+      - zip packs, .npy files, and WebDataset shards (.tar), by path, folder, glob or braces: `shards/{000..010}.tar`
+      - an array, uint8 (n, H, W, 3) or (n, 3, H, W); a list of arrays (H, W, 3); any `Source`
+      - "CIFAR10" or "ImageNet64", in any case: the folder of that name in `root`
+
+    What a source itself sets aside (test, val) is for evaluation, else every tenth picture; with `held`, all of `held` evaluates, all
+    of `source` trains, but never what it sets aside itself. `config`: anything with `batch_size` and `shuffle`, and, if it has them, with
+    `crop` (0: none), `flip`, `scale_min` and `scale_max`; without shuffle, training pictures come in order, cut in the middle. `crop`:
+    pixels a side, before what `config` says; 64 by default for picture files and shards, whole pictures for the others. `scales`,
+    `weights`: see `Augment` and `Batches`. Raises `ImageError` where there is nothing, or something broken.
     """
     batch_size, shuffle = int(getattr(config, "batch_size", 16)), bool(getattr(config, "shuffle", True))
-    sources = [source] if isinstance(source, str | Path) else list(source)
-    train: list[NDArray[np.uint8]] = []
-    held: list[NDArray[np.uint8]] = []
-    for one in sources:
-        if Path(one).suffix == ".zip":
-            pictures: list[NDArray[np.uint8]] = list(load_pack(one))
-            if crop is None and train and train[0].shape != pictures[0].shape:
-                raise ImageError(
-                    f"{one}: pictures of {pictures[0].shape[:2]} after others of {train[0].shape[:2]}; give crop= to cut both to one size"
-                )
-            divided = None
-        else:
-            crop = crop or 64
-            files = _files(one)
-            if not files:
-                raise ImageError(f"{one}: no pictures there; expected a folder or glob of {', '.join(sorted(SUFFIXES))}, or a zip pack")
-            root = Path(one) if Path(one).is_dir() else Path(one).parent
-            parts = [{p.lower() for p in (f.relative_to(root) if f.is_relative_to(root) else f).parts[:-1]} for f in files]
-            evaluation = [bool(p & EVALUATION) for p in parts]
-            if any(evaluation) and any("train" in p for p in parts):
-                divided = (
-                    _read([f for f, e in zip(files, evaluation) if not e], crop),
-                    _read([f for f, e in zip(files, evaluation) if e], crop),
-                )
-            else:
-                divided, pictures = None, _read(files, crop)
-        if divided is None:
-            divided = ([p for i, p in enumerate(pictures) if i % 10], pictures[::10])
-        train += divided[0]
-        held += divided[1]
-    if not held:
-        raise ImageError(f"{source}: no usable pictures")
-    return Batches(train, batch_size, shuffle, crop, seed), Batches(held, batch_size, False, crop, seed)
+    cache = Cache()
+    train: list[Source] = []
+    kept: list[Source] = []
+    for one in _several(source):
+        own, aside = open_source(one, root, cache)
+        if held is not None:
+            train.append(own)
+            continue
+        if aside is None:
+            own, aside = every_tenth(own)
+        train.append(own)
+        kept.append(aside)
+    for one in _several(held) if held is not None else ():
+        kept += [part for part in open_source(one, root, cache) if part is not None]
+    if not any(map(len, kept)):
+        raise ImageError(f"{_short(source if held is None else held)}: no usable pictures for evaluation")
+    crop = _crop(crop or getattr(config, "crop", 0) or None, train, kept)
+    if scales is None and getattr(config, "scale_min", 1) < 1:
+        scales = config.scale_min, config.scale_max
+    return (
+        Batches(train, batch_size, shuffle, Augment(crop, bool(getattr(config, "flip", True)), scales), seed, weights),
+        Batches(kept, batch_size, False, Augment(crop, flip=False), seed),
+    )
+
+
+def _several(source: Data) -> list[Data]:
+    """A list of sources; a list of pictures is one."""
+    if not isinstance(source, list | tuple):
+        return [source]
+    if source and all(isinstance(one, np.ndarray) and one.ndim in (2, 3) for one in source):
+        return [source]
+    return list(source)
+
+
+def _short(source: Data) -> str:
+    return str(source) if isinstance(source, str | Path) else "the data"
+
+
+def _crop(crop: int | None, train: Sequence[Source], kept: Sequence[Source]) -> int | None:
+    """`crop`, or what it is by default. Raises `ImageError` where pictures of known sizes do not fit it, or one another."""
+    known = [sizes(s) for s in [*train, *kept] if len(s)]
+    if crop is None and None in known:
+        crop = 64
+    for part in (train, kept):
+        if crop is None and len(found := sorted(Joined(part).sizes or ())) > 1:
+            raise ImageError(f"pictures of {found[0]} and of {found[1]} (height, width); give crop= to cut them to one size")
+        for source in part:
+            h, w = max(sizes(source) or {(0, 0)}, key=min)
+            if crop is not None and 0 < min(h, w) < crop and len(source):
+                raise ImageError(f"{name(source, 0)}: {w} x {h} is smaller than the crop of {crop}; give a smaller crop=")
+    return crop

@@ -406,7 +406,8 @@ def _claim(out: Path, config: Config, rank: int) -> None:
         if alike != config:
             a, b = json.loads(to_json(there)), json.loads(to_json(config))
             odd = [f"{s}.{k}" for s in a if isinstance(a[s], dict) for k in a[s] if a[s][k] != b[s][k] and k not in free]
-            what = ", ".join(f"{k} {a[k.split('.')[0]][k.split('.')[1]]!r}" for k in odd) or f"family {there.family!r}"
+            what = ", ".join(f"{k} {a[k.split('.')[0]][k.split('.')[1]]!r}" for k in odd)
+            what = f"family {there.family!r}" if there.family != config.family else what
             raise TrainingError(f"{out} is another run's: there {what}; give the same settings, or another folder")
     if rank == 0:
         beside = path.with_suffix(".json.tmp")

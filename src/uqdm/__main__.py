@@ -1,0 +1,6 @@
+"""`python -m uqdm` is `uqdm`."""
+
+from uqdm.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,186 @@
+"""The commands that train: parse, load data, call the trainer, print what it says."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+import click
+
+from uqdm.cli.output import echo_table
+from uqdm.errors import TrainingError, UqdmError
+
+SPREAD = ("--data", "--held", "--set")  # options of `train` that take every word up to the next option
+
+
+def spread(words: list[str]) -> list[str]:
+    """`--data A B` as click knows it, `--data A --data B`, in a `train` command."""
+    if not words or words[0] != "train":
+        return words
+    found, option = [], None
+    for word in words:
+        if word.startswith("-") and len(word) > 1:
+            option = word if word in SPREAD else None
+            if option is None:
+                found.append(word)
+            first = True
+        elif option is not None:
+            found += [option, word]
+            first = False
+        else:
+            found.append(word)
+            continue
+        if option is not None and first and word is words[-1]:
+            found.append(option)
+    return found
+
+
+@click.command(short_help="Train a model.")
+@click.option("--preset", "name", metavar="NAME", help="What to train: tiny, small, medium, big, cifar10, half, tiny-vdm, cifar10-vdm.")
+@click.option("--config", "path", type=click.Path(exists=True, dir_okay=False), metavar="FILE", help="A config.json in a preset's place.")
+@click.option(
+    "--data", required=True, multiple=True, metavar="PATH …", help="Pictures: packs, folders, globs, shards, or a data set's name."
+)
+@click.option("--held", multiple=True, metavar="PATH …", help="Pictures to evaluate on; by default every tenth, or the data set's own.")
+@click.option("--out", required=True, metavar="RUN", help="Folder of the run.")
+@click.option("--steps", type=click.IntRange(min=1), metavar="N", help="Optimiser steps, from the run's beginning.")
+@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), metavar="M", help="Minutes of training, from the run's beginning.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE …", help="Keys of the configuration: lr=1e-3, model.n_timesteps=8, …")
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, metavar="S", help="Of everything random.")
+@click.option("--start", metavar="FOLDER", help="Begin with the weights of another run, or of a published checkpoint.")
+@click.option("--device", metavar="NAME", help="cpu, cuda, …; by default a GPU where there is one.")
+@click.option("--threads", type=click.IntRange(min=1), metavar="N", help="CPU threads; by default all cores.")
+def train(
+    name: str | None,
+    path: str | None,
+    data: tuple[str, ...],
+    held: tuple[str, ...],
+    out: str,
+    steps: int | None,
+    minutes: float | None,
+    settings: tuple[str, ...],
+    seed: int,
+    start: str | None,
+    device: str | None,
+    threads: int | None,
+) -> None:
+    """Train a model on pictures; the same command again goes on where the run stopped, and with more --steps goes on from there.
+
+    In the folder RUN: config.json (the resolved configuration), checkpoint.safetensors, metrics.jsonl, events/ for TensorBoard.
+    Started by torchrun, every process takes its share of each step.
+
+    \b
+    Examples:
+      uqdm train --preset tiny --data photographs/ --out runs/tiny --minutes 30
+      uqdm train --preset tiny --data a.zip b.zip --held dev.zip --out runs/t8 --steps 20000 --set n_timesteps=8 batch_size=32
+      uqdm train --preset cifar10 --data CIFAR10 --out runs/cifar
+      torchrun --nproc-per-node 2 -m uqdm train --preset small --data ImageNet64 --out runs/small
+      uqdm import-checkpoint runs/tiny models/mine
+    """
+    if (name is None) == (path is None):
+        raise click.UsageError("give one of --preset and --config")
+    if steps is not None and minutes is not None:
+        raise click.UsageError("--steps and --minutes cannot be used together: each says when to stop")
+    import torch
+    import torch.distributed as dist
+
+    from uqdm.models import presets, runs
+    from uqdm.training.data import load_data
+    from uqdm.training.train import train as run
+
+    given = dict(one.split("=", 1) if "=" in one else _no_value(one) for one in settings)
+    try:
+        config = presets.override(presets.preset(name) if name is not None else presets.read_config(path or ""), given)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    if steps is not None:
+        config = presets.override(config, {"training.n_steps": steps})
+    if config.model.n_channels != 3:
+        raise UqdmError(
+            f"{name}: a model of {config.model.n_channels} channels, and --data holds pictures; python -m uqdm.training.swirl trains it"
+        )
+    if threads is not None:
+        torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)
+    many = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    if many:
+        dist.init_process_group("nccl" if torch.cuda.is_available() and device != "cpu" else "gloo")
+    first = not many or dist.get_rank() == 0
+    if config.data.scale_min < 1 and not config.data.crop:
+        raise click.UsageError(
+            f"data.scale_min is {config.data.scale_min} and data.crop 0: pictures of many sizes need a crop, --set crop=64"
+        )
+    try:
+        sources = list(data) if len(data) > 1 else data[0]
+        train_data, held_data = load_data(sources, config.data, held=list(held) or None, seed=seed)
+        begin = runs.read_folder(start) if start is not None else None
+        if first:
+            click.echo(presets.to_json(config), nl=False)
+            click.echo(describe(config, len(train_data.pictures), len(held_data.pictures)))
+        say: Any = click.echo if first else _silent
+        run(config, train_data, held_data, out, steps=steps, minutes=minutes, seed=seed, device=device, start=begin, say=say)
+        if first and (left := train_data.report()):
+            click.echo(f"uqdm: {left}", err=True)
+    except KeyboardInterrupt:
+        raise TrainingError(f"interrupted; the same command goes on from the last checkpoint in {out}") from None
+    finally:
+        if many:
+            dist.destroy_process_group()
+
+
+def describe(config: Any, pictures: int, held: int) -> str:
+    """What will be trained, in a line: parameters, arithmetic, data."""
+    import torch
+
+    from uqdm.models.network import new_network
+
+    with torch.device("meta"):
+        network = new_network(config.model)
+    size = config.data.crop or 64
+    convolutions, attention = network.multiply_adds(size, size)
+    count = sum(p.numel() for p in network.parameters())
+    return (
+        f"{count:,} parameters; {(convolutions + attention) / 1e3:,.0f} k multiply-adds a pixel and call at {size} x {size}; "
+        f"{pictures:,} pictures to train on, {held:,} held out"
+    )
+
+
+def _no_value(word: str) -> Any:
+    raise click.UsageError(f"--set {word}: expected KEY=VALUE")
+
+
+def _silent(line: str) -> None:
+    pass
+
+
+@click.command("presets", short_help="List what can be trained.")
+@click.option("--json", "as_json", is_flag=True, help="The whole configurations.")
+def list_presets(as_json: bool) -> None:
+    """List the presets of `uqdm train`, with their size and arithmetic.
+
+    \b
+    Examples:
+      uqdm presets
+      uqdm presets --json
+    """
+    import torch
+
+    from uqdm.models.network import new_network
+    from uqdm.models.presets import PRESETS, to_json
+
+    if as_json:
+        click.echo(json.dumps({name: json.loads(to_json(config)) for name, config in PRESETS.items()}, indent=2))
+        return
+    rows = [("preset", "family", "T", "parameters", "k multiply-adds", "at", "loss", "batch", "steps")]
+    for name, c in PRESETS.items():
+        with torch.device("meta"):
+            network = new_network(c.model)
+        size = 1 if c.model.network == "points" else 32 if "cifar" in name else c.data.crop or 64
+        count = sum(p.numel() for p in network.parameters())
+        work = sum(network.multiply_adds(size, size)) / 1e3
+        rows.append(
+            (name, c.family, str(c.model.n_timesteps), f"{count:,}", f"{work:,.1f}", f"{size} x {size}", c.training.loss,
+             str(c.data.batch_size), f"{c.training.n_steps:,}")
+        )  # fmt: skip
+    echo_table(rows, left=(0, 1, 6))

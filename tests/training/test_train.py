@@ -1,0 +1,345 @@
+"""A run follows from its seed and its step alone: killed and gone on with, or shared out to two processes, it is the same run."""
+
+import dataclasses
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+import hashlib
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+import uqdm
+from uqdm.errors import CheckpointError, TrainingError
+from uqdm.models import export, runs
+from uqdm.models.presets import PRESETS, Config, override, preset, read_config, to_json
+from uqdm.training.evaluate import evaluate
+from uqdm.training.train import Objective, State, train
+
+SMALL = {"embedding_dim": 8, "norm_groups": 4, "n_timesteps": 2, "lr": 2e-3, "warmup": 4, "ema_rate": 0.9, "dropout_prob": 0.1}
+OFTEN = {"log_metrics_every_steps": 2, "checkpoint_every_steps": 3, "eval_every_steps": 5, "batch_size": 4, "crop": 8}
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def small(name: str = "tiny", **more: Any) -> Config:
+    return override(preset(name), {**SMALL, **OFTEN, **more})
+
+
+class Pictures:
+    """Smooth pictures of 8 x 8, batch n from seed n."""
+
+    batch_size = 4
+
+    def batch(self, n: int) -> Tensor:
+        corner = torch.rand(4, 3, 2, 2, generator=torch.Generator().manual_seed(n))
+        wide = torch.nn.functional.interpolate(corner, size=8, mode="bilinear", align_corners=True)
+        return (wide * 255).to(torch.uint8)
+
+    def ahead(self, numbers: Iterable[int]) -> Iterator[Tensor]:
+        for n in numbers:
+            yield self.batch(n)
+
+    def held(self) -> list[Tensor]:
+        return [self.batch(1000), self.batch(1001)]
+
+
+def same(a: State, b: State) -> bool:
+    weights = all(torch.equal(p, q) for p, q in zip(a.model.parameters(), b.model.parameters(), strict=True))
+    return weights and all(torch.equal(a.average[k], b.average[k]) for k in a.average) and a.step == b.step
+
+
+def rows(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize(("name", "loss"), [("tiny", "full"), ("tiny", "single"), ("tiny-vdm", "continuous"), ("tiny-vdm", "full")])
+def test_a_run_that_stops_and_goes_on_is_the_run_that_did_not(name: str, loss: str, tmp_path: Path) -> None:
+    config = small(name, loss=loss)
+    train(config, Pictures(), None, tmp_path / "a", steps=4)
+    a = train(config, Pictures(), None, tmp_path / "a", steps=9)
+    b = train(config, Pictures(), None, tmp_path / "b", steps=9)
+    assert same(a, b)
+    losses = [[row["loss"] for row in rows(tmp_path / run) if "loss" in row and row["step"] in (6, 8)] for run in "ab"]
+    assert losses[0] == losses[1]
+    assert not same(b, train(config, Pictures(), None, tmp_path / "c", steps=9, seed=1))
+
+
+def test_training_makes_pictures_cheaper_and_the_averages_are_what_is_read(tmp_path: Path) -> None:
+    config, data = small(), Pictures()
+    lines: list[str] = []
+    train(config, data, data.held(), tmp_path, steps=60, say=lines.append)
+    first, last = (row["held/bits_per_dimension"] for row in (r for r in (rows(tmp_path)[i] for i in (2, -1))) if "held/cumulative" in row)
+    assert last < 0.97 * first
+    model = runs.read_run(tmp_path)
+    found = evaluate(model, data.held())
+    assert found.bits_per_dimension() == pytest.approx(last)
+    assert model.schedule.w.item() != pytest.approx(18.3, abs=1e-6)  # learned, averaged and read with the weights
+    raw = runs.read_run(tmp_path, "raw")
+    assert not torch.equal(raw.schedule.w, model.schedule.w)
+    terms = next(row["terms"] for row in rows(tmp_path) if "terms" in row)
+    assert sum(terms) == pytest.approx(next(row["loss"] for row in rows(tmp_path) if "terms" in row), rel=1e-5)
+    assert any("images/s" in line for line in lines)
+    assert any("held out" in line for line in lines)
+
+
+def test_a_trained_model_is_a_codec(tmp_path: Path) -> None:
+    train(small(dropout_prob=0.0), Pictures(), None, tmp_path / "run", steps=3)
+    folder = export.import_checkpoint(tmp_path / "run", tmp_path / "mine")
+    picture = Pictures().batch(7)[0].permute(1, 2, 0).numpy()
+    codec = uqdm.load(folder)
+    assert (codec.decompress(codec.compress(picture)) == picture).all()
+    train(small("tiny-vdm"), Pictures(), None, tmp_path / "vdm", steps=1)
+    with pytest.raises(CheckpointError, match="universal quantization"):
+        export.import_checkpoint(tmp_path / "vdm", tmp_path / "other")
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_good_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, calls = Objective.forward, []
+
+    def forward(self: Objective, x: Tensor, generator: torch.Generator) -> Any:
+        calls.append(x)
+        loss, *rest = real(self, x, generator)
+        return loss * (float("nan") if len(calls) == 6 else 1), *rest
+
+    monkeypatch.setattr(Objective, "forward", forward)
+    with pytest.raises(TrainingError, match=r"step 6: the loss is nan.*last good state"):
+        train(small(), Pictures(), None, tmp_path, steps=9)
+    assert runs.read(tmp_path / runs.CHECKPOINT)[1]["step"] == 3
+    assert all(torch.isfinite(p).all() for p in runs.read_run(tmp_path).parameters())
+    assert train(small(), Pictures(), None, tmp_path, steps=9).step == 9
+
+
+def test_a_loss_that_explodes_stops_the_run(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"times what it was|is nan|is inf"):
+        train(small(lr=1e4, grad_clip_norm=1e9, warmup=30), Pictures(), None, tmp_path, steps=200)
+
+
+def test_a_folder_of_another_run_is_refused_and_left_alone(tmp_path: Path) -> None:
+    train(small(), Pictures(), None, tmp_path, steps=3)
+    before = (tmp_path / "config.json").read_text()
+    with pytest.raises(TrainingError, match=r"optim\.lr 0\.002"):
+        train(small(lr=1e-3), Pictures(), None, tmp_path, steps=4)
+    with pytest.raises(TrainingError, match="seed 0, not 5"):
+        train(small(), Pictures(), None, tmp_path, steps=4, seed=5)
+    with pytest.raises(TrainingError, match="family"):
+        train(small("tiny-vdm"), Pictures(), None, tmp_path, steps=4)
+    assert (tmp_path / "config.json").read_text() == before
+    assert train(small(log_metrics_every_steps=1), Pictures(), None, tmp_path, steps=4).step == 4
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
+    train(small(), Pictures(), None, tmp_path, steps=3)
+    path = tmp_path / runs.CHECKPOINT
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        train(small(), Pictures(), None, tmp_path, steps=4)
+    path.write_bytes(b"no checkpoint at all")
+    with pytest.raises(CheckpointError, match=str(path)):
+        runs.read_run(tmp_path)
+
+
+def test_a_run_can_begin_with_another_models_weights(tmp_path: Path) -> None:
+    train(small(), Pictures(), None, tmp_path / "a", steps=9)
+    start = runs.read_run(tmp_path / "a")
+    model = State.new(small(), 3, torch.device("cpu"), start).model
+    assert all(torch.equal(p, q) for p, q in zip(model.parameters(), start.parameters(), strict=True))
+    with pytest.raises(CheckpointError, match="missing"):
+        State.new(small(n_blocks=2), 3, torch.device("cpu"), start)
+
+
+def test_bfloat16_trains_as_float32_does(tmp_path: Path) -> None:
+    found = []
+    for precision in ("float32", "bfloat16"):
+        train(small(precision=precision), Pictures(), None, tmp_path / precision, steps=40)
+        found.append(rows(tmp_path / precision)[-1]["loss"])
+    assert found[1] == pytest.approx(found[0], rel=0.03)
+    assert found[1] != found[0]
+
+
+def test_the_learning_rate_warms_up_and_decays_as_asked(tmp_path: Path) -> None:
+    train(small(decay="cosine", log_metrics_every_steps=1), Pictures(), None, tmp_path, steps=20)
+    rates = [row["lr"] for row in rows(tmp_path) if "lr" in row]
+    assert rates[0] == pytest.approx(2e-3 / 4, rel=0.01)
+    assert max(rates) == pytest.approx(2e-3, rel=0.1)
+    assert rates[-1] < 1e-4
+    assert rates[4:] == sorted(rates[4:], reverse=True)
+
+
+def test_minutes_end_a_run_too(tmp_path: Path) -> None:
+    state = train(small(), Pictures(), None, tmp_path, minutes=0.01)
+    assert 0.6 <= state.seconds < 5
+    assert state.step > 2
+    assert runs.read(tmp_path / runs.CHECKPOINT)[1]["step"] == state.step
+
+
+# ---- configurations ----
+
+
+def test_every_preset_is_written_and_read_again(tmp_path: Path) -> None:
+    for name, config in PRESETS.items():
+        (tmp_path / f"{name}.json").write_text(to_json(config))
+        assert read_config(tmp_path / f"{name}.json") == config
+
+
+def test_settings_are_read_as_their_key_wants_and_unknown_ones_are_refused() -> None:
+    found = override(preset("tiny"), {"lr": "1e-3", "model.n_timesteps": "8", "shuffle": "false", "loss": "single"})
+    assert (found.optim.lr, found.model.n_timesteps, found.data.shuffle, found.training.loss) == (1e-3, 8, False, "single")
+    with pytest.raises(ValueError, match=r"unknown key 'n_timestep'; did you mean .*n_timesteps"):
+        override(preset("tiny"), {"n_timestep": "8"})
+    with pytest.raises(ValueError, match="expected int"):
+        override(preset("tiny"), {"n_timesteps": "many"})
+    with pytest.raises(ValueError, match="expected one of full, single"):
+        override(preset("tiny"), {"loss": "none"})
+    with pytest.raises(ValueError, match="which only a VDM has"):
+        override(preset("tiny"), {"loss": "continuous"})
+    with pytest.raises(ValueError, match="no preset 'huge'; known are tiny"):
+        preset("huge")
+
+
+def test_multiply_adds_of_the_presets_are_the_papers_and_what_a_counter_counts() -> None:
+    """Appendix C.3 gives 389 K, 2.3 M, 105 M and 204 M a pixel; the counter is torch's own."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from uqdm.models.network import new_network
+
+    stated = {
+        "tiny": (64, 389e3),
+        "small": (64, 2.3e6),
+        "medium": (64, 105e6),
+        "big": (64, 204e6),
+        "cifar10": (32, 7.6e6),
+        "half": (32, 60e3),
+    }
+    for name, (size, expected) in stated.items():
+        model = dataclasses.replace(PRESETS[name].model, dropout_prob=0.0)
+        with torch.device("meta"):
+            network = new_network(model)
+            ours = sum(network.multiply_adds(size, size))
+            assert ours == pytest.approx(expected, rel=0.03), name
+            with FlopCounterMode(display=False) as counter:
+                network(torch.zeros(1, 3, size, size), torch.zeros(()))
+        assert counter.get_total_flops() / 2 / size**2 == pytest.approx(ours, rel=0.01), name
+
+
+# ---- processes ----
+
+
+def pack(path: Path, n: int = 24, size: int = 16) -> Path:
+    random = np.random.default_rng(0)
+    corners = random.integers(0, 256, (n, 2, 2, 3), dtype=np.uint8)
+    pictures = np.stack([np.asarray(Image.fromarray(c).resize((size, size), Image.Resampling.BILINEAR)) for c in corners])
+    stream = io.BytesIO()
+    Image.fromarray(pictures.reshape(n * size, size, 3)).save(stream, "WEBP", lossless=True)
+    meta = {"h": size, "w": size, "n": n, "sha256_of_uint8_NHWC": hashlib.sha256(pictures.tobytes()).hexdigest()}
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("meta.json", json.dumps(meta))
+        archive.writestr("000.webp", stream.getvalue())
+    return path
+
+
+def command(tmp_path: Path, out: str, steps: int, *more: str, launch: tuple[str, ...] = ()) -> list[str]:
+    settings = [f"{k}={v}" for k, v in {**SMALL, **OFTEN}.items()]
+    words = [*(launch or (sys.executable,)), "-m", "uqdm", "train", "--preset", "tiny", "--data", str(pack(tmp_path / "a.zip"))]
+    return [*words, "--out", str(tmp_path / out), "--steps", str(steps), "--threads", "1", "--device", "cpu", "--set", *settings, *more]
+
+
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(uqdm.__file__).parent.parent)}
+
+
+def run(words: list[str], **how: Any) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(words, capture_output=True, text=True, env=ENVIRONMENT, timeout=300, **how)
+
+
+def tensors(folder: Path) -> dict[str, Tensor]:
+    return runs.read(folder / runs.CHECKPOINT)[0]
+
+
+def test_a_run_killed_at_any_moment_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
+    """kill -9 in the middle of steps and of a checkpoint that is being written; then the same command again."""
+    whole = run(command(tmp_path, "whole", 12))
+    assert whole.returncode == 0, whole.stderr
+    half = (
+        "import os, signal; from uqdm.models import runs; real = runs.save_file; count = [0]\n"
+        "def save_file(tensors, path, about):\n"
+        "    count[0] += 1\n"
+        "    real(tensors, path, about)\n"
+        "    if count[0] == 3:\n"
+        "        size = os.path.getsize(path); os.truncate(path, size // 2); os.kill(os.getpid(), signal.SIGKILL)\n"
+        "runs.save_file = save_file\n"
+        "from uqdm.cli import main; main()"
+    )
+    words = command(tmp_path, "killed", 12)
+    done = run([sys.executable, "-c", half, *words[words.index("train") :]])
+    assert done.returncode == -signal.SIGKILL
+    assert runs.read(tmp_path / "killed" / runs.CHECKPOINT)[1]["step"] == 6
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, env=ENVIRONMENT, text=True)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("step 8/"):
+            process.kill()
+            break
+    process.wait()
+    again = run(words)
+    assert again.returncode == 0, again.stderr
+    assert "going on from step" in again.stdout
+    a, b = tensors(tmp_path / "whole"), tensors(tmp_path / "killed")
+    assert a.keys() == b.keys()
+    assert all(torch.equal(a[k], b[k]) for k in a)
+    steps = [row["step"] for row in rows(tmp_path / "killed") if "loss" in row]
+    assert steps == sorted(set(steps))
+    further = run(command(tmp_path, "killed", 14))
+    assert further.returncode == 0
+    assert runs.read(tmp_path / "killed" / runs.CHECKPOINT)[1]["step"] == 14
+
+
+def test_two_processes_see_what_one_with_twice_the_batch_sees(tmp_path: Path) -> None:
+    launch = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    two = run(command(tmp_path, "two", 6, launch=launch))
+    assert two.returncode == 0, two.stderr
+    one = run(command(tmp_path, "one", 6, "accumulate=2"))
+    assert one.returncode == 0, one.stderr
+    losses = [[row["loss"] for row in rows(tmp_path / name) if "loss" in row] for name in ("one", "two")]
+    assert len(losses[0]) == 3
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
+    held = [[row["held/bits_per_dimension"] for row in rows(tmp_path / name) if "held/cumulative" in row] for name in ("one", "two")]
+    np.testing.assert_allclose(held[0], held[1], rtol=1e-4)
+    assert two.stdout.count("step 6/6") == 1  # one process speaks
+
+
+def test_the_command_says_what_it_does_and_what_is_wrong(tmp_path: Path) -> None:
+    done = run(command(tmp_path, "run", 5))
+    assert done.returncode == 0, done.stderr
+    assert '"n_timesteps": 2' in done.stdout
+    assert "multiply-adds a pixel" in done.stdout
+    assert "min left" in done.stdout
+    for words, code, what in [
+        (["--set", "lr"], 2, "expected KEY=VALUE"),
+        (["--set", "learning_rate=1"], 2, "unknown key"),
+        (["--preset", "swirl"], 1, "holds pictures"),
+        (["--data", str(tmp_path / "nowhere")], 1, "nowhere"),
+    ]:
+        failed = run([*command(tmp_path, "other", 5), *words])
+        assert failed.returncode == code, words
+        assert what in failed.stderr, failed.stderr
+        assert "Traceback" not in failed.stderr
