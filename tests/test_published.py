@@ -1,5 +1,6 @@
 """The published README's usage, and the published tiny model's figures, where its files are beside the project."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -84,3 +85,63 @@ def test_the_raw_reading_has_the_published_scripts_schedule(tiny: Path, tmp_path
     found = package.read(import_checkpoint(tiny, tmp_path / "raw", "raw"))
     assert package.floats(found.network["gamma"])[-1] == pytest.approx(-12.3, abs=1e-6)
     assert found.fingerprint != package.read(import_checkpoint(tiny, tmp_path / "ema", "ema")).fingerprint
+
+
+def small_checkpoint(folder: Path) -> Path:
+    """A published checkpoint of a very small network, written as the authors' script writes them."""
+    from uqdm.models.presets import override, preset, to_json
+    from uqdm.models.uqdm import UQDM
+
+    config = override(preset("tiny"), {"embedding_dim": 8, "norm_groups": 4, "n_steps": 3, "batch_size": 2, "warmup": 2, "crop": 0})
+    folder.mkdir(parents=True)
+    tree = json.loads(to_json(config))
+    for key in ("network", "downsample"):
+        del tree["model"][key]
+    (folder / "config.json").write_text(json.dumps({**tree, "restore_ckpt": "checkpoint.pt"}))
+    torch.manual_seed(0)
+    model = UQDM(config)
+    averages = [p.detach() for p in [*model.network.parameters(), *model.schedule.parameters()]]
+    ema = {"decay": 0.9999, "num_updates": 1, "shadow_params": averages}
+    torch.save({"model": model.network.state_dict(), "ema": ema, "step": 1}, folder / "checkpoint.pt")
+    return folder
+
+
+def test_the_snippet_of_the_published_readme_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Line by line; the data set where that README puts it, as the official files have it, but small."""
+    random = np.random.default_rng(0)
+    folder = tmp_path / "data" / "imagenet64"
+    folder.mkdir(parents=True)
+    for name, n in [(f"train_data_batch_{i}", 2) for i in range(1, 11)] + [("val_data", 5)]:
+        np.savez(folder / name, data=random.integers(0, 256, (n, 12288), dtype=np.uint8), labels=np.ones(n, np.int64))
+    np.save(folder / "removed.npy", np.array([1]))
+    small_checkpoint(tmp_path / "checkpoints" / "uqdm-tiny")
+    monkeypatch.chdir(tmp_path)
+    torch.set_num_threads(1)
+
+    from uqdm import load_checkpoint, load_data
+
+    model = load_checkpoint("checkpoints/uqdm-tiny")
+    train_iter, eval_iter = load_data("ImageNet64", model.config.data)
+    before = model.model
+    model.trainer(train_iter, eval_iter)
+    report = model.evaluate(eval_iter, reconstructions=("denoised", "ancestral", "flow"))
+    image = next(iter(eval_iter))
+    compressed = model.compress(image)
+    reconstructions = model.decompress(compressed)
+
+    assert len(train_iter.pictures) == 20
+    assert report.model.pictures == 4  # five, less the duplicate
+    assert model.model is not before
+    assert (tmp_path / "runs" / "uqdm-tiny" / "checkpoint.safetensors").is_file()
+    assert torch.equal(reconstructions[-1], image)
+    assert "held out" in capsys.readouterr().err
+    shown = str(report)
+    assert "lossless, bits/pixel: files, payload, entropy estimate" in shown
+    assert all(name in shown for name in ("denoised, dB", "ancestral, dB", "flow, dB", "paper: ", "tight: "))
+    for mode, cost in report.coded.items():
+        assert cost.estimate < cost.payload < cost.files, mode
+        assert cost.payload < 1.01 * cost.estimate + 0.05
+    assert report.coded["tight"].estimate < report.coded["paper"].estimate
+    assert report.coded["paper"].estimate == pytest.approx(report.model.bits[-1], rel=0.01)  # other draws of the same noise

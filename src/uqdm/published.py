@@ -1,6 +1,9 @@
-"""The usage of the authors' published README, on our codec: `load_checkpoint`, `compress`, `decompress` on batches of tensors."""
+"""The usage of the authors' published README, on our codec and trainer: `load_checkpoint`, then `trainer`, `evaluate`, `compress`."""
 
-from collections.abc import Sequence
+import dataclasses
+import itertools
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,22 +11,115 @@ import numpy as np
 import torch
 
 from uqdm.codec import Codec
-from uqdm.container import inspect
-from uqdm.errors import ImageError
-from uqdm.models.checkpoint import read_published
+from uqdm.container import inspect, parse
+from uqdm.errors import CheckpointError, ImageError
+from uqdm.models import runs
+from uqdm.models.diffusion import Diffusion
 from uqdm.models.export import package_of
+from uqdm.models.uqdm import UQDM
+from uqdm.training.evaluate import RECONSTRUCTIONS, Evaluation
+from uqdm.training.evaluate import evaluate as evaluate_model
+from uqdm.training.train import Stream, train
+
+MODES = ("paper", "tight")
+
+
+@dataclasses.dataclass(frozen=True)
+class Coded:
+    """Lossless bits per pixel of one entropy mode, means over pictures: the two columns of the published README's table."""
+
+    files: float  # of whole files, header and checks included
+    payload: float  # of their steps alone: what "compression to bits" counts
+    estimate: float  # the model's ideal code length of the same pictures and dithers
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What `PublishedModel.evaluate` found; `str` of it is two tables."""
+
+    model: Evaluation  # rates by step and PSNR of the reconstructions, simulated
+    coded: dict[str, Coded]  # by mode: "paper" is eq. 1, "tight" the same network's densities truncated to what is possible
+
+    def __str__(self) -> str:
+        lines = [self.model.table(), f"{self.model.pictures} pictures, {self.model.line()}"]
+        if self.coded:
+            lines.append("lossless, bits/pixel: files, payload, entropy estimate")
+        lines += [f"  {mode}: {c.files:.3f}, {c.payload:.3f}, {c.estimate:.3f}" for mode, c in self.coded.items()]
+        return "\n".join(lines)
 
 
 class PublishedModel:
-    """A published checkpoint: its configuration, its torch model, and a codec over the same weights."""
+    """A published checkpoint, or a run of our trainer: its configuration, its torch model, and a codec over the same weights.
+
+    `codec` is None for what no codec is there for: a VDM, or pictures of other channels.
+    """
 
     def __init__(self, folder: str | Path, reading: str = "ema", device: str = "cpu", precision: str = "float64") -> None:
-        self.model = read_published(Path(folder), reading)
-        self.config = self.model.config
-        self.codec = Codec(package_of(self.model, Path(folder).resolve().name, reading), device, precision=precision)
+        self._name, self._reading = Path(folder).resolve().name, reading
+        self._device, self._precision = device, precision
+        self._take(runs.read_folder(Path(folder), reading))
+
+    def _take(self, model: Diffusion) -> None:
+        self.model, self.config = model, model.config
+        self.codec: Codec | None = None
+        if isinstance(model, UQDM) and model.config.model.network == "unet":
+            self.codec = Codec(package_of(model, self._name, self._reading), self._device, precision=self._precision)
+
+    def trainer(
+        self,
+        train_iter: Stream,
+        eval_iter: Iterable[torch.Tensor] | None = None,
+        out: str | Path | None = None,
+        *,
+        steps: int | None = None,
+        minutes: float | None = None,
+        seed: int = 0,
+        say: Callable[[str], Any] = lambda line: sys.stderr.write(line + "\n"),
+    ) -> "PublishedModel":
+        """Trains on from these weights and then is the averages of the run: `uqdm train --start`, see `training.train.train`.
+
+        `train_iter`: what `load_data` returns. `out`: the run's folder, by default runs/ and this model's name. `steps`: by default
+        `config.training.n_steps`. The call again goes on where a run was stopped.
+        """
+        out = Path(out) if out is not None else Path("runs") / self._name
+        train(self.config, train_iter, eval_iter, out, steps=steps, minutes=minutes, seed=seed, device=self._device, start=self.model, say=say)
+        self._take(runs.read_run(out).to(self._device))
+        return self
+
+    def evaluate(
+        self,
+        eval_iter: Iterable[torch.Tensor],
+        *,
+        batches: int | None = None,
+        steps: int | None = None,
+        modes: Sequence[str] = MODES,
+        reconstructions: Sequence[str] = RECONSTRUCTIONS,
+        seed: int = 0,
+    ) -> Report:
+        """Rates by step, PSNR of the three reconstructions, and lossless bits per pixel as files and as entropy estimate.
+
+        `eval_iter`: batches uint8 (B, C, H, W), at most `batches` of them. `steps`: T of the simulated rates, the config's by
+        default; files have the config's. The weights are those that were loaded, so by default the averages.
+        """
+        held = list(itertools.islice(eval_iter, batches))
+        found = evaluate_model(self.model, held, seed=seed, steps=steps, reconstructions=reconstructions)
+        coded = {}
+        for mode in modes if self.codec is not None else ():
+            files, payload, estimate = [], [], []
+            for x in held:
+                some = list(x.permute(0, 2, 3, 1).cpu().numpy())
+                pixels = some[0].shape[0] * some[0].shape[1]
+                for data in self.codec.compress(some, mode=mode, seed=seed):  # type: ignore[union-attr,call-overload]
+                    files.append(8 * len(data) / pixels)
+                    payload.append(8 * sum(len(chunk.payload) for chunk in parse(data).chunks) / pixels)
+                estimate += (self.codec.estimate(some, mode=mode, seed=seed).sum(1) / pixels).tolist()  # type: ignore[union-attr,arg-type]
+            coded[mode] = Coded(float(np.mean(files)), float(np.mean(payload)), float(np.mean(estimate)))
+        return Report(found, coded)
 
     def compress(self, image: torch.Tensor, mode: Any = "tight", seed: int = 0) -> list[bytes]:
         """A batch (B, 3, H, W) of uint8 values, or one picture (3, H, W), to one `.uqdm` file each."""
+        if self.codec is None:
+            raise CheckpointError(f"{self._name}: family {self.config.family!r}, {self.config.model.n_channels} channels: no codec for it")
         if image.dtype != torch.uint8 or image.ndim not in (3, 4) or image.shape[-3] != 3:
             raise ImageError(f"expected a uint8 tensor (B, 3, H, W), found {image.dtype} {tuple(image.shape)}")
         batch = image.reshape(-1, *image.shape[-3:]).permute(0, 2, 3, 1).cpu().numpy()
@@ -32,16 +128,19 @@ class PublishedModel:
 
     def decompress(self, compressed: bytes | Sequence[bytes]) -> list[torch.Tensor]:
         """The progressive reconstructions of a batch: one uint8 tensor (B, 3, H, W) after each step, the last equal to the input."""
+        if self.codec is None:
+            raise CheckpointError(f"{self._name}: family {self.config.family!r}, {self.config.model.n_channels} channels: no codec for it")
+        codec = self.codec
         files = [bytes(compressed)] if isinstance(compressed, bytes | bytearray | memoryview) else list(compressed)
         found = [inspect(one) for one in files]
         if len({(info.height, info.width, info.channels, info.steps_available) for info in found}) != 1:
             raise ImageError("the files of a batch must be of one size and hold equally many steps; decompress them one by one")
-        previews = (self.codec.decompress(files, step=k) for k in range(1, found[0].steps_available + 1))
+        previews = (codec.decompress(files, step=k) for k in range(1, found[0].steps_available + 1))
         return [torch.from_numpy(np.stack(step)).permute(0, 3, 1, 2) for step in previews]
 
 
 def load_checkpoint(folder: str | Path, reading: str = "ema", device: str = "cpu", precision: str = "float64") -> PublishedModel:
-    """A folder of `checkpoint.pt` and `config.json`, as published. `reading`: "ema" (as trained) or "raw" (as the published script).
+    """A folder of `checkpoint.pt` and `config.json`, as published, or a run of `uqdm train`. `reading`: "ema" (as trained) or "raw" (as the published script).
 
     Raises `CheckpointError` for what cannot be read safely.
     """
