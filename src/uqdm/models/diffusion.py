@@ -58,7 +58,7 @@ class Sampled(NamedTuple):
 
 
 def stratified(n: int, generator: torch.Generator) -> Tensor:
-    """n numbers in [0, 1), one in each of n equal parts, in order: each alone is uniform (as in VDM). -> (n,) float64."""
+    """n numbers in [0, 1), one in each of n equal parts, in some rotation: each alone is uniform (as in VDM). -> (n,) float64."""
     u = torch.rand((), generator=generator, device=generator.device, dtype=torch.float64)
     return (u + torch.arange(n, device=generator.device, dtype=torch.float64) / n) % 1
 

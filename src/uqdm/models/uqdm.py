@@ -29,7 +29,8 @@ class UQDM(Diffusion):
         The reverse variance is then fixed, at sigma_Q^2, if the network predicts none. The weights are shared, not copied.
         """
         model = dataclasses.replace(other.config.model, prior_type=density, base_prior_scale="default")
-        found = cls(dataclasses.replace(other.config, family="uqdm", model=model))
+        training = dataclasses.replace(other.config.training, loss="full" if other.config.family == "vdm" else other.config.training.loss)
+        found = cls(dataclasses.replace(other.config, family="uqdm", model=model, training=training))
         found.network, found.schedule = other.network, other.schedule
         return found.train(other.training)
 
