@@ -61,7 +61,7 @@ def main() -> None:
     print(f"{'step':>4}{'bytes':>10}{'bits/pixel':>12}{'PSNR dB':>9}{'s so far':>10}  file")
     panels = [(original, "original", f"{3 * h * w:,} bytes as raw pixels")]
     begin = time.perf_counter()
-    for decoded, rate in zip(codec.progressive(data), info.bpp, strict=True):
+    for decoded, rate in zip(codec.progressive(data, parts=1), info.bpp, strict=True):
         size = round(rate * w * h / 8)
         quality = psnr(decoded.image, original)
         out = a.out / f"{a.picture.stem}-step{decoded.step}.png"
