@@ -65,6 +65,11 @@ class PublishedModel:
         if isinstance(model, UQDM) and model.config.model.network == "unet":
             self.codec = Codec(package_of(model, self._name, self._reading), self._device, precision=self._precision)
 
+    def _coder(self) -> Codec:
+        if self.codec is None:
+            raise CheckpointError(f"{self._name}: family {self.config.family!r}, {self.config.model.n_channels} channels: no codec for it")
+        return self.codec
+
     def trainer(
         self,
         train_iter: Stream,
@@ -82,7 +87,8 @@ class PublishedModel:
         `config.training.n_steps`. The call again goes on where a run was stopped.
         """
         out = Path(out) if out is not None else Path("runs") / self._name
-        train(self.config, train_iter, eval_iter, out, steps=steps, minutes=minutes, seed=seed, device=self._device, start=self.model, say=say)
+        how: dict[str, Any] = {"steps": steps, "minutes": minutes, "seed": seed, "device": self._device, "say": say}
+        train(self.config, train_iter, eval_iter, out, start=self.model, **how)
         self._take(runs.read_run(out).to(self._device))
         return self
 
@@ -118,19 +124,16 @@ class PublishedModel:
 
     def compress(self, image: torch.Tensor, mode: Any = "tight", seed: int = 0) -> list[bytes]:
         """A batch (B, 3, H, W) of uint8 values, or one picture (3, H, W), to one `.uqdm` file each."""
-        if self.codec is None:
-            raise CheckpointError(f"{self._name}: family {self.config.family!r}, {self.config.model.n_channels} channels: no codec for it")
+        codec = self._coder()
         if image.dtype != torch.uint8 or image.ndim not in (3, 4) or image.shape[-3] != 3:
             raise ImageError(f"expected a uint8 tensor (B, 3, H, W), found {image.dtype} {tuple(image.shape)}")
         batch = image.reshape(-1, *image.shape[-3:]).permute(0, 2, 3, 1).cpu().numpy()
-        files: list[bytes] = self.codec.compress(list(batch), mode=mode, seed=seed)
+        files: list[bytes] = codec.compress(list(batch), mode=mode, seed=seed)
         return files
 
     def decompress(self, compressed: bytes | Sequence[bytes]) -> list[torch.Tensor]:
         """The progressive reconstructions of a batch: one uint8 tensor (B, 3, H, W) after each step, the last equal to the input."""
-        if self.codec is None:
-            raise CheckpointError(f"{self._name}: family {self.config.family!r}, {self.config.model.n_channels} channels: no codec for it")
-        codec = self.codec
+        codec = self._coder()
         files = [bytes(compressed)] if isinstance(compressed, bytes | bytearray | memoryview) else list(compressed)
         found = [inspect(one) for one in files]
         if len({(info.height, info.width, info.channels, info.steps_available) for info in found}) != 1:
@@ -140,8 +143,9 @@ class PublishedModel:
 
 
 def load_checkpoint(folder: str | Path, reading: str = "ema", device: str = "cpu", precision: str = "float64") -> PublishedModel:
-    """A folder of `checkpoint.pt` and `config.json`, as published, or a run of `uqdm train`. `reading`: "ema" (as trained) or "raw" (as the published script).
+    """A folder of `checkpoint.pt` and `config.json`, as published, or a run of `uqdm train`.
 
+    `reading`: "ema" (as trained) or "raw" (as the published script).
     Raises `CheckpointError` for what cannot be read safely.
     """
     return PublishedModel(folder, reading, device, precision)

@@ -108,6 +108,7 @@ def test_a_trained_model_is_a_codec(tmp_path: Path) -> None:
     folder = export.import_checkpoint(tmp_path / "run", tmp_path / "mine")
     picture = Pictures().batch(7)[0].permute(1, 2, 0).numpy()
     codec = uqdm.load(folder)
+    assert json.loads((folder / "model.json").read_text())["network"]["tile"] == 8  # the size it was trained at
     assert (codec.decompress(codec.compress(picture)) == picture).all()
     train(small("tiny-vdm"), Pictures(), None, tmp_path / "vdm", steps=1)
     with pytest.raises(CheckpointError, match="universal quantization"):

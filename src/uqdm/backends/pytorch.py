@@ -25,7 +25,7 @@ from uqdm.models.network import UNet
 from uqdm.models.presets import ModelConfig
 from uqdm.package import Package, floats
 
-UNET_TILE = 64  # what the published networks attend over
+UNET_TILE = 64  # what the published networks attend over, and any whose package names no tile
 UNET_BATCH = 4  # tiles at once: more is no faster on a CPU, and a tile's attention takes 130 MB in float64
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
 
@@ -129,11 +129,15 @@ def _back(*tensors: Tensor) -> tuple[Floats, ...]:
 
 
 class _UNetSteps:
-    """A published network: one for all steps, told gamma; sees z alone, 64 x 64 at a time."""
+    """A published network, or one like it: one for all steps, told gamma; sees z alone, in tiles of the size it was trained at."""
 
     def __init__(self, package: Package, device: torch.device, dtype: torch.dtype) -> None:
         network, c = package.network, package.constants
-        self._net = UNet(ModelConfig(**network["config"]))
+        config = ModelConfig(**network["config"])
+        self._tile = network.get("tile", UNET_TILE)
+        if type(self._tile) is not int or not 8 <= self._tile <= 1024 or self._tile % config.downsample:
+            raise PackageError(f"{package.name}: tile is {self._tile!r}; expected 8 to 1024, a multiple of {config.downsample}")
+        self._net = UNet(config)
         _load(self._net, package)
         self._net.to(device=device, dtype=dtype).eval()
         self._gamma = floats(network["gamma"])
@@ -147,7 +151,7 @@ class _UNetSteps:
             gamma = torch.full((len(part),), self._gamma[step], device=self._device, dtype=self._dtype)
             return _back(*self._net(_to(part, self._device, self._dtype), gamma))
 
-        eps, factor = tiling.fixed(call, (z,), UNET_TILE, UNET_BATCH)
+        eps, factor = tiling.fixed(call, (z,), self._tile, UNET_BATCH)
         x_hat = np.clip((z - self._sigma[step] * eps) / self._alpha[step], -1.0, 1.0)
         return x_hat * self._scale + self._offset, np.log2(factor) + self._base[step]
 

@@ -41,6 +41,8 @@ def package_of(model: Diffusion, name: str, reading: str, source: str = "hugging
     plain = {f.name for f in dataclasses.fields(config) if f.name in OURS and getattr(config, f.name) == f.default}
     parts = {name: value for name, value in dataclasses.asdict(config).items() if name not in plain}
     network = {"kind": "unet", "config": parts, "gamma": hexadecimal(gamma), "log2_scale": hexadecimal(log2_scale)}
+    if model.config.data.crop:
+        network["tile"] = model.config.data.crop  # attention and norms see what they saw in training
     weights = {k: v.detach().cpu().numpy() for k, v in model.network.state_dict().items()}
     about = {
         "description": f"{'trained' if source == TRAINED else 'published'} UQDM checkpoint, {reading} reading",

@@ -209,11 +209,11 @@ PRESETS: dict[str, Config] = {
     "small":       _preset("uqdm", SIZES["small"],  "full",          64, 2e-4,  1000,  500_000,  64, True),
     "medium":      _preset("uqdm", SIZES["medium"], "full",         128, 2e-4,  1000,  500_000,  64, True),
     "big":         _preset("uqdm", SIZES["big"],    "full",         128, 2e-4,  1000,  500_000,  64, True),
-    "cifar10":     _preset("uqdm", _CIFAR,          "full",         128, 2e-4,  1000,  500_000,   0, True),
+    "cifar10":     _preset("uqdm", _CIFAR,          "full",         128, 2e-4,  1000,  500_000,  32, True),
     "half":        _preset("uqdm", _HALF,           "single",        32, 2e-3,   300,   30_000,  32, True),
     "swirl":       _preset("uqdm", _SWIRL,          "single",      1024, 1e-3,   200,   12_000,   0, False),
     "tiny-vdm":    _preset("vdm",  _vdm(SIZES["tiny"]), "continuous", 16, 2e-4, 1000,  500_000,  64, True),
-    "cifar10-vdm": _preset("vdm",  _vdm(_CIFAR),    "continuous",   128, 2e-4,  1000,  500_000,   0, True),
+    "cifar10-vdm": _preset("vdm",  _vdm(_CIFAR),    "continuous",   128, 2e-4,  1000,  500_000,  32, True),
     "swirl-vdm":   _preset("vdm",  _vdm(_SWIRL),    "continuous",  1024, 1e-3,   200,   12_000,   0, False),
 }  # fmt: skip
 
