@@ -77,10 +77,8 @@ def main() -> None:
                 seconds[name][1].append(decode)
     for name, (encode, decode) in seconds.items():
         each = f"{statistics.median(encode):.3f} s to encode, {statistics.median(decode):.3f} s to decode"
-        print(
-        what = f"{name} reverse variance, CIFAR-10 network, one 32 x 32 picture"
-        print(f"{what}: {each} ({conditions})")
-        )
+        conditions = f"median of {len(encode)}, {torch.get_num_threads()} threads"
+        print(f"{name} reverse variance, CIFAR-10 network, one 32 x 32 picture: {each} ({conditions})")
     ratio = statistics.median(b / f for f, b in zip(seconds["fixed"][0], seconds["learned"][0]))
     print(f"learned over fixed, encoding: {ratio:.2f}")
 
