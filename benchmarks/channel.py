@@ -1,14 +1,17 @@
 """What a VDM's Gaussian steps cost when they are really sent: coded against ideal bits, seconds, and a UQDM's beside them.
 
     python benchmarks/channel.py --model RUN --data PACK [--count 10] [--size 32] [--steps 20] [--until 30] [--limits 4 6 8 10 12]
-                                 [--limit 12] [--uqdm uqdm-light] [--work 16777216] [--narrow] [--threads 1]
+                                 [--limit 12] [--uqdm uqdm-light] [--work 4194304] [--narrow] [--threads 1]
 
-Pictures are every so many-th of the pack, cut in the middle. Each is sent (`uqdm.training.channel`) until the denoised prediction
-has `--until` dB, decoded, and compared latent by latent; draws are tested against q(z_s | z_t, x) (Kolmogorov and Smirnov): all
-coordinates together, and each block in the one direction where a simulation that is not exact would show. The table after each step is
-that of `--limit`; `--limits` are compared after it, 0 being layered quantizers alone. Bits per pixel are those of the VDM (ideal), of q
-from what candidates are drawn from, and of the bytes; seconds are the process's, medians over pictures, network included.
-`--narrow` draws candidates from the VDM's own p(z_s | z_t). The UQDM's files are cut where their pictures have as many dB.
+Pictures are every so many-th of the pack, cut in the middle. Each is sent (`uqdm.training.channel`) until the denoised prediction has
+`--until` dB, decoded, and compared latent by latent. Draws are tested against q(z_s | z_t, x) (Kolmogorov and Smirnov): all coordinates
+together, and each block in the one direction where a simulation that is not exact would show. The first table is that of `--limit`,
+step by step; pictures that are done drop out. Then a line for every limit, 0 being layered quantizers alone: blocks a picture, the
+share of them that is not raced, bits of divergence a raced block and bits beyond, random numbers a picture.
+
+Bits per pixel are those of the VDM (ideal), of q from what candidates are drawn from, and of the bytes. Seconds are the process's,
+medians over pictures, network included. `--narrow` draws candidates from the VDM's own p(z_s | z_t). The UQDM's files are cut where their
+pictures have as many dB.
 """
 
 import argparse
@@ -157,7 +160,7 @@ def main() -> None:
     main_result = Result(model, pictures, channel, a.until)
     print(main_result.table(pictures))
     print(
-        "\nlimit    ideal  diverg.    bytes   ratio     dB  blocks  layered  a block    over    numbers   encode   decode   "
+        "\nlimit    ideal  diverg.    bytes   ratio     dB  blocks not raced a block    over    numbers   encode   decode   "
         "KS, p: coordinates, directions; wrong"
     )
     print(main_result.line(), flush=True)
