@@ -125,7 +125,7 @@ def measure(model: Diffusion, steps: int, indices: list[int] | None = None, draw
         "sliced_wasserstein": distance,
         "samples": free.flatten(1).tolist(),
         "samples_sliced_wasserstein": sliced_wasserstein(model.to_real(free).flatten(1), real.flatten(1)),
-        "gamma": [float(model.gammas(1)[1]), float(model.gammas(1)[0])],
+        "gamma": model.gammas(1).detach().flip(0).tolist(),
     }
 
 
