@@ -123,7 +123,7 @@ M = np.array([2.5, -1.5, 0.5, 1.0])  # 7 bits by the VDM's reckoning
 @pytest.mark.parametrize(("work", "least", "most"), [(16, 0.5, 0.9), (128, 0.05, 0.6), (1 << 16, 0, 0.05)])
 @pytest.mark.parametrize("widened", [True, False])
 def test_a_block_has_its_law_however_little_work_it_is_given(work: int, least: float, most: float, widened: bool) -> None:
-    scores, blocks = simulated(M, Channel(limit=8, widened=widened, work=work), 1500)
+    scores, blocks = simulated(M, Channel(limit=8, widened=widened, work=work), 1000)
     other = sum(b.kind != RACE for b in blocks) / len(blocks)
     assert least <= other <= most
     assert kolmogorov(scores)[1] > CHANCE
@@ -133,7 +133,7 @@ def test_the_test_finds_a_race_that_was_cut_short(monkeypatch: pytest.MonkeyPatc
     """Without what is left above the cap, draws stay behind m: the best of too few, as in minimal random coding."""
     original = channel._uniforms
     monkeypatch.setattr(channel, "_uniforms", lambda integers: original(integers) if len(integers) > 1 else np.array([1e-300]))
-    scores, blocks = simulated(M, Channel(limit=8, widened=False, work=128), 1500)
+    scores, blocks = simulated(M, Channel(limit=8, widened=False, work=128), 1000)
     assert all(b.kind == RACE for b in blocks)
     assert kolmogorov(scores)[1] < 1e-6
     assert scores.mean() < -0.1
