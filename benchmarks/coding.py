@@ -1,6 +1,6 @@
 """Where the time goes: seconds in the network and in everything else, encoding and decoding, on the fast path and the reference.
 
-    python benchmarks/coding.py [--model PATH] [--picture FILE] [--batch N] [--precision float64] [--threads 2] [--repeat 9]
+    python benchmarks/coding.py [--model PATH] [--picture FILE] [--batch N] [--precision float64] [--coder fast] [--threads 2]
 
 The network is what a runtime computes; everything else is features and suggestions of exact networks, boxes, dithers, order,
 tables, range coding, container. Prints medians over the repetitions, the coders taking turns within each, and their files compared.
@@ -57,11 +57,12 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeat", type=int, default=9)
     parser.add_argument("--mode", default="tight", choices=["tight", "paper"])
+    parser.add_argument("--coder", nargs="*", choices=coder.available(), default=coder.available(), help="by default all that there are")
     a = parser.parse_args()
     sample = Path(__file__).parent.parent / "examples" / "parrots.png"
     pixels = images.read(a.picture).pixels if a.picture else images.read(sample).pixels[100:164, 200:264]
     load = functools.partial(uqdm.load, a.model, threads=a.threads, precision=a.precision)
-    codecs = {name: load(coder=name) for name in coder.available()}
+    codecs = {name: load(coder=name) for name in a.coder}
     clocks = {name: timed(codec, a.mode) for name, codec in codecs.items()}
     rows: dict[tuple[str, str], list[tuple[float, float]]] = {(n, d): [] for n in codecs for d in ("encode", "decode")}
     files = {}

@@ -3,6 +3,7 @@
 import io
 import json
 import zipfile
+from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 
@@ -12,8 +13,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from uqdm import codec, package
-from uqdm.families.constants import diffusion_constants
-from uqdm.families.uqdm import Constants
 
 SHARED = Path(__file__).parent.parent.parent / "shared"
 
@@ -41,6 +40,17 @@ def light() -> codec.Codec:
     return codec.Codec(package.read(package.find(package.DEFAULT)))
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """PyTorch on one thread: small tensors cost more in handing out than in computing, on a busy machine by a factor of ten."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def photograph(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
     """Something between a photograph and a test chart: gradients, edges, texture, a little noise."""
     random = np.random.default_rng(seed)
@@ -62,11 +72,3 @@ def pack(path: Path, pictures: np.ndarray, **changes: object) -> Path:
         out.writestr("meta.json", json.dumps(meta))
         out.writestr("000.webp", strip.getvalue())
     return path
-
-
-def toy_constants(space: str = "rgb", gamma: tuple[float, ...] = (6.0, 1.5, -3.0, -7.5, -12.0)) -> Constants:
-    """A published schedule's constants, T = len(gamma) - 1."""
-    scale = [128.0] * 3 if space == "rgb" else [74.0, 181.0, 148.0]
-    offset = [127.5] * 3 if space == "rgb" else [127.5, 0.0, 0.0]
-    fields = diffusion_constants(list(gamma), space, offset, scale)
-    return Constants.of(package.Package("toy", "uqdm", {}, fields, {}, {}))

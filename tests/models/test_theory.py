@@ -8,7 +8,6 @@ steps in one dimension (tests/families/test_uqdm.py); the published model's esti
 
 import dataclasses
 import math
-from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -22,6 +21,7 @@ pytest.importorskip("torch")
 
 import torch
 from torch import Tensor
+from untrained import seeded
 
 from uqdm import container
 from uqdm.codec import walk
@@ -34,6 +34,8 @@ from uqdm.models.schedule import alpha, new_schedule, sigma, step_constants
 from uqdm.models.uqdm import UQDM
 from uqdm.models.vdm import VDM
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 KINDS = sorted(DENSITIES)
 FAMILIES = [Tight, Paper]
 SCHEDULES = ["fixed_linear", "learned_linear", "learned_monotone", "bent"]
@@ -41,19 +43,6 @@ ENDS = (-12.3, 6.0)  # gamma at t = 0 and 1, as published
 SMALL: dict[str, Any] = {"embedding_dim": 8, "norm_groups": 4}
 
 Floats = NDArray[np.float64]
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Tensors this small cost more in handing out than in computing, on a busy machine by a factor of ten."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def uqdm(**changes: Any) -> UQDM:

@@ -3,7 +3,6 @@
 import dataclasses
 import math
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +13,15 @@ pytest.importorskip("torch")
 
 import torch
 from torch import Tensor
+from untrained import knowing, pictures, seeded
 
 from uqdm.models.checkpoint import read_published
 from uqdm.models.distributions import log_convolved
 from uqdm.models.presets import Config, ModelConfig
 from uqdm.models.schedule import step_constants
 from uqdm.models.uqdm import UQDM
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 SMALL = ModelConfig(embedding_dim=8, norm_groups=4)
 MEASURED = {  # 100 pictures, bits per pixel after each step and with the pixels (see benchmarks/nelbo.py)
@@ -28,39 +30,9 @@ MEASURED = {  # 100 pictures, bits per pixel after each step and with the pixels
 }
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Tensors this small cost more in handing out than in computing, on a busy machine by a factor of ten."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
 def fresh(**changes: Any) -> UQDM:
     torch.manual_seed(0)
     return UQDM(Config(dataclasses.replace(SMALL, **changes)))
-
-
-def pictures(n: int = 2, size: int = 8) -> Tensor:
-    return torch.randint(0, 256, (n, 3, size, size), generator=seeded(7), dtype=torch.uint8)
-
-
-def knowing(model: UQDM, x: Tensor) -> UQDM:
-    """A model whose network knows the picture: the noise it names is exactly what z holds."""
-    real = model.to_real(x)
-
-    def network(z: Tensor, gamma: Tensor) -> tuple[Tensor, Tensor]:
-        gamma = gamma.double()
-        eps = (z - torch.sqrt(torch.sigmoid(-gamma)) * real.to(z)) / torch.sqrt(torch.sigmoid(gamma))
-        return eps, torch.full_like(z, 1e-3)
-
-    model.network.forward = network  # type: ignore[method-assign,assignment]
-    return model
 
 
 @pytest.mark.parametrize("learned", [True, False])
@@ -114,7 +86,7 @@ def test_a_step_costs_the_log_ratio_of_its_two_densities() -> None:
 
 def test_a_network_that_knows_the_picture_pays_only_the_constant_of_each_box() -> None:
     model, x = fresh(), pictures()
-    bits = knowing(model, x).nelbo(x, seeded())
+    bits = knowing(model, x, 1e-3).nelbo(x, seeded())
     assert (bits.steps < 0.2).all()  # the box is known to within a thousandth of its own spread
     assert bits.pixels.max() < 0.6  # gamma_0 = -12.3 leaves the noise at 0.27 of the distance between values
 
@@ -150,7 +122,7 @@ def test_pixel_values_go_to_the_middles_of_their_intervals_and_back() -> None:
 
 def test_pictures_come_back_from_every_step_when_the_network_knows_them() -> None:
     x = pictures()
-    model = knowing(fresh(), x)
+    model = knowing(fresh(), x, 1e-3)
     z, real = model.trajectory(x, seeded()), model.to_real(x)
     for index in range(5):
         if index < 4:

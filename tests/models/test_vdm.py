@@ -5,7 +5,6 @@ uniform step (test_theory.py); training on these losses, and the swirl (tests/tr
 """
 
 import math
-from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -16,28 +15,18 @@ pytest.importorskip("torch")
 import torch
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
+from untrained import knowing, pictures, seeded
 
 from uqdm.models.diffusion import Diffusion
 from uqdm.models.presets import PRESETS, Config, ModelConfig
 from uqdm.models.uqdm import UQDM
 from uqdm.models.vdm import VDM
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 PIXELS: dict[str, Any] = {"embedding_dim": 8, "norm_groups": 4}
 POINTS: dict[str, Any] = {"network": "points", "n_channels": 2, "embedding_dim": 32, "gamma_min": -6.0, "fix_gamma_max": False}
 KNOWN = {"logistic": 0.37959, "gaussian": 0.39937}  # bits a coordinate and step where x_hat = x and sigma = sigma_Q (test_theory.py)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Tensors this small cost more in handing out than in computing, on a busy machine by a factor of ten."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def fresh(kind: type[Diffusion] = VDM, perturbed: float = 0.0, **changes: Any) -> Any:
@@ -50,26 +39,9 @@ def fresh(kind: type[Diffusion] = VDM, perturbed: float = 0.0, **changes: Any) -
     return model
 
 
-def pictures(n: int = 2, size: int = 4) -> Tensor:
-    return torch.randint(0, 256, (n, 3, size, size), generator=seeded(7), dtype=torch.uint8)
-
-
 def points(n: int) -> Tensor:
     """Points away from the ends, where a prediction that is a little wrong is not yet clipped."""
     return torch.randint(96, 160, (n, 2, 1, 1), generator=seeded(7), dtype=torch.uint8)
-
-
-def knowing(model: Any, x: Tensor) -> Any:
-    """A model whose network knows the picture: the noise it names is exactly what z holds."""
-    real = model.to_real(x)
-
-    def network(z: Tensor, gamma: Tensor) -> tuple[Tensor, Tensor]:
-        gamma = gamma.double()
-        eps = (z - torch.sqrt(torch.sigmoid(-gamma)) * real.to(z)) / torch.sqrt(torch.sigmoid(gamma))
-        return eps, torch.ones_like(z)
-
-    model.network.forward = network
-    return model
 
 
 def mean_and_error(values: Tensor) -> tuple[float, float]:
@@ -90,7 +62,7 @@ def levels(gamma: Tensor) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("steps", [1, 3, 50])
 def test_a_step_costs_the_divergence_of_two_normals_of_one_variance(steps: int) -> None:
     """Appendix B.1: q(z_s | z_t, x) of A.1 against the same with x_hat in x's place."""
-    model, x = fresh(perturbed=0.05, **PIXELS), pictures()
+    model, x = fresh(perturbed=0.05, **PIXELS), pictures(size=4)
     real, z = model.to_real(x), model.trajectory(x, seeded(), steps)
     gamma = model.gammas(steps).detach()
     total = model.nelbo(x, seeded(), steps)
@@ -164,7 +136,7 @@ def test_pictures_come_back_from_every_step_when_the_network_knows_them_and_the_
 def test_a_step_back_is_a_step_forward_with_the_prediction_for_the_picture() -> None:
     """p(z_s | z_t) = q(z_s | z_t, x = x_hat), appendix B.1."""
     model = fresh(perturbed=0.05, **PIXELS)
-    z = model.trajectory(pictures(), seeded())[1]
+    z = model.trajectory(pictures(size=4), seeded())[1]
     gamma_t, gamma_s = model.gammas()[1:3]
     assert not z.equal(back := model.backward_step(z, gamma_t, gamma_s, seeded(4)))
     assert back.equal(model.forward_step(model.predict(z, gamma_t)[0], z, gamma_t, gamma_s, seeded(4)))
@@ -172,7 +144,7 @@ def test_a_step_back_is_a_step_forward_with_the_prediction_for_the_picture() -> 
 
 def test_flow_is_deterministic_sampling_follows_its_generator_and_pictures_are_drawn_from_nothing() -> None:
     model = fresh(**PIXELS)
-    z = model.trajectory(pictures(), seeded(), 3)[1]
+    z = model.trajectory(pictures(size=4), seeded(), 3)[1]
     assert model.flow(z, 1, 3).equal(model.flow(z, 1, 3))
     assert model.ancestral(z, 1, seeded(4), 3).equal(model.ancestral(z, 1, seeded(4), 3))
     assert not model.ancestral(z, 1, seeded(4), 3).equal(model.ancestral(z, 1, seeded(5), 3))
@@ -252,7 +224,7 @@ def test_gradients_of_the_limit_reach_every_parameter_of_the_schedule_and_are_it
 
 def test_gradients_of_the_sum_reach_every_parameter() -> None:
     model = fresh(noise_schedule="learned_monotone", fix_gamma_max=False, **PIXELS)
-    model.nelbo(pictures(), seeded(), 3).total().mean().backward()
+    model.nelbo(pictures(size=4), seeded(), 3).total().mean().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
     assert model.schedule.ends.w.grad.abs() > 0
     assert model.schedule.ends.b.grad.abs() > 0
@@ -297,7 +269,7 @@ def test_a_uqdm_over_a_vdm_shares_its_weights_and_schedule() -> None:
     assert (uqdm.config.family, vdm.config.family) == ("uqdm", "vdm")
     assert uqdm.config.model.prior_type == "gaussian"
     assert not uqdm.training
-    x = pictures()
+    x = pictures(size=4)
     before = uqdm.nelbo(x, seeded()).total()
     with torch.no_grad():
         vdm.network.conv_out[-1].weight.mul_(2)

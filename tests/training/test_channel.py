@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -19,17 +18,10 @@ from uqdm.models.vdm import VDM
 from uqdm.training import channel
 from uqdm.training.channel import LAYERED, PAIR, RACE, Channel, Sent, decode, encode, kolmogorov, noise
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 QUICK = Channel(steps=6, limit=5, work=1 << 16)
 CHANCE = 1e-3  # of a p-value: there are a dozen here
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Tensors this small cost more in handing out than in computing, on a busy machine by a factor of ten."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def fresh(**changes: Any) -> VDM:

@@ -18,8 +18,9 @@ from PIL import Image
 
 from uqdm import errors
 from uqdm.errors import SourceError
-from uqdm.training import sources
-from uqdm.training.sources import Cache, Source, every_tenth, expand, load_pack, open_source
+from uqdm.training import datasets
+from uqdm.training.opening import expand, open_source
+from uqdm.training.sources import Cache, Source, every_tenth, load_pack
 
 
 def pictures(n: int, size: int, seed: int = 0) -> np.ndarray:
@@ -54,7 +55,7 @@ def cifar(folder: Path, each: int = 3) -> np.ndarray:
     """The six files; all their pictures, the test's last."""
     folder.mkdir(parents=True)
     some = pictures(6 * each, 32)
-    for i, file in enumerate(sources.CIFAR):
+    for i, file in enumerate(datasets.CIFAR):
         (folder / file).write_bytes(python2(some[i * each : (i + 1) * each]))
     return some
 
@@ -227,9 +228,9 @@ def test_no_change_of_a_byte_gives_anything_but_an_array_or_an_error_and_none_as
         changed[place] = int(random.integers(256))
         path.write_bytes(changed)
         with contextlib.suppress(errors.ImageError):
-            assert sources._pickled(path)[0].shape == (32, 32, 3)
+            assert datasets.pickled(path)[0].shape == (32, 32, 3)
     path.write_bytes(b"\x80\x02}r\xff\xff\xff\xff" + whole[3:])  # memo number 2 ** 32 - 1: a list that long would be 64 GB
-    assert sources._pickled(path)[0].shape == (32, 32, 3)
+    assert datasets.pickled(path)[0].shape == (32, 32, 3)
 
 
 # --- ImageNet 64 × 64

@@ -30,16 +30,10 @@ from uqdm.models.presets import PRESETS, Config, override, preset, read_config, 
 from uqdm.training.evaluate import evaluate
 from uqdm.training.train import Objective, State, train
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SMALL = {"embedding_dim": 8, "norm_groups": 4, "n_timesteps": 2, "lr": 2e-3, "warmup": 4, "ema_rate": 0.9, "dropout_prob": 0.1}
 OFTEN = {"log_metrics_every_steps": 2, "checkpoint_every_steps": 3, "eval_every_steps": 5, "batch_size": 4, "crop": 8}
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def small(name: str = "tiny", **more: Any) -> Config:

@@ -18,10 +18,8 @@ def raw(seed: int, stream: int, count: int, start: int = 0) -> NDArray[np.uint32
     """
     block, skipped = divmod(start, 8)
     words = np.random.Philox(counter=block, key=np.array([seed, stream], np.uint64)).random_raw((skipped + count + 1) // 2)
-    halves = np.empty((len(words), 2), np.uint32)
-    halves[:, 0] = words & np.uint64(0xFFFFFFFF)
-    halves[:, 1] = words >> np.uint64(32)
-    return halves.reshape(-1)[skipped : skipped + count]
+    halves = words.astype("<u8", copy=False).view("<u4").astype(np.uint32, copy=False)
+    return halves[skipped : skipped + count]
 
 
 def below(limit: NDArray[np.int64] | int, integers: NDArray[np.uint32]) -> NDArray[np.int64]:

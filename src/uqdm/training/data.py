@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from uqdm.errors import ImageError, SourceError
-from uqdm.training.sources import Cache, Data, Joined, Pixels, Source, every_tenth, load_pack, name, open_source, sizes
+from uqdm.training.opening import open_source
+from uqdm.training.sources import Cache, Data, Joined, Pixels, Source, every_tenth, load_pack, name, sizes
 
 __all__ = ["Augment", "Batches", "Pictures", "Source", "load_data", "load_pack"]
 

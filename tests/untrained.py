@@ -1,0 +1,28 @@
+"""What tests of torch models share: random generators, pictures by chance, and a network that knows the answer."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def pictures(n: int = 2, size: int = 8) -> Tensor:
+    """uint8 (n, 3, size, size), every value by chance."""
+    return torch.randint(0, 256, (n, 3, size, size), generator=seeded(7), dtype=torch.uint8)
+
+
+def knowing(model: Any, x: Tensor, factor: float = 1.0) -> Any:
+    """`model`, its network one that knows the picture: the noise it names is exactly what z holds, and `factor` is its scale's."""
+    real = model.to_real(x)
+
+    def network(z: Tensor, gamma: Tensor) -> tuple[Tensor, Tensor]:
+        gamma = gamma.double()
+        eps = (z - torch.sqrt(torch.sigmoid(-gamma)) * real.to(z)) / torch.sqrt(torch.sigmoid(gamma))
+        return eps, torch.full_like(z, factor)
+
+    model.network.forward = network
+    return model
