@@ -27,7 +27,7 @@ import uqdm
 from uqdm.errors import CheckpointError, TrainingError
 from uqdm.models import export, runs
 from uqdm.models.presets import PRESETS, Config, override, preset, read_config, to_json
-from uqdm.training.evaluate import evaluate
+from uqdm.training.evaluate import evaluate, evaluate_limit
 from uqdm.training.train import Objective, State, train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -95,6 +95,19 @@ def test_training_makes_pictures_cheaper_and_the_averages_are_what_is_read(tmp_p
     assert sum(terms) == pytest.approx(next(row["loss"] for row in rows(tmp_path) if "terms" in row), rel=1e-5)
     assert any("images/s" in line for line in lines)
     assert any("held out" in line for line in lines)
+
+
+def test_a_run_on_the_limit_is_evaluated_on_the_limit(tmp_path: Path) -> None:
+    data = Pictures()
+    train(small("tiny-vdm", n_timesteps=1000), data, data.held(), tmp_path, steps=5)
+    model = runs.read_run(tmp_path)
+    calls: list[int] = []
+    model.network.register_forward_hook(lambda *_: calls.append(1))
+    found = evaluate_limit(model, data.held())
+    assert len(calls) == 2  # one a batch, not a thousand
+    row = next(row for row in rows(tmp_path) if "held/bits_per_dimension" in row)
+    assert row["held/bits_per_dimension"] == pytest.approx(found.bits_per_dimension())
+    assert found.line().endswith("over 8 pictures")
 
 
 def test_a_trained_model_is_a_codec(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from uqdm.models.diffusion import Diffusion
+from uqdm.models.vdm import VDM
 
 RECONSTRUCTIONS = ("denoised", "ancestral", "flow")
 EXACT = 100.0  # dB that a picture without error counts as, so that means stay finite
@@ -19,7 +20,7 @@ class Evaluation:
 
     pictures: int
     channels: int
-    bits: list[float]  # (T + 2): bits per pixel received before the first step, after each, and with the pixels
+    bits: list[float]  # (T + 2): bits per pixel received before the first step, after each, and with the pixels; or the last alone
     error: float  # standard error of the last, over pictures
     indices: list[int]  # of the latents that were reconstructed from, 0 .. T
     psnr: dict[str, list[float]]  # dB by reconstruction, one a latent: means of the pictures' own
@@ -31,8 +32,9 @@ class Evaluation:
     def line(self) -> str:
         """In a line."""
         shown = ", ".join(f"{b:.3f}" for b in self.bits[1:-1][:8]) + (", ..." if len(self.bits) > 10 else "")
+        shown = f" (after steps: {shown})" if shown else ""
         each = f"{self.bits_per_dimension():.4f} bits/dim, {self.bits[-1]:.3f} +- {self.error:.3f} bits/pixel"
-        return f"{each} over {self.pictures} pictures (after steps: {shown})"
+        return f"{each} over {self.pictures} pictures{shown}"
 
     def table(self) -> str:
         """One row a latent: bits per pixel, and the PSNR of what can be made of it."""
@@ -111,9 +113,28 @@ def evaluate(
         for name, parts in shown.items():
             quality[name].append(torch.stack(parts).cpu() if parts else torch.zeros(0, len(x)))
     model.train(training)
+    means = {name: torch.cat(parts, 1).mean(1).tolist() for name, parts in quality.items()}
+    return _evaluation(model, bits, chosen, means)
+
+
+@torch.no_grad()
+def evaluate_limit(model: VDM, held: Iterable[Tensor], *, seed: int = 0, batches: int | None = None) -> Evaluation:
+    """A VDM's bits for T -> infinity (`VDM.continuous_nelbo`), from one network call a batch, where `evaluate` takes T.
+
+    `held`, `batches` and `seed` as there. Raises `ValueError` for nothing to look at.
+    """
+    training = model.training
+    model.eval()
+    generator = torch.Generator(model.device).manual_seed(seed)
+    bits = [model.continuous_nelbo(x.to(model.device), generator)[None].double().cpu() for x in itertools.islice(held, batches)]
+    model.train(training)
+    return _evaluation(model, bits, [], {})
+
+
+def _evaluation(model: Diffusion, bits: list[Tensor], indices: list[int], psnr: dict[str, list[float]]) -> Evaluation:
+    """From bits per pixel, (rows, B) each."""
     if not bits:
         raise ValueError("no batches to evaluate on")
     found = torch.cat(bits, 1)
     error = float(found[-1].std() / found.shape[1] ** 0.5) if found.shape[1] > 1 else float("nan")
-    means = {name: torch.cat(parts, 1).mean(1).tolist() for name, parts in quality.items()}
-    return Evaluation(found.shape[1], model.config.model.n_channels, found.mean(1).tolist(), error, chosen, means)
+    return Evaluation(found.shape[1], model.config.model.n_channels, found.mean(1).tolist(), error, indices, psnr)

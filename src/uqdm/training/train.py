@@ -31,7 +31,7 @@ from uqdm.models import runs
 from uqdm.models.diffusion import Diffusion, Sampled
 from uqdm.models.presets import Config, read_config, to_json
 from uqdm.models.vdm import VDM
-from uqdm.training.evaluate import Evaluation, evaluate
+from uqdm.training.evaluate import Evaluation, evaluate, evaluate_limit
 
 EXPLODED = 20  # times the running mean of the loss: no run comes back from there
 MAY_CHANGE = (  # of the section `training`, when a run goes on
@@ -330,7 +330,11 @@ class _Run:
 
     def evaluate(self, log: Log | None) -> None:
         if log is not None and self.held is not None:
-            found = evaluate(self.state.averaged(), self.held, seed=self.seed, batches=self.config.training.eval_steps_to_run)
+            model, seed, batches = self.state.averaged(), self.seed, self.config.training.eval_steps_to_run
+            if isinstance(model, VDM) and self.config.training.loss == "continuous":  # its T steps are many
+                found = evaluate_limit(model, self.held, seed=seed, batches=batches)
+            else:
+                found = evaluate(model, self.held, seed=seed, batches=batches)
             log({"step": self.state.step, **_flat(found)}, f"step {self.state.step}, held out, averages: {found.line()}")
         if self.world > 1:
             dist.barrier()
