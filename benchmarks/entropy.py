@@ -16,18 +16,26 @@ import numpy as np
 from uqdm.entropy import coder, tables
 from uqdm.entropy.tables import FRACTION, ONE, Cells
 
-KINDS = {"5-13 single integers": (5, 13, 1.0), "40-60 in intervals of 5.2": (40, 60, 5.2)}
+KINDS = {  # least and most integers, width of the intervals, logistics in the mixture
+    "5-13 single integers": (5, 13, 1.0, 1),
+    "40-60 in intervals of 5.2": (40, 60, 5.2, 1),
+    "5-13 single integers, mixtures of 3": (5, 13, 1.0, 3),
+}
 
 
-def cells(n: int, least: int, most: int, width: float, random: np.random.Generator) -> tuple[np.ndarray, Cells]:
-    """Boxes of `least` to `most` integers, scales near a third of the box; and symbols drawn from the tables."""
+def cells(n: int, least: int, most: int, width: float, count: int, random: np.random.Generator) -> tuple[np.ndarray, Cells]:
+    """Boxes of `least` to `most` integers, scales near a third of the box, `count` logistics each; and symbols drawn from the tables."""
     size = random.integers(least, most + 1, n)
     low = random.integers(0, 256 - size)
     widths = np.full(n, int(width * ONE))
     start = (low << FRACTION) - (random.integers(0, widths) if width > 1 else 0)
-    level = tables.nearest_level(np.log2(size / 3) + random.normal(0, 0.3, n))
-    location = tables.on_grid(low - 0.5 + random.uniform(0, 1, n) * size, level, np.full(n, 13))
-    made = Cells(low.astype(np.int32), (low + size - 1).astype(np.int32), start, widths, location, level.astype(np.uint8))
+    octaves = np.log2(size / 3) + random.normal(0, 0.3, (count, n)) - tables.LOWEST_OCTAVE
+    level = np.rint(octaves * tables.LEVELS_PER_OCTAVE).astype(np.uint8).T
+    location = np.rint((low - 0.5 + random.uniform(0, 1, (count, n)) * size) * ONE).astype(np.int64).T
+    weight = np.full((n, count), 256 // count, np.uint16)
+    weight[:, 0] += 256 % count
+    mixture = (location, level, weight) if count > 1 else (location[:, 0], level[:, 0])
+    made = Cells(low.astype(np.int32), (low + size - 1).astype(np.int32), start, widths, *mixture)
     cuts = np.cumsum(made.masses(slice(None)), 1)
     chances = random.integers(0, np.take_along_axis(cuts, made.children[:, None] - 1, 1))
     return (cuts <= chances).sum(1), made
@@ -66,8 +74,9 @@ def main() -> None:
                 work = {
                     "encode": lambda: encode(name, symbols, asked),  # noqa: B023
                     "decode": lambda: coder.Decoder(stream, coder=name).decode_cells(asked),  # noqa: B023
-                    "mean": lambda: tables.mean(asked.location, asked.level, asked.low, asked.high, name),  # noqa: B023
                 }
+                if asked.weight is None:
+                    work["mean"] = lambda: tables.mean(asked.location, asked.level, asked.low, asked.high, name)  # noqa: B023
                 for what, call in work.items():
                     if i:  # the first run warms up
                         rows.setdefault((kind, name, what), []).append(rate(call, a.size))
@@ -76,7 +85,14 @@ def main() -> None:
         print(f"\n{kind}: {asked.children.mean():.1f} children, {coder.bits_cells(symbols, asked) / a.size:.2f} bits a symbol")
         print(f"  {'':14}{'encode':>9}{'decode':>9}{'mean':>9}")
         for name in coder.available():
-            print(f"  {name:14}" + "".join(f"{statistics.median(rows[kind, name, what]):9.2f}" for what in ("encode", "decode", "mean")))
+            print(
+                f"  {name:14}"
+                + "".join(
+                    f"{statistics.median(rows[kind, name, what]):9.2f}"
+                    for what in ("encode", "decode", "mean")
+                    if (kind, name, what) in rows
+                )
+            )
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from uqdm.entropy import coder
 from uqdm.entropy.tables import PRECISION, Cells
 from uqdm.errors import DamagedError, LimitError
 
-from .worlds import cells, extreme, rows
+from .worlds import cells, extreme, mixed, rows
 
 CODERS = coder.available()
 each = pytest.mark.parametrize("name", CODERS)
@@ -69,8 +69,10 @@ def test_symbols_come_back_and_cost_what_their_tables_say(name: str, n: int, k: 
 
 @each
 @pytest.mark.parametrize("wide", [False, True])
-def test_cells_come_back_and_cost_what_their_tables_say(name: str, wide: bool) -> None:
+@pytest.mark.parametrize("count", [1, 3])
+def test_cells_come_back_and_cost_what_their_tables_say(name: str, wide: bool, count: int) -> None:
     symbols, asked = cells(9000, wide=wide)
+    asked = mixed(asked, count) if count > 1 else asked
     encoder = coder.Encoder(name)
     encoder.encode_cells(symbols, asked)
     stream = encoder.finish()
@@ -239,8 +241,10 @@ def test_of_a_beginning_exactly_what_every_continuation_shares_is_decoded(seed: 
 
 @each
 @pytest.mark.parametrize("wide", [False, True])
-def test_a_stream_that_arrives_byte_by_byte_gives_the_same_symbols(name: str, wide: bool) -> None:
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_stream_that_arrives_byte_by_byte_gives_the_same_symbols(name: str, wide: bool, count: int) -> None:
     symbols, asked = cells(1500, wide=wide)
+    asked = mixed(asked, count) if count > 1 else asked
     encoder = coder.Encoder(name)
     encoder.encode_cells(symbols, asked)
     stream = encoder.finish()

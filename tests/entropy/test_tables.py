@@ -90,13 +90,13 @@ def test_the_bell_is_a_normal() -> None:
 
 def by_definition(world: Cells, i: int) -> tuple[list[int], int]:
     """Coordinate i's masses and number of children, from the definition, integer by integer."""
-    low, high, start, width, location, level = (
-        int(a[i]) for a in (world.low, world.high, world.start, world.width, world.location, world.level)
-    )
+    low, high, start, width = (int(a[i]) for a in (world.low, world.high, world.start, world.width))
     n = ((high << FRACTION) - start) // width + 1
     first = [low] + [min(-((-start - k * width) >> FRACTION), high + 1) for k in range(1, n)] + [high + 1]
     edges = (np.array(first) << FRACTION) - ONE // 2
-    f = tables.cdf(edges, np.int64(location), np.int64(level)).tolist()
+    weight = world.weight[i].tolist() if world.weight is not None else [256]
+    parts = zip(weight, np.ravel(world.location[i]), np.ravel(world.level[i]))
+    f = (sum(w * tables.cdf(edges, place, np.int64(level)) for w, place, level in parts) >> 8).tolist()
     if f[0] == f[-1]:
         f = list(range(n + 1))
     cum = [(v - f[0]) * (2**24 - 1024) // (f[-1] - f[0]) + j for j, v in enumerate(f)]

@@ -1,5 +1,7 @@
 """Tables, cells and symbols for the tests of the ground floor: like those of real steps, and as bad as the limits allow."""
 
+import dataclasses
+
 import numpy as np
 from hypothesis import strategies as st
 
@@ -33,9 +35,22 @@ def cells(n: int, seed: int = 0, wide: bool = False) -> tuple[np.ndarray, Cells]
     return (cuts <= chances).sum(1), made
 
 
+def mixed(made: Cells, count: int, seed: int = 0) -> Cells:
+    """The same under mixtures of `count` logistics, one of them the one that was there."""
+    random = np.random.default_rng(seed)
+    shape = (made.size, count)
+    weight = rows(made.size, count, seed)[1] * (256 - count) // 2**PRECISION + 1
+    weight[:, 0] += 256 - weight.sum(1)
+    location = made.location[:, None] + np.rint(random.normal(0, 8, shape) * (np.arange(count) > 0)).astype(np.int64) * ONE
+    level = np.clip(made.level.astype(np.int64)[:, None] + random.integers(-20, 20, shape), 0, tables.LEVELS - 1)
+    return dataclasses.replace(
+        made, location=np.clip(location, -(2**30), 2**30), level=level.astype(np.uint8), weight=weight.astype(np.uint16)
+    )
+
+
 @st.composite
 def extreme(draw: st.DrawFn) -> tuple[np.ndarray, Cells]:
-    """Any cells that the limits allow, and any symbols of theirs."""
+    """Any cells that the limits allow, and any symbols of theirs; of one logistic, or of some."""
     found = []
     for _ in range(draw(st.integers(1, 12))):
         low = draw(st.integers(tables.LOWEST, tables.HIGHEST))
@@ -51,4 +66,6 @@ def extreme(draw: st.DrawFn) -> tuple[np.ndarray, Cells]:
         symbol = draw(st.one_of(st.integers(0, children - 1), st.just(0), st.just(children - 1)))
         found.append((symbol, low, high, start, width, location, draw(st.integers(0, tables.LEVELS - 1))))
     symbols, low, high, start, width, location, level = (np.array(a, np.int64) for a in zip(*found))
-    return symbols, Cells(low.astype(np.int32), high.astype(np.int32), start, width, location, level.astype(np.uint8))
+    made = Cells(low.astype(np.int32), high.astype(np.int32), start, width, location, level.astype(np.uint8))
+    count = draw(st.sampled_from([1, 1, 2, 3]))
+    return symbols, mixed(made, count, draw(st.integers(0, 99))) if count > 1 else made

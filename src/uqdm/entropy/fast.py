@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uqdm.entropy import plain, tables
-from uqdm.entropy.tables import FRACTION, KNEE, MOST, ONE, PRECISION, REACH, SHARED, Cells
+from uqdm.entropy.tables import FRACTION, KNEE, MOST, ONE, PRECISION, REACH, SHARED, WEIGHT_BITS, Cells
 from uqdm.errors import DamagedError
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -54,6 +54,26 @@ def _cdf(distance: Int, mantissa: Int, shift: Int, table: NDArray[np.int64]) -> 
     cell = t >> _CELL
     below = table[cell]
     return below + (((table[cell + 1] - below) * (t & ((1 << _CELL) - 1))) >> _CELL)
+
+
+@inlined
+def _mixed(
+    position: Int,
+    i: Int,
+    location: NDArray[np.int64],
+    level: NDArray[np.uint8],
+    weight: NDArray[np.uint16],
+    table: NDArray[np.int64],
+    mantissas: NDArray[np.int64],
+    shifts: NDArray[np.int64],
+) -> Int:
+    """`tables.Cells.cdf` of symbol i."""
+    if location.shape[1] == 1:
+        return _cdf(position - location[i, 0], mantissas[level[i, 0]], shifts[level[i, 0]], table)
+    total: Int = 0
+    for j in range(location.shape[1]):
+        total += np.int64(weight[i, j]) * _cdf(position - location[i, j], mantissas[level[i, j]], shifts[level[i, j]], table)
+    return total >> WEIGHT_BITS
 
 
 @inlined
@@ -100,6 +120,7 @@ def _put_cells(
     width: NDArray[np.int64],
     location: NDArray[np.int64],
     level: NDArray[np.uint8],
+    weight: NDArray[np.uint16],
     table: NDArray[np.int64],
     mantissas: NDArray[np.int64],
     shifts: NDArray[np.int64],
@@ -113,10 +134,8 @@ def _put_cells(
             return TOO_MANY
         if symbol < 0 or symbol > MOST or symbol * w > span:
             return NO_CHILD
-        mantissa, shift = mantissas[level[i]], shifts[level[i]]
-        origin = location[i] + ONE // 2
-        f0 = _cdf(bottom - origin, mantissa, shift, table)
-        total = _cdf(top + ONE - origin, mantissa, shift, table) - f0
+        f0 = _mixed(bottom - ONE // 2, i, location, level, weight, table, mantissas, shifts)
+        total = _mixed(top + ONE // 2, i, location, level, weight, table, mantissas, shifts) - f0
         left: Int = symbol
         right: Int = symbol + 1
         if total == 0:
@@ -128,11 +147,12 @@ def _put_cells(
             begin = start[i] + symbol * w + (ONE - 1)
             end = (begin + w) & -ONE
             if symbol > 0:
-                left += _share(_cdf((begin & -ONE) - origin, mantissa, shift, table) - f0, total, inverse)
+                f = _mixed((begin & -ONE) - ONE // 2, i, location, level, weight, table, mantissas, shifts)
+                left += _share(f - f0, total, inverse)
             if end > top:
                 right += SHARED
             else:
-                right += _share(_cdf(end - origin, mantissa, shift, table) - f0, total, inverse)
+                right += _share(_mixed(end - ONE // 2, i, location, level, weight, table, mantissas, shifts) - f0, total, inverse)
         _narrow(state, words, left, right - left)
     return OK
 
@@ -188,6 +208,7 @@ def _take_cells(
     width: NDArray[np.int64],
     location: NDArray[np.int64],
     level: NDArray[np.uint8],
+    weight: NDArray[np.uint16],
     table: NDArray[np.int64],
     mantissas: NDArray[np.int64],
     shifts: NDArray[np.int64],
@@ -205,10 +226,8 @@ def _take_cells(
         if quotient >= np.uint64(SHARED + n):
             return i, STOPPED
         q = np.int64(quotient)
-        mantissa, shift = mantissas[level[i]], shifts[level[i]]
-        origin = location[i] + ONE // 2
-        f0 = _cdf(bottom - origin, mantissa, shift, table)
-        total = _cdf(top + ONE - origin, mantissa, shift, table) - f0
+        f0 = _mixed(bottom - ONE // 2, i, location, level, weight, table, mantissas, shifts)
+        total = _mixed(top + ONE // 2, i, location, level, weight, table, mantissas, shifts) - f0
         lost = total == 0
         if lost:
             total = n
@@ -218,7 +237,9 @@ def _take_cells(
         first = start[i] + (ONE - 1)
         while past - child > 1:
             j = (child + past) >> 1
-            g: Int = j if lost else _cdf(((first + j * w) & -ONE) - origin, mantissa, shift, table) - f0
+            g: Int = j
+            if not lost:
+                g = _mixed(((first + j * w) & -ONE) - ONE // 2, i, location, level, weight, table, mantissas, shifts) - f0
             if j <= q and g * SHARED < (q - j + 1) * total:
                 child, left = j, g
             else:
@@ -326,8 +347,12 @@ def _given(array: NDArray[Any], dtype: type[Any]) -> Any:
 
 
 def _arrays(cells: Cells) -> Any:
-    fields = (cells.low, np.int32), (cells.high, np.int32), (cells.start, np.int64), (cells.width, np.int64), (cells.location, np.int64)
-    return *(_given(a, t) for a, t in fields), _given(cells.level, np.uint8), *_constants()
+    fields = (cells.low, np.int32), (cells.high, np.int32), (cells.start, np.int64), (cells.width, np.int64)
+    location, level, weight = cells.location, cells.level, cells.weight
+    if weight is None:
+        location, level, weight = location[:, None], level[:, None], np.zeros((0, 1), np.uint16)
+    mixture = (location, np.int64), (level, np.uint8), (weight, np.uint16)
+    return *(_given(a, t) for a, t in fields + mixture), *_constants()
 
 
 def _refuse(status: int, cells: Cells | None = None) -> None:

@@ -32,6 +32,7 @@ LEVELS = 128  # scales 2**-5 ... 2**10.875, eight to the octave
 LEVELS_PER_OCTAVE = 8
 LOWEST_OCTAVE = -5
 CDF_BITS = 36  # the logistic's distribution function is stored as multiples of 2**-36: about e**-25
+WEIGHT_BITS = 8  # weights of a mixture are multiples of 2**-8
 REACH = 24  # it is 0 below -24 scales and 1 above 24
 _CELLS = 7  # table cells of 2**-7 of a scale
 _MANTISSA = 30  # bits of the stored reciprocals of 2**(r / 8)
@@ -128,7 +129,11 @@ def truncated(boundaries: NDArray[np.int64], location: NDArray[np.int64], level:
     Row i's children lie between its successive boundaries; a row with fewer than K children repeats its last boundary.
     Where the density has no mass in the interval at this precision, every child is as likely as any other: F_j = j.
     """
-    f = cdf(boundaries, location[:, None], level[:, None])
+    return _truncated(boundaries, cdf(boundaries, location[:, None], level[:, None]))
+
+
+def _truncated(boundaries: NDArray[np.int64], f: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The same from the distribution functions at the boundaries, which are changed in place."""
     f -= f[:, :1].copy()
     total = f[:, -1:].copy()
     lost = np.flatnonzero(total[:, 0] == 0)
@@ -143,16 +148,18 @@ def truncated(boundaries: NDArray[np.int64], location: NDArray[np.int64], level:
 class Cells:
     """What M symbols ask: in which interval of its grid does each integer lie, which is known to lie in a box?
 
-    The density is the logistic truncated to the box, in which every integer v owns v - 1/2 .. v + 1/2. The children are the
-    box's integers, cut where an interval begins; the first interval is the one that holds `low`.
+    The density is a logistic truncated to the box, in which every integer v owns v - 1/2 .. v + 1/2; or a mixture of J of them, whose
+    distribution function is floor(sum of weight * F / 2**WEIGHT_BITS). The children are the box's integers, cut where an interval
+    begins; the first interval is the one that holds `low`.
     """
 
     low: NDArray[np.int32]  # (M,) the box, ends included, within LOWEST .. HIGHEST; never empty
     high: NDArray[np.int32]  # (M,)
     start: NDArray[np.int64]  # (M,) 2**-FRACTION; start <= low < start + width
     width: NDArray[np.int64]  # (M,) 2**-FRACTION, 16 .. 2**31 - 1
-    location: NDArray[np.int64]  # (M,) 2**-FRACTION, within 2**30
-    level: NDArray[np.uint8] | NDArray[np.int64]  # (M,) 0 .. LEVELS - 1
+    location: NDArray[np.int64]  # (M,), of mixtures (M, J); 2**-FRACTION, within 2**30
+    level: NDArray[np.uint8] | NDArray[np.int64]  # the same shape, 0 .. LEVELS - 1
+    weight: NDArray[np.uint16] | None = None  # (M, J), rows summing to 2**WEIGHT_BITS; None: a single logistic
 
     @property
     def size(self) -> int:
@@ -166,7 +173,18 @@ class Cells:
         return count
 
     def __getitem__(self, part: slice) -> "Cells":
-        return Cells(self.low[part], self.high[part], self.start[part], self.width[part], self.location[part], self.level[part])
+        weight = None if self.weight is None else self.weight[part]
+        return Cells(self.low[part], self.high[part], self.start[part], self.width[part], self.location[part], self.level[part], weight)
+
+    def cdf(self, position: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The distribution functions at positions (..., M), in units of 2**-CDF_BITS."""
+        level = self.level.astype(np.int64)
+        if self.weight is None:
+            return cdf(position, self.location, level)
+        parts = zip(self.weight.T.astype(np.int64), self.location.T, level.T)
+        total: NDArray[np.int64] = sum(w * cdf(position, place, one) for w, place, one in parts)
+        total >>= WEIGHT_BITS
+        return total
 
     def _boundary(self, child: NDArray[np.int64]) -> NDArray[np.int64]:
         """Where child `child` (..., M) begins, and for those past the last where that ends; 2**-FRACTION."""
@@ -184,7 +202,8 @@ class Cells:
         k = int(cells.children.max(initial=1))
         if k > MOST:
             raise too_many(k)
-        return truncated(cells._boundary(np.arange(k + 1)[:, None]).T, cells.location, cells.level.astype(np.int64))
+        boundaries = cells._boundary(np.arange(k + 1)[:, None])
+        return _truncated(boundaries.T, cells.cdf(boundaries).T)
 
     def intervals(self, symbols: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """For each symbol (M,) where its parts begin, and how many they are: of its row in `masses`, without making the row."""
@@ -193,7 +212,7 @@ class Cells:
             raise too_many(int(children.max()))
         assert ((symbols >= 0) & (symbols < children)).all(), "a symbol is not one of its coordinate's children"
         index = np.stack([np.zeros_like(children), symbols, symbols + 1, children])
-        f = cdf(self._boundary(index), self.location, self.level.astype(np.int64))
+        f = self.cdf(self._boundary(index))
         total = f[3] - f[0]
         lost = total == 0
         index[1:3] += np.where(lost, index[1:3] * SHARED // children, (f[1:3] - f[0]) * SHARED // np.where(lost, 1, total))
