@@ -14,10 +14,10 @@ from uqdm.codec import Codec
 from uqdm.container import inspect, parse
 from uqdm.errors import CheckpointError, ImageError
 from uqdm.models import runs
-from uqdm.models.diffusion import Diffusion
 from uqdm.models.export import package_of
+from uqdm.models.nested import Nested
 from uqdm.models.uqdm import UQDM
-from uqdm.training.evaluate import RECONSTRUCTIONS, Evaluation
+from uqdm.training.evaluate import RECONSTRUCTIONS, Evaluation, evaluate_nested
 from uqdm.training.evaluate import evaluate as evaluate_model
 from uqdm.training.train import Stream, train
 
@@ -59,7 +59,7 @@ class PublishedModel:
         self._device, self._precision = device, precision
         self._take(runs.read_folder(Path(folder), reading))
 
-    def _take(self, model: Diffusion) -> None:
+    def _take(self, model: runs.Model) -> None:
         self.model, self.config = model, model.config
         self.codec: Codec | None = None
         if isinstance(model, UQDM) and model.config.model.network == "unet":
@@ -108,7 +108,10 @@ class PublishedModel:
         default; files have the config's. The weights are those that were loaded, so by default the averages.
         """
         held = list(itertools.islice(eval_iter, batches))
-        found = evaluate_model(self.model, held, seed=seed, steps=steps, reconstructions=reconstructions)
+        if isinstance(self.model, Nested):
+            found = evaluate_nested(self.model, held, seed=seed)
+        else:
+            found = evaluate_model(self.model, held, seed=seed, steps=steps, reconstructions=reconstructions)
         coded = {}
         for mode in modes if self.codec is not None else ():
             files, payload, estimate = [], [], []

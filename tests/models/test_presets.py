@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from uqdm.errors import CheckpointError
-from uqdm.models.presets import SIZES, Config, ModelConfig, read_config
+from uqdm.models.presets import PRESETS, SIZES, Config, ModelConfig, NestedConfig, override, read_config, to_json
 
 
 def written(folder: Path, tree: Any) -> Path:
@@ -18,7 +18,7 @@ def written(folder: Path, tree: Any) -> Path:
 
 
 def tiny() -> dict[str, Any]:
-    return dataclasses.asdict(Config(SIZES["tiny"]))
+    return json.loads(to_json(Config(SIZES["tiny"])))
 
 
 @pytest.mark.parametrize("size", sorted(SIZES))
@@ -34,7 +34,34 @@ def test_each_size_is_its_published_config(size: str, shared: Path) -> None:
 
 def test_a_config_comes_back_from_its_json(tmp_path: Path) -> None:
     config = Config(dataclasses.replace(SIZES["small"], prior_type="gaussian", gamma_max=5), restore_ckpt="x.pt")
-    assert read_config(written(tmp_path, dataclasses.asdict(config))) == config
+    assert read_config(written(tmp_path, json.loads(to_json(config)))) == config
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_every_preset_comes_back_from_its_json(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(to_json(PRESETS[name]))
+    assert read_config(path) == PRESETS[name]
+
+
+def test_rows_of_a_nested_model_are_given_as_json_and_checked() -> None:
+    found = override(PRESETS["nano"], {"widths": "[[9, 9, 9], [1, 1, 1]]", "trunks": "[[0, 0], [8, 1]]", "passes": [[4, 0], [8, 1]]})
+    assert found.nested.widths == ((9, 9, 9), (1, 1, 1))
+    assert '"widths": [\n      [9, 9, 9],' in to_json(found)
+    for wrong, message in (
+        ({"widths": ((9, 9, 9), (9, 9, 9), (9, 9, 9), (2, 1, 1))}, "1, 1, 1 in the end"),
+        ({"widths": ((9, 9, 9), (4, 3, 3), (1, 1, 1), (1, 1, 1))}, "a multiple of the one below"),
+        ({"trunks": ((0, 0),)}, "for each of"),
+        ({"passes": ((0, 0),) * 4}, "1 to 1024 channels"),
+        ({"widths": ((9.5, 9, 9),) * 4}, "rows of integers"),
+        ({"n_mixtures": 0}, "expected 1 to 8"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            NestedConfig(**wrong)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="unknown key 'n_timesteps'"):
+        override(PRESETS["nano"], {"n_timesteps": 4})
+    with pytest.raises(ValueError, match="trained on all its steps"):
+        override(PRESETS["nano"], {"loss": "single"})
 
 
 def test_records_cannot_be_changed() -> None:

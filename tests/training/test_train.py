@@ -26,18 +26,24 @@ from torch import Tensor
 import uqdm
 from uqdm.errors import CheckpointError, TrainingError
 from uqdm.models import export, runs
+from uqdm.models.nested import Nested
 from uqdm.models.presets import PRESETS, Config, override, preset, read_config, to_json
-from uqdm.training.evaluate import evaluate, evaluate_limit
+from uqdm.training.evaluate import evaluate, evaluate_limit, held_out
 from uqdm.training.train import Objective, State, train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 SMALL = {"embedding_dim": 8, "norm_groups": 4, "n_timesteps": 2, "lr": 2e-3, "warmup": 4, "ema_rate": 0.9, "dropout_prob": 0.1}
+NESTED = {
+    "widths": ((9, 9, 9), (1, 1, 1)), "trunks": ((0, 0), (8, 1)), "passes": ((6, 0), (8, 1)), "lr": 8e-3, "warmup": 4, "ema_rate": 0.9,
+    "decay": "constant", "precision": "float32",
+}  # fmt: skip
 OFTEN = {"log_metrics_every_steps": 2, "checkpoint_every_steps": 3, "eval_every_steps": 5, "batch_size": 4, "crop": 8}
 
 
 def small(name: str = "tiny", **more: Any) -> Config:
-    return override(preset(name), {**SMALL, **OFTEN, **more})
+    own = NESTED if name == "nano" else SMALL
+    return override(preset(name), {**own, **OFTEN, **more})
 
 
 class Pictures:
@@ -67,7 +73,9 @@ def rows(run: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.parametrize(("name", "loss"), [("tiny", "full"), ("tiny", "single"), ("tiny-vdm", "continuous"), ("tiny-vdm", "full")])
+@pytest.mark.parametrize(
+    ("name", "loss"), [("tiny", "full"), ("tiny", "single"), ("tiny-vdm", "continuous"), ("tiny-vdm", "full"), ("nano", "full")]
+)
 def test_a_run_that_stops_and_goes_on_is_the_run_that_did_not(name: str, loss: str, tmp_path: Path) -> None:
     config = small(name, loss=loss)
     train(config, Pictures(), None, tmp_path / "a", steps=4)
@@ -77,6 +85,23 @@ def test_a_run_that_stops_and_goes_on_is_the_run_that_did_not(name: str, loss: s
     losses = [[row["loss"] for row in rows(tmp_path / run) if "loss" in row and row["step"] in (6, 8)] for run in "ab"]
     assert losses[0] == losses[1]
     assert not same(b, train(config, Pictures(), None, tmp_path / "c", steps=9, seed=1))
+
+
+def test_a_nested_model_gets_better_and_says_what_its_steps_cost(tmp_path: Path) -> None:
+    data = Pictures()
+    lines: list[str] = []
+    train(small("nano"), data, data.held(), tmp_path, steps=60, say=lines.append)
+    found = [row for row in rows(tmp_path) if "held/bits_per_pixel" in row]
+    assert found[-1]["held/bits_per_pixel"] < 0.9 * found[0]["held/bits_per_pixel"]
+    model = runs.read_run(tmp_path)
+    assert isinstance(model, Nested)
+    again = held_out(model, data.held())
+    assert again.bits[-1] == pytest.approx(found[-1]["held/bits_per_pixel"])
+    assert again.psnr["denoised"][-1] == 100
+    assert again.psnr["denoised"] == sorted(again.psnr["denoised"])
+    row = next(row for row in rows(tmp_path) if "terms" in row)
+    assert len(row["terms"]) == 2
+    assert sum(row["terms"]) == pytest.approx(row["loss"], rel=1e-5)
 
 
 def test_training_makes_pictures_cheaper_and_the_averages_are_what_is_read(tmp_path: Path) -> None:

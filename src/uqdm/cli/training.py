@@ -131,19 +131,24 @@ def train(
 
 def describe(config: Any, pictures: int, held: int) -> str:
     """What will be trained, in a line: parameters, arithmetic, data."""
+    count, work, how = _size(config)
+    return f"{count:,} parameters; {work / 1e3:,.0f} k multiply-adds a pixel{how}; {pictures:,} pictures to train on, {held:,} held out"
+
+
+def _size(config: Any, side: int | None = None) -> tuple[int, float, str]:
+    """Parameters, multiply-adds a pixel, and what these are for. `side`: of a picture, for networks in which it matters."""
     import torch
 
+    from uqdm.models.nested import Nested
     from uqdm.models.network import new_network
 
     with torch.device("meta"):
-        network = new_network(config.model)
-    size = config.data.crop or 64
-    convolutions, attention = network.multiply_adds(size, size)
+        network = Nested(config) if config.family == "nested" else new_network(config.model)
     count = sum(p.numel() for p in network.parameters())
-    return (
-        f"{count:,} parameters; {(convolutions + attention) / 1e3:,.0f} k multiply-adds a pixel and call at {size} x {size}; "
-        f"{pictures:,} pictures to train on, {held:,} held out"
-    )
+    if isinstance(network, Nested):
+        return count, network.multiply_adds(), " and file"
+    side = side or config.data.crop or 64
+    return count, sum(network.multiply_adds(side, side)), f" and call at {side} x {side}"
 
 
 def _no_value(word: str) -> Any:
@@ -164,23 +169,17 @@ def list_presets(as_json: bool) -> None:
       uqdm presets
       uqdm presets --json
     """
-    import torch
-
-    from uqdm.models.network import new_network
     from uqdm.models.presets import PRESETS, to_json
 
     if as_json:
         click.echo(json.dumps({name: json.loads(to_json(config)) for name, config in PRESETS.items()}, indent=2))
         return
-    rows = [("preset", "family", "T", "parameters", "k multiply-adds", "at", "loss", "batch", "steps")]
+    rows = [("preset", "family", "T", "parameters", "k multiply-adds a pixel", "loss", "batch", "steps")]
     for name, c in PRESETS.items():
-        with torch.device("meta"):
-            network = new_network(c.model)
-        size = 1 if c.model.network == "points" else 32 if "cifar" in name else c.data.crop or 64
-        count = sum(p.numel() for p in network.parameters())
-        work = sum(network.multiply_adds(size, size)) / 1e3
+        count, work, how = _size(c, 1 if c.model.network == "points" else 32 if "cifar" in name else None)
+        steps = len(c.nested.widths) if c.family == "nested" else c.model.n_timesteps
         rows.append(
-            (name, c.family, str(c.model.n_timesteps), f"{count:,}", f"{work:,.1f}", f"{size} x {size}", c.training.loss,
-             str(c.data.batch_size), f"{c.training.n_steps:,}")
+            (name, c.family, str(steps), f"{count:,}", f"{work / 1e3:,.1f}{how}", c.training.loss, str(c.data.batch_size),
+             f"{c.training.n_steps:,}")
         )  # fmt: skip
-    echo_table(rows, left=(0, 1, 6))
+    echo_table(rows, left=(0, 1, 4, 5))

@@ -10,7 +10,6 @@ from uqdm.errors import CheckpointError, PackageError
 from uqdm.families.constants import diffusion_constants
 from uqdm.families.uqdm import Constants
 from uqdm.models import runs
-from uqdm.models.diffusion import Diffusion
 from uqdm.models.presets import OURS
 from uqdm.models.uqdm import UQDM
 from uqdm.package import Package, hexadecimal
@@ -18,7 +17,7 @@ from uqdm.package import Package, hexadecimal
 TRAINED = "uqdm train"
 
 
-def package_of(model: Diffusion, name: str, reading: str, source: str = "huggingface.co/justuswill/UQDM") -> Package:
+def package_of(model: runs.Model, name: str, reading: str, source: str = "huggingface.co/justuswill/UQDM") -> Package:
     """A model, published or trained, as the codec uses it. Raises `CheckpointError` where it cannot."""
     config = model.config.model
     if not isinstance(model, UQDM):

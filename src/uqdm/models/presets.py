@@ -2,7 +2,10 @@
 
 import dataclasses
 import difflib
+import itertools
 import json
+import re
+import typing
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,10 @@ def _check_types(record: Any) -> None:
     """`ValueError` where a field has not its declared type; an int will do for a float, but True is no number."""
     for field in dataclasses.fields(record):
         value = getattr(record, field.name)
+        if typing.get_origin(field.type) is tuple:  # of tuples of counts
+            if not (isinstance(value, tuple) and all(isinstance(row, tuple) and all(type(n) is int for n in row) for row in value)):
+                raise ValueError(f"{field.name} is {value!r}; expected rows of integers, [[3, 5], ...]")
+            continue
         accepted = (int, float) if field.type is float else field.type
         if not isinstance(value, accepted) or (isinstance(value, bool) and field.type is not bool):  # type: ignore[arg-type]
             raise ValueError(f"{field.name} is {value!r}; expected {getattr(field.type, '__name__', field.type)}")
@@ -74,6 +81,42 @@ class ModelConfig:
             raise ValueError(f"gamma_min is {self.gamma_min}, gamma_max {self.gamma_max}; expected an increase within -100 .. 100")
         if not 0 <= self.dropout_prob < 1 or not 0 <= self.ema_rate < 1:
             raise ValueError(f"dropout_prob is {self.dropout_prob}, ema_rate {self.ema_rate}; expected 0 <= both < 1")
+
+
+@dataclasses.dataclass(frozen=True)
+class NestedConfig:
+    """The `nested` section: a model of the family "nested" (`models/nested.py`). One row a step, T of them.
+
+    Raises `ValueError` for what cannot be.
+    """
+
+    widths: tuple[tuple[int, ...], ...] = ((405, 1053, 810), (45, 117, 90), (5, 13, 10), (1, 1, 1))  # of cells after it: Y, Co, Cg
+    trunks: tuple[tuple[int, ...], ...] = ((0, 0), (48, 1), (48, 1), (48, 1))  # channels and residual blocks; 0: none
+    passes: tuple[tuple[int, ...], ...] = ((32, 0), (56, 1), (64, 1), (64, 1))  # of each of the four passes
+    n_mixtures: int = 3  # logistics of a coordinate
+    ema_rate: float = 0.9995
+
+    def __post_init__(self) -> None:
+        for name in ("widths", "trunks", "passes"):  # as JSON has them
+            rows = getattr(self, name)
+            if isinstance(rows, list):
+                object.__setattr__(self, name, tuple(tuple(row) if isinstance(row, list) else row for row in rows))
+        _check_types(self)
+        for name, count in (("widths", 3), ("trunks", 2), ("passes", 2)):
+            rows = getattr(self, name)
+            if len(rows) != len(self.widths) or not 1 <= len(rows) <= 64 or any(len(row) != count for row in rows):
+                raise ValueError(f"{name} are {rows}; expected {count} numbers for each of 1 to 64 steps, {len(self.widths)} by the widths")
+        if self.widths[-1] != (1, 1, 1) or any(not 1 <= w <= 4096 for row in self.widths for w in row):
+            raise ValueError(f"widths are {self.widths}; expected 1 to 4096, and 1, 1, 1 in the end")
+        if any(a % b for wide, fine in itertools.pairwise(self.widths) for a, b in zip(wide, fine)):
+            raise ValueError(f"widths are {self.widths}; expected each to be a multiple of the one below it")
+        shapes = [*self.trunks, *self.passes]
+        if any(not 0 <= c <= 1024 or not 0 <= blocks <= 64 for c, blocks in shapes) or any(c < 1 for c, _ in self.passes):
+            raise ValueError(
+                f"trunks are {self.trunks}, passes {self.passes}; expected 1 to 1024 channels (a trunk may have 0), 0 to 64 blocks"
+            )
+        if not 1 <= self.n_mixtures <= 8 or not 0 <= self.ema_rate < 1:
+            raise ValueError(f"n_mixtures is {self.n_mixtures}, ema_rate {self.ema_rate}; expected 1 to 8, and 0 <= ema_rate < 1")
 
 
 OURS = ("network", "downsample")  # keys of the model section that a published config.json lacks
@@ -162,10 +205,20 @@ class Config:
     optim: OptimConfig = OptimConfig()
     data: DataConfig = DataConfig()
     restore_ckpt: str | None = None  # a file name, as published; nothing is read from where it points
-    family: str = "uqdm"  # or "vdm"
+    family: str = "uqdm"  # or "vdm", or "nested", whose section `nested` then stands for `model`
+    nested: NestedConfig = NestedConfig()
+
+    @property
+    def ema_rate(self) -> float:
+        """Of the moving average of weights, a step."""
+        return self.nested.ema_rate if self.family == "nested" else self.model.ema_rate
 
     def __post_init__(self) -> None:
-        _one_of(self, "family", ("uqdm", "vdm"))
+        _one_of(self, "family", ("uqdm", "vdm", "nested"))
+        if self.family == "nested" and self.training.loss != "full":
+            raise ValueError(f"training.loss is {self.training.loss!r}; a nested model is trained on all its steps: full")
+        if self.family == "nested" and self.training.compile:
+            raise ValueError("training.compile is true; only the networks of uqdm and vdm can be compiled")
         if self.family != "vdm" and self.training.loss == "continuous":
             raise ValueError("training.loss is 'continuous', which only a VDM has; expected full or single")
 
@@ -202,6 +255,19 @@ def _vdm(model: ModelConfig, steps: int = 1000) -> ModelConfig:
     return dataclasses.replace(model, n_timesteps=steps, **_GAUSSIAN)  # type: ignore[arg-type]
 
 
+def _nested(model: NestedConfig, batch: int, lr: float, warmup: int, steps: int, crop: int) -> Config:
+    every = max(1, steps // 50)
+    training = TrainingConfig(steps, max(1, every // 5), every, every, max(1, 500 // batch), precision="bfloat16")
+    optim = OptimConfig(lr=lr, warmup=warmup, beta2=0.98, decay="cosine")
+    return Config(ModelConfig(), training, optim, DataConfig(True, batch_size=batch, crop=crop, flip=True), family="nested", nested=model)
+
+
+_BASE = NestedConfig(  # ratios of 3, so twice the steps, and wide networks
+    widths=((405, 1053, 810), (135, 351, 270), (45, 117, 90), (15, 39, 30), (5, 13, 10), (1, 1, 1)),
+    trunks=((0, 0), (64, 2), (96, 2), (96, 2), (128, 2), (128, 2)),
+    passes=((48, 0), (64, 1), (96, 1), (96, 2), (128, 2), (128, 2)),
+)
+
 # Everything that `uqdm train --preset` knows, to be read down a column.
 PRESETS: dict[str, Config] = {
     #                     family  model             loss          batch   lr    warm-up  steps   crop  flip
@@ -214,6 +280,8 @@ PRESETS: dict[str, Config] = {
     "swirl":       _preset("uqdm", _SWIRL,          "single",      1024, 1e-3,   200,   12_000,   0, False),
     "tiny-vdm":    _preset("vdm",  _vdm(SIZES["tiny"]), "continuous", 16, 2e-4, 1000,  500_000,  64, True),
     "cifar10-vdm": _preset("vdm",  _vdm(_CIFAR),    "continuous",   128, 2e-4,  1000,  500_000,  32, True),
+    "nano":        _nested(NestedConfig(),                           16, 4e-3,   300,   60_000,  32),
+    "base":        _nested(_BASE,                                    64, 2e-3,   500,  100_000,  64),
     "swirl-vdm":   _preset("vdm",  _vdm(_SWIRL),    "continuous",  1024, 1e-3,   200,   12_000,   0, False),
 }  # fmt: skip
 
@@ -225,7 +293,13 @@ def preset(name: str) -> Config:
     return PRESETS[name]
 
 
-SECTIONS: dict[str, Any] = {"model": ModelConfig, "training": TrainingConfig, "optim": OptimConfig, "data": DataConfig}
+SECTIONS: dict[str, Any] = {
+    "model": ModelConfig,
+    "nested": NestedConfig,
+    "training": TrainingConfig,
+    "optim": OptimConfig,
+    "data": DataConfig,
+}
 
 
 def override(config: Config, settings: dict[str, Any]) -> Config:
@@ -234,7 +308,7 @@ def override(config: Config, settings: dict[str, Any]) -> Config:
     A text is read as the key's type wants it. Raises `ValueError` for a key that is not known, with those most alike, and for
     values that cannot be.
     """
-    known = {f"{section}.{f.name}": f for section, record in SECTIONS.items() for f in dataclasses.fields(record)}
+    known = {f"{section}.{f.name}": f for section in _sections(config.family) for f in dataclasses.fields(SECTIONS[section])}
     bare = {name.split(".")[1]: name for name in known}
     changes: dict[str, dict[str, Any]] = {}
     top: dict[str, Any] = {}
@@ -253,20 +327,34 @@ def override(config: Config, settings: dict[str, Any]) -> Config:
     return dataclasses.replace(config, **top)
 
 
+def _sections(family: str) -> tuple[str, ...]:
+    """Of a config.json of that family."""
+    return ("nested" if family == "nested" else "model", "training", "optim", "data")
+
+
 def _value(key: str, value: Any, kind: Any) -> Any:
     if not isinstance(value, str) or kind is str:
         return value
     try:
+        if typing.get_origin(kind) is tuple:
+            return json.loads(value)
         if kind is bool:
             return {"true": True, "false": False, "1": True, "0": False}[value.lower()]
         return kind(value)
     except (KeyError, ValueError):
-        raise ValueError(f"{key} is {value!r}; expected {kind.__name__}") from None
+        raise ValueError(f"{key} is {value!r}; expected {getattr(kind, '__name__', kind)}") from None
 
 
 def to_json(config: Config) -> str:
     """`config` as the text of a config.json, every key written."""
-    return json.dumps(dataclasses.asdict(config), indent=2) + "\n"
+    tree = dataclasses.asdict(config)
+    del tree["model" if config.family == "nested" else "nested"]
+    return _short(json.dumps(tree, indent=2)) + "\n"
+
+
+def _short(text: str) -> str:
+    """Rows of numbers in a line each."""
+    return re.sub(r"\[([-\d,\s]*)\]", lambda found: f"[{', '.join(found[1].replace(',', ' ').split())}]", text)
 
 
 def read_config(path: str | Path) -> Config:
@@ -287,28 +375,30 @@ def read_config(path: str | Path) -> Config:
         tree = json.loads(raw)
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: not JSON ({error})") from None
-    if not isinstance(tree, dict) or not isinstance(tree.get("model"), dict):
-        raise CheckpointError(f"{path}: no section 'model'; expected a published config.json")
-    _refuse_unknown(path, "", tree, {*SECTIONS, "restore_ckpt", "family"})
-    parts: dict[str, Any] = {}
-    for name, record in SECTIONS.items():
+    family = tree.get("family", "uqdm") if isinstance(tree, dict) else None
+    own, *others = _sections(family) if isinstance(family, str) else ("model",)
+    if not isinstance(tree, dict) or not isinstance(tree.get(own), dict):
+        raise CheckpointError(f"{path}: no section {own!r}; expected a published config.json")
+    _refuse_unknown(path, "", tree, {own, *others, "restore_ckpt", "family"})
+    parts: dict[str, Any] = {"model": ModelConfig()}
+    for name in (own, *others):
         if name not in tree:
             continue
-        section, fields = tree[name], {f.name for f in dataclasses.fields(record)}
+        section, fields = tree[name], {f.name for f in dataclasses.fields(SECTIONS[name])}
         if not isinstance(section, dict):
             raise CheckpointError(f"{path}: '{name}' is not a section but {type(section).__name__}")
         _refuse_unknown(path, f"{name}.", section, fields)
-        if name == "model" and fields - section.keys() - {*OURS}:
-            raise CheckpointError(f"{path}: no key 'model.{min(fields - section.keys() - {*OURS})}'")
+        if name == own and fields - section.keys() - {*OURS}:
+            raise CheckpointError(f"{path}: no key '{own}.{min(fields - section.keys() - {*OURS})}'")
         try:
-            parts[name] = record(**section)
+            parts[name] = SECTIONS[name](**section)
         except ValueError as error:
             raise CheckpointError(f"{path}: {name}.{error}") from None
     restore = tree.get("restore_ckpt")
     if restore is not None and not isinstance(restore, str):
         raise CheckpointError(f"{path}: restore_ckpt is {restore!r}; expected a file name")
     try:
-        return Config(**parts, restore_ckpt=restore, family=tree.get("family", "uqdm"))
+        return Config(**parts, restore_ckpt=restore, family=family)  # type: ignore[arg-type]
     except ValueError as error:
         raise CheckpointError(f"{path}: {error}") from None
 

@@ -18,16 +18,18 @@ from torch import Tensor
 from uqdm.errors import CheckpointError
 from uqdm.models.checkpoint import read_published
 from uqdm.models.diffusion import Diffusion
+from uqdm.models.nested import Nested
 from uqdm.models.presets import Config, read_config
 from uqdm.models.uqdm import UQDM
 from uqdm.models.vdm import VDM
 
 CHECKPOINT = "checkpoint.safetensors"
 KIND = "uqdm training state 1"
-FAMILIES: dict[str, type[Diffusion]] = {"uqdm": UQDM, "vdm": VDM}
+Model = Diffusion | Nested
+FAMILIES: dict[str, type[Diffusion] | type[Nested]] = {"uqdm": UQDM, "vdm": VDM, "nested": Nested}
 
 
-def new_model(config: Config) -> Diffusion:
+def new_model(config: Config) -> Model:
     """A fresh model of the family that the config names, float32, from torch's default generator."""
     return FAMILIES[config.family](config)
 
@@ -68,7 +70,7 @@ def fill(model: torch.nn.Module, tensors: dict[str, Tensor], prefix: str, path: 
             parameter.copy_(found[name])
 
 
-def read_run(folder: str | Path, reading: str = "ema") -> Diffusion:
+def read_run(folder: str | Path, reading: str = "ema") -> Model:
     """The model that a run has made so far, on the CPU, in eval mode. `reading`: "ema", the averages, or "raw", the last weights.
 
     Raises `CheckpointError` for a folder that no run has left.
@@ -81,7 +83,7 @@ def read_run(folder: str | Path, reading: str = "ema") -> Diffusion:
     return model.eval()
 
 
-def read_folder(folder: str | Path, reading: str = "ema") -> Diffusion:
+def read_folder(folder: str | Path, reading: str = "ema") -> Model:
     """The model of a run, or of a published checkpoint, whichever the folder holds. Raises `CheckpointError` for neither."""
     if (Path(folder) / CHECKPOINT).is_file():
         return read_run(folder, reading)

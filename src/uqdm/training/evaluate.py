@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from uqdm.models.diffusion import Diffusion
+from uqdm.models.nested import Nested
+from uqdm.models.runs import Model
 from uqdm.models.vdm import VDM
 
 RECONSTRUCTIONS = ("denoised", "ancestral", "flow")
@@ -51,6 +53,15 @@ def psnr(x_hat: Tensor, real: Tensor) -> Tensor:
     """dB of each picture (B,), peak-to-peak 2; both (B, C, H, W) in [-1, 1]. At most `EXACT`."""
     error = ((x_hat - real).double() ** 2).mean((1, 2, 3))
     return (10 * torch.log10(4 / error)).clamp_max(EXACT)
+
+
+def held_out(model: Model, held: Iterable[Tensor], loss: str = "full", *, seed: int = 0, batches: int | None = None) -> Evaluation:
+    """What a run reports of its averages: `evaluate`, or what stands for it in a model of that kind trained on that loss."""
+    if isinstance(model, Nested):
+        return evaluate_nested(model, held, seed=seed, batches=batches)
+    if isinstance(model, VDM) and loss == "continuous":  # its T steps are many
+        return evaluate_limit(model, held, seed=seed, batches=batches)
+    return evaluate(model, held, seed=seed, batches=batches)
 
 
 @torch.no_grad()
@@ -131,7 +142,27 @@ def evaluate_limit(model: VDM, held: Iterable[Tensor], *, seed: int = 0, batches
     return _evaluation(model, bits, [], {})
 
 
-def _evaluation(model: Diffusion, bits: list[Tensor], indices: list[int], psnr: dict[str, list[float]]) -> Evaluation:
+@torch.no_grad()
+def evaluate_nested(model: Nested, held: Iterable[Tensor], *, seed: int = 0, batches: int | None = None) -> Evaluation:
+    """A nested model's bits by step, and the PSNR of its previews, rounded to pixels; one network call a step.
+
+    `held`, `batches` and `seed` as in `evaluate`. Pictures of odd sizes lose a row or column.
+    """
+    training = model.training
+    model.eval()
+    generator = torch.Generator(model.device).manual_seed(seed)
+    bits, quality = [], []
+    for x in itertools.islice(held, batches):
+        x = x[..., : x.shape[2] // 2 * 2, : x.shape[3] // 2 * 2].to(model.device)
+        terms, shown = model.coded(x, generator)
+        bits.append(terms.cumulative().double().cpu())
+        quality.append(torch.stack([psnr(picture.round() / 127.5, x / 127.5) for picture in shown]).cpu())
+    model.train(training)
+    means = {"denoised": torch.cat(quality, 1).mean(1).tolist()} if quality else {}
+    return _evaluation(model, bits, list(range(len(model.steps) + 1)), means)
+
+
+def _evaluation(model: Model, bits: list[Tensor], indices: list[int], psnr: dict[str, list[float]]) -> Evaluation:
     """From bits per pixel, (rows, B) each."""
     if not bits:
         raise ValueError("no batches to evaluate on")

@@ -96,7 +96,7 @@ def perform(run: Run, out: Path, steps: int, seed: int) -> str:
     config = override(preset(run.preset), {**run.changes, **every, "decay": "cosine"})
     start = None
     if run.start is not None:
-        start = UQDM.over(runs.read_run(out / "runs" / run.start))
+        start = UQDM.over(_trained(run.start, out))
         config = override(config, {"lr": config.optim.lr / 4})
     train(config, Whole(swirl()), None, out / "runs" / run.name, steps=steps if run.start is None else steps // 4, seed=seed, start=start)
     return run.name
@@ -129,10 +129,16 @@ def measure(model: Diffusion, steps: int, indices: list[int] | None = None, draw
     }
 
 
+def _trained(name: str, out: Path) -> Diffusion:
+    model = runs.read_run(out / "runs" / name)
+    assert isinstance(model, Diffusion)
+    return model
+
+
 def measured(name: str, out: Path, small: bool) -> dict[str, Any]:
     """All figures of one run, by a label for each thing that was measured."""
     torch.set_num_threads(1)
-    model = runs.read_run(out / "runs" / name)
+    model = _trained(name, out)
     if name != "vdm":
         return {name: measure(model, model.config.model.n_timesteps)}
     found = {}

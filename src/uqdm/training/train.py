@@ -28,10 +28,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 from uqdm.errors import CheckpointError, TrainingError
 from uqdm.models import runs
-from uqdm.models.diffusion import Diffusion, Sampled
+from uqdm.models.diffusion import Sampled
+from uqdm.models.nested import Nested
 from uqdm.models.presets import Config, read_config, to_json
 from uqdm.models.vdm import VDM
-from uqdm.training.evaluate import Evaluation, evaluate, evaluate_limit
+from uqdm.training.evaluate import Evaluation, held_out
 
 EXPLODED = 20  # times the running mean of the loss: no run comes back from there
 MAY_CHANGE = (  # of the section `training`, when a run goes on
@@ -52,16 +53,21 @@ class Stream(Protocol):
 class Objective(nn.Module):
     """A model's loss as one forward call, which is what several devices and compilers take hold of."""
 
-    def __init__(self, model: Diffusion, loss: str) -> None:
+    def __init__(self, model: runs.Model, loss: str) -> None:
         super().__init__()
         self.model, self.loss = model, loss
 
     def forward(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """uint8 (B, C, H, W) -> mean bits per pixel (), and for the report sums and counts of each term, (T + 2,) or empty."""
+        """uint8 (B, C, H, W) -> mean bits per pixel (), and for the report sums and counts of each term: (T + 2,), (T,) or empty."""
         if self.loss == "continuous":
             assert isinstance(self.model, VDM)
             bits = self.model.continuous_nelbo(x, generator)
             return bits.mean(), bits.new_zeros(0), bits.new_zeros(0)
+        if isinstance(self.model, Nested):
+            terms, error = self.model.bits_and_error(x, generator)
+            sums = terms.steps.sum(1).detach()
+            # The previews' error has a gradient, and no part in what is reported.
+            return terms.total().mean() + error - error.detach(), sums, torch.full_like(sums, len(x))
         if self.loss == "single":
             found: Sampled = self.model.sampled_nelbo(x, generator)
             where = nn.functional.one_hot(found.which, found.steps).to(found.step)
@@ -77,14 +83,14 @@ class Objective(nn.Module):
 class State:
     """All that a run is: what is lost when it is lost. Weights and averages by name, Adam's moments, two counters."""
 
-    model: Diffusion
+    model: runs.Model
     average: dict[str, Tensor]
     optimiser: torch.optim.Optimizer
     step: int = 0  # optimiser steps taken
     seconds: float = 0.0  # spent training
 
     @classmethod
-    def new(cls, config: Config, seed: int, device: torch.device, start: Diffusion | None = None) -> "State":
+    def new(cls, config: Config, seed: int, device: torch.device, start: runs.Model | None = None) -> "State":
         torch.manual_seed(_mixed(seed, 0))
         model = runs.new_model(config)
         if start is not None:
@@ -118,7 +124,7 @@ class State:
             }
         self.step, self.seconds = counters["step"], counters["seconds"]
 
-    def averaged(self) -> Diffusion:
+    def averaged(self) -> runs.Model:
         """A copy of the model with the averages as weights, in eval mode."""
         model = runs.new_model(self.model.config).to(self.model.device)
         runs.fill(model, self.average, "", Path("the averages"))
@@ -166,7 +172,7 @@ def train(
     minutes: float | None = None,
     seed: int = 0,
     device: str | None = None,
-    start: Diffusion | None = None,
+    start: runs.Model | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> State:
     """Trains a model of `config` on `data` in the folder `out`, evaluating its averages on `held`; goes on if a run is there.
@@ -191,7 +197,7 @@ def train(
         if rank == 0:
             say(f"{out}: going on from step {state.step}")
     objective: nn.Module = Objective(state.model, config.training.loss)
-    if config.training.compile:
+    if config.training.compile and not isinstance(state.model, Nested):
         state.model.network.compile()
     if world > 1:
         objective = DistributedDataParallel(objective, device_ids=[where.index] if where.type == "cuda" else None)
@@ -300,7 +306,7 @@ class _Run:
             dist.all_reduce(together)
             loss, sums, counts = together[0], *together[1:].chunk(2)
         state.optimiser.step()
-        decay = min(self.config.model.ema_rate, (1 + state.step) / (10 + state.step))
+        decay = min(self.config.ema_rate, (1 + state.step) / (10 + state.step))
         with torch.no_grad():
             for name, parameter in state.model.named_parameters():
                 state.average[name].lerp_(parameter, 1 - decay)
@@ -330,11 +336,8 @@ class _Run:
 
     def evaluate(self, log: Log | None) -> None:
         if log is not None and self.held is not None:
-            model, seed, batches = self.state.averaged(), self.seed, self.config.training.eval_steps_to_run
-            if isinstance(model, VDM) and self.config.training.loss == "continuous":  # its T steps are many
-                found = evaluate_limit(model, self.held, seed=seed, batches=batches)
-            else:
-                found = evaluate(model, self.held, seed=seed, batches=batches)
+            how = {"seed": self.seed, "batches": self.config.training.eval_steps_to_run}
+            found = held_out(self.state.averaged(), self.held, self.config.training.loss, **how)
             log({"step": self.state.step, **_flat(found)}, f"step {self.state.step}, held out, averages: {found.line()}")
         if self.world > 1:
             dist.barrier()
