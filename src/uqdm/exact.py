@@ -6,12 +6,12 @@ tiles, processors) cannot matter. `Step.check` computes that bound from the weig
 
 One step's network is, in integers (docs/determinism.md):
 
-    h = floor(enter(features) / 2**shift)                                        the residual stream
+    h = floor(enter(features) / 2**shift) + floor(join(others) / 2**shift)       the residual stream; few networks join others
     for each block:
         a = limit(floor(h / 2**down + 1/2))         limit: to 0 .. 1023, which is the ReLU
         a = limit(floor(first(a) / 2**shift))
         h = h + floor(second(a) / 2**shift)
-    raw = floor(head(limit(floor(h / 2**down + 1/2))) / 2**shift)
+    raw = floor(head(limit(floor(h / 2**down + 1/2))) / 2**shift)                 or, without a head, what it would get
 
 on half the resolution, with `features` before and `suggest` after it in NumPy integers. What runs convolutions is given
 (`backends/`); `convolve` here is NumPy's own, the witness that others are tested against.
@@ -73,7 +73,51 @@ class Block:
 
 
 @dataclasses.dataclass(frozen=True)
-class Step:
+class Net:
+    """A network: convolutions around a residual stream. Without `enter` there is none."""
+
+    enter: Convolution | None = None
+    blocks: tuple[Block, ...] = ()
+    down: Array | None = None  # (channels,) as `Block.down`
+    head: Convolution | None = None  # None: the activations themselves are the result
+    join: Convolution | None = None  # added to what enters: of another network's activations
+
+    @property
+    def layers(self) -> tuple[Convolution, tuple[Block, ...], Array, Convolution | None]:
+        """Enter, blocks, down, head; of what is a network."""
+        assert self.enter is not None
+        assert self.down is not None
+        return self.enter, self.blocks, self.down, self.head
+
+    def largest(self, name: str, edge: Array) -> int:
+        """The largest partial sum there can be, for features up to `edge` (I,) in size and activations 0 .. LIMIT to join.
+
+        Raises `PackageError` from 2**24 on, or where the layers' sizes do not fit together.
+        """
+        enter, blocks, down, head = self.layers
+        width = len(enter.bias)
+        adding = [enter, *(b.second for b in blocks)] + ([self.join] if self.join else [])
+        if {len(a) for a in (down, *(b.down for b in blocks), *(c.bias for c in adding))} != {width}:
+            raise PackageError(f"{name}: the layers' sizes do not fit together")
+        parts = [(f"block {i}, first", width, b.first) for i, b in enumerate(blocks)]
+        parts += [(f"block {i}, second", len(b.first.bias), b.second) for i, b in enumerate(blocks)]
+        parts += [("head", width, head)] if head else []
+        parts += [("join", self.join.weight.shape[1], self.join)] if self.join else []
+        largest = _fits(f"{name}: enter", enter, -edge, edge)
+        stream = (enter.largest(-edge, edge) >> enter.shift.astype(np.int64)) + 1
+        for part, inputs, convolution in parts:
+            none, full = np.zeros(inputs, np.int64), np.full(inputs, LIMIT, np.int64)
+            largest = max(largest, _fits(f"{name}: {part}", convolution, none, full))
+            if any(convolution is one for one in adding):
+                stream = stream + (convolution.largest(none, full) >> convolution.shift.astype(np.int64)) + 1
+        largest = max(largest, int(stream.max()))
+        if largest >= EXACT:
+            raise PackageError(f"{name}: the residual stream can reach {largest}; exact networks stay below 2**24")
+        return largest
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Step(Net):
     """One step's network as integers. C coordinates a pixel."""
 
     middle: Array  # (C,) twice the middle of the range
@@ -83,23 +127,11 @@ class Step:
     detail: Array  # (1,) as a feature the high-pass, in 2**-5 pixel values, is shifted right by so much
     wide: Array  # (C,) box widths are limited to it as a feature
     skip: Array  # (C,) s: the location gets width * d / (|s| + |d|) with the sign of s, d the high-pass in 2**-5; 0: nothing
-    enter: Convolution | None = None  # None: the constant network of a first step
-    blocks: tuple[Block, ...] = ()
-    down: Array | None = None
-    head: Convolution | None = None
 
     @property
     def reach(self) -> int:
         """How far around a pixel the outputs depend on the input, in pixels, rounded up to even."""
         return 2 * (1 + 2 * len(self.blocks)) + 2 if self.enter is not None else 0
-
-    @property
-    def layers(self) -> tuple[Convolution, tuple[Block, ...], Array, Convolution]:
-        """Enter, blocks, down, head; of a step that has a network."""
-        assert self.enter is not None
-        assert self.down is not None
-        assert self.head is not None
-        return self.enter, self.blocks, self.down, self.head
 
     def limits(self) -> Array:
         """(12 C,) what the features cannot exceed in size."""
@@ -111,23 +143,9 @@ class Step:
         """log2 of the largest partial sum there can be. Raises `PackageError` from 2**24 on, or where the description is no network."""
         if self.enter is None:
             return 0.0
-        enter, blocks, down, head = self.layers
-        sizes = {len(a) for a in (down, enter.bias, *(a for b in blocks for a in (b.down, b.second.bias)))}
-        if len(sizes) != 1 or len(head.bias) != 8 * len(self.middle):
+        if self.head is None or len(self.head.bias) != 8 * len(self.middle):
             raise PackageError(f"{name}: the layers' sizes do not fit together")
-        edge = self.limits()
-        largest = _fits(f"{name}: enter", enter, -edge, edge)
-        stream = (enter.largest(-edge, edge) >> enter.shift.astype(np.int64)) + 1
-        full = np.full(len(stream), LIMIT, np.int64)
-        for i, block in enumerate(blocks):
-            largest = max(largest, _fits(f"{name}: block {i}, first", block.first, 0 * full, full))
-            inner = np.full(len(block.first.bias), LIMIT, np.int64)
-            largest = max(largest, _fits(f"{name}: block {i}, second", block.second, 0 * inner, inner))
-            stream = stream + (block.second.largest(0 * inner, inner) >> block.second.shift.astype(np.int64)) + 1
-        largest = max(largest, int(stream.max()), _fits(f"{name}: head", head, 0 * full, full))
-        if largest >= EXACT:
-            raise PackageError(f"{name}: the residual stream can reach {largest}; exact networks stay below 2**24")
-        return float(np.log2(largest))
+        return float(np.log2(self.largest(name, self.limits())))
 
     def features(self, low: Array, high: Array) -> NDArray[np.float32]:
         """Boxes (N, C, H, W), H and W even, to what the network sees: (N, 12 C, H/2, W/2) integers as float32."""
@@ -226,17 +244,20 @@ def _limited(h: Array, down: Array) -> Array:
     return np.clip(np.floor(scaled, out=scaled), 0, LIMIT, out=scaled)
 
 
-def run(step: Step, features: Array) -> Array:
-    """Raw outputs of a step's network by NumPy alone, in the features' precision: (N, 12 C, H, W) -> (N, 8 C, H, W). The witness."""
-    enter, blocks, down, head = step.layers
+def run(net: Net, features: Array, context: Array | None = None) -> Array:
+    """What a network gives, by NumPy alone, in the features' precision: (N, I, H, W), (N, J, H, W) -> (N, O, H, W). The witness."""
+    enter, blocks, down, head = net.layers
     h = convolve(features, enter)
+    if net.join is not None and context is not None:
+        h += convolve(context, net.join)
     for block in blocks:
         a = convolve(_limited(h, block.down), block.first)
         h += convolve(np.clip(a, 0, LIMIT, out=a), block.second)
-    return convolve(_limited(h, down), head)
+    out = _limited(h, down)
+    return out if head is None else convolve(out, head)
 
 
-Runner = Callable[[NDArray[np.float32]], NDArray[Any]]
+Runner = Callable[..., NDArray[Any]]  # features, and the context of a network that joins one
 
 
 def parse(name: str, network: Mapping[str, Any], weights: Mapping[str, Array]) -> tuple[Step, ...]:
@@ -244,18 +265,13 @@ def parse(name: str, network: Mapping[str, Any], weights: Mapping[str, Array]) -
     steps = []
     try:
         for i, described in enumerate(network["steps"]):
-            take = functools.partial(_take, weights, f"{i}.")
-            fields: dict[str, Any] = {field: take(field) for field in CONSTANTS}
+            own = functools.partial(take, weights, f"{i}.")
+            fields: dict[str, Any] = {field: own(field) for field in CONSTANTS}
             fields["detail"] = fields["detail"].reshape(())  # files hold no scalars
             if {fields[f].shape for f in CONSTANTS if f != "detail"} != {fields["middle"].shape[:1]}:
                 raise ValueError(f"step {i + 1}: constants of different shapes")
-            if described["channels"]:
-                fields["blocks"] = tuple(
-                    Block(_shift(take, f"body.{k}.down"), _convolution(take, f"body.{k}.first"), _convolution(take, f"body.{k}.second"))
-                    for k in range(described["blocks"])
-                )
-                fields |= {"enter": _convolution(take, "enter"), "down": _shift(take, "down"), "head": _convolution(take, "head")}
-            step = Step(**fields)
+            layers = vars(net(own, "", described["blocks"])) if described["channels"] else {}
+            step = Step(**fields, **layers)
             step.check(f"{name}, step {i + 1}")
             steps.append(step)
     except (KeyError, TypeError, ValueError, IndexError) as error:
@@ -263,21 +279,42 @@ def parse(name: str, network: Mapping[str, Any], weights: Mapping[str, Array]) -
     return tuple(steps)
 
 
-def _take(weights: Mapping[str, Array], prefix: str, field: str) -> Array:
+Take = Callable[[str], Array]
+
+
+def take(weights: Mapping[str, Array], prefix: str, field: str) -> Array:
+    """An array of integers. Raises `KeyError`, `ValueError`."""
     found = weights[prefix + field]
     if found.dtype.kind != "i":
         raise ValueError(f"{prefix + field} holds {found.dtype}, expected integers")
     return found
 
 
-def _convolution(take: Callable[[str], Array], prefix: str) -> Convolution:
+def net(take: Take, prefix: str, blocks: int) -> Net:
+    """A network with that many blocks. `head` and `join` are there if their arrays are. Raises `KeyError`, `ValueError`."""
+
+    def perhaps(part: str) -> Convolution | None:
+        try:
+            take(f"{prefix}{part}.weight")
+        except KeyError:
+            return None
+        return _convolution(take, prefix + part)
+
+    inside = []
+    for k in range(blocks):
+        body = f"{prefix}body.{k}."
+        inside.append(Block(_shift(take, f"{body}down"), _convolution(take, f"{body}first"), _convolution(take, f"{body}second")))
+    return Net(_convolution(take, f"{prefix}enter"), tuple(inside), _shift(take, f"{prefix}down"), perhaps("head"), perhaps("join"))
+
+
+def _convolution(take: Take, prefix: str) -> Convolution:
     weight, bias, shift = take(f"{prefix}.weight"), take(f"{prefix}.bias"), _shift(take, f"{prefix}.shift")
     if weight.ndim != 4 or weight.shape[2:] not in ((1, 1), (3, 3)) or bias.shape != shift.shape or bias.shape != weight.shape[:1]:
         raise ValueError(f"{prefix}: shapes {weight.shape}, {bias.shape}, {shift.shape} are no convolution")
     return Convolution(weight, bias, shift)
 
 
-def _shift(take: Callable[[str], Array], field: str) -> Array:
+def _shift(take: Take, field: str) -> Array:
     found = take(field)
     if not ((found >= 0) & (found < 24)).all():
         raise ValueError(f"{field} is not one of 0 .. 23")
@@ -287,13 +324,18 @@ def _shift(take: Callable[[str], Array], field: str) -> Array:
 def named(step: Step, prefix: str) -> dict[str, Array]:
     """A step's arrays by the names that `parse` reads."""
     out = {prefix + field: getattr(step, field) for field in CONSTANTS}
-    if step.enter is None or step.head is None or step.down is None:
-        return out
-    parts = {"enter": step.enter, "head": step.head}
-    for k, block in enumerate(step.blocks):
+    return out | named_net(step, prefix) if step.enter is not None else out
+
+
+def named_net(net: Net, prefix: str) -> dict[str, Array]:
+    """A network's."""
+    enter, blocks, down, head = net.layers
+    parts = {"enter": enter, "head": head, "join": net.join}
+    out = {prefix + "down": down}
+    for k, block in enumerate(blocks):
         parts |= {f"body.{k}.first": block.first, f"body.{k}.second": block.second}
         out[f"{prefix}body.{k}.down"] = block.down
-    out[prefix + "down"] = step.down
     for place, convolution in parts.items():
-        out |= {f"{prefix}{place}.{field}": getattr(convolution, field) for field in CONVOLUTIONS}
+        if convolution is not None:
+            out |= {f"{prefix}{place}.{field}": getattr(convolution, field) for field in CONVOLUTIONS}
     return out

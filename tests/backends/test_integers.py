@@ -119,7 +119,7 @@ def test_nnpacks_transform_is_not_exact_and_would_be_caught(quantised: Step, mon
         if (run(features) == exact.run(quantised, features)).all():
             pytest.skip("this PyTorch or processor has no NNPACK")
         with pytest.raises(BackendError, match="does not compute integers exactly"):
-            integers.proved(run, quantised, "torch")
+            integers.proved(run, quantised, quantised.limits(), "torch")
 
 
 # --- fields

@@ -75,7 +75,7 @@ def _open(name: str, device: str, threads: int | None, precision: str) -> Runtim
         from uqdm.backends import pytorch
 
         return functools.partial(pytorch.Runner, device=pytorch.device(device, threads), precision=precision)
-    return lambda step: lambda features: exact.run(step, features.astype(precision, copy=False))
+    return lambda net: lambda *fields: exact.run(net, *(a.astype(precision, copy=False) for a in fields))
 
 
 def _missing(name: str, error: Exception, what: str) -> BackendError:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from uqdm import exact
 from uqdm.backends import tiling
 from uqdm.errors import BackendError
-from uqdm.exact import Runner, Step
+from uqdm.exact import LIMIT, Net, Runner
 from uqdm.package import Package
 
 TILE = 384  # pixels a side: some 100 MB in float32, a sixth more work than without halos
@@ -23,7 +23,7 @@ TILE = 384  # pixels a side: some 100 MB in float32, a sixth more work than with
 PROOFS = ((16, 2, 2), (1, 20, 20))
 
 Boxes = NDArray[np.int16]
-Runtime = Callable[[Step], Runner]
+Runtime = Callable[[Net], Runner]
 
 
 class ExactDenoiser:
@@ -45,7 +45,7 @@ class ExactDenoiser:
         if net.enter is None:
             return net.suggest(None, low, high)
         if step not in self._runners:
-            self._runners[step] = proved(self._runtime(net), net, self.name)
+            self._runners[step] = proved(self._runtime(net), net, net.limits(), self.name)
         run = self._runners[step]
 
         def call(low: Boxes, high: Boxes) -> tuple[NDArray[Any], ...]:
@@ -55,13 +55,16 @@ class ExactDenoiser:
         return location, level
 
 
-def proved(runner: Runner, net: Step, name: str) -> Runner:
-    """The runner, if it computes random features as NumPy does in float64. Raises `BackendError`."""
-    edge = net.limits()
+def proved(runner: Runner, net: Net, edge: NDArray[Any], name: str) -> Runner:
+    """The runner, if it computes random features of at most `edge` in size as NumPy does in float64. Raises `BackendError`."""
     for n, h, w in PROOFS:
-        features = np.random.default_rng(0).integers(-edge, edge + 1, (n, h, w, len(edge))).transpose(0, 3, 1, 2)
-        expected = exact.run(net, np.ascontiguousarray(features, np.float64))
-        found = runner(np.ascontiguousarray(features, np.float32))
+        random = np.random.default_rng(0)
+        given = [random.integers(-edge, edge + 1, (n, h, w, len(edge)))]
+        if net.join is not None:
+            given.append(random.integers(0, LIMIT + 1, (n, h, w, net.join.weight.shape[1])))
+        fields = [a.transpose(0, 3, 1, 2) for a in given]
+        expected = exact.run(net, *(np.ascontiguousarray(a, np.float64) for a in fields))
+        found = runner(*(np.ascontiguousarray(a, np.float32) for a in fields))
         if not np.array_equal(found, expected):
             raise BackendError(
                 f"{name} does not compute integers exactly on this machine ({np.mean(found != expected):.1%} of a test differ from NumPy), "

@@ -1,4 +1,4 @@
-"""Exact networks on ONNX Runtime's CPU kernels; a step becomes an ONNX graph in memory. Knows nothing of pictures."""
+"""Exact networks on ONNX Runtime's CPU kernels; a network becomes an ONNX graph in memory. Knows nothing of pictures."""
 
 import os
 from typing import Any
@@ -9,7 +9,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from uqdm.exact import LIMIT, Convolution, Step, unit
+from uqdm.exact import LIMIT, Convolution, Net, unit
 
 OPSET, IR = 17, 8  # what ONNX Runtime reads since 1.14
 QUIET = 3  # errors only
@@ -18,18 +18,19 @@ onnxruntime.set_default_logger_severity(QUIET)
 
 
 class Runner:
-    """One step's network: features (N, 12 C, H, W) to raw outputs (N, 8 C, H, W)."""
+    """An exact network: features (N, I, H, W), and what it joins (N, J, H, W), to its outputs (N, O, H, W)."""
 
-    def __init__(self, step: Step, threads: int | None = None) -> None:
+    def __init__(self, net: Net, threads: int | None = None) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or _processors()
         options.inter_op_num_threads = 1
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # costs nothing here, and leaves busy machines alone
         options.log_severity_level = QUIET
-        self._session = onnxruntime.InferenceSession(graph(step).SerializeToString(), options, providers=["CPUExecutionProvider"])
+        self._session = onnxruntime.InferenceSession(graph(net).SerializeToString(), options, providers=["CPUExecutionProvider"])
 
-    def __call__(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        found: NDArray[np.float32] = self._session.run(None, {"features": features})[0]
+    def __call__(self, features: NDArray[np.float32], context: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+        given = {"features": features} if context is None else {"features": features, "context": context}
+        found: NDArray[np.float32] = self._session.run(None, given)[0]
         return found
 
 
@@ -38,18 +39,24 @@ def _processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def graph(step: Step) -> onnx.ModelProto:
-    """A step's network as ONNX, floats throughout: convolutions, floor, limits, powers of two."""
-    enter, blocks, down, head = step.layers
+def graph(net: Net) -> onnx.ModelProto:
+    """A network as ONNX, floats throughout: convolutions, floor, limits, powers of two."""
+    enter, blocks, down, head = net.layers
     drawn = _Drawing()
+    inputs = [("features", enter.weight.shape[1])]
     h = drawn.convolution("features", enter)
+    if net.join is not None:
+        inputs.append(("context", net.join.weight.shape[1]))
+        h = drawn.node("Add", h, drawn.convolution("context", net.join))
     for block in blocks:
         a = drawn.limited(drawn.convolution(drawn.activation(h, block.down), block.first))
         h = drawn.node("Add", h, drawn.convolution(a, block.second))
-    raw = drawn.convolution(drawn.activation(h, down), head)
-    ends = [(name, [None, size, None, None]) for name, size in (("features", enter.weight.shape[1]), (raw, len(head.bias)))]
-    features, outputs = (helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in ends)
-    made = helper.make_graph(drawn.nodes, "step", [features], [outputs], drawn.constants)
+    out = drawn.activation(h, down)
+    out, size = (out, len(down)) if head is None else (drawn.convolution(out, head), len(head.bias))
+    *given, outputs = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, channels, None, None]) for name, channels in [*inputs, (out, size)]
+    )
+    made = helper.make_graph(drawn.nodes, "network", given, [outputs], drawn.constants)
     return helper.make_model(made, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR)
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from uqdm.backends import tiling
 from uqdm.backends.integers import TILE
 from uqdm.errors import BackendError, PackageError
-from uqdm.exact import LIMIT, Convolution, Step, unit
+from uqdm.exact import LIMIT, Convolution, Net, unit
 from uqdm.families.uqdm import Floats
 from uqdm.models.convnet import StepNet
 from uqdm.models.network import UNet
@@ -44,36 +44,42 @@ def device(name: str, threads: int | None = None) -> torch.device:
 
 
 class Runner:
-    """One step of an exact network: features (N, 12 C, H, W) to raw outputs (N, 8 C, H, W).
+    """An exact network: features (N, I, H, W), and what it joins (N, J, H, W), to its outputs (N, O, H, W).
 
     `unfolded`: convolutions as matrix products, as on any device but the CPU. `channels_last`: the layout of activations; a little faster
     on CPUs. No bit depends on either.
     """
 
     def __init__(
-        self, step: Step, device: torch.device, precision: str = "float32", unfolded: bool | None = None, channels_last: bool = True
+        self, net: Net, device: torch.device, precision: str = "float32", unfolded: bool | None = None, channels_last: bool = True
     ) -> None:
-        enter, blocks, down, head = step.layers
+        enter, blocks, down, head = net.layers
         self._device, self._precision = device, precision
         self._layout = torch.channels_last if channels_last else torch.contiguous_format
         self._unfolded = device.type != "cpu" if unfolded is None else unfolded
-        self._enter, self._head, self._down = self._convolution(enter), self._convolution(head), self._unit(down)
+        self._enter, self._down = self._convolution(enter), self._unit(down)
+        self._head, self._join = (None if c is None else self._convolution(c) for c in (head, net.join))
         self._blocks = [(self._unit(b.down), self._convolution(b.first), self._convolution(b.second)) for b in blocks]
 
-    def __call__(self, features: NDArray[np.float32]) -> NDArray[Any]:
+    def __call__(self, features: NDArray[np.float32], context: NDArray[np.float32] | None = None) -> NDArray[Any]:
         # A caller's autocast would round to 16 bits, and not where the runtime proves itself if that was before.
         full = torch.autocast(self._device.type, enabled=False)
         with torch.inference_mode(), full, torch.backends.nnpack.flags(enabled=False):
-            h = self._enter(self._tensor(features).contiguous(memory_format=self._layout)).floor_()
+            h = self._enter(self._field(features)).floor_()
+            if self._join is not None and context is not None:
+                h.add_(self._join(self._field(context)).floor_())
             for down, first, second in self._blocks:
                 a = first(_activation(h, down)).floor_().clamp_(0, LIMIT)
                 h.add_(second(a).floor_())
-            raw = self._head(_activation(h, self._down)).floor_()
-            found: NDArray[Any] = raw.cpu().numpy()
+            out = _activation(h, self._down)
+            found: NDArray[Any] = (out if self._head is None else self._head(out).floor_()).cpu().numpy()
         return found
 
     def _tensor(self, array: NDArray[Any]) -> Tensor:
         return _to(array, self._device, DTYPES[self._precision])
+
+    def _field(self, array: NDArray[Any]) -> Tensor:
+        return self._tensor(array).contiguous(memory_format=self._layout)
 
     def _unit(self, down: NDArray[Any]) -> Tensor:
         return self._tensor(unit(down, self._precision))

@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from uqdm.models.convnet import high_pass
+from uqdm.models.convnet import Residual, high_pass
 from uqdm.models.diffusion import Terms
 from uqdm.models.distributions import DENSITIES, log_interval
 from uqdm.models.presets import Config
@@ -110,18 +110,6 @@ def phase(x: Tensor, number: int) -> Tensor:
     """The pixels of a phase, a view: (B, C, H, W) -> (B, C, H/2, W/2)."""
     row, column = PHASES[number]
     return x[..., row::2, column::2]
-
-
-class Residual(nn.Module):
-    """x + conv(relu(conv(relu(x)))), 3 x 3 both; the second convolution starts at zero, so the block starts as identity."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(channels, channels, 3, padding=1)
-        self.second = _zero(nn.Conv2d(channels, channels, 3, padding=1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.second(F.relu(self.first(F.relu(x))))  # type: ignore[no-any-return]
 
 
 def _zero(convolution: nn.Conv2d) -> nn.Conv2d:

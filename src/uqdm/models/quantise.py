@@ -9,6 +9,7 @@ bound allows) finer than activations.
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,9 +17,11 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from uqdm import exact, passes
 from uqdm.entropy.tables import LEVELS_PER_OCTAVE, LOWEST_OCTAVE
 from uqdm.errors import PackageError
-from uqdm.exact import EXACT, LEVEL_BITS, LIMIT, LOCATION_BITS, Block, Convolution, Step
+from uqdm.exact import EXACT, LEVEL_BITS, LIMIT, LOCATION_BITS, Block, Convolution, Net, Step
+from uqdm.models import nested
 from uqdm.models.convnet import Residual, StepNet
 
 STREAM_BITS = (4, 3, 2, 1, 0)  # the first that the bound allows
@@ -26,6 +29,7 @@ LARGEST_WEIGHT = 2047
 LARGEST_FIRST = 4095  # of the first layer, whose features differ in what an integer of them is worth
 MOST_SHIFT = 23
 MOST_ROUNDS = 8
+RAW_LEVEL = math.log(2) / LEVELS_PER_OCTAVE / 2**LEVEL_BITS  # what one raw level adds to the logarithm of a scale
 QUANTILE = 0.9999  # of what a channel reaches on calibration pictures; the rest is limited
 Boxes = tuple[NDArray[np.int32], NDArray[np.int32]]  # low, high (N, C, H, W)
 
@@ -34,37 +38,92 @@ def quantise(net: StepNet, boxes: Sequence[Boxes]) -> Step:
     """One step's network as integers. `boxes`: what it is shown in use, of some dozens of pictures. Raises `PackageError`."""
     width, middle = net.width.flatten().double(), net.middle.flatten().double()
     offset = net.offset.detach().flatten().double() * width
-    level = (net.stretch.detach().flatten().double() + torch.log(width)) / math.log(2) - LOWEST_OCTAVE
-    one = 1 << LEVEL_BITS
-    # 2047 of the high-pass's units are to be some hundred pixel values or more.
-    detail = max(0, min(3, 5 + math.floor(math.log2(float(width.max()))) - 10))
+    detail = detail_shift(width)
     wide = np.max([(high - low).max((0, 2, 3)) + 1 for low, high in boxes], 0)
     skip = np.zeros(len(width), np.int64)
     if net.channels:
-        skip = np.rint((32 * width / net.smooth.detach().flatten().double()).numpy()).astype(np.int64)
+        skip = skips(net.smooth.detach().flatten(), width)
     bare = Step(
         middle=np.rint(2 * middle.numpy()).astype(np.int16),
         width=np.rint(width.numpy() * 2**16).astype(np.int64),
         offset=np.rint(offset.numpy() * 2**16).astype(np.int64),
-        level=np.floor(level.numpy() * LEVELS_PER_OCTAVE * one + one / 2).astype(np.int32),  # half a level: the nearest, not the one below
+        level=raw_levels(net.stretch.detach().flatten(), width),
         detail=np.array([detail], np.int8),
         wide=wide.astype(np.int16),
         skip=skip,
     )
     if not net.channels:
         return bare
-    features = [torch.from_numpy(bare.features(*box)) for box in boxes]
+    c = len(width)
+    raw = torch.cat([torch.full((4 * c,), 2.0**-LOCATION_BITS), torch.full((4 * c,), RAW_LEVEL)])
     with torch.no_grad():
-        quantiser = _Quantiser(net, bare, features)
-        for bits in STREAM_BITS:
-            found = quantiser.step(bits)
-            try:
-                found.check("quantised network")
-                break
-            except PackageError:
-                if bits == STREAM_BITS[-1]:
-                    raise
+        layers = Layers(net.enter, net.body, net.head)
+        samples = [Sample(torch.from_numpy(bare.features(*box))) for box in boxes]
+        made, _ = quantised(layers, feature_units(width, detail), bare.limits(), samples, raw)
+    return dataclasses.replace(bare, **vars(made))
+
+
+def detail_shift(width: Tensor) -> int:
+    """By how much the high-pass, in 2**-5 pixel values, is shifted as a feature: 2047 are to be some hundred pixel values or more."""
+    return max(0, min(3, 5 + math.floor(math.log2(float(width.max()))) - 10))
+
+
+def feature_units(width: Tensor, detail: int) -> Tensor:
+    """(12 C,) what one integer of each feature stands for in a network's own units."""
+    w = width.float()
+    return torch.cat([torch.full_like(w, 1 / 128), 2.0 ** (detail - 5) / w, 1 / w]).repeat_interleave(4)
+
+
+def skips(smooth: Tensor, width: Tensor) -> NDArray[np.int64]:
+    """`exact.Step.skip` from a network's own, which multiplies the high-pass in widths."""
+    found: NDArray[np.int64] = np.rint((32 * width.double() / smooth.double()).numpy()).astype(np.int64)
     return found
+
+
+def raw_levels(stretch: Tensor, width: Tensor) -> NDArray[np.int32]:
+    """What is added to raw levels, for logarithms of scales in widths; half a level more: the nearest, not the one below."""
+    level = (stretch.double() + torch.log(width.double())) / math.log(2) - LOWEST_OCTAVE
+    one = 1 << LEVEL_BITS
+    found: NDArray[np.int32] = np.floor(level.numpy() * LEVELS_PER_OCTAVE * one + one / 2).astype(np.int32)
+    return found
+
+
+@dataclasses.dataclass(frozen=True)
+class Layers:
+    """A network's convolutions: enter, residual blocks, head (None: its activations are the result), join."""
+
+    enter: nn.Conv2d
+    body: nn.Sequential
+    head: nn.Conv2d | None = None
+    join: nn.Conv2d | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """What a network is shown: integer features, and in its own units what it joins."""
+
+    features: Tensor
+    context: Tensor | None = None
+
+
+def quantised(
+    layers: Layers, units: Tensor, edge: NDArray[Any], samples: Sequence[Sample], raw: Tensor | None, joined: Tensor | None = None
+) -> tuple[Net, Tensor]:
+    """A network as integers, and what an integer of its activations stands for (channels,).
+
+    `units` (I,): what an integer of each feature stands for; `edge` (I,): the largest; `raw` (O,): what one of each output is to stand for;
+    `joined` (J,): what one of each activation that is joined does. Raises `PackageError` where no scales keep the bound.
+    """
+    quantiser = _Quantiser(layers, units, edge, samples, raw, joined)
+    for bits in STREAM_BITS:
+        found, scale = quantiser.net(bits)
+        try:
+            found.largest("quantised network", edge)
+            break
+        except PackageError:
+            if bits == STREAM_BITS[-1]:
+                raise
+    return found, scale
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,26 +142,28 @@ class _Inside:
 class _Quantiser:
     """Walks through a network layer by layer with the scales of its channels in hand."""
 
-    def __init__(self, net: StepNet, bare: Step, features: list[Tensor]) -> None:
-        self.net, self.bare, width = net, bare, net.width.flatten()
-        # What one integer of each feature stands for in the network's own units.
-        units = torch.cat([torch.full_like(width, 1 / 128), 2.0 ** (bare.detail.item() - 5) / width, 1 / width])
-        self.units = units.repeat_interleave(4)
-        self.largest = torch.from_numpy(bare.limits().astype(np.float32))
-        self.blocks = [(b.first, b.second) for b in net.body if isinstance(b, Residual)]
-        self.streams, self.inner = self._reached(features)
+    def __init__(
+        self, layers: Layers, units: Tensor, edge: NDArray[Any], samples: Sequence[Sample], raw: Tensor | None, joined: Tensor | None
+    ) -> None:
+        self.layers, self.units, self.raw, self.joined = layers, units, raw, joined
+        self.largest = torch.from_numpy(edge.astype(np.float32))
+        self.blocks = [(b.first, b.second) for b in layers.body if isinstance(b, Residual)]
+        self.streams, self.inner = self._reached(samples)
         # Channels inside a block that ReLU silences on every calibration picture are left out: training kills many.
         alive = [reached > 0 for reached in self.inner]
         self.blocks = [_pruned(first, second, a) for (first, second), a in zip(self.blocks, alive)]
         self.inner = [_floored(reached[a]) for reached, a in zip(self.inner, alive)]
         self.streams = [_floored(reached) for reached in self.streams]
 
-    def step(self, stream_bits: int) -> Step:
-        net, units, c = self.net, self.units, len(self.bare.width)
+    def net(self, stream_bits: int) -> tuple[Net, Tensor]:
+        layers, units = self.layers, self.units
         stream = torch.stack(self.streams).amax(0) / (LIMIT << stream_bits)  # the residual stream's scale
-        enter_finest = _row_scale(net.enter, units, self.largest, LARGEST_FIRST, signed=True)
         full = torch.full_like(stream, LIMIT)
-        stream = torch.maximum(stream, enter_finest)
+        enter_finest = _row_scale(layers.enter, units, self.largest, LARGEST_FIRST, signed=True)
+        fixed = [enter_finest]
+        if layers.join is not None and self.joined is not None:
+            fixed.append(_row_scale(layers.join, self.joined, torch.full_like(self.joined, LIMIT)))
+        stream = torch.stack([stream, *fixed]).amax(0)
         inside = self._inside(stream)
         for _ in range(MOST_ROUNDS):  # the stream cannot be finer than what is added to it, which depends on it in turn, a little
             coarser = torch.stack([stream, *(block.finest for block in inside)]).amax(0)
@@ -110,16 +171,19 @@ class _Quantiser:
                 break
             stream = coarser
             inside = self._inside(stream)
-        enter = _convolution(net.enter, units, enter_finest, stream)
+        enter = _convolution(layers.enter, units, enter_finest, stream)
         out = []
         for block in inside:
             first = _rounded(block.first, stream * 2.0**block.down, block.sums, block.shift)
             out.append(Block(block.down.numpy().astype(np.int8), first, _convolution(block.second, block.scale, block.finest, stream)))
         down = _shift(self.streams[-1] / stream)
-        raw = torch.cat([torch.full((4 * c,), 2.0**-LOCATION_BITS), torch.full((4 * c,), math.log(2) / LEVELS_PER_OCTAVE / 2**LEVEL_BITS)])
-        inputs = stream * 2.0**down
-        head = _convolution(net.head, inputs, _row_scale(net.head, inputs, full), raw)
-        return dataclasses.replace(self.bare, enter=enter, blocks=tuple(out), down=down.numpy().astype(np.int8), head=head)
+        scale = stream * 2.0**down
+        head = join = None
+        if layers.head is not None and self.raw is not None:
+            head = _convolution(layers.head, scale, _row_scale(layers.head, scale, full), self.raw)
+        if layers.join is not None and self.joined is not None:
+            join = _convolution(layers.join, self.joined, fixed[1], stream)
+        return Net(enter, tuple(out), down.numpy().astype(np.int8), head, join), scale
 
     def _inside(self, stream: Tensor) -> list["_Inside"]:
         """The scales inside each block, for a residual stream of scales `stream`."""
@@ -132,12 +196,14 @@ class _Quantiser:
             found.append(_Inside(first, second, down, sums, shift, scale, _row_scale(second, scale, torch.full_like(scale, LIMIT))))
         return found
 
-    def _reached(self, features: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+    def _reached(self, samples: Sequence[Sample]) -> tuple[list[Tensor], list[Tensor]]:
         """What the residual stream reaches (after ReLU) before each block and the head, and each block inside; (channels,) each."""
         streams: list[list[Tensor]] = [[] for _ in range(len(self.blocks) + 1)]
         inner: list[list[Tensor]] = [[] for _ in self.blocks]
-        for x in features:
-            h = self.net.enter(x * self.units[:, None, None])
+        for x in samples:
+            h = self.layers.enter(x.features * self.units[:, None, None])
+            if self.layers.join is not None:
+                h = h + self.layers.join(x.context)
             for i, (first, second) in enumerate(self.blocks):
                 streams[i].append(h)
                 middle = first(F.relu(h))
@@ -186,15 +252,19 @@ def _shift(ratio: Tensor) -> Tensor:
 
 def _rounded(conv: nn.Conv2d, inputs: Tensor, sums: Tensor, shift: Tensor) -> Convolution:
     """Weights in units of `sums` (O,) for inputs whose integer 1 stands for `inputs` (I,); half of what the shift drops is added."""
-    assert conv.bias is not None
+    bias = _bias(conv)
     weight = torch.round(conv.weight.double() * inputs.double()[:, None, None] / sums.double()[:, None, None, None])
     half = torch.where(shift > 0, 2.0 ** (shift.double() - 1), 0.0)
-    bias = torch.floor(conv.bias.double() / sums.double() + half + 0.5)
+    bias = torch.floor(bias.double() / sums.double() + half + 0.5)
     return Convolution(
         weight.numpy().astype(np.int8 if weight.abs().max() < 128 else np.int16),
         bias.numpy().astype(np.int32),
         shift.numpy().astype(np.int8),
     )
+
+
+def _bias(conv: nn.Conv2d) -> Tensor:
+    return torch.zeros(conv.out_channels) if conv.bias is None else conv.bias.detach()
 
 
 def _row_scale(conv: nn.Conv2d, inputs: Tensor, largest: Tensor, largest_weight: int = LARGEST_WEIGHT, signed: bool = False) -> Tensor:
@@ -203,8 +273,7 @@ def _row_scale(conv: nn.Conv2d, inputs: Tensor, largest: Tensor, largest_weight:
     by_weight = weight.abs().amax((1, 2, 3)).clamp(min=1e-20) / largest_weight
     reach = (weight * largest[:, None, None]).double()
     above, below = reach.clamp(min=0).sum((1, 2, 3)), -reach.clamp(max=0).sum((1, 2, 3))
-    assert conv.bias is not None
-    sums = (above + below if signed else torch.maximum(above, below)) + conv.bias.abs()
+    sums = (above + below if signed else torch.maximum(above, below)) + _bias(conv).abs()
     by_sum = sums / (0.9 * EXACT)
     return torch.maximum(by_weight, by_sum.float())
 
@@ -213,3 +282,76 @@ def _convolution(conv: nn.Conv2d, inputs: Tensor, finest: Tensor, outputs: Tenso
     """A convolution whose results have given scales `outputs` (O,), none below `finest`: the sums are finer by a power of two."""
     shift = torch.floor(torch.log2(outputs / finest) + 1e-6).clamp(0, MOST_SHIFT).to(torch.int32)
     return _rounded(conv, inputs, outputs / 2.0**shift, shift)
+
+
+@dataclasses.dataclass(frozen=True)
+class State:
+    """What one step of a nested model is shown in use: the boxes before it and after it, int (N, C, H, W), H and W even."""
+
+    parent: Boxes
+    child: Boxes
+
+
+def quantise_nested(step: nested.Step, states: Sequence[State], previews: Sequence[Boxes] = ()) -> passes.Step:
+    """One step of a nested model as integers. `previews`: boxes in the middle of steps that its preview is shown. Raises `PackageError`."""
+    width, middle = step.width.flatten().double(), step.middle.flatten().double()
+    detail = detail_shift(width)
+    wide = np.max([(high - low).max((0, 2, 3)) + 1 for low, high in [*(s.parent for s in states), *previews]], 0)
+    bare = passes.Step(
+        middle=np.rint(2 * middle.numpy()).astype(np.int16),
+        width=np.rint(width.numpy() * 2**16).astype(np.int64),
+        detail=np.array(detail, np.int8),
+        wide=wide.astype(np.int16),
+        blur=np.zeros(len(width), np.int64),
+        trunk=None,
+        preview=None,
+        passes=(),
+    )
+    with torch.no_grad():
+        units = feature_units(width, detail)
+        c, trunk, preview, scale = len(width), None, None, None
+        if step.channels:
+            shown = [*(s.parent for s in states), *previews]
+            samples = [Sample(torch.from_numpy(bare.features(*_short(box)))) for box in shown]
+            trunk, scale = quantised(Layers(step.enter, step.body), units, bare.limits(), samples, None)
+            preview = _preview(step, trunk, scale, samples)
+            bare = dataclasses.replace(bare, trunk=trunk, preview=preview, blur=skips(step.skip.detach().flatten(), width))
+            units = units[4 * c : 8 * c]
+        made = tuple(_pass(step, bare, number, units, scale, states) for number in range(len(passes.PHASES)))
+    return dataclasses.replace(bare, passes=made)
+
+
+def _preview(step: nested.Step, trunk: Net, scale: Tensor, samples: Sequence[Sample]) -> Net:
+    activations = [Sample(torch.from_numpy(exact.run(trunk, sample.features.numpy()))) for sample in samples]
+    edge = np.full(len(scale), LIMIT, np.int64)
+    raw = torch.full((step.mean.out_channels,), 2.0**-LOCATION_BITS)
+    return quantised(Layers(step.hidden, nn.Sequential(), step.mean), scale, edge, activations, raw)[0]
+
+
+def _pass(step: nested.Step, bare: passes.Step, number: int, units: Tensor, scale: Tensor | None, states: Sequence[State]) -> passes.Pass:
+    """One pass, calibrated on the states that it sees: the phases before it are children already."""
+    one = step.passes[number]
+    assert isinstance(one, nested.Pass)
+    samples = []
+    for state in states:
+        low, high = (end.copy() for end in state.parent)
+        for k in range(number):
+            for end, told in zip((low, high), state.child):
+                passes.phase(end, k)[...] = passes.phase(told, k)
+        trunk = step.trunk(nested.Cells(*(torch.from_numpy(end.astype(np.float32)) for end in state.parent)))
+        samples.append(Sample(torch.from_numpy(bare.pass_features(*_short((low, high)))), trunk))
+    coordinates, _, mixtures = one.shape
+    each = torch.tensor([2.0**-LOCATION_BITS, RAW_LEVEL, 2.0**-passes.WEIGHT_BITS])
+    raw = each.repeat_interleave(mixtures).repeat(coordinates)
+    net, _ = quantised(Layers(one.enter, one.body, one.head, one.join), units, bare.pass_limits(), samples, raw, scale)
+    width = step.width.flatten().double()
+    return passes.Pass(
+        net=net,
+        offset=np.rint((one.offset.double() * width[:, None]).numpy() * 2**16).astype(np.int64),
+        level=raw_levels(one.stretch, width[:, None]),
+        skip=skips(one.skip.flatten(), width),
+    )
+
+
+def _short(box: Boxes) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
+    return box[0].astype(np.int16), box[1].astype(np.int16)

@@ -1,0 +1,234 @@
+"""One step of a nested model in integers: trunk, four passes, preview (`models/nested.py` is the same in floats); knows no runtime.
+
+Boxes are int16 (N, C, H, W), ends included, H and W even. Everything that networks see or say goes through here, in NumPy's integers:
+
+    features    centre, high-pass and width of every box, four pixels of 2 x 2 as channels; a pass of a step with a trunk sees the high-pass
+    mixture     a pass's raw outputs to locations, scale levels and weights of the logistics of its phase
+    mean        the preview's raw outputs to a posterior mean within each box
+
+Raw outputs of a pass are (N, C * 3 * J, h, w): for each coordinate J offsets in 2**-LOCATION_BITS of the parents' width, J levels in
+2**-LEVEL_BITS, J logarithms of weights in 2**-WEIGHT_BITS nats.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from uqdm import exact
+from uqdm.errors import PackageError
+from uqdm.exact import DETAIL_LIMIT, FARTHEST, LEVEL_BITS, LEVELS, LOCATION_BITS, Net, high_pass
+
+PHASES = ((0, 0), (1, 1), (0, 1), (1, 0))  # of 2 x 2 pixels (y, x), in the order of the passes
+WEIGHT_BITS = 6
+TOTAL = 256  # what weights add up to
+SMALLEST = 1 << (WEIGHT_BITS + 4)  # e**-16: logarithms further below the largest count as that
+
+Array = NDArray[Any]
+Boxes = NDArray[np.int16]
+STEP = ("middle", "width", "detail", "wide", "blur")
+PASS = ("offset", "level", "skip")
+
+
+@functools.cache
+def exponentials() -> NDArray[np.int64]:
+    """exp(-k / 2**WEIGHT_BITS) in 2**-30 for k = 0 .. SMALLEST."""
+    from decimal import Decimal, localcontext  # rounds the same everywhere
+
+    with localcontext() as context:
+        context.prec = 50
+        ratio = (Decimal(-1) / 2**WEIGHT_BITS).exp()
+        return np.array([int((ratio**k * 2**30).to_integral_value()) for k in range(SMALLEST + 1)], np.int64)
+
+
+def weights(logarithms: Array) -> NDArray[np.uint16]:
+    """(..., J) logarithms in 2**-WEIGHT_BITS nats -> weights of at least 1 that add up to TOTAL over J.
+
+    floor(e / sum of e * (TOTAL - J)) + 1 with e from `exponentials`; the first of the largest gets what is left.
+    """
+    raw, count = logarithms.astype(np.int64), logarithms.shape[-1]
+    shares = exponentials()[np.minimum(raw.max(-1, keepdims=True) - raw, SMALLEST)]
+    found = shares * (TOTAL - count) // shares.sum(-1, keepdims=True) + 1
+    first = raw.argmax(-1)[..., None]
+    np.put_along_axis(found, first, np.take_along_axis(found, first, -1) + TOTAL - found.sum(-1, keepdims=True), -1)
+    weights: NDArray[np.uint16] = found.astype(np.uint16)
+    return weights
+
+
+def phase(field: Array, number: int) -> Array:
+    """The pixels of a phase, a view: (..., H, W) -> (..., h, w)."""
+    row, column = PHASES[number]
+    return field[..., row::2, column::2]
+
+
+def _gathered(field: Array) -> Array:
+    """(N, C, H, W) -> (N, 4 C, H/2, W/2): the four pixels of 2 x 2 as channels."""
+    n, c, h, w = field.shape
+    return field.reshape(n, c, h // 2, 2, w // 2, 2).transpose(0, 1, 3, 5, 2, 4).reshape(n, 4 * c, h // 2, w // 2)
+
+
+@dataclasses.dataclass(frozen=True)
+class Pass:
+    """One pass: its network, and what is added to what that says. C coordinates, J logistics each."""
+
+    net: Net
+    offset: Array  # (C, J) to locations, 2**-16 pixel values
+    level: Array  # (C, J) to raw levels
+    skip: Array  # (C,) as `exact.Step.skip`
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """One step. `trunk` and `preview` are None where the passes see all features."""
+
+    middle: Array  # (C,) twice the middle of the range
+    width: Array  # (C,) of the parents, 2**-16 pixel values
+    detail: Array  # () as a feature the high-pass, in 2**-5 pixel values, is shifted right by so much
+    wide: Array  # (C,) box widths are limited to it as a feature
+    blur: Array  # (C,) as `skip`, of the preview
+    trunk: Net | None
+    preview: Net | None
+    passes: tuple[Pass, ...]
+
+    @property
+    def reach(self) -> int:
+        """How far around a pixel the trunk's activations depend on the boxes, in pixels, rounded up to even."""
+        return _reach(self.trunk)
+
+    def pass_reach(self, number: int) -> int:
+        """The same of a pass, given the trunk's activations."""
+        return _reach(self.passes[number].net)
+
+    def limits(self) -> Array:
+        """(12 C,) what the features cannot exceed in size."""
+        c = len(self.middle)
+        centre = np.where(self.middle == 255, 255, 510 + np.abs(self.middle))  # coordinates are 0 .. 255 or -255 .. 255
+        return np.repeat(np.concatenate([centre, [DETAIL_LIMIT] * c, self.wide]).astype(np.int64), 4)
+
+    def pass_limits(self) -> Array:
+        """What those of a pass cannot."""
+        return self.limits() if self.trunk is None else np.full(4 * len(self.middle), DETAIL_LIMIT, np.int64)
+
+    def check(self, name: str) -> float:
+        """log2 of the largest partial sum there can be. Raises `PackageError` from 2**24 on, or where it is no such step."""
+        c = len(self.middle)
+        largest = [0]
+        width = 0
+        if self.trunk is not None and self.preview is not None:
+            largest.append(self.trunk.largest(f"{name}, trunk", self.limits()))
+            width = len(self.trunk.layers[2])
+            largest.append(self.preview.largest(f"{name}, preview", np.full(width, exact.LIMIT, np.int64)))
+            if self.trunk.head is not None or self.preview.head is None or len(self.preview.head.bias) != 4 * c:
+                raise PackageError(f"{name}: the layers' sizes do not fit together")
+        for number, one in enumerate(self.passes):
+            largest.append(one.net.largest(f"{name}, pass {number + 1}", self.pass_limits()))
+            joined = one.net.join.weight.shape[1] if one.net.join is not None else 0
+            shapes = {one.offset.shape, one.level.shape}
+            if joined != width or one.net.head is None or len(one.net.head.bias) != 3 * one.offset.size or len(shapes) != 1:
+                raise PackageError(f"{name}: the layers' sizes do not fit together")
+            if one.offset.ndim != 2 or len(one.offset) != c or one.skip.shape != (c,):
+                raise PackageError(f"{name}: the layers' sizes do not fit together")
+        if len(self.passes) != len(PHASES) or (self.trunk is None) != (self.preview is None):
+            raise PackageError(f"{name}: {len(self.passes)} passes, expected {len(PHASES)}, and a preview with a trunk")
+        return float(np.log2(max(largest)))
+
+    def features(self, low: Boxes, high: Boxes) -> NDArray[np.float32]:
+        """All of them: (N, 12 C, H/2, W/2), integers as float32."""
+        twice = low.astype(np.int32) + high
+        # From below too: only damaged or sampled streams make empty boxes, but `check` must hold for them.
+        wide = np.clip(high.astype(np.int32) - low + 1, 0, self.wide[:, None, None].astype(np.int32))
+        stack = np.concatenate([twice - self.middle[:, None, None].astype(np.int32), self._detail(twice), wide], 1)
+        return np.ascontiguousarray(_gathered(stack), np.float32)
+
+    def pass_features(self, low: Boxes, high: Boxes) -> NDArray[np.float32]:
+        """What a pass sees: (N, 4 C, H/2, W/2), or without a trunk all features."""
+        if self.trunk is None:
+            return self.features(low, high)
+        return np.ascontiguousarray(_gathered(self._detail(low.astype(np.int32) + high)), np.float32)
+
+    def _detail(self, twice: NDArray[np.int32]) -> NDArray[np.int32]:
+        shift = self.detail.item()
+        found: NDArray[np.int32] = np.clip((high_pass(twice) + (1 << shift >> 1)) >> shift, -DETAIL_LIMIT, DETAIL_LIMIT)
+        return found
+
+    def mixture(self, number: int, raw: Array, low: Boxes, high: Boxes) -> tuple[NDArray[np.int32], NDArray[np.uint8], NDArray[np.uint16]]:
+        """Raw outputs (N, 3 C J, h, w) of a pass and the boxes (N, C, H, W) it saw -> locations (2**-16 pixel values), scale levels and
+        weights of the logistics of its phase: (N, C, h, w, J) each.
+        """
+        one = self.passes[number]
+        (c, j), (n, _, h, w) = one.offset.shape, raw.shape
+        offset, level, logarithm = raw.reshape(n, c, 3, j, h, w).astype(np.int32).transpose(2, 0, 1, 4, 5, 3)
+        base = self._base(low.astype(np.int32) + high, one.skip, number)
+        location = (offset.astype(np.int64) * self.width[:, None, None, None]) >> LOCATION_BITS
+        location += one.offset[:, None, None]
+        location += base[..., None]
+        levels = np.clip((level + one.level[:, None, None].astype(np.int32)) >> LEVEL_BITS, 0, LEVELS - 1).astype(np.uint8)
+        return np.clip(location, -FARTHEST, FARTHEST).astype(np.int32), levels, weights(logarithm)
+
+    def mean(self, raw: Array | None, low: Boxes, high: Boxes) -> NDArray[np.int32]:
+        """The preview's raw outputs (N, 4 C, H/2, W/2), None where there is none, and the boxes -> positions (2**-16) in the boxes."""
+        twice = low.astype(np.int32) + high
+        if raw is None:
+            return twice << 15
+        n, c, h, w = low.shape
+        offset = raw.astype(np.int64).reshape(n, c, 2, 2, h // 2, w // 2).transpose(0, 1, 4, 2, 5, 3).reshape(n, c, h, w)
+        found = (offset * self.width[:, None, None]) >> LOCATION_BITS
+        found += self._base(twice, self.blur)
+        mean: NDArray[np.int32] = np.clip(found, low.astype(np.int64) << 16, high.astype(np.int64) << 16).astype(np.int32)
+        return mean
+
+    def _base(self, twice: NDArray[np.int32], skip: Array, number: int | None = None) -> NDArray[np.int64]:
+        """The boxes' centres and width * d / (|s| + |d|) with the sign of s, the skip; d: the high-pass in 2**-5. Of a phase, or all."""
+        shape = (-1, 1, 1)
+        width, s = self.width.astype(np.int64).reshape(shape), skip.astype(np.int64).reshape(shape)
+        detail = high_pass(twice).astype(np.int64)
+        if number is not None:
+            detail, twice = phase(detail, number), phase(twice, number)
+        found: NDArray[np.int64] = np.where(s < 0, -width, width) * detail // (np.abs(detail) + np.maximum(np.abs(s), 1))
+        found *= s != 0
+        found += twice.astype(np.int64) << 15
+        return found
+
+
+def _reach(net: Net | None) -> int:
+    return 2 * (1 + 2 * len(net.blocks)) + 2 if net is not None else 0
+
+
+def parse(name: str, network: Mapping[str, Any], arrays: Mapping[str, Array]) -> tuple[Step, ...]:
+    """The steps of a package whose network is of kind "nested". Raises `PackageError` where they are none, or break the bound."""
+    found = []
+    try:
+        for i, described in enumerate(network["steps"]):
+            take = functools.partial(exact.take, arrays, f"{i}.")
+            trunk = preview = None
+            if described["trunk"]:
+                trunk, preview = exact.net(take, "trunk.", described["trunk"][1]), exact.net(take, "preview.", 0)
+            passes = []
+            for k in range(len(PHASES)):
+                fields = {field: take(f"pass{k}.{field}") for field in PASS}
+                passes.append(Pass(exact.net(take, f"pass{k}.", described["passes"]), **fields))
+            constants = {field: take(field) for field in STEP}
+            constants["detail"] = constants["detail"].reshape(())  # files hold no scalars
+            step = Step(**constants, trunk=trunk, preview=preview, passes=tuple(passes))
+            if {getattr(step, f).shape for f in STEP if f != "detail"} != {step.middle.shape[:1]} or not 0 <= step.detail.item() < 24:
+                raise ValueError(f"step {i + 1}: constants of different shapes, or a shift out of range")
+            step.check(f"{name}, step {i + 1}")
+            found.append(step)
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise PackageError(f"{name}: not a nested network: {type(error).__name__}: {error}") from None
+    return tuple(found)
+
+
+def named(step: Step, prefix: str) -> dict[str, Array]:
+    """A step's arrays by the names that `parse` reads."""
+    out = {prefix + field: np.atleast_1d(getattr(step, field)) for field in STEP}
+    for name, net in (("trunk.", step.trunk), ("preview.", step.preview)):
+        if net is not None:
+            out |= exact.named_net(net, prefix + name)
+    for k, one in enumerate(step.passes):
+        out |= {f"{prefix}pass{k}.{field}": getattr(one, field) for field in PASS}
+        out |= exact.named_net(one.net, f"{prefix}pass{k}.")
+    return out
