@@ -16,13 +16,14 @@ ALLOWED = {  # part -> outside packages, own parts
     "images.py": ({"numpy", "PIL"}, {"errors"}),
     "package.py": ({"numpy", "safetensors"}, {"errors"}),
     "exact.py": ({"numpy"}, {"package", "errors"}),
+    "passes.py": ({"numpy"}, {"exact", "errors"}),
     "families": ({"numpy"}, {"families", "entropy", "package", "errors"}),
-    "backends": ({"numpy", "torch", "onnx", "onnxruntime"}, {"backends", "exact", "families", "package", "errors", "models"}),
+    "backends": ({"numpy", "torch", "onnx", "onnxruntime"}, {"backends", "exact", "passes", "families", "package", "errors", "models"}),
     "codec.py": ({"numpy"}, {"backends", "container", "images", "package", "entropy", "families", "errors"}),
-    "models": ({"numpy", "torch", "safetensors"}, {"models", "exact", "entropy/tables", "families", "package", "errors"}),
+    "models": ({"numpy", "torch", "safetensors"}, {"models", "exact", "passes", "entropy/tables", "families", "package", "errors"}),
     "training": (
         {"numpy", "torch", "PIL", "matplotlib"},
-        {"training", "models", "entropy", "codec", "exact", "container", "families", "images", "package", "errors"},
+        {"training", "models", "entropy", "codec", "exact", "passes", "container", "families", "images", "package", "errors"},
     ),
 }
 STANDARD = set(sys.stdlib_module_names)

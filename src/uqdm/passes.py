@@ -204,8 +204,8 @@ def parse(name: str, network: Mapping[str, Any], arrays: Mapping[str, Array]) ->
         for i, described in enumerate(network["steps"]):
             take = functools.partial(exact.take, arrays, f"{i}.")
             trunk = preview = None
-            if described["trunk"]:
-                trunk, preview = exact.net(take, "trunk.", described["trunk"][1]), exact.net(take, "preview.", 0)
+            if described["trunk"] is not None:
+                trunk, preview = exact.net(take, "trunk.", described["trunk"]), exact.net(take, "preview.", 0)
             passes = []
             for k in range(len(PHASES)):
                 fields = {field: take(f"pass{k}.{field}") for field in PASS}
@@ -220,6 +220,11 @@ def parse(name: str, network: Mapping[str, Any], arrays: Mapping[str, Array]) ->
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise PackageError(f"{name}: not a nested network: {type(error).__name__}: {error}") from None
     return tuple(found)
+
+
+def described(step: Step) -> dict[str, Any]:
+    """A step as a package's network has it: how many residual blocks there are; None: no trunk."""
+    return {"trunk": None if step.trunk is None else len(step.trunk.blocks), "passes": len(step.passes[0].net.blocks)}
 
 
 def named(step: Step, prefix: str) -> dict[str, Array]:

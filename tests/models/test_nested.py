@@ -133,7 +133,7 @@ def test_a_state_in_the_middle_of_a_step_holds_both_kinds_of_cells() -> None:
     model, v = fresh(), nested.coordinates(pictures(16))
     levels = model.levels(v, seeded())
     _, turns = model.steps[1].bits(model.steps[1].trunk(levels[1]), levels[1], levels[2])
-    state = nested._partly(levels[1], levels[2], turns, seeded(3))
+    state = nested.partly(levels[1], levels[2], turns, seeded(3))
     finer = (state.low == levels[2].low) & (state.high == levels[2].high)
     coarse = (state.low == levels[1].low) & (state.high == levels[1].high)
     assert (finer | coarse).all()

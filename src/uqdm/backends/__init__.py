@@ -9,7 +9,9 @@ import importlib.util
 
 from uqdm import exact
 from uqdm.backends.integers import ExactDenoiser, Runtime
+from uqdm.backends.nested import NestedNetworks
 from uqdm.errors import BackendError, PackageError
+from uqdm.families.nested import Networks
 from uqdm.families.uqdm import Denoiser
 from uqdm.package import Package
 
@@ -26,7 +28,7 @@ def available() -> tuple[str, ...]:
 
 def denoiser(
     package: Package, device: str = "cpu", threads: int | None = None, precision: str | None = None, backend: str | None = None
-) -> Denoiser:
+) -> Denoiser | Networks:
     """The package's network, ready to be called.
 
     `backend`: "onnxruntime", "torch" or "numpy"; None takes the first that is installed and fits. `precision`: "float32" or "float64", of
@@ -36,10 +38,11 @@ def denoiser(
     if backend not in (None, *MODULES):
         raise BackendError(f"backend {backend!r}; expected one of {', '.join(MODULES)}")
     kind = package.network.get("kind")
-    if kind == "exact":
-        return ExactDenoiser(package, *_runtime(backend, device, threads, precision or "float32"))
+    if kind in ("exact", "nested"):
+        networks = ExactDenoiser if kind == "exact" else NestedNetworks
+        return networks(package, *_runtime(backend, device, threads, precision or "float32"))
     if kind not in FLOATS:
-        raise PackageError(f"{package.name}: network kind {kind!r}; this version runs exact, {', '.join(FLOATS)}")
+        raise PackageError(f"{package.name}: network kind {kind!r}; this version runs exact, nested, {', '.join(FLOATS)}")
     why = f"{package.name} is a network of floats, which only PyTorch runs in float64"
     if backend not in (None, "torch"):
         raise BackendError(f"{why}, not {backend}: leave the backend out")

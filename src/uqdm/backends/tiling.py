@@ -39,11 +39,12 @@ def fixed(call: Callable[..., Arrays], fields: Arrays, tile: int, batch: int) ->
     return out
 
 
-def overlapping(call: Callable[..., Arrays], fields: Arrays, tile: int, halo: int) -> Arrays:
+def overlapping(call: Callable[..., Arrays], fields: Arrays, tile: int, halo: int, scale: int = 1) -> Arrays:
     """`call`, a convolutional network that sees `halo` pixels around a pixel, on tiles with that much around them.
 
-    fields: (N, C, H, W) each; results likewise: what one call on the whole field would give, up to the order of sums. Small fields go
-    together, as many as have a tile's area. tile and halo are even, so that networks at half resolution see the same phase everywhere.
+    fields: (N, C, H, W) each, or after the first at half that resolution, H and W even; results (N, C, H / scale, W / scale, ...): what one
+    call on the whole field would give, up to the order of sums. Small fields go together, as many as have a tile's area. tile and halo are
+    even, so that networks at half resolution see the same phase everywhere.
     """
     n, _, h, w = fields[0].shape
     batch = max(1, tile * tile // (min(h, tile) * min(w, tile)))
@@ -55,10 +56,15 @@ def overlapping(call: Callable[..., Arrays], fields: Arrays, tile: int, halo: in
             for x in range(0, w, tile):
                 top, left = max(y - halo, 0), max(x - halo, 0)
                 bottom, right = min(y + tile, h), min(x + tile, w)
-                results = call(*(f[some, :, top : min(bottom + halo, h), left : min(right + halo, w)] for f in fields))
-                out = out or tuple(np.empty((n, r.shape[1], h, w), r.dtype) for r in results)
+                pieces = []
+                for f in fields:
+                    k = h // f.shape[2]
+                    pieces.append(f[some, :, top // k : min(bottom + halo, h) // k, left // k : min(right + halo, w) // k])
+                results = call(*pieces)
+                out = out or tuple(np.empty((n, r.shape[1], h // scale, w // scale, *r.shape[4:]), r.dtype) for r in results)
                 for whole, result in zip(out, results):
-                    whole[some, :, y:bottom, x:right] = result[:, :, y - top : bottom - top, x - left : right - left]
+                    inner = result[:, :, (y - top) // scale : (bottom - top) // scale, (x - left) // scale : (right - left) // scale]
+                    whole[some, :, y // scale : bottom // scale, x // scale : right // scale] = inner
     return out
 
 

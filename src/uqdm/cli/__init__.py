@@ -512,20 +512,21 @@ def import_checkpoint(folder: str, out: str, reading: str, force: bool) -> None:
 )
 @_force
 def quantise(model: str, out: str, data: tuple[str, ...], count: int, force: bool) -> None:
-    """Turn a convolutional MODEL of floats into a model folder OUT that computes in integers: the same bits on every machine.
+    """Turn a run of `uqdm train` (or a convolutional MODEL of floats) into a model folder OUT that computes in integers.
 
     Scales are calibrated on some of the pictures; the cost in bits is measured on others. Prints both rates for every step, and how
     large a partial sum can become: below 2^24, or the model is refused.
 
     \b
     Examples:
-      uqdm quantise checkpoints/my-model-float models/my-model --data photographs/
+      uqdm quantise runs/nano models/my-nano --data photographs/
     """
     from uqdm.training.data import load_data
-    from uqdm.training.quantise import quantise_model
+    from uqdm.training.quantise import quantise_model, quantise_run
 
     train, held = load_data(data)
-    cost = quantise_model(model, Path(out), train.pictures[:: max(1, len(train.pictures) // count)][:count], held.pictures[:count], force)
+    work = quantise_run if (Path(model) / "config.json").is_file() else quantise_model
+    cost = work(model, Path(out), train.pictures[:: max(1, len(train.pictures) // count)][:count], held.pictures[:count], force)
     table = [("bits per pixel", "floats", "integers", "cost", "largest sum")]
     for step, (before, after, largest) in enumerate(zip(cost.before, cost.after, cost.largest), 1):
         table.append((f"step {step}", f"{before:.4f}", f"{after:.4f}", f"{after - before:+.4f}", f"2^{largest:.2f}"))

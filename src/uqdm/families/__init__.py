@@ -97,9 +97,13 @@ def mode(extra: bytes) -> str:
 
 def build(model: Package, mode: str, denoiser: Any) -> Family:
     """The family of a package in an entropy mode, on a running network. Raises `PackageError`, `ValueError` for the mode."""
-    from uqdm.families.uqdm import Constants, Paper, Tight
+    from uqdm.families import nested, uqdm
 
-    if model.family != "uqdm":
-        raise PackageError(f"{model.name}: family {model.family!r}; this version knows 'uqdm'")
     extra(mode)
-    return {"tight": Tight, "paper": Paper}[mode](Constants.of(model), denoiser)
+    if model.family == "nested":
+        if mode != "tight":
+            raise ValueError(f"mode {mode!r}; {model.name} is of the family 'nested', whose only mode is tight")
+        return nested.Nested(nested.Constants.of(model), denoiser)
+    if model.family != "uqdm":
+        raise PackageError(f"{model.name}: family {model.family!r}; this version knows 'uqdm' and 'nested'")
+    return {"tight": uqdm.Tight, "paper": uqdm.Paper}[mode](uqdm.Constants.of(model), denoiser)

@@ -20,7 +20,7 @@ Two ways to spend bits on k, both driven by the location and scale that the netw
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -30,15 +30,11 @@ from uqdm.entropy import randomness, tables
 from uqdm.entropy.tables import FRACTION, LEVELS, LEVELS_PER_OCTAVE, LOWEST_OCTAVE, ONE, Cells
 from uqdm.errors import LimitError, NumericsError, PackageError
 from uqdm.families import colour, order
+from uqdm.families.boxes import MOST_PRIORITY, Boxes, CellsQuestion, Integers, Question, ceil, drawn, errors, field, pieces, shown
 from uqdm.package import Package, floats, tuples
 
 Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
-Boxes = NDArray[np.int16]
 MAX_STEPS = 239  # what a file can hold
-MOST_PRIORITY = 63
-BLOCK = 1 << 16  # coordinates that are worked on at once; no bit depends on it
-KEPT = 1 << 18  # symbols up to which a question keeps its cells
 MARGIN = 2.0**-28  # of a grid's step: no float may lie so near a rounding boundary; 64-bit drift is a thousandth of it
 OFFSETS = 256
 
@@ -138,58 +134,14 @@ class State:
         return self.share > 0
 
 
-def _ceil(position: Integers) -> Integers:
-    return -((-position) >> FRACTION)
-
-
-def _size(state: State) -> tuple[int, int]:
-    h, w = state.low.shape[2:]
-    return h, w
-
-
-def _pieces(count: int) -> Iterator[slice]:
-    return (slice(i, min(i + BLOCK, count)) for i in range(0, count, BLOCK))
-
-
-class Question:
-    """What one part of one chunk asks of one picture: `size` symbols in coding order. Holds places and dithers; cells come when needed."""
-
-    def __init__(self, asked: NDArray[np.int32], dither: NDArray[np.int32]) -> None:
-        self.asked = asked  # (M,) flat positions in (C, H, W), in coding order
-        self.dither = dither  # (M,)
-
-    @property
-    def size(self) -> int:
-        """Number of symbols."""
-        return len(self.asked)
-
-    def begin(self, part: slice) -> tuple[Integers, Integers]:
-        """Where the intervals of symbol 0 begin in `part` (2**-16 pixel values), and their widths: (m,) each."""
-        raise NotImplementedError
-
-    def symbols(self, values: NDArray[np.int16], part: slice) -> Integers:
-        """The picture's symbols in `part`, 0 for the lowest possible interval. values (C, H, W) integer coordinates."""
-        begin, width = self.begin(part)
-        return ((values.reshape(-1)[self.asked[part]].astype(np.int64) << FRACTION) - begin) // width
-
-
-class TightQuestion(Question):
-    """Of mode `tight`: every symbol is one of the cells that intervals cut a box into."""
+class TightQuestion(CellsQuestion):
+    """Of mode `tight`."""
 
     def __init__(
         self, asked: NDArray[np.int32], dither: NDArray[np.int32], low: Boxes, high: Boxes, suggestion: tuple[Any, Any], width: Integers
     ):
         super().__init__(asked, dither)
         self._low, self._high, self._suggestion, self._width = low, high, suggestion, width  # (C * H * W,); widths (C,)
-        self._kept: list[Cells] = []
-
-    def table(self, part: slice) -> Cells:
-        """The cells of the symbols in `part`."""
-        if self.size > KEPT:
-            return self._cells(part)
-        if not self._kept:
-            self._kept.append(self._cells(slice(0, self.size)))
-        return self._kept[0][part]
 
     def _cells(self, part: slice) -> Cells:
         at, dither = self.asked[part], self.dither[part].astype(np.int64)
@@ -199,20 +151,6 @@ class TightQuestion(Question):
         start *= width
         start += dither
         return Cells(low, high, start, width, self._suggestion[0][at].astype(np.int64), self._suggestion[1][at])
-
-    def children(self, part: slice) -> Integers:
-        """(m,) how many symbols each in `part` has."""
-        return self.table(part).children
-
-    def begin(self, part: slice) -> tuple[Integers, Integers]:
-        """See `Question`."""
-        cells = self.table(part)
-        return cells.start, cells.width
-
-    def draw(self, part: slice, chances: NDArray[np.uint32]) -> Integers:
-        """Symbols in `part` by chance: `chances` (m,) uniform 32-bit integers."""
-        cells = self.table(part)
-        return np.minimum(_chosen(cells.masses(slice(0, cells.size)), chances), cells.children - 1)
 
 
 class PaperQuestion(Question):
@@ -238,15 +176,10 @@ class PaperQuestion(Question):
 
     def draw(self, part: slice, chances: NDArray[np.uint32]) -> Integers:
         """Symbols by chance. What a table leaves to values outside the range goes to the end that the density is nearer to."""
-        chosen, span = _chosen(self.table(part), chances), (self.last - self.first)[part]
+        found, span = drawn(self.table(part), chances), (self.last - self.first)[part]
         begin, width = self.begin(part)
         above = 2 * self._middle[part] >= 2 * begin + (span + 1) * width
-        return np.where(chosen > span, np.where(above, span, 0), chosen)
-
-
-def _chosen(masses: Integers, chances: NDArray[np.uint32]) -> Integers:
-    found: Integers = (np.cumsum(masses, 1) <= (chances >> np.uint32(32 - tables.PRECISION))[:, None]).sum(1)
-    return found
+        return np.where(found > span, np.where(above, span, 0), found)
 
 
 class UniversallyQuantized:
@@ -327,13 +260,13 @@ class UniversallyQuantized:
 
     def parts(self, state: State) -> int:
         """How many questions a chunk holds: one for each run of its coordinates. One network call settles them all."""
-        return order.runs(_size(state))
+        return order.runs(field(state.low))
 
     def question(self, state: State, part: int, side: Sequence[bytes]) -> list[Any]:
         """What part `part` of the next chunk asks, one record for each picture. Here the network's floats become integers."""
         suggestion = self.predict(state, side)
         location, level = (a.reshape(len(state.seeds), -1) for a in (suggestion.location, suggestion.level))
-        where = order.run(_size(state), part)
+        where = order.run(field(state.low), part)
         return [self._question(state, i, part, where, location[i], level[i]) for i in range(len(state.seeds))]
 
     def update(self, state: State, part: int, questions: Sequence[Question], answers: Sequence[Integers]) -> State:
@@ -348,11 +281,11 @@ class UniversallyQuantized:
             low, high, z = low.copy(), high.copy(), None if z is None else z.copy()
         for i, (q, symbols) in enumerate(zip(questions, answers)):
             lows, highs = low[i].reshape(-1), high[i].reshape(-1)
-            for piece in _pieces(len(symbols)):
+            for piece in pieces(len(symbols)):
                 at = q.asked[piece]
                 begin, width = q.begin(piece)
                 begin = begin + symbols[piece] * width
-                bottom, top = _ceil(begin), _ceil(begin + width) - 1  # beyond int16, where intervals are far wider than the range
+                bottom, top = ceil(begin), ceil(begin + width) - 1  # beyond int16, where intervals are far wider than the range
                 for twin in self._twins(state, plane):
                     # At last the symbol is the value, also where a `Paper` stream that was drawn by chance contradicts its boxes.
                     valued = state.step >= self.dithered
@@ -405,10 +338,7 @@ class UniversallyQuantized:
 
     def bound(self, state: State) -> list[int]:
         """For each picture, how far any pixel of a preview can be from the true one: previews lie in the boxes."""
-        spans = (state.high - state.low).max((2, 3), initial=0)  # symbols that contradict each other leave boxes below 0
-        if self._colourless(state):
-            spans[:, 1:] = 0
-        return [colour.error((int(y), int(co), int(cg)), self.constants.space) for y, co, cg in spans]
+        return errors(state.low, state.high, self.constants.space, self._colourless(state))
 
     def predict(self, state: State, side: Sequence[bytes] | None = None) -> Suggestion:
         """The network's suggestion after `state`, made once for a preview and the next question.
@@ -453,15 +383,7 @@ class UniversallyQuantized:
         return np.array([int(w).bit_length() - 4 for w in self._widths(step)], np.int64)[:, None, None]
 
     def _shown(self, state: State, mean: NDArray[np.int32]) -> NDArray[np.uint8]:
-        """Coordinates to pixels; pixels of which all is known are exact."""
-        space, low, known = self.constants.space, state.low, state.low == state.high
-        if self._colourless(state):
-            mean, low = (np.concatenate([a[:, :1], np.zeros_like(a[:, 1:])], 1) for a in (mean, low))
-            known = known[:, :1]
-        # Of grey, luma is the pixel: the transform's floors took nothing off it.
-        shown = colour.preview(np.repeat(mean[:, :1], 3, 1), "rgb") if self._colourless(state) else colour.preview(mean, space)
-        certain = known.all(1, keepdims=True)
-        return np.where(certain, colour.inverse(low, space), shown) if certain.any() else shown
+        return shown(mean, state.low, state.high, self.constants.space, self._colourless(state))
 
     def _question(self, state: State, i: int, part: int, where: NDArray[np.int32], location: Any, level: Any) -> Question:
         raise NotImplementedError
@@ -516,7 +438,7 @@ class UniversallyQuantized:
         if z is None and not colourless:
             return
         plane = state.low[0, 0].size
-        where = order.run(_size(state), part)
+        where = order.run(field(state.low), part)
         rest = np.ones(len(low), bool)
         for twin in self._twins(state, plane):
             rest[q.asked + twin] = False
@@ -528,8 +450,8 @@ class UniversallyQuantized:
             value = np.zeros(len(at), np.int64) if channel and colourless else low[at].astype(np.int64)
             width = np.int64(self._widths(state.step)[channel])
             begin = dither + ((value << FRACTION) - dither) // width * width
-            low[at] = np.maximum(_ceil(begin), low[at])
-            high[at] = np.minimum(_ceil(begin + width) - 1, high[at])
+            low[at] = np.maximum(ceil(begin), low[at])
+            high[at] = np.minimum(ceil(begin + width) - 1, high[at])
             if z is not None:
                 self._move(state, z, at, begin, np.full(len(at), width))
 
@@ -625,7 +547,7 @@ class Tight(UniversallyQuantized):
         for row, channel in enumerate(channels):
             np.add(where, np.int32(channel * plane), out=at[row])
             dither[row] = self._dither(state, i, part, len(where), channel)
-            for piece in _pieces(len(where)):
+            for piece in pieces(len(where)):
                 places = at[row, piece]
                 bottom, top = low[places], high[places]
                 if state.step < self.dithered:  # else intervals are single integers
@@ -660,7 +582,7 @@ class Paper(UniversallyQuantized):
         """As `UniversallyQuantized.question`; after the T steps, the pixels given z_0, for which no network is needed."""
         if state.step < self.dithered:
             return super().question(state, part, side)
-        where = order.run(_size(state), part)
+        where = order.run(field(state.low), part)
         return [self._pixels(state, i, where) for i in range(len(state.seeds))]
 
     def mean(self, state: State) -> NDArray[np.int32]:

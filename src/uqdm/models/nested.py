@@ -265,7 +265,7 @@ class Nested(nn.Module):
             after = self.steps[min(k + 1, len(self.steps) - 1)]
             if some:
                 before, behind = (Cells(c.low[:some], c.high[:some]) for c in (parent, child))
-                state = _partly(before, behind, turns[:some], generator)
+                state = partly(before, behind, turns[:some], generator)
                 trunk = after.trunk(state)
                 if trunk is not None:
                     errors.append(mixed * self._error(after, trunk, state, v[:some]))
@@ -293,7 +293,7 @@ class Nested(nn.Module):
         return sum(step.multiply_adds() for step in self.steps)
 
 
-def _partly(parent: Cells, child: Cells, turns: Tensor, generator: torch.Generator) -> Cells:
+def partly(parent: Cells, child: Cells, turns: Tensor, generator: torch.Generator) -> Cells:
     """Cells of files that are cut inside a step, each after a share of its coordinates that chance names."""
     share = torch.rand(len(turns), generator=generator, device=generator.device)
     cuts = torch.stack([torch.quantile(t.flatten(), 1 - u) for t, u in zip(turns, share)])

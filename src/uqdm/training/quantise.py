@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from uqdm import exact, package
+from uqdm import exact, package, passes
 from uqdm.codec import Codec
 from uqdm.errors import PackageError
+from uqdm.models import nested, runs
 from uqdm.models.convnet import StepNet
-from uqdm.models.quantise import Boxes, quantise
+from uqdm.models.nested import Nested
+from uqdm.models.quantise import Boxes, State, quantise, quantise_nested
 from uqdm.package import Package, floats
 
 CUTS = (0.2, 0.6)  # where calibration files are cut inside each step, for networks that see such states
@@ -41,6 +44,52 @@ class _Recorder:
         h, w = (side // 2 * 2 for side in low.shape[2:])
         self.boxes[step].append((low[:, :, :h, :w].astype(np.int32), high[:, :, :h, :w].astype(np.int32)))
         return self._inner(step, z, low, high)
+
+
+def quantise_run(
+    folder: str | Path, out: Path, pictures: Sequence[NDArray[np.uint8]], held: Sequence[NDArray[np.uint8]], force: bool = False
+) -> Cost:
+    """A nested model's run, its averages, to the model folder `out`, in integers. `pictures` and `held` as in `quantise_model`.
+
+    Raises `PackageError` where the run is of another family, or no scales keep the bound.
+    """
+    model = runs.read_run(folder)
+    if not isinstance(model, Nested):
+        raise PackageError(f"{folder}: family {model.config.family!r}; only nested models are quantised from their runs")
+    generator = torch.Generator().manual_seed(0)
+    states: list[list[State]] = [[] for _ in model.steps]
+    partly: list[list[Boxes]] = [[] for _ in model.steps]
+    with torch.no_grad():
+        for x in _tensors(pictures):
+            levels = model.levels(nested.coordinates(x), generator)
+            for k, (step, (parent, child)) in enumerate(zip(model.steps, pairwise(levels))):
+                states[k].append(State(_boxes(parent), _boxes(child)))
+                _, turns = step.bits(step.trunk(parent), parent, child)
+                partly[min(k + 1, len(model.steps) - 1)].append(_boxes(nested.partly(parent, child, turns, generator)))
+    weights: dict[str, NDArray[Any]] = {}
+    described, largest = [], []
+    for i, step in enumerate(model.steps):
+        made = quantise_nested(step, states[i], partly[i])
+        largest.append(made.check(f"{Path(folder).name}, step {i + 1}"))
+        weights |= passes.named(made, f"{i}.")
+        described.append(passes.described(made))
+    network = {"kind": "nested", "steps": described}
+    constants = {"widths": [list(w) for w in model.widths], "priority": list(nested.PRIORITY)}
+    about = {"description": f"nested universal quantization, T = {len(described)}", "multiply_adds_per_pixel": model.multiply_adds()}
+    path = package.write(Package(out.resolve().name, "nested", network, constants, weights, about), out, force)
+    with torch.no_grad():
+        before = torch.cat([model.nelbo(x, generator).steps for x in _tensors(held)], 1).mean(1)
+    return Cost(tuple(before.tolist()), _rates(Codec(package.read(path)), held), tuple(largest), path)
+
+
+def _tensors(pictures: Sequence[NDArray[np.uint8]]) -> list[torch.Tensor]:
+    """(1, 3, H, W) each, of even sides."""
+    even = [p[: p.shape[0] // 2 * 2, : p.shape[1] // 2 * 2] for p in pictures]
+    return [torch.from_numpy(np.ascontiguousarray(p.transpose(2, 0, 1)))[None] for p in even]
+
+
+def _boxes(cells: nested.Cells) -> Boxes:
+    return cells.low.numpy().astype(np.int32), cells.high.numpy().astype(np.int32)
 
 
 def quantise_model(

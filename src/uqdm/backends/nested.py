@@ -1,0 +1,85 @@
+"""A nested model's networks on any runtime: features and mixtures in NumPy's integers, convolutions by what is given; knows no runtime.
+
+Pictures of any size are one field: large ones go in tiles with as much around them as the networks see, so memory is bounded and no bit
+depends on where tiles lie. A trunk's activations are kept for the step's four passes, as int16.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from uqdm import passes
+from uqdm.backends import tiling
+from uqdm.backends.integers import TILE, Runtime, proved
+from uqdm.exact import LIMIT, Net, Runner
+from uqdm.families.nested import Mixture
+from uqdm.package import Package
+
+HALO = 2  # pixels around one that the high-pass sees
+Boxes = NDArray[np.int16]
+Field = NDArray[Any]
+
+
+class NestedNetworks:
+    """A package's networks. Implements `families.nested.Networks`; they are made when a step first asks for them."""
+
+    exact = True
+
+    def __init__(self, package: Package, runtime: Runtime, name: str, tile: int = TILE) -> None:
+        self.name, self.tile = name, tile
+        self._steps = passes.parse(package.name, package.network, package.weights)
+        self._runtime = runtime
+        self._runners: dict[int, Runner] = {}
+
+    def trunk(self, step: int, low: Boxes, high: Boxes) -> Field | None:
+        """Activations (N, K, H/2, W/2), int16; None where the step has no trunk."""
+        net = self._steps[step]
+        if net.trunk is None:
+            return None
+        run = self._runner(net.trunk, net.limits())
+
+        def call(low: Boxes, high: Boxes) -> tuple[Field, ...]:
+            return (run(net.features(low, high)).astype(np.int16),)
+
+        return tiling.overlapping(call, _even(low, high), self.tile, net.reach, scale=2)[0]
+
+    def mixture(self, step: int, number: int, trunk: Field | None, low: Boxes, high: Boxes) -> Mixture:
+        """See `families.nested.Networks`."""
+        net, (h, w) = self._steps[step], low.shape[2:]
+        run = self._runner(net.passes[number].net, net.pass_limits())
+
+        def call(low: Boxes, high: Boxes, *context: Field) -> tuple[Field, ...]:
+            raw = run(net.pass_features(low, high), *(c.astype(np.float32) for c in context))
+            return net.mixture(number, raw, low, high)
+
+        context = () if trunk is None else (trunk,)
+        location, level, weight = tiling.overlapping(call, (*_even(low, high), *context), self.tile, net.pass_reach(number), scale=2)
+        row, column = passes.PHASES[number]
+        height, width = (h + 1 - row) // 2, (w + 1 - column) // 2
+        return tuple(a[:, :, :height, :width] for a in (location, level, weight))  # type: ignore[return-value]
+
+    def mean(self, step: int, trunk: Field | None, low: Boxes, high: Boxes) -> NDArray[np.int32]:
+        """See `families.nested.Networks`."""
+        net, (h, w) = self._steps[step], low.shape[2:]
+        if net.preview is None or trunk is None:
+            return net.mean(None, low, high)
+        run = self._runner(net.preview, np.full(trunk.shape[1], LIMIT))
+
+        def call(low: Boxes, high: Boxes, trunk: Field) -> tuple[Field, ...]:
+            return (net.mean(run(trunk.astype(np.float32)), low, high),)
+
+        return tiling.overlapping(call, (*_even(low, high), trunk), self.tile, HALO)[0][:, :, :h, :w]
+
+    def _runner(self, net: Net, edge: Field) -> Runner:
+        if id(net) not in self._runners:
+            self._runners[id(net)] = proved(self._runtime(net), net, edge, self.name)
+        return self._runners[id(net)]
+
+
+def _even(*fields: Field) -> tuple[Field, ...]:
+    """Fields of any size with even sides: a last row or column that has no partner is there twice."""
+    h, w = fields[0].shape[2:]
+    if h % 2 == 0 and w % 2 == 0:
+        return fields
+    return tuple(np.pad(f, ((0, 0), (0, 0), (0, h % 2), (0, w % 2)), mode="edge") for f in fields)
