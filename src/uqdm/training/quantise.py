@@ -56,6 +56,16 @@ def quantise_run(
     model = runs.read_run(folder)
     if not isinstance(model, Nested):
         raise PackageError(f"{folder}: family {model.config.family!r}; only nested models are quantised from their runs")
+    made, largest = package_of_nested(model, out.resolve().name, pictures)
+    path = package.write(made, out, force)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        before = torch.cat([model.nelbo(x, generator).steps for x in _tensors(held)], 1).mean(1)
+    return Cost(tuple(before.tolist()), _rates(Codec(package.read(path)), held), tuple(largest), path)
+
+
+def package_of_nested(model: Nested, name: str, pictures: Sequence[NDArray[np.uint8]]) -> tuple[Package, list[float]]:
+    """A nested model in integers, calibrated on `pictures` (H, W, 3); and log2 of each step's largest partial sum."""
     generator = torch.Generator().manual_seed(0)
     states: list[list[State]] = [[] for _ in model.steps]
     partly: list[list[Boxes]] = [[] for _ in model.steps]
@@ -70,16 +80,13 @@ def quantise_run(
     described, largest = [], []
     for i, step in enumerate(model.steps):
         made = quantise_nested(step, states[i], partly[i])
-        largest.append(made.check(f"{Path(folder).name}, step {i + 1}"))
+        largest.append(made.check(f"{name}, step {i + 1}"))
         weights |= passes.named(made, f"{i}.")
         described.append(passes.described(made))
     network = {"kind": "nested", "steps": described}
     constants = {"widths": [list(w) for w in model.widths], "priority": list(nested.PRIORITY)}
     about = {"description": f"nested universal quantization, T = {len(described)}", "multiply_adds_per_pixel": model.multiply_adds()}
-    path = package.write(Package(out.resolve().name, "nested", network, constants, weights, about), out, force)
-    with torch.no_grad():
-        before = torch.cat([model.nelbo(x, generator).steps for x in _tensors(held)], 1).mean(1)
-    return Cost(tuple(before.tolist()), _rates(Codec(package.read(path)), held), tuple(largest), path)
+    return Package(name, "nested", network, constants, weights, about), largest
 
 
 def _tensors(pictures: Sequence[NDArray[np.uint8]]) -> list[torch.Tensor]:
