@@ -264,8 +264,8 @@ def _nested(model: NestedConfig, batch: int, lr: float, warmup: int, steps: int,
 
 _BASE = NestedConfig(  # ratios of 3, so twice the steps, and wide networks
     widths=((405, 1053, 810), (135, 351, 270), (45, 117, 90), (15, 39, 30), (5, 13, 10), (1, 1, 1)),
-    trunks=((0, 0), (64, 2), (96, 2), (96, 2), (128, 2), (128, 2)),
-    passes=((48, 0), (64, 1), (96, 1), (96, 2), (128, 2), (128, 2)),
+    trunks=((0, 0), (64, 2), (96, 2), (96, 2), (108, 2), (106, 2)),
+    passes=((48, 0), (64, 1), (96, 1), (96, 2), (108, 2), (106, 2)),
 )
 
 # Everything that `uqdm train --preset` knows, to be read down a column.
