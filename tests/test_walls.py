@@ -18,7 +18,10 @@ ALLOWED = {  # part -> outside packages, own parts
     "exact.py": ({"numpy"}, {"package", "errors"}),
     "passes.py": ({"numpy"}, {"exact", "errors"}),
     "families": ({"numpy"}, {"families", "entropy", "package", "errors"}),
-    "backends": ({"numpy", "torch", "onnx", "onnxruntime"}, {"backends", "exact", "passes", "families", "package", "errors", "models"}),
+    "backends": (
+        {"numpy", "torch", "onnx", "onnxruntime", "numba"},
+        {"backends", "exact", "passes", "families", "package", "errors", "models"},
+    ),
     "codec.py": ({"numpy"}, {"backends", "container", "images", "package", "entropy", "families", "errors"}),
     "models": ({"numpy", "torch", "safetensors"}, {"models", "exact", "passes", "entropy/tables", "families", "package", "errors"}),
     "training": (

@@ -13,7 +13,7 @@ Raw outputs of a pass are (N, C * 3 * J, h, w): for each coordinate J offsets in
 import dataclasses
 import functools
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,15 @@ Array = NDArray[Any]
 Boxes = NDArray[np.int16]
 STEP = ("middle", "width", "detail", "wide", "blur")
 PASS = ("offset", "level", "skip")
+
+
+class Mixture(NamedTuple):
+    """Mixtures of J logistics for every coordinate of a phase."""
+
+    location: NDArray[np.int32]  # (N, C, h, w, J) 2**-16 pixel values
+    level: NDArray[np.uint8]  # the same shape, of scales (`entropy.tables`)
+    weight: NDArray[np.uint16]  # the same shape, adding up to TOTAL
+    mean: NDArray[np.uint8]  # (N, C, h, w) the weighted mean of the levels, rounded down
 
 
 @functools.cache
@@ -140,33 +149,35 @@ class Step:
         twice = low.astype(np.int32) + high
         # From below too: only damaged or sampled streams make empty boxes, but `check` must hold for them.
         wide = np.clip(high.astype(np.int32) - low + 1, 0, self.wide[:, None, None].astype(np.int32))
-        stack = np.concatenate([twice - self.middle[:, None, None].astype(np.int32), self._detail(twice), wide], 1)
+        stack = np.concatenate([twice - self.middle[:, None, None].astype(np.int32), self._detail(high_pass(twice)), wide], 1)
         return np.ascontiguousarray(_gathered(stack), np.float32)
 
-    def pass_features(self, low: Boxes, high: Boxes) -> NDArray[np.float32]:
-        """What a pass sees: (N, 4 C, H/2, W/2), or without a trunk all features."""
+    def pass_features(self, low: Boxes, high: Boxes) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+        """What a pass sees, (N, 4 C, H/2, W/2), or without a trunk all features; and the high-pass (N, C, H, W), for `mixture`."""
+        high_passed = high_pass(low.astype(np.int32) + high)
         if self.trunk is None:
-            return self.features(low, high)
-        return np.ascontiguousarray(_gathered(self._detail(low.astype(np.int32) + high)), np.float32)
+            return self.features(low, high), high_passed
+        return np.ascontiguousarray(_gathered(self._detail(high_passed)), np.float32), high_passed
 
-    def _detail(self, twice: NDArray[np.int32]) -> NDArray[np.int32]:
+    def _detail(self, high_passed: NDArray[np.int32]) -> NDArray[np.int32]:
         shift = self.detail.item()
-        found: NDArray[np.int32] = np.clip((high_pass(twice) + (1 << shift >> 1)) >> shift, -DETAIL_LIMIT, DETAIL_LIMIT)
+        found: NDArray[np.int32] = np.clip((high_passed + (1 << shift >> 1)) >> shift, -DETAIL_LIMIT, DETAIL_LIMIT)
         return found
 
-    def mixture(self, number: int, raw: Array, low: Boxes, high: Boxes) -> tuple[NDArray[np.int32], NDArray[np.uint8], NDArray[np.uint16]]:
-        """Raw outputs (N, 3 C J, h, w) of a pass and the boxes (N, C, H, W) it saw -> locations (2**-16 pixel values), scale levels and
-        weights of the logistics of its phase: (N, C, h, w, J) each.
-        """
+    def mixture(self, number: int, raw: Array, low: Boxes, high: Boxes, high_passed: NDArray[np.int32]) -> Mixture:
+        """Raw outputs (N, 3 C J, h, w) of a pass and the boxes (N, C, H, W) that it saw, with their high-pass, to logistics."""
         one = self.passes[number]
         (c, j), (n, _, h, w) = one.offset.shape, raw.shape
         offset, level, logarithm = raw.reshape(n, c, 3, j, h, w).astype(np.int32).transpose(2, 0, 1, 4, 5, 3)
-        base = self._base(low.astype(np.int32) + high, one.skip, number)
+        twice = phase(low, number).astype(np.int32) + phase(high, number)
+        base = self._base(twice, phase(high_passed, number), one.skip)
         location = (offset.astype(np.int64) * self.width[:, None, None, None]) >> LOCATION_BITS
         location += one.offset[:, None, None]
         location += base[..., None]
         levels = np.clip((level + one.level[:, None, None].astype(np.int32)) >> LEVEL_BITS, 0, LEVELS - 1).astype(np.uint8)
-        return np.clip(location, -FARTHEST, FARTHEST).astype(np.int32), levels, weights(logarithm)
+        weight = weights(logarithm)
+        mean = ((levels.astype(np.int32) * weight).sum(-1) // TOTAL).astype(np.uint8)
+        return Mixture(np.clip(location, -FARTHEST, FARTHEST).astype(np.int32), levels, weight, mean)
 
     def mean(self, raw: Array | None, low: Boxes, high: Boxes) -> NDArray[np.int32]:
         """The preview's raw outputs (N, 4 C, H/2, W/2), None where there is none, and the boxes -> positions (2**-16) in the boxes."""
@@ -176,17 +187,15 @@ class Step:
         n, c, h, w = low.shape
         offset = raw.astype(np.int64).reshape(n, c, 2, 2, h // 2, w // 2).transpose(0, 1, 4, 2, 5, 3).reshape(n, c, h, w)
         found = (offset * self.width[:, None, None]) >> LOCATION_BITS
-        found += self._base(twice, self.blur)
+        found += self._base(twice, high_pass(twice), self.blur)
         mean: NDArray[np.int32] = np.clip(found, low.astype(np.int64) << 16, high.astype(np.int64) << 16).astype(np.int32)
         return mean
 
-    def _base(self, twice: NDArray[np.int32], skip: Array, number: int | None = None) -> NDArray[np.int64]:
-        """The boxes' centres and width * d / (|s| + |d|) with the sign of s, the skip; d: the high-pass in 2**-5. Of a phase, or all."""
+    def _base(self, twice: NDArray[np.int32], high_passed: NDArray[np.int32], skip: Array) -> NDArray[np.int64]:
+        """Of each box the centre and width * d / (|s| + |d|) with the sign of s, the skip; d: the high-pass in 2**-5."""
         shape = (-1, 1, 1)
         width, s = self.width.astype(np.int64).reshape(shape), skip.astype(np.int64).reshape(shape)
-        detail = high_pass(twice).astype(np.int64)
-        if number is not None:
-            detail, twice = phase(detail, number), phase(twice, number)
+        detail = high_passed.astype(np.int64)
         found: NDArray[np.int64] = np.where(s < 0, -width, width) * detail // (np.abs(detail) + np.maximum(np.abs(s), 1))
         found *= s != 0
         found += twice.astype(np.int64) << 15

@@ -192,6 +192,23 @@ def test_weights_are_whole_shares_of_256() -> None:
     assert (passes.weights(np.array([[5]])) == 256).all()
 
 
+def test_compiled_mixtures_are_those_of_numpy(made: Package) -> None:
+    compiled = pytest.importorskip("uqdm.backends.compiled")
+    random = np.random.default_rng(0)
+    low = random.integers(-255, 250, (2, 3, 12, 10)).astype(np.int16)
+    high = (low + random.integers(0, 60, low.shape)).astype(np.int16)
+    for step in passes.parse("m", made.network, made.weights):
+        _, high_passed = step.pass_features(low, high)
+        for number in range(4):
+            raw = np.rint(random.normal(0, 3000, (2, 18, 6, 5))).astype(np.float32)
+            raw[0, 4:6] = 7  # equal weights
+            expected = step.mixture(number, raw, low, high, high_passed)
+            found = compiled.mixture(step, number, raw, low, high, high_passed)
+            for a, b in zip(expected, found, strict=True):
+                assert a.dtype == b.dtype
+                assert (a == b).all()
+
+
 def test_what_is_no_such_model_is_refused(made: Package, coder: Codec) -> None:
     with pytest.raises(ValueError, match="only mode is tight"):
         coder.compress(photograph(8, 8), mode="paper")

@@ -4,6 +4,7 @@ Pictures of any size are one field: large ones go in tiles with as much around t
 depends on where tiles lie. A trunk's activations are kept for the step's four passes, as int16.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,8 @@ from uqdm import passes
 from uqdm.backends import tiling
 from uqdm.backends.integers import TILE, Runtime, proved
 from uqdm.exact import LIMIT, Net, Runner
-from uqdm.families.nested import Mixture
 from uqdm.package import Package
+from uqdm.passes import Mixture
 
 HALO = 2  # pixels around one that the high-pass sees
 Boxes = NDArray[np.int16]
@@ -31,6 +32,7 @@ class NestedNetworks:
         self._steps = passes.parse(package.name, package.network, package.weights)
         self._runtime = runtime
         self._runners: dict[int, Runner] = {}
+        self._mixture = _fastest()
 
     def trunk(self, step: int, low: Boxes, high: Boxes) -> Field | None:
         """Activations (N, K, H/2, W/2), int16; None where the step has no trunk."""
@@ -50,14 +52,15 @@ class NestedNetworks:
         run = self._runner(net.passes[number].net, net.pass_limits())
 
         def call(low: Boxes, high: Boxes, *context: Field) -> tuple[Field, ...]:
-            raw = run(net.pass_features(low, high), *(c.astype(np.float32) for c in context))
-            return net.mixture(number, raw, low, high)
+            features, high_passed = net.pass_features(low, high)
+            raw = run(features, *(c.astype(np.float32) for c in context))
+            return self._mixture(net, number, raw, low, high, high_passed)
 
         context = () if trunk is None else (trunk,)
-        location, level, weight = tiling.overlapping(call, (*_even(low, high), *context), self.tile, net.pass_reach(number), scale=2)
+        found = tiling.overlapping(call, (*_even(low, high), *context), self.tile, net.pass_reach(number), scale=2)
         row, column = passes.PHASES[number]
         height, width = (h + 1 - row) // 2, (w + 1 - column) // 2
-        return tuple(a[:, :, :height, :width] for a in (location, level, weight))  # type: ignore[return-value]
+        return Mixture(*(a[:, :, :height, :width] for a in found))
 
     def mean(self, step: int, trunk: Field | None, low: Boxes, high: Boxes) -> NDArray[np.int32]:
         """See `families.nested.Networks`."""
@@ -75,6 +78,15 @@ class NestedNetworks:
         if id(net) not in self._runners:
             self._runners[id(net)] = proved(self._runtime(net), net, edge, self.name)
         return self._runners[id(net)]
+
+
+def _fastest() -> Callable[..., Mixture]:
+    """How raw outputs become mixtures: compiled where Numba works."""
+    try:
+        from uqdm.backends import compiled
+    except Exception:  # a broken installation may raise anything, and NumPy does the same work
+        return passes.Step.mixture
+    return compiled.mixture
 
 
 def _even(*fields: Field) -> tuple[Field, ...]:

@@ -28,7 +28,7 @@ PHASES = 4
 DITHER = 1  # stream of the offsets
 MAX_STEPS = 240
 MAX_WIDTH = 4096
-Mixture = tuple[NDArray[np.int32], NDArray[np.uint8], NDArray[np.uint16]]  # location, level, weight
+Mixture = Any  # `passes.Mixture`: location (2**-16 pixel values), level and weight (N, C, h, w, J), and the levels' mean (N, C, h, w)
 
 
 class Networks(Protocol):
@@ -40,9 +40,7 @@ class Networks(Protocol):
         """What the passes and the preview of a step share, from the boxes before it."""
 
     def mixture(self, step: int, number: int, trunk: Any, low: Boxes, high: Boxes) -> Mixture:
-        """Of pass `number`, from the boxes as they are by then: locations (2**-16 pixel values), scale levels and weights of J
-        logistics for every coordinate of its phase, (N, C, h, w, J) each.
-        """
+        """Of pass `number`, from the boxes as they are by then: J logistics for every coordinate of its phase."""
 
     def mean(self, step: int, trunk: Any, low: Boxes, high: Boxes) -> NDArray[np.int32]:
         """The posterior mean of every coordinate, within its box: positions in 2**-16 (N, C, H, W). The trunk is that of these boxes."""
@@ -251,27 +249,21 @@ class Nested:
 
     def _question(self, state: State, i: int, number: int, run: int, mixture: Any) -> Question:
         _, h, w, count = mixture[0].shape
-        mixture = tuple(a.reshape(-1, count) for a in mixture)
-        low, high, offset = (a[i].reshape(-1) for a in (state.low, state.high, state.offset))
-        widths = np.array(self.constants.widths[state.step], np.int64)
+        flat = tuple(a.reshape(-1, count) for a in mixture[:3])
+        channels = 1 if state.grey else 3
+        widths = np.array(self.constants.widths[state.step], np.int32)[:channels, None, None]
+        low, high, shift = (_corner(a[i, :channels], number).astype(np.int32) for a in (state.low, state.high, state.offset))
+        # A coordinate whose box lies in one cell is certain: nothing is asked of it.
+        asked = (low - shift) // widths < (high - shift) // widths
+        level = mixture[3][:channels] + (np.array(self.constants.priority[:channels], np.int32)[:, None, None] + (MOST_PRIORITY + 1))
+        turn = (level * asked).astype(np.uint8).reshape(channels, -1)
         where = order.run((h, w), run)
-        inside = _inside(state, number, where)
-        channels = (0,) if state.grey else (0, 1, 2)
-        at, place = (np.empty((len(channels), len(where)), np.int32) for _ in range(2))
-        turn = np.empty((len(channels), len(where)), np.uint8)
-        plane = np.int32(len(low) // 3)
-        for row, channel in enumerate(channels):
-            np.add(inside, channel * plane, out=at[row])
-            np.add(where, np.int32(channel * h * w), out=place[row])
-            for piece in pieces(len(where)):
-                places = at[row, piece]
-                shift = offset[places].astype(np.int32)
-                # A coordinate whose box lies in one cell is certain: nothing is asked of it.
-                asked = (low[places] - shift) // np.int32(widths[channel]) < (high[places] - shift) // np.int32(widths[channel])
-                mean = (mixture[1][place[row, piece]] * mixture[2][place[row, piece]].astype(np.int32)).sum(1) >> 8
-                turn[row, piece] = (mean + (self.constants.priority[channel] + MOST_PRIORITY + 1)) * asked
-        ordered = order.by_priority(turn.reshape(-1))
-        return Question(at.reshape(-1)[ordered], place.reshape(-1)[ordered], low, high, offset, mixture, widths)
+        ordered = order.by_priority(turn[:, where].reshape(-1))
+        channel, index = (a.astype(np.int32) for a in np.divmod(ordered, max(1, len(where))))
+        at = _inside(state, number, where)[index] + channel * np.int32(state.low[0, 0].size)
+        place = where[index] + channel * np.int32(h * w)
+        boxes = state.low[i].reshape(-1), state.high[i].reshape(-1)
+        return Question(at, place, *boxes, state.offset[i].reshape(-1), flat, np.array(self.constants.widths[state.step], np.int64))
 
     def _colourless(self, state: State, i: int, low: Boxes, high: Boxes, number: int, run: int) -> None:
         """The chroma of a grey picture, of a run that has been told: the cells of 0."""
@@ -297,6 +289,11 @@ def _parts(state: State) -> list[tuple[int, int]]:
     """(pass, run) of every part of a chunk; there is at least one."""
     size = field(state.low)
     return [(number, run) for number in range(PHASES) for run in range(order.runs(_phase(size, number)))]
+
+
+def _corner(a: NDArray[Any], number: int) -> NDArray[Any]:
+    """The pixels of a phase, a view: (..., H, W) -> (..., h, w)."""
+    return a[..., CORNERS[number][0] :: 2, CORNERS[number][1] :: 2]
 
 
 def _inside(state: State, number: int, where: NDArray[np.int32]) -> NDArray[np.int32]:

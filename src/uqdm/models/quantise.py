@@ -339,7 +339,7 @@ def _pass(step: nested.Step, bare: passes.Step, number: int, units: Tensor, scal
             for end, told in zip((low, high), state.child):
                 passes.phase(end, k)[...] = passes.phase(told, k)
         trunk = step.trunk(nested.Cells(*(torch.from_numpy(end.astype(np.float32)) for end in state.parent)))
-        samples.append(Sample(torch.from_numpy(bare.pass_features(*_short((low, high)))), trunk))
+        samples.append(Sample(torch.from_numpy(bare.pass_features(*_short((low, high)))[0]), trunk))
     coordinates, _, mixtures = one.shape
     each = torch.tensor([2.0**-LOCATION_BITS, RAW_LEVEL, 2.0**-passes.WEIGHT_BITS])
     raw = each.repeat_interleave(mixtures).repeat(coordinates)
