@@ -11,7 +11,7 @@ from uqdm.exact import FARTHEST, LEVEL_BITS, LEVELS, LOCATION_BITS
 from uqdm.passes import SMALLEST, TOTAL, Mixture, Step, phase
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _mixture(
     raw: Any,
     low: Any,
