@@ -8,7 +8,7 @@ One step's network is, in integers (docs/determinism.md):
 
     h = floor(enter(features) / 2**shift) + floor(join(others) / 2**shift)       the residual stream; few networks join others
     for each block:
-        a = limit(floor(h / 2**down + 1/2))         limit: to 0 .. 1023, which is the ReLU
+        a = limit(floor(h / 2**down + 1/2))         limit: to 0 .. 1023, which is the ReLU; or leaky, floor(x / 8 + 1/2) below 0
         a = limit(floor(first(a) / 2**shift))
         h = h + floor(second(a) / 2**shift)
     raw = floor(head(limit(floor(h / 2**down + 1/2))) / 2**shift)                 or, without a head, what it would get
@@ -28,6 +28,7 @@ from numpy.typing import DTypeLike, NDArray
 from uqdm.errors import PackageError
 
 LIMIT = 1023  # of an activation
+LEAK = 128  # and of one below zero, where a network's activations leak: there an eighth is passed on
 EXACT = 1 << 24  # integers below it are exact in float32
 DETAIL_LIMIT = 2047  # of the high-pass as a feature
 LOCATION_BITS = 10  # a raw location counts in 2**-10 of the nominal width
@@ -81,6 +82,7 @@ class Net:
     down: Array | None = None  # (channels,) as `Block.down`
     head: Convolution | None = None  # None: the activations themselves are the result
     join: Convolution | None = None  # added to what enters: of another network's activations
+    leaky: bool = False  # whether an eighth of what is below zero is passed on, its own activations' and those that it joins
 
     @property
     def layers(self) -> tuple[Convolution, tuple[Block, ...], Array, Convolution | None]:
@@ -89,8 +91,13 @@ class Net:
         assert self.down is not None
         return self.enter, self.blocks, self.down, self.head
 
+    @property
+    def least(self) -> int:
+        """The least activation."""
+        return -LEAK if self.leaky else 0
+
     def largest(self, name: str, edge: Array) -> int:
-        """The largest partial sum there can be, for features up to `edge` (I,) in size and activations 0 .. LIMIT to join.
+        """The largest partial sum there can be, for features up to `edge` (I,) in size and activations to join.
 
         Raises `PackageError` from 2**24 on, or where the layers' sizes do not fit together.
         """
@@ -106,7 +113,7 @@ class Net:
         largest = _fits(f"{name}: enter", enter, -edge, edge)
         stream = (enter.largest(-edge, edge) >> enter.shift.astype(np.int64)) + 1
         for part, inputs, convolution in parts:
-            none, full = np.zeros(inputs, np.int64), np.full(inputs, LIMIT, np.int64)
+            none, full = np.full(inputs, self.least, np.int64), np.full(inputs, LIMIT, np.int64)
             largest = max(largest, _fits(f"{name}: {part}", convolution, none, full))
             if any(convolution is one for one in adding):
                 stream = stream + (convolution.largest(none, full) >> convolution.shift.astype(np.int64)) + 1
@@ -215,7 +222,7 @@ def high_pass(twice: NDArray[np.int32]) -> NDArray[np.int32]:
 
 
 def convolve(x: Array, convolution: Convolution) -> Array:
-    """floor((weight * x + bias) / 2**shift) by NumPy, in the precision of x (N, I, H, W), integers as floats."""
+    """(weight * x + bias) / 2**shift by NumPy, in the precision of x (N, I, H, W), integers as floats; not rounded down yet."""
     weight, bias = convolution.scaled(x.dtype)
     out_channels, _, k, _ = weight.shape
     n, _, h, w = x.shape
@@ -228,7 +235,7 @@ def convolve(x: Array, convolution: Convolution) -> Array:
         for y in range(0, h, rows):
             part = flat @ windows[i, :, :, :, y : y + rows].reshape(flat.shape[1], -1)
             part += bias[:, None]
-            out[i, :, y : y + rows] = np.floor(part, out=part).reshape(out_channels, -1, w)
+            out[i, :, y : y + rows] = part.reshape(out_channels, -1, w)
     return out
 
 
@@ -238,23 +245,25 @@ def unit(down: Array, dtype: DTypeLike) -> Array:
     return found
 
 
-def _limited(h: Array, down: Array) -> Array:
-    scaled: Array = h * unit(down, h.dtype)
-    scaled += 0.5
-    return np.clip(np.floor(scaled, out=scaled), 0, LIMIT, out=scaled)
+def _limited(x: Array, net: Net, half: float) -> Array:
+    """floor(x + half), or where it leaks floor(x / 8 + half) below zero; within the limits of activations."""
+    if net.leaky:
+        x = np.maximum(x, x / 8)
+    x = x + half
+    return np.clip(np.floor(x, out=x), net.least, LIMIT, out=x)
 
 
 def run(net: Net, features: Array, context: Array | None = None) -> Array:
     """What a network gives, by NumPy alone, in the features' precision: (N, I, H, W), (N, J, H, W) -> (N, O, H, W). The witness."""
     enter, blocks, down, head = net.layers
-    h = convolve(features, enter)
+    h = np.floor(convolve(features, enter))
     if net.join is not None and context is not None:
-        h += convolve(context, net.join)
+        h += np.floor(convolve(context, net.join))
     for block in blocks:
-        a = convolve(_limited(h, block.down), block.first)
-        h += convolve(np.clip(a, 0, LIMIT, out=a), block.second)
-    out = _limited(h, down)
-    return out if head is None else convolve(out, head)
+        a = convolve(_limited(h * unit(block.down, h.dtype), net, 0.5), block.first)
+        h += np.floor(convolve(_limited(a, net, 0), block.second))
+    out = _limited(h * unit(down, h.dtype), net, 0.5)
+    return out if head is None else np.floor(convolve(out, head))
 
 
 Runner = Callable[..., NDArray[Any]]  # features, and the context of a network that joins one
@@ -290,7 +299,7 @@ def take(weights: Mapping[str, Array], prefix: str, field: str) -> Array:
     return found
 
 
-def net(take: Take, prefix: str, blocks: int) -> Net:
+def net(take: Take, prefix: str, blocks: int, leaky: bool = False) -> Net:
     """A network with that many blocks. `head` and `join` are there if their arrays are. Raises `KeyError`, `ValueError`."""
 
     def perhaps(part: str) -> Convolution | None:
@@ -304,7 +313,8 @@ def net(take: Take, prefix: str, blocks: int) -> Net:
     for k in range(blocks):
         body = f"{prefix}body.{k}."
         inside.append(Block(_shift(take, f"{body}down"), _convolution(take, f"{body}first"), _convolution(take, f"{body}second")))
-    return Net(_convolution(take, f"{prefix}enter"), tuple(inside), _shift(take, f"{prefix}down"), perhaps("head"), perhaps("join"))
+    enter, down = _convolution(take, f"{prefix}enter"), _shift(take, f"{prefix}down")
+    return Net(enter, tuple(inside), down, perhaps("head"), perhaps("join"), leaky)
 
 
 def _convolution(take: Take, prefix: str) -> Convolution:

@@ -214,11 +214,11 @@ def parse(name: str, network: Mapping[str, Any], arrays: Mapping[str, Array]) ->
             take = functools.partial(exact.take, arrays, f"{i}.")
             trunk = preview = None
             if described["trunk"] is not None:
-                trunk, preview = exact.net(take, "trunk.", described["trunk"]), exact.net(take, "preview.", 0)
+                trunk, preview = exact.net(take, "trunk.", described["trunk"], True), exact.net(take, "preview.", 0, True)
             passes = []
             for k in range(len(PHASES)):
                 fields = {field: take(f"pass{k}.{field}") for field in PASS}
-                passes.append(Pass(exact.net(take, f"pass{k}.", described["passes"]), **fields))
+                passes.append(Pass(exact.net(take, f"pass{k}.", described["passes"], True), **fields))
             constants = {field: take(field) for field in STEP}
             constants["detail"] = constants["detail"].reshape(())  # files hold no scalars
             step = Step(**constants, trunk=trunk, preview=preview, passes=tuple(passes))

@@ -61,7 +61,7 @@ def proved(runner: Runner, net: Net, edge: NDArray[Any], name: str) -> Runner:
         random = np.random.default_rng(0)
         given = [random.integers(-edge, edge + 1, (n, h, w, len(edge)))]
         if net.join is not None:
-            given.append(random.integers(0, LIMIT + 1, (n, h, w, net.join.weight.shape[1])))
+            given.append(random.integers(net.least, LIMIT + 1, (n, h, w, net.join.weight.shape[1])))
         fields = [a.transpose(0, 3, 1, 2) for a in given]
         expected = exact.run(net, *(np.ascontiguousarray(a, np.float64) for a in fields))
         found = runner(*(np.ascontiguousarray(a, np.float32) for a in fields))

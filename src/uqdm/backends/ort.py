@@ -42,17 +42,17 @@ def _processors() -> int:
 def graph(net: Net) -> onnx.ModelProto:
     """A network as ONNX, floats throughout: convolutions, floor, limits, powers of two."""
     enter, blocks, down, head = net.layers
-    drawn = _Drawing()
+    drawn = _Drawing(net)
     inputs = [("features", enter.weight.shape[1])]
-    h = drawn.convolution("features", enter)
+    h = drawn.floor(drawn.convolution("features", enter))
     if net.join is not None:
         inputs.append(("context", net.join.weight.shape[1]))
-        h = drawn.node("Add", h, drawn.convolution("context", net.join))
+        h = drawn.node("Add", h, drawn.floor(drawn.convolution("context", net.join)))
     for block in blocks:
         a = drawn.limited(drawn.convolution(drawn.activation(h, block.down), block.first))
-        h = drawn.node("Add", h, drawn.convolution(a, block.second))
+        h = drawn.node("Add", h, drawn.floor(drawn.convolution(a, block.second)))
     out = drawn.activation(h, down)
-    out, size = (out, len(down)) if head is None else (drawn.convolution(out, head), len(head.bias))
+    out, size = (out, len(down)) if head is None else (drawn.floor(drawn.convolution(out, head)), len(head.bias))
     *given, outputs = (
         helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, channels, None, None]) for name, channels in [*inputs, (out, size)]
     )
@@ -63,7 +63,8 @@ def graph(net: Net) -> onnx.ModelProto:
 class _Drawing:
     """A graph's nodes and constants as they come; methods return the name of what they add."""
 
-    def __init__(self) -> None:
+    def __init__(self, net: Net) -> None:
+        self._net = net
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
 
@@ -80,12 +81,16 @@ class _Drawing:
     def convolution(self, x: str, convolution: Convolution) -> str:
         weight, bias = convolution.scaled(np.float32)
         k = weight.shape[2]
-        sums = self.node("Conv", x, self.constant(weight), self.constant(bias), kernel_shape=[k, k], pads=[k // 2] * 4)
-        return self.node("Floor", sums)
+        return self.node("Conv", x, self.constant(weight), self.constant(bias), kernel_shape=[k, k], pads=[k // 2] * 4)
 
-    def limited(self, x: str) -> str:
-        return self.node("Clip", x, self.constant(0), self.constant(LIMIT))
+    def floor(self, x: str) -> str:
+        return self.node("Floor", x)
+
+    def limited(self, x: str, half: float = 0) -> str:
+        """`exact.run`'s."""
+        x = self.node("LeakyRelu", x, alpha=0.125) if self._net.leaky else x
+        x = self.node("Add", x, self.constant(half)) if half else x
+        return self.node("Clip", self.floor(x), self.constant(self._net.least), self.constant(LIMIT))
 
     def activation(self, x: str, down: NDArray[Any]) -> str:
-        scaled = self.node("Mul", x, self.constant(unit(down, np.float32)))
-        return self.limited(self.node("Floor", self.node("Add", scaled, self.constant(0.5))))
+        return self.limited(self.node("Mul", x, self.constant(unit(down, np.float32))), 0.5)

@@ -57,6 +57,7 @@ class Runner:
         self._device, self._precision = device, precision
         self._layout = torch.channels_last if channels_last else torch.contiguous_format
         self._unfolded = device.type != "cpu" if unfolded is None else unfolded
+        self._net = net
         self._enter, self._down = self._convolution(enter), self._unit(down)
         self._head, self._join = (None if c is None else self._convolution(c) for c in (head, net.join))
         self._blocks = [(self._unit(b.down), self._convolution(b.first), self._convolution(b.second)) for b in blocks]
@@ -69,14 +70,23 @@ class Runner:
             if self._join is not None and context is not None:
                 h.add_(self._join(self._field(context)).floor_())
             for down, first, second in self._blocks:
-                a = first(_activation(h, down)).floor_().clamp_(0, LIMIT)
+                a = self._limited(first(self._activation(h, down)), 0)
                 h.add_(second(a).floor_())
-            out = _activation(h, self._down)
+            out = self._activation(h, self._down)
             found: NDArray[Any] = (out if self._head is None else self._head(out).floor_()).cpu().numpy()
         return found
 
     def _tensor(self, array: NDArray[Any]) -> Tensor:
         return _to(array, self._device, DTYPES[self._precision])
+
+    def _activation(self, h: Tensor, down: Tensor) -> Tensor:
+        return self._limited(torch.mul(h, down), 0.5)
+
+    def _limited(self, x: Tensor, half: float) -> Tensor:
+        """`exact.run`'s, in place."""
+        if self._net.leaky:
+            F.leaky_relu_(x, 0.125)
+        return x.add_(half).floor_().clamp_(self._net.least, LIMIT)
 
     def _field(self, array: NDArray[Any]) -> Tensor:
         return self._tensor(array).contiguous(memory_format=self._layout)
@@ -97,10 +107,6 @@ class Runner:
             return (rows @ columns).add_(column).view(len(x), -1, *x.shape[2:])
 
         return multiply
-
-
-def _activation(h: Tensor, down: Tensor) -> Tensor:
-    return torch.mul(h, down).add_(0.5).floor_().clamp_(0, LIMIT)
 
 
 class FloatDenoiser:

@@ -24,17 +24,21 @@ def high_pass(centre: Tensor) -> Tensor:
 
 
 class Residual(nn.Module):
-    """x + conv(relu(conv(relu(x)))), 3x3 both; the second convolution starts at zero, so the block starts as identity."""
+    """x + conv(act(conv(act(x)))), 3 x 3 both; the second convolution starts at zero, so the block starts as identity.
 
-    def __init__(self, channels: int) -> None:
+    act is ReLU, or with a `leak` passes that share of what is below zero.
+    """
+
+    def __init__(self, channels: int, leak: float = 0.0) -> None:
         super().__init__()
+        self.leak = leak
         self.first = nn.Conv2d(channels, channels, 3, padding=1)
         self.second = nn.Conv2d(channels, channels, 3, padding=1)
         nn.init.zeros_(self.second.weight)
         nn.init.zeros_(self.second.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.second(F.relu(self.first(F.relu(x))))  # type: ignore[no-any-return]
+        return x + self.second(F.leaky_relu(self.first(F.leaky_relu(x, self.leak)), self.leak))  # type: ignore[no-any-return]
 
 
 class StepNet(nn.Module):

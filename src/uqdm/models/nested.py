@@ -32,6 +32,7 @@ RANGE = ((0, 255), (-255, 255), (-255, 255))  # of Y, Co, Cg
 MIDDLE = (127.5, 0.0, 0.0)
 PRIORITY = (6, -4, -2)  # eighths of an octave: what an error of one in Y, Co, Cg does to RGB, for a coordinate's turn inside a pass
 SCALES = (-3.4, 7.5)  # log of the least and the greatest scale: what tables hold
+LEAK = 1 / 8  # what activations pass on of what is below zero: with none, training silences most channels for good
 MIXED = 0.25  # of a batch: pictures that the heads also see in the middle of a step
 
 
@@ -127,7 +128,7 @@ class Pass(nn.Module):
         channels, blocks = shape
         self.join = nn.Conv2d(trunk, channels, 1, bias=False) if trunk else None
         self.enter = nn.Conv2d(inputs, channels, 3, padding=1)
-        self.body = nn.Sequential(*[Residual(channels) for _ in range(blocks)])
+        self.body = nn.Sequential(*[Residual(channels, LEAK) for _ in range(blocks)])
         self.head = _zero(nn.Conv2d(channels, 3 * mixtures * coordinates, 1))
         self.shape = (coordinates, 3, mixtures)
         self.offset = nn.Parameter(torch.linspace(-0.1, 0.1, mixtures).mul(mixtures > 1).repeat(coordinates, 1))
@@ -139,7 +140,7 @@ class Pass(nn.Module):
         h = self.enter(features)
         if self.join is not None:
             h = h + self.join(trunk)
-        raw = self.head(F.relu(self.body(h))).float()
+        raw = self.head(F.leaky_relu(self.body(h), LEAK)).float()
         offset, stretch, weight = raw.view(len(raw), *self.shape, *raw.shape[2:]).unbind(2)
         own, wide, skip = (p[None, :, :, None, None] for p in (self.offset, self.stretch, self.skip))
         w = width[:, :, None]
@@ -166,7 +167,7 @@ class Step(nn.Module):
         self.channels = channels
         if channels:
             self.enter = nn.Conv2d(12 * c, channels, 3, padding=1)
-            self.body = nn.Sequential(*[Residual(channels) for _ in range(blocks)])
+            self.body = nn.Sequential(*[Residual(channels, LEAK) for _ in range(blocks)])
             self.hidden = nn.Conv2d(channels, channels, 1)
             self.mean = _zero(nn.Conv2d(channels, 4 * c, 1))
             self.skip = nn.Parameter(torch.full((1, c, 1, 1), -0.7))
@@ -181,7 +182,7 @@ class Step(nn.Module):
         """(B, K, H/2, W/2), activations; None where there is no trunk."""
         if not self.channels:
             return None
-        return F.relu(self.body(self.enter(F.pixel_unshuffle(self.features(known)[2], 2))))
+        return F.leaky_relu(self.body(self.enter(F.pixel_unshuffle(self.features(known)[2], 2))), LEAK)
 
     def mixture(self, trunk: Tensor | None, known: Cells, number: int) -> Mixture:
         """Of the coordinates of pass `number`; `known`: the cells as they are by then."""
@@ -193,7 +194,7 @@ class Step(nn.Module):
     def preview(self, trunk: Tensor, known: Cells) -> Tensor:
         """The posterior mean of every coordinate, within its cell: (B, C, H, W)."""
         centre, detail, _ = self.features(known)
-        offset = F.pixel_shuffle(self.mean(F.relu(self.hidden(trunk))).float(), 2)
+        offset = F.pixel_shuffle(self.mean(F.leaky_relu(self.hidden(trunk), LEAK)).float(), 2)
         x = centre + self.width * (offset + F.softsign(self.skip * detail))
         return torch.minimum(torch.maximum(x, known.low), known.high)
 

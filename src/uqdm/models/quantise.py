@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from uqdm import exact, passes
 from uqdm.entropy.tables import LEVELS_PER_OCTAVE, LOWEST_OCTAVE
 from uqdm.errors import PackageError
-from uqdm.exact import EXACT, LEVEL_BITS, LIMIT, LOCATION_BITS, Block, Convolution, Net, Step
+from uqdm.exact import EXACT, LEAK, LEVEL_BITS, LIMIT, LOCATION_BITS, Block, Convolution, Net, Step
 from uqdm.models import nested
 from uqdm.models.convnet import Residual, StepNet
 
@@ -96,6 +96,7 @@ class Layers:
     body: nn.Sequential
     head: nn.Conv2d | None = None
     join: nn.Conv2d | None = None
+    leaky: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,6 +147,7 @@ class _Quantiser:
         self, layers: Layers, units: Tensor, edge: NDArray[Any], samples: Sequence[Sample], raw: Tensor | None, joined: Tensor | None
     ) -> None:
         self.layers, self.units, self.raw, self.joined = layers, units, raw, joined
+        self.leak = LEAK / LIMIT if layers.leaky else 0.0
         self.largest = torch.from_numpy(edge.astype(np.float32))
         self.blocks = [(b.first, b.second) for b in layers.body if isinstance(b, Residual)]
         self.streams, self.inner = self._reached(samples)
@@ -159,10 +161,10 @@ class _Quantiser:
         layers, units = self.layers, self.units
         stream = torch.stack(self.streams).amax(0) / (LIMIT << stream_bits)  # the residual stream's scale
         full = torch.full_like(stream, LIMIT)
-        enter_finest = _row_scale(layers.enter, units, self.largest, LARGEST_FIRST, signed=True)
+        enter_finest = _row_scale(layers.enter, units, self.largest, LARGEST_FIRST, leak=1.0)
         fixed = [enter_finest]
         if layers.join is not None and self.joined is not None:
-            fixed.append(_row_scale(layers.join, self.joined, torch.full_like(self.joined, LIMIT)))
+            fixed.append(_row_scale(layers.join, self.joined, torch.full_like(self.joined, LIMIT), leak=self.leak))
         stream = torch.stack([stream, *fixed]).amax(0)
         inside = self._inside(stream)
         for _ in range(MOST_ROUNDS):  # the stream cannot be finer than what is added to it, which depends on it in turn, a little
@@ -180,24 +182,32 @@ class _Quantiser:
         scale = stream * 2.0**down
         head = join = None
         if layers.head is not None and self.raw is not None:
-            head = _convolution(layers.head, scale, _row_scale(layers.head, scale, full), self.raw)
+            head = _convolution(layers.head, scale, _row_scale(layers.head, scale, full, leak=self.leak), self.raw)
         if layers.join is not None and self.joined is not None:
             join = _convolution(layers.join, self.joined, fixed[1], stream)
-        return Net(enter, tuple(out), down.numpy().astype(np.int8), head, join), scale
+        return Net(enter, tuple(out), down.numpy().astype(np.int8), head, join, layers.leaky), scale
 
     def _inside(self, stream: Tensor) -> list["_Inside"]:
         """The scales inside each block, for a residual stream of scales `stream`."""
         found = []
         for (first, second), reached, first_reached in zip(self.blocks, self.streams, self.inner):
             down = _shift(reached / stream)
-            sums = _row_scale(first, stream * 2.0**down, torch.full_like(stream, LIMIT))
+            sums = _row_scale(first, stream * 2.0**down, torch.full_like(stream, LIMIT), leak=self.leak)
             shift = _shift(first_reached / sums)
             scale = sums * 2.0**shift
-            found.append(_Inside(first, second, down, sums, shift, scale, _row_scale(second, scale, torch.full_like(scale, LIMIT))))
+            finest = _row_scale(second, scale, torch.full_like(scale, LIMIT), leak=self.leak)
+            found.append(_Inside(first, second, down, sums, shift, scale, finest))
         return found
 
+    def _activation(self, x: Tensor) -> Tensor:
+        return F.leaky_relu(x, 1 / 8 if self.layers.leaky else 0.0)
+
+    def _size(self, x: Tensor) -> Tensor:
+        """What has to fit: where nothing leaks, what is above zero."""
+        return x.abs() if self.layers.leaky else x
+
     def _reached(self, samples: Sequence[Sample]) -> tuple[list[Tensor], list[Tensor]]:
-        """What the residual stream reaches (after ReLU) before each block and the head, and each block inside; (channels,) each."""
+        """What the residual stream reaches before each block and the head, and each block inside; (channels,) each."""
         streams: list[list[Tensor]] = [[] for _ in range(len(self.blocks) + 1)]
         inner: list[list[Tensor]] = [[] for _ in self.blocks]
         for x in samples:
@@ -205,11 +215,11 @@ class _Quantiser:
             if self.layers.join is not None:
                 h = h + self.layers.join(x.context)
             for i, (first, second) in enumerate(self.blocks):
-                streams[i].append(h)
-                middle = first(F.relu(h))
-                inner[i].append(middle)
-                h = h + second(F.relu(middle))
-            streams[-1].append(h)
+                streams[i].append(self._size(h))
+                middle = first(self._activation(h))
+                inner[i].append(self._size(middle))
+                h = h + second(self._activation(middle))
+            streams[-1].append(self._size(h))
         return [_high(s) for s in streams], [_high(s) for s in inner]
 
 
@@ -267,13 +277,16 @@ def _bias(conv: nn.Conv2d) -> Tensor:
     return torch.zeros(conv.out_channels) if conv.bias is None else conv.bias.detach()
 
 
-def _row_scale(conv: nn.Conv2d, inputs: Tensor, largest: Tensor, largest_weight: int = LARGEST_WEIGHT, signed: bool = False) -> Tensor:
-    """(O,) the finest scale of a row's sums: weights within `largest_weight`, sums well below 2**24 for inputs up to `largest` (I,)."""
+def _row_scale(conv: nn.Conv2d, inputs: Tensor, largest: Tensor, largest_weight: int = LARGEST_WEIGHT, leak: float = 0.0) -> Tensor:
+    """(O,) the finest scale of a row's sums: weights within `largest_weight`, sums well below 2**24.
+
+    `largest` (I,): of the inputs; below zero they reach `leak` times that.
+    """
     weight = conv.weight * inputs[:, None, None]
     by_weight = weight.abs().amax((1, 2, 3)).clamp(min=1e-20) / largest_weight
     reach = (weight * largest[:, None, None]).double()
     above, below = reach.clamp(min=0).sum((1, 2, 3)), -reach.clamp(max=0).sum((1, 2, 3))
-    sums = (above + below if signed else torch.maximum(above, below)) + _bias(conv).abs()
+    sums = torch.maximum(above + leak * below, below + leak * above) + _bias(conv).abs()
     by_sum = sums / (0.9 * EXACT)
     return torch.maximum(by_weight, by_sum.float())
 
@@ -313,7 +326,7 @@ def quantise_nested(step: nested.Step, states: Sequence[State], previews: Sequen
         if step.channels:
             shown = [*(s.parent for s in states), *previews]
             samples = [Sample(torch.from_numpy(bare.features(*_short(box)))) for box in shown]
-            trunk, scale = quantised(Layers(step.enter, step.body), units, bare.limits(), samples, None)
+            trunk, scale = quantised(Layers(step.enter, step.body, leaky=True), units, bare.limits(), samples, None)
             preview = _preview(step, trunk, scale, samples)
             bare = dataclasses.replace(bare, trunk=trunk, preview=preview, blur=skips(step.skip.detach().flatten(), width))
             units = units[4 * c : 8 * c]
@@ -325,7 +338,7 @@ def _preview(step: nested.Step, trunk: Net, scale: Tensor, samples: Sequence[Sam
     activations = [Sample(torch.from_numpy(exact.run(trunk, sample.features.numpy()))) for sample in samples]
     edge = np.full(len(scale), LIMIT, np.int64)
     raw = torch.full((step.mean.out_channels,), 2.0**-LOCATION_BITS)
-    return quantised(Layers(step.hidden, nn.Sequential(), step.mean), scale, edge, activations, raw)[0]
+    return quantised(Layers(step.hidden, nn.Sequential(), step.mean, leaky=True), scale, edge, activations, raw)[0]
 
 
 def _pass(step: nested.Step, bare: passes.Step, number: int, units: Tensor, scale: Tensor | None, states: Sequence[State]) -> passes.Pass:
@@ -343,7 +356,7 @@ def _pass(step: nested.Step, bare: passes.Step, number: int, units: Tensor, scal
     coordinates, _, mixtures = one.shape
     each = torch.tensor([2.0**-LOCATION_BITS, RAW_LEVEL, 2.0**-passes.WEIGHT_BITS])
     raw = each.repeat_interleave(mixtures).repeat(coordinates)
-    net, _ = quantised(Layers(one.enter, one.body, one.head, one.join), units, bare.pass_limits(), samples, raw, scale)
+    net, _ = quantised(Layers(one.enter, one.body, one.head, one.join, leaky=True), units, bare.pass_limits(), samples, raw, scale)
     width = step.width.flatten().double()
     return passes.Pass(
         net=net,
