@@ -289,19 +289,31 @@ class Codec:
     # --- compress
 
     @overload
-    def compress(self, image: list[Any] | tuple[Any, ...], *, mode: Mode = "tight", seed: int = 0) -> list[bytes]: ...
+    def compress(
+        self, image: list[Any] | tuple[Any, ...], *, mode: Mode = "tight", seed: int = 0, max_error: int | None = None
+    ) -> list[bytes]: ...
     @overload
-    def compress(self, image: Any, *, mode: Mode = "tight", seed: int = 0) -> Any: ...
-    def compress(self, image: Any, *, mode: Mode = "tight", seed: int = 0) -> bytes | list[bytes]:
+    def compress(self, image: Any, *, mode: Mode = "tight", seed: int = 0, max_error: int | None = None) -> Any: ...
+    def compress(self, image: Any, *, mode: Mode = "tight", seed: int = 0, max_error: int | None = None) -> bytes | list[bytes]:
         """One picture to `.uqdm` bytes, or a batch of them to a list.
 
         `image`: a `Picture`, a Pillow image, or a uint8 array (H, W), (H, W, 2), (H, W, 3) or (H, W, 4); a list of those, or an array
-        (N, H, W, 3), is a batch. Pictures of one size share network calls. `seed` (below 2**64) fixes the dither. Raises
-        `ImageError` for anything else, `LimitError` for pictures above `max_pixels`.
+        (N, H, W, 3), is a batch. Pictures of one size share network calls. `seed` (below 2**64) fixes the dither. `max_error`: only the
+        steps after which no preview's pixel can be further from the true one. Raises `ImageError` for anything else, `LimitError` for
+        pictures above `max_pixels`.
         """
-        if _is_batch(image):
-            return self._compress([_picture(one) for one in image], mode, seed)
-        return self._compress([_picture(image)], mode, seed)[0]
+        pictures = [_picture(one) for one in image] if _is_batch(image) else [_picture(image)]
+        files = self._compress(pictures, mode, seed)
+        if max_error is not None:
+            steps = [self.step_within(max_error, mode, p.pixels.shape[2] == 1) for p in pictures]
+            files = [container.truncate(file, step=step) for file, step in zip(files, steps)]
+        return files if _is_batch(image) else files[0]
+
+    def step_within(self, max_error: int, mode: Mode = "tight", grey: bool = False) -> int:
+        """The first step after which no pixel of a preview (`denoise`) can be further than `max_error` from the true one."""
+        if max_error < 0:
+            raise ValueError(f"max_error {max_error}; expected 0 or more")
+        return families.step_within(self.family(mode).guarantees(grey), max_error)
 
     def _compress(self, pictures: list[Picture], mode: Mode, seed: int) -> list[bytes]:
         family = self.family(mode)

@@ -30,8 +30,9 @@ def constant_step(width: float) -> exact.Step:
     level = round(8 * (np.log2(width) + 3)) << exact.LEVEL_BITS
     zero, three = np.zeros((), np.int8), np.ones(3, np.int64)
     return exact.Step(
-        (255 * three).astype(np.int16), three << 16, 0 * three, (level * three).astype(np.int32), zero, 256 * three, 0 * three
-    )
+        middle=(255 * three).astype(np.int16), width=three << 16, offset=0 * three, level=(level * three).astype(np.int32), detail=zero,
+        wide=256 * three, skip=0 * three,
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="session")
@@ -182,6 +183,24 @@ def test_truncate_writes_exactly_the_first_bytes(run: Run) -> None:
         result = succeeded(run("truncate", "a.uqdm", "b.uqdm", option, value, "--force"))
         assert Path("b.uqdm").read_bytes() == whole[:size]
         assert result.stdout.startswith(f"b.uqdm  {size} bytes  ")
+
+
+def test_the_first_step_that_keeps_every_pixel_within_an_error_is_taken(run: Run) -> None:
+    true = picture(height=40, width=30)
+    succeeded(run("compress", "a.png"))
+    whole = Path("a.uqdm").read_bytes()
+    errors = json.loads(succeeded(run("info", "a.uqdm", "--json")).stdout)["max_error"]
+    for most in (0, 12, 40, 254, 255):
+        step = next(k for k, one in enumerate(errors) if max(one) <= most)
+        succeeded(run("truncate", "a.uqdm", "b.uqdm", "--max-error", most, "--force"))
+        assert Path("b.uqdm").read_bytes() == container.truncate(whole, step=step)
+        result = succeeded(run("decompress", "a.uqdm", "b.png", "--max-error", most, "--force"))
+        assert f"step {step} of 4" in result.stdout
+        assert result.stderr == ""
+        assert np.abs(pixels("b.png").astype(int) - true).max() <= most
+        succeeded(run("compress", "a.png", "c.uqdm", "--max-error", most, "--force"))
+        assert Path("c.uqdm").read_bytes() == Path("b.uqdm").read_bytes()
+    failed(run("truncate", "a.uqdm", "b.uqdm", "--max-error", 3, "--step", 2), 2, "--step and --max-error cannot be used together")
 
 
 def test_decompressing_a_part_is_decompressing_the_truncated_file(run: Run) -> None:
@@ -335,12 +354,15 @@ def test_info_is_a_table_and_json(run: Run) -> None:
         assert word in text
     lines = [line for line in text.splitlines() if line.startswith("step ")]
     assert len(lines) == 4
-    assert lines[-1].split()[-2:] == [str(size), f"{8 * size / 120:.3f}"]
+    assert lines[-1].split()[-5:] == [str(size), f"{8 * size / 120:.3f}", "0,", "0,", "0"]
+    assert "R, G, B off by at most" in text
     assert len({len(line) for line in lines}) == 1
     fields = json.loads(succeeded(run("info", "a.uqdm", "--json")).stdout)
     assert fields["total_bytes"] == size
     assert fields["model_available"] is True
     assert len(fields["step_bytes"]) == 4
+    assert fields["max_error"][0] == [255, 255, 255]
+    assert fields["max_error"][4] == [0, 0, 0]
     assert (fields["arithmetic"], fields["mode"], fields["version"], fields["partial_bytes"]) == ("exact", "tight", "0.9", 0)
     succeeded(run("compress", "a.png", "--mode", "paper", "--force"))
     paper = succeeded(run("info", "a.uqdm")).stdout

@@ -24,7 +24,7 @@ from uqdm.errors import FormatError, OutputError, UqdmError
 
 if TYPE_CHECKING:
     from uqdm.codec import Codec, Decoded
-    from uqdm.container import Info
+    from uqdm.container import Header, Info
     from uqdm.images import Picture
 
 PICTURES = frozenset({".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"})
@@ -119,6 +119,12 @@ _rate = _together(
     click.option("--step", type=click.IntRange(min=0), metavar="K", help="Up to the end of step K (0: none)."),
     click.option("--bpp", type=click.FloatRange(min=0), metavar="R", help="Up to R bits per pixel."),
     click.option("--bytes", "nbytes", type=click.IntRange(min=0), metavar="N", help="The first N bytes."),
+    click.option(
+        "--max-error",
+        type=click.IntRange(min=0),
+        metavar="E",
+        help="Up to the first step after which no value of a pixel is off by more than E.",
+    ),
 )
 
 
@@ -151,6 +157,9 @@ def main(debug: bool) -> None:
 @click.option(
     "--mode", type=click.Choice(["tight", "paper"]), default="tight", show_default=True, help="Entropy mode: paper is to reproduce."
 )
+@click.option(
+    "--max-error", type=click.IntRange(min=0), metavar="E", help="Up to the first step that keeps every value of a pixel within E."
+)
 @_precision
 @_batch
 @_run
@@ -161,6 +170,7 @@ def compress(
     model: str | None,
     seed: int,
     mode: str,
+    max_error: int | None,
     precision: str | None,
     batch: int,
     device: str,
@@ -181,6 +191,7 @@ def compress(
       uqdm compress photo.png smaller.uqdm --model my-model/
       uqdm compress holiday/ compressed/ --device cuda --batch 32
       uqdm compress 'scans/*.tif' compressed/ --convert
+      uqdm compress photo.png near-lossless.uqdm --max-error 16
       uqdm compress photo.png --backend numpy --threads 1
       uqdm compress - - < photo.png > photo.uqdm
     """
@@ -194,7 +205,7 @@ def compress(
         return images.read(job.data() if job.source == STD else job.source, convert, max_pixels=max_pixels or images.MAX_PIXELS)
 
     def encode(pictures: list[Picture]) -> list[bytes]:
-        return codec.compress(pictures, mode=mode, seed=seed)  # type: ignore[call-overload,no-any-return]
+        return codec.compress(pictures, mode=mode, seed=seed, max_error=max_error)  # type: ignore[call-overload,no-any-return]
 
     def finish(job: Job, picture: Picture, data: bytes) -> None:
         job.write(data, force)
@@ -225,6 +236,7 @@ def decompress(
     step: int | None,
     bpp: float | None,
     nbytes: int | None,
+    max_error: int | None,
     method: str,
     seed: int,
     model: str | None,
@@ -257,7 +269,7 @@ def decompress(
       uqdm decompress compressed/ pictures/ --force
       head -c 4000 photo.uqdm | uqdm decompress - preview.png
     """
-    _at_most_one(step=step, bpp=bpp, bytes=nbytes)
+    _at_most_one(step=step, bpp=bpp, bytes=nbytes, max_error=max_error)
     from uqdm import container, images
     from uqdm.codec import open_for
 
@@ -273,10 +285,11 @@ def decompress(
         key = (header.model, header.fingerprint, header.arithmetic)
         if key not in codecs:
             codecs[key] = open_for(data, device=device, threads=threads, model=model, max_pixels=max_pixels, backend=backend)
-        if not (step is None and bpp is None and nbytes is None):
+        last = step if max_error is None else codecs[key].step_within(max_error, _mode_of(header), header.grey)
+        if not (last is None and bpp is None and nbytes is None):
             # With --salvage a step that is not there is no reason to stop: what is there is decoded.
-            with contextlib.suppress(*[FormatError] * (salvage and step is not None)):
-                data = container.truncate(data, step=step, bpp=bpp, nbytes=nbytes)
+            with contextlib.suppress(*[FormatError] * (salvage and last is not None)):
+                data = container.truncate(data, step=last, bpp=bpp, nbytes=nbytes)
         return File(codecs[key], data, (header.height, header.width, header.grey, header.extra, *key))
 
     def decode(files: list[File]) -> list[Decoded]:
@@ -297,7 +310,7 @@ def decompress(
             complain(f"{job.name}: decoded what comes before the damage: {decoded.damage}")
         elif decoded.tail:
             complain(f"{job.name}: last {decoded.tail} bytes unverified: no check covers them yet")
-        elif decoded.step < (decoded.steps if step is None else step) and bpp is None and nbytes is None:
+        elif decoded.step < (decoded.steps if step is None else step) and bpp is None and nbytes is None and max_error is None:
             complain(f"{job.name}: the file is cut; decoded to {reached}")
 
     return _in_batches(jobs, batch, read, lambda file: file.group, decode, finish)
@@ -323,11 +336,17 @@ def info(file: str, as_json: bool) -> None:
     from uqdm import container
 
     job = Job(file, STD)
-    found = job.attempt(lambda: container.inspect(job.data()))
+    data = job.attempt(job.data)
+    assert data is not None
+    found = job.attempt(lambda: container.inspect(data))
     assert found is not None
     available, mode = _is_available(found.model, found.fingerprint), _mode(found)
+    errors: list[tuple[int, int, int]] = []
+    if available and mode:
+        errors = _guarantees(container.parse(data, steps=0, max_pixels=None).header)
     if as_json:
-        click.echo(json.dumps(json.loads(found.to_json()) | {"mode": mode, "model_available": available}, indent=2, ensure_ascii=False))
+        more = {"mode": mode, "model_available": available, "max_error": errors or None}
+        click.echo(json.dumps(json.loads(found.to_json()) | more, indent=2, ensure_ascii=False))
         return
     colour = ("grey" if found.channels == 1 else "RGB") + (" and alpha" if found.alpha else "")
     whole = f"whole, {found.chunks} steps" if found.complete else f"cut: {found.steps_available} of {found.chunks} steps are whole"
@@ -350,10 +369,12 @@ def info(file: str, as_json: bool) -> None:
     rest = found.total_bytes - sum(size for _, size in rows)
     if rest:
         rows.append((f"part of step {found.steps_available + 1}" if found.partial_bytes else "unverified", rest))
-    table, total = [("", "bytes", "bpp", "total", "bpp")], 0
+    promised = {f"step {k}": ", ".join(map(str, one)) for k, one in enumerate(errors)}
+    table, total = [("", "bytes", "bpp", "total", "bpp", *["R, G, B off by at most"][: len(promised)])], 0
     for name, size in rows:
         total += size
-        table.append((name, str(size), f"{8 * size / pixels:.3f}", str(total), f"{8 * total / pixels:.3f}"))
+        ends = [promised.get(name, "")][: len(promised)]
+        table.append((name, str(size), f"{8 * size / pixels:.3f}", str(total), f"{8 * total / pixels:.3f}", *ends))
     click.echo()
     echo_table(table)
 
@@ -363,28 +384,38 @@ def info(file: str, as_json: bool) -> None:
 @click.argument("target", metavar="OUT")
 @_rate
 @_force
-def truncate(source: str, target: str, step: int | None, bpp: float | None, nbytes: int | None, force: bool) -> None:
+def truncate(source: str, target: str, step: int | None, bpp: float | None, nbytes: int | None, max_error: int | None, force: bool) -> None:
     """Shorten a .uqdm file to a lower rate: OUT is the first bytes of IN, nothing is re-encoded.
 
-    --bytes N is exactly the first N bytes; --bpp and --step only choose N. One of the three is needed.
+    --bytes N is exactly the first N bytes; --bpp, --step and --max-error only choose N; the last needs the file's model. One of the
+    four is needed.
 
     \b
     Examples:
       uqdm truncate photo.uqdm small.uqdm --bpp 1.5
       uqdm truncate photo.uqdm small.uqdm --step 2
+      uqdm truncate photo.uqdm small.uqdm --max-error 16
       uqdm truncate photo.uqdm - --bytes 4000 | uqdm decompress - preview.png
     """
-    _at_most_one(step=step, bpp=bpp, bytes=nbytes)
-    if step is None and bpp is None and nbytes is None:
-        raise click.UsageError("one of --step, --bpp and --bytes is needed")
-    from uqdm import container
+    _at_most_one(step=step, bpp=bpp, bytes=nbytes, max_error=max_error)
+    if step is None and bpp is None and nbytes is None and max_error is None:
+        raise click.UsageError("one of --step, --bpp, --bytes and --max-error is needed")
+    from uqdm import container, families
 
     if target != STD and Path(target).is_dir():
         target = str(Path(target) / Path(source).name)
     job = Job(source, target)
     job.check(force)
     data = job.data()
-    short = job.attempt(lambda: container.truncate(data, step=step, bpp=bpp, nbytes=nbytes))
+
+    def shortened() -> bytes:
+        last = step
+        if max_error is not None:
+            header = container.parse(data, steps=0, max_pixels=None).header
+            last = families.step_within(_guarantees(header), max_error)
+        return container.truncate(data, step=last, bpp=bpp, nbytes=nbytes)
+
+    short = job.attempt(shortened)
     assert short is not None
     header = container.parse(short, steps=0, max_pixels=None).header
     job.write(short, force)
@@ -736,7 +767,7 @@ def _target(source: str, out: str | None, several: bool, suffix: str) -> str:
 
 
 def _at_most_one(**options: Any) -> None:
-    given = [f"--{name}" for name, value in options.items() if value is not None]
+    given = [f"--{name.replace('_', '-')}" for name, value in options.items() if value is not None]
     if len(given) > 1:
         raise click.UsageError(f"{' and '.join(given)} cannot be used together: each says how much of the file to take")
 
@@ -762,6 +793,20 @@ def _mode(found: Info) -> str | None:
         return families.mode(bytes.fromhex(found.extra))
     except FormatError:
         return None
+
+
+def _mode_of(header: Header) -> Any:
+    from uqdm import families
+
+    return families.mode(header.extra)
+
+
+def _guarantees(header: Header) -> list[tuple[int, int, int]]:
+    """How far R, G and B of a preview can be off after each step; raises where the model is not here."""
+    from uqdm import families, package
+
+    model = package.read(package.find_for(header.model, header.fingerprint.hex()))
+    return families.guarantees(model, _mode_of(header), header.grey)
 
 
 def _is_available(model: str, fingerprint: str) -> bool:

@@ -77,6 +77,9 @@ class Family(Protocol):
     def bound(self, state: Any) -> list[int]:
         """For each picture, how far a preview's pixels can be from the true ones."""
 
+    def guarantees(self, grey: bool = False) -> list[tuple[int, int, int]]:
+        """How far R, G and B of any preview can be from the true ones before the first chunk, after it, ..., after the last."""
+
 
 MODES = ("tight", "paper")
 
@@ -107,3 +110,13 @@ def build(model: Package, mode: str, denoiser: Any) -> Family:
     if model.family != "uqdm":
         raise PackageError(f"{model.name}: family {model.family!r}; this version knows 'uqdm' and 'nested'")
     return {"tight": uqdm.Tight, "paper": uqdm.Paper}[mode](uqdm.Constants.of(model), denoiser)
+
+
+def step_within(guarantees: Sequence[tuple[int, int, int]], most: int) -> int:
+    """The first step whose guarantee (see `Family.guarantees`) is at most `most`."""
+    return next(step for step, errors in enumerate(guarantees) if max(errors) <= most)
+
+
+def guarantees(model: Package, mode: str, grey: bool) -> list[tuple[int, int, int]]:
+    """`Family.guarantees` of a package, without its network."""
+    return build(model, mode, None).guarantees(grey)

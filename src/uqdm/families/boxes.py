@@ -113,4 +113,4 @@ def errors(low: Boxes, high: Boxes, space: str, colourless: bool) -> list[int]:
     spans = (high - low).max((2, 3), initial=0)  # symbols that contradict each other leave boxes below 0
     if colourless:
         spans[:, 1:] = 0
-    return [colour.error((int(y), int(co), int(cg)), space) for y, co, cg in spans]
+    return [max(colour.errors((int(y), int(co), int(cg)), space)) for y, co, cg in spans]

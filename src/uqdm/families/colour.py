@@ -57,14 +57,14 @@ def _pixels(positions: NDArray[np.int32]) -> NDArray[np.uint8]:
     return found
 
 
-def error(spans: tuple[int, int, int], space: str) -> int:
-    """How far apart pixels can be whose coordinates are at most `spans` apart.
+def errors(spans: tuple[int, int, int], space: str) -> tuple[int, int, int]:
+    """How far R, G and B of a preview can be from the true ones, where coordinates are at most `spans` apart.
 
-    In YCoCg-R the three floors can add one each way; of R, G, B the worst is told.
+    In YCoCg-R G = Y + ceil(Cg / 2), B = Y - floor(Cg / 2) - floor(Co / 2) and R = B + Co; `preview` has the same without floors, plus a
+    quarter for each, and rounds: for G at most 3/4 besides the spans' halves, for B and R at most 1.
     """
-    if space == "rgb":
-        return max(spans)
-    if not any(spans):
-        return 0
+    if space == "rgb" or not any(spans):
+        return spans
     y, co, cg = spans
-    return min(255, y + -(-cg // 2) + -(-co // 2) + 2)
+    red_blue = min(255, y + (co + cg) // 2 + 1)
+    return red_blue, min(255, y + -(-cg // 2)), red_blue

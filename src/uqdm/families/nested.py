@@ -239,6 +239,14 @@ class Nested:
         """For each picture, how far any pixel of a preview can be from the true one: previews lie in the boxes."""
         return errors(state.low, state.high, SPACE, state.grey)
 
+    def guarantees(self, grey: bool = False) -> list[tuple[int, int, int]]:
+        """Before the first chunk, after it, ..., after the last: what the widths of cells allow."""
+        found = [(255, 255, 255)]
+        for row in self.constants.widths:
+            y, co, cg = (min(w - 1, high - low) for w, low, high in zip(row, colour.LOWEST[SPACE], colour.HIGHEST[SPACE]))
+            found.append((y,) * 3 if grey else colour.errors((y, co, cg), SPACE))
+        return found
+
     # --- details
 
     def _trunk(self, state: State) -> Any:

@@ -340,6 +340,16 @@ class UniversallyQuantized:
         """For each picture, how far any pixel of a preview can be from the true one: previews lie in the boxes."""
         return errors(state.low, state.high, self.constants.space, self._colourless(state))
 
+    def guarantees(self, grey: bool = False) -> list[tuple[int, int, int]]:
+        """Before the first chunk, after it, ..., after the last: what the widths of intervals allow."""
+        space, found = self.constants.space, [(255, 255, 255)]
+        for step in range(self.chunks):
+            spans = [-(-w // ONE) - 1 for w in self._widths(step)]
+            limits = [high - low for low, high in zip(colour.LOWEST[space], colour.HIGHEST[space])]
+            y, co, cg = (min(span, limit) for span, limit in zip(spans, limits))
+            found.append((y,) * 3 if grey and space != "rgb" else colour.errors((y, co, cg), space))
+        return found
+
     def predict(self, state: State, side: Sequence[bytes] | None = None) -> Suggestion:
         """The network's suggestion after `state`, made once for a preview and the next question.
 
@@ -605,6 +615,10 @@ class Paper(UniversallyQuantized):
     def bound(self, state: State) -> list[int]:
         """Where the prediction is shown as published, nothing holds it in the boxes."""
         return super().bound(state) if state.cut or state.step >= self.dithered else [255] * len(state.seeds)
+
+    def guarantees(self, grey: bool = False) -> list[tuple[int, int, int]]:
+        """Nothing before the end."""
+        return [(255, 255, 255)] * self.chunks + [(0, 0, 0)]
 
     def _observed(self, z: Floats | None) -> Floats:
         """z_0 / alpha_0 in pixel units."""
