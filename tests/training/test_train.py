@@ -145,6 +145,9 @@ def test_a_trained_model_is_a_codec(tmp_path: Path) -> None:
     train(small("tiny-vdm"), Pictures(), None, tmp_path / "vdm", steps=1)
     with pytest.raises(CheckpointError, match="universal quantization"):
         export.import_checkpoint(tmp_path / "vdm", tmp_path / "other")
+    train(small("nano"), Pictures(), None, tmp_path / "nested", steps=1)
+    with pytest.raises(CheckpointError, match="uqdm quantise"):
+        export.import_checkpoint(tmp_path / "nested", tmp_path / "other")
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_good_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from uqdm.errors import CheckpointError, PackageError
 from uqdm.families.constants import diffusion_constants
 from uqdm.families.uqdm import Constants
 from uqdm.models import runs
+from uqdm.models.nested import Nested
 from uqdm.models.presets import OURS
 from uqdm.models.uqdm import UQDM
 from uqdm.package import Package, hexadecimal
@@ -20,6 +21,8 @@ TRAINED = "uqdm train"
 def package_of(model: runs.Model, name: str, reading: str, source: str = "huggingface.co/justuswill/UQDM") -> Package:
     """A model, published or trained, as the codec uses it. Raises `CheckpointError` where it cannot."""
     config = model.config.model
+    if isinstance(model, Nested):
+        raise CheckpointError(f"{name}: a nested model; its networks become integers on pictures: uqdm quantise {name} OUT --data PICTURES")
     if not isinstance(model, UQDM):
         raise CheckpointError(f"{name}: family is {model.config.family!r}; only a UQDM's steps can be sent by universal quantization")
     if config.prior_type != "logistic":
