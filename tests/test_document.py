@@ -1,4 +1,4 @@
-"""A decoder of exact files in mode `tight`, written from docs/format.md alone: it uses nothing of the package, and reads its golden files.
+"""Decoders of exact files, of mode `tight` and of the family `nested`, written from docs/format.md alone: they use nothing of the package.
 
 What the document leaves out or says wrongly stops it. Slow and small on purpose: whole files, no previews.
 """
@@ -309,3 +309,180 @@ def test_what_the_document_says_shows_the_codecs_previews(name: str) -> None:
         expected = codec.decode(data, step=step).picture.pixels
         found = decode(data, codec.package.path, step)
         assert (found[..., 1:2] if expected.shape[2] == 1 else found).tolist() == expected.tolist()
+
+
+# ---- the family nested ----
+
+PASSES = ((0, 0), (1, 1), (0, 1), (1, 0))
+
+
+def leaking(numerator: Any, shift: Any, half: bool) -> Any:
+    """limit(numerator / 2**shift), below zero an eighth; `half`: of the nearest, for the stream's shifts."""
+    above = numerator + (half * (1 << shift) >> 1) >> shift
+    below = numerator + (half * (1 << shift + 3) >> 1) >> shift + 3
+    return np.where(numerator >= 0, np.minimum(above, 1023), np.maximum(below, -128))
+
+
+def sums(x: Any, weights: dict[str, Any], name: str) -> tuple[Any, Any]:
+    """A convolution's sums before their shift, and the shift."""
+    bare = weights | {f"{name}.shift": 0 * weights[f"{name}.shift"]}
+    return convolved(x, bare, name), weights[f"{name}.shift"].astype(np.int64)[:, None, None]
+
+
+def network(weights: dict[str, Any], name: str, blocks: int, x: Any, joined: Any = None) -> Any:
+    h = convolved(x, weights, f"{name}.enter")
+    if joined is not None:
+        h = h + convolved(joined, weights, f"{name}.join")
+    for i in range(blocks):
+        a = leaking(h, weights[f"{name}.body.{i}.down"].astype(np.int64)[:, None, None], True)
+        a = leaking(*sums(a, weights, f"{name}.body.{i}.first"), False)
+        h = h + convolved(a, weights, f"{name}.body.{i}.second")
+    a = leaking(h, weights[f"{name}.down"].astype(np.int64)[:, None, None], True)
+    return convolved(a, weights, f"{name}.head") if f"{name}.head.weight" in weights else a
+
+
+def evened(low: Any, high: Any) -> tuple[Any, Any]:
+    h, w = low.shape[1:]
+    low, high = (np.pad(a, ((0, 0), (0, h % 2), (0, w % 2)), "edge") for a in (low, high))
+    return low, high
+
+
+def high_passed(m: Any) -> Any:
+    h, w = m.shape[1:]
+    around, d = np.pad(m, ((0, 0), (1, 1), (1, 1)), "edge"), 16 * m
+    for (i, a), (j, b) in ((p, q) for p in enumerate((1, 2, 1)) for q in enumerate((1, 2, 1))):
+        d = d - a * b * around[:, i : i + h, j : j + w]
+    return d
+
+
+def quartered(planes: Any) -> Any:
+    return np.stack([planes[:, i::2, j::2] for i in (0, 1) for j in (0, 1)], 1).reshape(-1, planes.shape[1] // 2, planes.shape[2] // 2)
+
+
+def pull(skip: Any, width: Any, d: Any) -> Any:
+    skip, width = (np.array(a, np.int64).reshape(-1, 1, 1) for a in (skip, width))
+    return np.where(skip == 0, 0, np.sign(skip) * width * d // np.where(skip == 0, 1, abs(skip) + abs(d)))
+
+
+def nested_features(own: dict[str, Any], low: Any, high: Any) -> tuple[Any, Any, Any, Any]:
+    """m, D, the high-pass as a feature, and all features; of even fields."""
+    m = low + high
+    d, detail = high_passed(m), int(own["detail"].reshape(-1)[0])
+    feature = np.clip(d + (2**detail // 2) >> detail, -2047, 2047)
+    middle, wide = (own[name].astype(np.int64).reshape(-1, 1, 1) for name in ("middle", "wide"))
+    return m, d, quartered(feature), quartered(np.concatenate([m - middle, feature, np.clip(high - low + 1, 0, wide)]))
+
+
+def nested_preview(own: dict[str, Any], described: dict[str, Any], low: Any, high: Any) -> Any:
+    """Positions."""
+    h, w = low.shape[1:]
+    if described["trunk"] is None:
+        return (low + high) << 15
+    low, high = evened(low, high)
+    m, d, _, features = nested_features(own, low, high)
+    raw = network(own, "preview", 0, network(own, "trunk", described["trunk"], features))
+    raw = raw.reshape(3, 2, 2, *raw.shape[1:]).transpose(0, 3, 1, 4, 2).reshape(m.shape)
+    p = (m << 15) + (raw * own["width"].reshape(-1, 1, 1) >> 10) + pull(own["blur"], own["width"], d)
+    return np.clip(p, low << 16, high << 16)[:, :h, :w]
+
+
+def nested_shown(v: Any, low: Any, high: Any, grey: bool) -> Any:
+    known = low == high
+    if grey:
+        v, low, known = (a * np.array([1, 0, 0]).reshape(3, 1, 1) if a.dtype != bool else a[:1] for a in (v, low, known))
+    y, co, cg = v
+    t = y - (cg >> 1) + 2**14
+    b = t - (co >> 1) + 2**14
+    rgb = np.stack([y, y, y]) if grey else np.stack([b + co, t + cg, b])
+    return np.where(known.all(0), pixels(low, False), np.clip(rgb + 2**15 >> 16, 0, 255)).transpose(1, 2, 0)
+
+
+def decode_nested(data: bytes, model: dict[str, Any], weights: dict[str, Any], steps: int | None = None) -> Any:
+    head = header(data)
+    payloads, constants = chunks(data, head.end, head.check), model["constants"]
+    size = (head.height, head.width)
+    random = np.array(philox(head.seed, 1, 3 * size[0] * size[1])[: 3 * size[0] * size[1]], np.int64).reshape(3, *size)
+    offset = random * np.array(constants["widths"][0]).reshape(3, 1, 1) >> 32
+    low = np.zeros((3, *size), np.int64) + np.array([0, -255, -255]).reshape(3, 1, 1)
+    high = np.full_like(low, 255)
+    for s in range(head.steps):
+        own = {name.removeprefix(f"{s}."): a for name, a in weights.items() if name.startswith(f"{s}.")}
+        described, widths = model["network"]["steps"][s], constants["widths"][s]
+        if s == steps:
+            return nested_shown(nested_preview(own, described, low, high), low, high, head.grey)
+        activations = None
+        if described["trunk"] is not None:
+            activations = network(own, "trunk", described["trunk"], nested_features(own, *evened(low, high))[3])
+        stream, symbols = Stream(payloads[16 + s][4:]), []
+        for number, (row, column) in enumerate(PASSES):
+            field = low[0, row::2, column::2].shape
+            m, d, detail, features = nested_features(own, *evened(low, high))
+            seen = features if activations is None else detail
+            raw = network(own, f"pass{number}", described["passes"], seen, activations)
+            count = own[f"pass{number}.offset"].shape[1]
+            raw = raw.reshape(3, 3, count, *raw.shape[1:])
+            base = (m << 15) + pull(own[f"pass{number}.skip"], own["width"], d)
+            asked = []
+            for c in (0,) if head.grey else (0, 1, 2):
+                for y, x in lattice(*field):
+                    place = (c, 2 * y + row, 2 * x + column)
+                    level, location, logarithm = [], [], [int(v) for v in raw[c, 2, :, y, x]]
+                    for j in range(count):
+                        one, at = int(raw[c, 1, j, y, x]), int(base[place]) + (int(raw[c, 0, j, y, x]) * int(own["width"][c]) >> 10)
+                        level.append(min(max(one + int(own[f"pass{number}.level"][c, j]) >> 6, 0), 127))
+                        location.append(min(max(at + int(own[f"pass{number}.offset"][c, j]), -(2**30)), 2**30))
+                    top = max(logarithm)
+                    e = [exponential(min(top - v, 1024)) for v in logarithm]
+                    share = [v * (256 - count) // sum(e) + 1 for v in e]
+                    share[logarithm.index(top)] += 256 - sum(share)
+                    mean = sum(a * b for a, b in zip(level, share)) // 256
+                    first, end = ((int(a[place]) - int(offset[place])) // widths[c] for a in (low, high))
+                    if first < end:
+                        asked.append((mean + constants["priority"][c], place, first, end, list(zip(share, location, level))))
+            asked.sort(key=lambda one: -one[0])
+            for _, place, first, end, mixture in asked:
+                c, o = place[0], int(offset[place])
+                bottom, top = int(low[place]), int(high[place])
+                cuts = [bottom, *(o + k * widths[c] for k in range(first + 1, end + 1)), top + 1]
+                f = [sum(w * distribution(v * ONE - ONE // 2, at, level) for w, at, level in mixture) >> 8 for v in cuts]
+                total, n = f[-1] - f[0], len(f) - 1
+                symbols.append(stream.symbol([((f[j] - f[0]) * SHARED // total if total else j * SHARED // n) + j for j in range(n + 1)]))
+                k = first + symbols[-1]
+                low[place], high[place] = max(bottom, o + k * widths[c]), min(top, o + (k + 1) * widths[c] - 1)
+            if head.grey:
+                for c in (1, 2):
+                    o, inside = offset[c, row::2, column::2], (c, slice(row, None, 2), slice(column, None, 2))
+                    k = -o // widths[c]
+                    low[inside] = np.maximum(low[inside], o + k * widths[c])
+                    high[inside] = np.minimum(high[inside], o + (k + 1) * widths[c] - 1)
+        assert zlib.crc32(np.array(symbols, "<u2").tobytes()) == int.from_bytes(payloads[16 + s][:4], "big"), f"step {s + 1}"
+    assert (low == high).all()
+    return pixels(low, False).transpose(1, 2, 0)
+
+
+@functools.cache
+def exponential(k: int) -> int:
+    with localcontext() as context:
+        context.prec = 50
+        return nearest(2**30 * (-Decimal(k) / 64).exp())
+
+
+@pytest.mark.parametrize(("size", "grey"), [((9, 12), False), ((6, 7), True), ((1, 3), False)])
+def test_what_the_document_says_decodes_nested_files_and_shows_their_previews(size: tuple[int, int], grey: bool) -> None:
+    pytest.importorskip("torch")
+    from conftest import photograph
+    from untrained import small_nested
+
+    from uqdm.codec import Codec
+    from uqdm.training.quantise import package_of_nested
+
+    made = package_of_nested(small_nested(), "by-chance", [photograph(32, 32, i) for i in range(3)])[0]
+    model = {"network": made.network, "constants": made.constants}
+    codec, picture = Codec(made), photograph(*size, seed=4)
+    picture = picture[..., :1] if grey else picture
+    data = codec.compress(picture[..., 0] if grey else picture, seed=9)
+    assert (decode_nested(data, model, dict(made.weights)) == picture).all()
+    for step in range(3):
+        expected = codec.decode(data, step=step).picture.pixels
+        found = decode_nested(data, model, dict(made.weights), step)
+        assert (found[..., 1:2] if grey else found).tolist() == expected.tolist(), f"preview {step}"

@@ -5,6 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from uqdm.models.nested import Nested
+from uqdm.models.presets import PRESETS, override
+
 
 def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
@@ -26,3 +29,17 @@ def knowing(model: Any, x: Tensor, factor: float = 1.0) -> Any:
 
     model.network.forward = network
     return model
+
+
+def small_nested() -> Nested:
+    """Small, every weight by chance; it says something about most coordinates."""
+    torch.manual_seed(0)
+    config = {
+        "widths": ((45, 117, 90), (5, 13, 10), (1, 1, 1)), "trunks": ((0, 0), (8, 1), (8, 1)), "passes": ((6, 0), (8, 1), (8, 1)),
+        "n_mixtures": 2,
+    }  # fmt: skip
+    found = Nested(override(PRESETS["nano"], config))
+    with torch.no_grad():
+        for parameter in found.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter) / max(1, parameter[0].numel()) ** 0.5)
+    return found

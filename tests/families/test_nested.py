@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 pytest.importorskip("torch")
 
 import torch
-from untrained import seeded
+from untrained import seeded, small_nested
 
 from uqdm import backends, codec, container, families, package, passes
 from uqdm.backends.nested import NestedNetworks
@@ -22,30 +22,16 @@ from uqdm.codec import Codec
 from uqdm.errors import DamagedError, PackageError
 from uqdm.models import nested
 from uqdm.models.nested import Nested
-from uqdm.models.presets import PRESETS, override
+from uqdm.models.presets import override
 from uqdm.package import Package
 from uqdm.training.quantise import package_of_nested
 
 SIZES = [(16, 16), (1, 1), (1, 6), (7, 1), (2, 3), (13, 18)]
 
 
-def model() -> Nested:
-    """Small, every weight by chance; it says something about most coordinates."""
-    torch.manual_seed(0)
-    config = {
-        "widths": ((45, 117, 90), (5, 13, 10), (1, 1, 1)), "trunks": ((0, 0), (8, 1), (8, 1)), "passes": ((6, 0), (8, 1), (8, 1)),
-        "n_mixtures": 2,
-    }  # fmt: skip
-    found = Nested(override(PRESETS["nano"], config))
-    with torch.no_grad():
-        for parameter in found.parameters():
-            parameter.add_(0.2 * torch.randn_like(parameter) / max(1, parameter[0].numel()) ** 0.5)
-    return found
-
-
 @pytest.fixture(scope="module")
 def floats() -> Nested:
-    return model()
+    return small_nested()
 
 
 @pytest.fixture(scope="module")
