@@ -2,7 +2,6 @@
 
 import collections
 import dataclasses
-import json
 import os
 import pickle
 import zipfile
@@ -18,7 +17,7 @@ import torch
 
 from uqdm.errors import CheckpointError
 from uqdm.models.checkpoint import read_published
-from uqdm.models.presets import Config, ModelConfig
+from uqdm.models.presets import Config, ModelConfig, to_json
 from uqdm.models.uqdm import UQDM
 
 SMALL = ModelConfig(embedding_dim=8, norm_groups=4)
@@ -27,7 +26,7 @@ SMALL = ModelConfig(embedding_dim=8, norm_groups=4)
 def made(folder: Path, config: ModelConfig = SMALL) -> dict[str, Any]:
     """A checkpoint of the published form, random weights; averages are the weights plus 1, w is 17."""
     torch.manual_seed(0)
-    (folder / "config.json").write_text(json.dumps(dataclasses.asdict(Config(config))))
+    (folder / "config.json").write_text(to_json(Config(config)))
     model = UQDM(Config(config))
     weights = {k: torch.randn_like(v) for k, v in model.network.state_dict().items()}
     shadow = [w + 1 for w in weights.values()] + [torch.tensor(17.0) for _ in model.schedule.parameters()]
@@ -142,7 +141,7 @@ def test_what_does_not_fit_is_named(tmp_path: Path, spoil: Any, message: str) ->
 
 def test_a_config_of_another_size_is_refused(tmp_path: Path) -> None:
     saved(tmp_path, made(tmp_path))
-    (tmp_path / "config.json").write_text(json.dumps(dataclasses.asdict(Config(dataclasses.replace(SMALL, embedding_dim=16)))))
+    (tmp_path / "config.json").write_text(to_json(Config(dataclasses.replace(SMALL, embedding_dim=16))))
     with pytest.raises(CheckpointError, match="shape"):
         read_published(tmp_path)
 
