@@ -373,17 +373,57 @@ def nested_features(own: dict[str, Any], low: Any, high: Any) -> tuple[Any, Any,
     return m, d, quartered(feature), quartered(np.concatenate([m - middle, feature, np.clip(high - low + 1, 0, wide)]))
 
 
+def nested_mixtures(own: dict[str, Any], described: dict[str, Any], number: int, seen: Any, activations: Any) -> Any:
+    """A function from a place (channel, row, column in the pass's field) to [(share, location, level), ...]."""
+    row, column = PASSES[number]
+    m, d, detail, features = nested_features(own, *evened(*seen))
+    raw = network(own, f"pass{number}", described["passes"], features if activations is None else detail, activations)
+    count = own[f"pass{number}.offset"].shape[1]
+    raw = raw.reshape(3, 3, count, *raw.shape[1:])
+    base = (m << 15) + pull(own[f"pass{number}.skip"], own["width"], d)
+
+    def mixture(c: int, y: int, x: int) -> list[tuple[int, int, int]]:
+        level, location, logarithm = [], [], [int(v) for v in raw[c, 2, :, y, x]]
+        for j in range(count):
+            one, at = (
+                int(raw[c, 1, j, y, x]),
+                int(base[c, 2 * y + row, 2 * x + column]) + (int(raw[c, 0, j, y, x]) * int(own["width"][c]) >> 10),
+            )
+            level.append(min(max(one + int(own[f"pass{number}.level"][c, j]) >> 6, 0), 127))
+            location.append(min(max(at + int(own[f"pass{number}.offset"][c, j]), -(2**30)), 2**30))
+        top = max(logarithm)
+        e = [exponential(min(top - v, 1024)) for v in logarithm]
+        share = [v * (256 - count) // sum(e) + 1 for v in e]
+        share[logarithm.index(top)] += 256 - sum(share)
+        return list(zip(share, location, level))
+
+    return mixture
+
+
+def mixture_mean(mixture: list[tuple[int, int, int]], low: int, high: int) -> int:
+    bottom, top = low * ONE - ONE // 2, high * ONE + ONE // 2
+    means = [mean(location, level, low, high) - bottom for _, location, level in mixture]
+    masses = [distribution(top, location, level) - distribution(bottom, location, level) for _, location, level in mixture]
+    shares = [share * (mass >> 12) for (share, _, _), mass in zip(mixture, masses)]
+    shares = shares if any(shares) else [share for share, _, _ in mixture]
+    return bottom + sum(a * m for a, m in zip(shares, means)) // sum(shares)
+
+
 def nested_preview(own: dict[str, Any], described: dict[str, Any], low: Any, high: Any) -> Any:
     """Positions."""
-    h, w = low.shape[1:]
-    if described["trunk"] is None:
-        return (low + high) << 15
-    low, high = evened(low, high)
-    m, d, _, features = nested_features(own, low, high)
-    raw = network(own, "preview", 0, network(own, "trunk", described["trunk"], features))
-    raw = raw.reshape(3, 2, 2, *raw.shape[1:]).transpose(0, 3, 1, 4, 2).reshape(m.shape)
-    p = (m << 15) + (raw * own["width"].reshape(-1, 1, 1) >> 10) + pull(own["blur"], own["width"], d)
-    return np.clip(p, low << 16, high << 16)[:, :h, :w]
+    activations = None
+    if described["trunk"] is not None:
+        activations = network(own, "trunk", described["trunk"], nested_features(own, *evened(low, high))[3])
+    found, seen = np.zeros_like(low), (low.copy(), high.copy())
+    for number, (row, column) in enumerate(PASSES):
+        mixture = nested_mixtures(own, described, number, seen, activations)
+        for c in range(3):
+            for y, x in np.ndindex(low[0, row::2, column::2].shape):
+                place = (c, 2 * y + row, 2 * x + column)
+                found[place] = mixture_mean(mixture(c, y, x), int(low[place]), int(high[place]))
+        twice = found[:, row::2, column::2] + 2**14 >> 15
+        seen[0][:, row::2, column::2], seen[1][:, row::2, column::2] = twice >> 1, twice - (twice >> 1)
+    return found
 
 
 def nested_shown(v: Any, low: Any, high: Any, grey: bool) -> Any:
@@ -415,30 +455,15 @@ def decode_nested(data: bytes, model: dict[str, Any], weights: dict[str, Any], s
             activations = network(own, "trunk", described["trunk"], nested_features(own, *evened(low, high))[3])
         stream, symbols = Stream(payloads[16 + s][4:]), []
         for number, (row, column) in enumerate(PASSES):
-            field = low[0, row::2, column::2].shape
-            m, d, detail, features = nested_features(own, *evened(low, high))
-            seen = features if activations is None else detail
-            raw = network(own, f"pass{number}", described["passes"], seen, activations)
-            count = own[f"pass{number}.offset"].shape[1]
-            raw = raw.reshape(3, 3, count, *raw.shape[1:])
-            base = (m << 15) + pull(own[f"pass{number}.skip"], own["width"], d)
-            asked = []
+            mixtures, asked = nested_mixtures(own, described, number, (low, high), activations), []
             for c in (0,) if head.grey else (0, 1, 2):
-                for y, x in lattice(*field):
+                for y, x in lattice(*low[0, row::2, column::2].shape):
                     place = (c, 2 * y + row, 2 * x + column)
-                    level, location, logarithm = [], [], [int(v) for v in raw[c, 2, :, y, x]]
-                    for j in range(count):
-                        one, at = int(raw[c, 1, j, y, x]), int(base[place]) + (int(raw[c, 0, j, y, x]) * int(own["width"][c]) >> 10)
-                        level.append(min(max(one + int(own[f"pass{number}.level"][c, j]) >> 6, 0), 127))
-                        location.append(min(max(at + int(own[f"pass{number}.offset"][c, j]), -(2**30)), 2**30))
-                    top = max(logarithm)
-                    e = [exponential(min(top - v, 1024)) for v in logarithm]
-                    share = [v * (256 - count) // sum(e) + 1 for v in e]
-                    share[logarithm.index(top)] += 256 - sum(share)
-                    mean = sum(a * b for a, b in zip(level, share)) // 256
                     first, end = ((int(a[place]) - int(offset[place])) // widths[c] for a in (low, high))
                     if first < end:
-                        asked.append((mean + constants["priority"][c], place, first, end, list(zip(share, location, level))))
+                        mixture = mixtures(c, y, x)
+                        middle = sum(share * level for share, _, level in mixture) // 256
+                        asked.append((middle + constants["priority"][c], place, first, end, mixture))
             asked.sort(key=lambda one: -one[0])
             for _, place, first, end, mixture in asked:
                 c, o = place[0], int(offset[place])

@@ -1,10 +1,9 @@
-"""One step of a nested model in integers: trunk, four passes, preview (`models/nested.py` is the same in floats); knows no runtime.
+"""One step of a nested model in integers: trunk and four passes (`models/nested.py` is the same in floats); knows no runtime.
 
 Boxes are int16 (N, C, H, W), ends included, H and W even. Everything that networks see or say goes through here, in NumPy's integers:
 
     features    centre, high-pass and width of every box, four pixels of 2 x 2 as channels; a pass of a step with a trunk sees the high-pass
     mixture     a pass's raw outputs to locations, scale levels and weights of the logistics of its phase
-    mean        the preview's raw outputs to a posterior mean within each box
 
 Raw outputs of a pass are (N, C * 3 * J, h, w): for each coordinate J offsets in 2**-LOCATION_BITS of the parents' width, J levels in
 2**-LEVEL_BITS, J logarithms of weights in 2**-WEIGHT_BITS nats.
@@ -29,7 +28,7 @@ SMALLEST = 1 << (WEIGHT_BITS + 4)  # e**-16: logarithms further below the larges
 
 Array = NDArray[Any]
 Boxes = NDArray[np.int16]
-STEP = ("middle", "width", "detail", "wide", "blur")
+STEP = ("middle", "width", "detail", "wide")
 PASS = ("offset", "level", "skip")
 
 
@@ -91,15 +90,13 @@ class Pass:
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """One step. `trunk` and `preview` are None where the passes see all features."""
+    """One step. `trunk` is None where the passes see all features."""
 
     middle: Array  # (C,) twice the middle of the range
     width: Array  # (C,) of the parents, 2**-16 pixel values
     detail: Array  # () as a feature the high-pass, in 2**-5 pixel values, is shifted right by so much
     wide: Array  # (C,) box widths are limited to it as a feature
-    blur: Array  # (C,) as `skip`, of the preview
     trunk: Net | None
-    preview: Net | None
     passes: tuple[Pass, ...]
 
     @property
@@ -126,11 +123,10 @@ class Step:
         c = len(self.middle)
         largest = [0]
         width = 0
-        if self.trunk is not None and self.preview is not None:
+        if self.trunk is not None:
             largest.append(self.trunk.largest(f"{name}, trunk", self.limits()))
             width = len(self.trunk.layers[2])
-            largest.append(self.preview.largest(f"{name}, preview", np.full(width, exact.LIMIT, np.int64)))
-            if self.trunk.head is not None or self.preview.head is None or len(self.preview.head.bias) != 4 * c:
+            if self.trunk.head is not None:
                 raise PackageError(f"{name}: the layers' sizes do not fit together")
         for number, one in enumerate(self.passes):
             largest.append(one.net.largest(f"{name}, pass {number + 1}", self.pass_limits()))
@@ -140,8 +136,8 @@ class Step:
                 raise PackageError(f"{name}: the layers' sizes do not fit together")
             if one.offset.ndim != 2 or len(one.offset) != c or one.skip.shape != (c,):
                 raise PackageError(f"{name}: the layers' sizes do not fit together")
-        if len(self.passes) != len(PHASES) or (self.trunk is None) != (self.preview is None):
-            raise PackageError(f"{name}: {len(self.passes)} passes, expected {len(PHASES)}, and a preview with a trunk")
+        if len(self.passes) != len(PHASES):
+            raise PackageError(f"{name}: {len(self.passes)} passes, expected {len(PHASES)}")
         return float(np.log2(max(largest)))
 
     def features(self, low: Boxes, high: Boxes) -> NDArray[np.float32]:
@@ -179,18 +175,6 @@ class Step:
         mean = ((levels.astype(np.int32) * weight).sum(-1) // TOTAL).astype(np.uint8)
         return Mixture(np.clip(location, -FARTHEST, FARTHEST).astype(np.int32), levels, weight, mean)
 
-    def mean(self, raw: Array | None, low: Boxes, high: Boxes) -> NDArray[np.int32]:
-        """The preview's raw outputs (N, 4 C, H/2, W/2), None where there is none, and the boxes -> positions (2**-16) in the boxes."""
-        twice = low.astype(np.int32) + high
-        if raw is None:
-            return twice << 15
-        n, c, h, w = low.shape
-        offset = raw.astype(np.int64).reshape(n, c, 2, 2, h // 2, w // 2).transpose(0, 1, 4, 2, 5, 3).reshape(n, c, h, w)
-        found = (offset * self.width[:, None, None]) >> LOCATION_BITS
-        found += self._base(twice, high_pass(twice), self.blur)
-        mean: NDArray[np.int32] = np.clip(found, low.astype(np.int64) << 16, high.astype(np.int64) << 16).astype(np.int32)
-        return mean
-
     def _base(self, twice: NDArray[np.int32], high_passed: NDArray[np.int32], skip: Array) -> NDArray[np.int64]:
         """Of each box the centre and width * d / (|s| + |d|) with the sign of s, the skip; d: the high-pass in 2**-5."""
         shape = (-1, 1, 1)
@@ -212,16 +196,14 @@ def parse(name: str, network: Mapping[str, Any], arrays: Mapping[str, Array]) ->
     try:
         for i, described in enumerate(network["steps"]):
             take = functools.partial(exact.take, arrays, f"{i}.")
-            trunk = preview = None
-            if described["trunk"] is not None:
-                trunk, preview = exact.net(take, "trunk.", described["trunk"], True), exact.net(take, "preview.", 0, True)
+            trunk = None if described["trunk"] is None else exact.net(take, "trunk.", described["trunk"], True)
             passes = []
             for k in range(len(PHASES)):
                 fields = {field: take(f"pass{k}.{field}") for field in PASS}
                 passes.append(Pass(exact.net(take, f"pass{k}.", described["passes"], True), **fields))
             constants = {field: take(field) for field in STEP}
             constants["detail"] = constants["detail"].reshape(())  # files hold no scalars
-            step = Step(**constants, trunk=trunk, preview=preview, passes=tuple(passes))
+            step = Step(**constants, trunk=trunk, passes=tuple(passes))
             if {getattr(step, f).shape for f in STEP if f != "detail"} != {step.middle.shape[:1]} or not 0 <= step.detail.item() < 24:
                 raise ValueError(f"step {i + 1}: constants of different shapes, or a shift out of range")
             step.check(f"{name}, step {i + 1}")
@@ -239,9 +221,8 @@ def described(step: Step) -> dict[str, Any]:
 def named(step: Step, prefix: str) -> dict[str, Array]:
     """A step's arrays by the names that `parse` reads."""
     out = {prefix + field: np.atleast_1d(getattr(step, field)) for field in STEP}
-    for name, net in (("trunk.", step.trunk), ("preview.", step.preview)):
-        if net is not None:
-            out |= exact.named_net(net, prefix + name)
+    if step.trunk is not None:
+        out |= exact.named_net(step.trunk, prefix + "trunk.")
     for k, one in enumerate(step.passes):
         out |= {f"{prefix}pass{k}.{field}": getattr(one, field) for field in PASS}
         out |= exact.named_net(one.net, f"{prefix}pass{k}.")

@@ -249,3 +249,25 @@ def test_more_means_than_a_block_holds_are_those_of_each() -> None:
     found = tables.mean(location, level, low, low + 4)
     pick = np.array([0, 65535, 65536, 131071, 131072, 149_999])
     assert (found[pick] == tables.mean(location[pick], level[pick], low[pick], low[pick] + 4)).all()
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_a_mixtures_mean_is_that_of_its_density_in_the_box(count: int) -> None:
+    random = np.random.default_rng(1)
+    low = random.integers(-40, 40, 300).astype(np.int16)
+    high = (low + random.integers(0, 30, 300)).astype(np.int16)
+    location = random.integers(-50 * ONE, 70 * ONE, (300, count)).astype(np.int32)
+    level = random.integers(30, 70, (300, count)).astype(np.uint8)
+    weight = np.full((300, count), 256 // count, np.uint16)
+    weight[:, 0] += 256 % count
+    found = tables.mixture_mean(location, level, weight, low, high) / ONE
+    assert (found >= low).all()
+    assert (found <= high).all()
+    points = low[:, None] - 0.5 + (high - low + 1)[:, None] * (np.arange(4000) + 0.5) / 4000
+    scale = 2.0 ** (level / 8 - 5)
+    t = np.abs(points[:, None] - location[..., None] / ONE) / scale[..., None]
+    density = (weight[..., None] * np.exp(-t) / (1 + np.exp(-t)) ** 2 / scale[..., None]).sum(1)
+    there = density.sum(1) / 4000 * (high - low + 1) / 256 > 1e-5  # elsewhere masses in 2**-36, less 12 bits, say little
+    expected = np.clip((density * points).sum(1) / density.sum(1), low, high)
+    assert there.mean() > 0.6
+    assert np.abs(found - expected)[there].max() < 0.06

@@ -104,10 +104,8 @@ def test_a_pass_sees_nothing_of_what_is_told_later() -> None:
 def test_previews_lie_in_their_cells_and_the_last_is_the_picture() -> None:
     model, x = fresh(3.0), pictures(2)
     levels = model.levels(nested.coordinates(x), seeded())
-    for step, known in list(zip(model.steps, levels))[1:]:
-        trunk = step.trunk(known)
-        assert trunk is not None
-        shown = step.preview(trunk, known)
+    for step, known in zip(model.steps, levels):
+        shown = step.mean(step.trunk(known), known)
         assert ((known.low <= shown) & (shown <= known.high)).all()
     terms, previews = model.coded(x, seeded())
     assert len(previews) == 4
@@ -117,16 +115,38 @@ def test_previews_lie_in_their_cells_and_the_last_is_the_picture() -> None:
     assert (terms.pixels == 0).all()
 
 
+def test_a_mixtures_mean_is_that_of_its_integers_shares_of_the_cell() -> None:
+    generator = seeded(2)
+    location = torch.rand(1, 1, 3, 40, 1, generator=generator) * 300 - 100
+    mixture = nested.Mixture(
+        location, torch.rand(location.shape, generator=generator) * 6 - 2, torch.log_softmax(torch.rand(location.shape), 2)
+    )
+    low = torch.floor(torch.rand(1, 1, 40, 1, generator=generator) * 100)
+    known = Cells(low, low + 30)
+    points = torch.linspace(0, 1, 20001, dtype=torch.float64)[:-1] + 1 / 40000
+    at = low[..., None].double() - 0.5 + 31 * points
+    t = (at[:, :, None] - mixture.location[..., None]) / torch.exp(mixture.log_scale[..., None].double())
+    density = (
+        torch.exp(mixture.log_weight[..., None]) * torch.sigmoid(t) * torch.sigmoid(-t) / torch.exp(mixture.log_scale[..., None])
+    ).sum(2)
+    expected = torch.minimum(torch.maximum((density * at).sum(-1) / density.sum(-1), low), low + 30)
+    there = density.mean(-1) > 1e-9  # elsewhere a sum of doubles knows nothing
+    assert there.double().mean() > 0.8
+    torch.testing.assert_close(mixture.mean(known).double()[there], expected[there], atol=0.02, rtol=1e-3)
+
+
 def test_every_weight_is_learned_from() -> None:
     model = fresh()
-    terms, error = model.bits_and_error(pictures(4), seeded())
-    (terms.total().mean() + error).backward()
+    terms, mixed = model.bits_and_mixed(pictures(8), seeded())
+    (terms.total().mean() + mixed).backward()
     for name, parameter in model.named_parameters():
         if name == "layers.0.passes.0.skip":  # before the first pass of all nothing has a high-pass
             continue
         assert parameter.grad is not None, name
         assert torch.isfinite(parameter.grad).all(), name
         assert (parameter.grad != 0).any(), name
+    assert torch.equal(model.bits_and_mixed(pictures(8), seeded(), 0.0)[1], torch.zeros(()))
+    assert 0 < mixed < 3 * 24
 
 
 def test_a_state_in_the_middle_of_a_step_holds_both_kinds_of_cells() -> None:
@@ -148,7 +168,7 @@ def test_multiply_adds_are_those_that_torch_counts() -> None:
 
     model, x = fresh(), pictures(1, 16)
     with FlopCounterMode(display=False) as counter:
-        model.coded(x, seeded())
+        model.nelbo(x, seeded())
     assert counter.get_total_flops() / 2 / 256 == pytest.approx(model.multiply_adds())
     full = Nested(PRESETS["nano"])
     assert full.multiply_adds() <= 300_000

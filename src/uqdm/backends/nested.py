@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 from uqdm import passes
 from uqdm.backends import tiling
 from uqdm.backends.integers import TILE, Runtime, proved
-from uqdm.exact import LIMIT, Net, Runner
+from uqdm.exact import Net, Runner
 from uqdm.package import Package
 from uqdm.passes import Mixture
 
-HALO = 2  # pixels around one that the high-pass sees
 Boxes = NDArray[np.int16]
 Field = NDArray[Any]
 
@@ -61,18 +60,6 @@ class NestedNetworks:
         row, column = passes.PHASES[number]
         height, width = (h + 1 - row) // 2, (w + 1 - column) // 2
         return Mixture(*(a[:, :, :height, :width] for a in found))
-
-    def mean(self, step: int, trunk: Field | None, low: Boxes, high: Boxes) -> NDArray[np.int32]:
-        """See `families.nested.Networks`."""
-        net, (h, w) = self._steps[step], low.shape[2:]
-        if net.preview is None or trunk is None:
-            return net.mean(None, low, high)
-        run = self._runner(net.preview, np.full(trunk.shape[1], LIMIT))
-
-        def call(low: Boxes, high: Boxes, trunk: Field) -> tuple[Field, ...]:
-            return (net.mean(run(trunk.astype(np.float32)), low, high),)
-
-        return tiling.overlapping(call, (*_even(low, high), trunk), self.tile, HALO)[0][:, :, :h, :w]
 
     def _runner(self, net: Net, edge: Field) -> Runner:
         if id(net) not in self._runners:

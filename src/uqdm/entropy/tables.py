@@ -245,6 +245,35 @@ def mean(location: NDArray[Any], level: NDArray[Any], low: NDArray[Any], high: N
     return found
 
 
+def mixture_mean(
+    location: NDArray[Any], level: NDArray[Any], weight: NDArray[Any], low: NDArray[Any], high: NDArray[Any], coder: str | None = None
+) -> NDArray[np.int32]:
+    """Means of mixtures truncated to low - 1/2 .. high + 1/2: (..., J) of location, level and weight, (...) of low and high.
+
+    With m_j the `mean` of logistic j and a_j = weight_j * floor(M_j / 2**12), M_j its mass in the box in 2**-CDF_BITS (all weight_j where
+    every a_j is 0): e + floor(sum of a_j (m_j - e) / sum of a_j), e = low - 1/2.
+    """
+    count = location.shape[-1]
+    if count == 1:
+        return mean(location[..., 0], level[..., 0], low, high, coder)
+    bottom = (low.astype(np.int64) << FRACTION) - ONE // 2
+    top = (high.astype(np.int64) << FRACTION) + ONE // 2
+    total, summed, plain, even = (np.zeros(low.shape, np.int64) for _ in range(4))
+    for j in range(count):
+        place, scale = location[..., j].astype(np.int64), level[..., j].astype(np.int64)
+        own = mean(place, scale, low, high, coder) - bottom
+        mass = cdf(top, place, scale) - cdf(bottom, place, scale)
+        share = weight[..., j].astype(np.int64)
+        plain += share
+        even += share * own
+        share = share * (mass >> 12)
+        total += share
+        summed += share * own
+    lost = total == 0
+    found: NDArray[np.int32] = (bottom + np.where(lost, even, summed) // np.where(lost, plain, total)).astype(np.int32)
+    return found
+
+
 KNEE = 12  # scales below the location from which on the logistic is as good as exponential: e**-12
 
 

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from uqdm.entropy import randomness
+from uqdm.entropy import randomness, tables
 from uqdm.entropy.tables import FRACTION, Cells
 from uqdm.errors import LimitError, PackageError
 from uqdm.families import colour, order
@@ -37,13 +37,10 @@ class Networks(Protocol):
     exact: bool
 
     def trunk(self, step: int, low: Boxes, high: Boxes) -> Any:
-        """What the passes and the preview of a step share, from the boxes before it."""
+        """What the passes of a step share, from the boxes before it."""
 
     def mixture(self, step: int, number: int, trunk: Any, low: Boxes, high: Boxes) -> Mixture:
         """Of pass `number`, from the boxes as they are by then: J logistics for every coordinate of its phase."""
-
-    def mean(self, step: int, trunk: Any, low: Boxes, high: Boxes) -> NDArray[np.int32]:
-        """The posterior mean of every coordinate, within its box: positions in 2**-16 (N, C, H, W). The trunk is that of these boxes."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -204,19 +201,41 @@ class Nested:
     def mean(self, state: State) -> NDArray[np.int32]:
         """What `denoise` shows before rounding: (N, 3, H, W) positions in 2**-16.
 
-        In the middle of a step two networks have a say, by the share received: the step's own, which saw the boxes that it began with,
-        and the next one (in the last step the same), asked about the boxes as they are.
+        In the middle of a step two networks have a say, by the share received: the step's own, which began with the boxes before it, and
+        the next one, asked about the boxes as they are. In the first step, before which nothing was known, the next one alone; in the
+        last the own.
         """
+        boxes = state.low, state.high
         if not state.cut or state.before is None:
-            return self.networks.mean(state.step, self._trunk(state), state.low, state.high)
-        after = min(state.step + 1, self.chunks - 1)
-        mean = self.networks.mean(after, self.networks.trunk(after, state.low, state.high), state.low, state.high)
-        if state.step > 0:  # before the first, nothing is known
-            own = self.networks.mean(state.step, self._trunk(state), *state.before)
-            np.clip(own, state.low.astype(np.int32) << FRACTION, state.high.astype(np.int32) << FRACTION, out=own)
-            own += ((mean - own).astype(np.int64) * state.share >> 16).astype(np.int32)
+            return self._filled(state.step, self._trunk(state), *boxes, *boxes)
+        own = None
+        if state.step > 0 or self.chunks == 1:
+            own = self._filled(state.step, self._trunk(state), *boxes, *state.before)
+        if state.step + 1 == self.chunks and own is not None:
             return own
-        return mean
+        mean = self._filled(state.step + 1, self.networks.trunk(state.step + 1, *boxes), *boxes, *boxes)
+        if own is None:
+            return mean
+        own += ((mean - own).astype(np.int64) * state.share >> 16).astype(np.int32)
+        return own
+
+    def _filled(self, step: int, trunk: Any, low: Boxes, high: Boxes, before_low: Boxes, before_high: Boxes) -> NDArray[np.int32]:
+        """Means of a step's mixtures truncated to the boxes; its passes see them in the place of what they would be told.
+
+        Boxes that have become smaller since the step began are what they were told, and are seen as they are.
+        """
+        found = np.empty(low.shape, np.int32)
+        seen_low, seen_high = low.copy(), high.copy()
+        for number in range(PHASES):
+            bottom, top = _corner(low, number), _corner(high, number)
+            mixture = self.networks.mixture(step, number, trunk, seen_low, seen_high)
+            mean = tables.mixture_mean(mixture[0], mixture[1], mixture[2], bottom, top)
+            _corner(found, number)[...] = mean
+            told = (bottom != _corner(before_low, number)) | (top != _corner(before_high, number))
+            twice = (mean + (1 << 14)) >> 15  # of the mean, to the nearest half
+            _corner(seen_low, number)[...] = np.where(told, bottom, twice >> 1)
+            _corner(seen_high, number)[...] = np.where(told, top, twice - (twice >> 1))
+        return found
 
     def flow(self, state: State) -> NDArray[np.uint8]:
         """The `flow` reconstruction: eq. 17 with alpha = 1 to the end; a box shrinks around the mean as cells do, clipped into the box."""
@@ -232,7 +251,7 @@ class Nested:
             low, high = (mean + ((end - mean) * ratio >> 16) for end in (low, high))
             bottom, top = ((end + (1 << 15)) >> FRACTION for end in (low, high))
             boxes = bottom.astype(np.int16), np.maximum(bottom, top).astype(np.int16)
-            mean = self.networks.mean(step, self.networks.trunk(step, *boxes), *boxes).astype(np.int64)
+            mean = self._filled(step, self.networks.trunk(step, *boxes), *boxes, *boxes).astype(np.int64)
         return shown(np.clip(mean, *ends).astype(np.int32), state.low, state.high, SPACE, state.grey)
 
     def bound(self, state: State) -> list[int]:

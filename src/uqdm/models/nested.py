@@ -8,8 +8,8 @@ and the last one is v itself: no bound, no gap, no p(x | z_0).
 
 A step goes over the picture in four passes, the phases of 2 x 2 pixels, so that a pass sees what those before it told. Everything runs
 at half resolution: a trunk, once a step, sees the parents' cells; each pass adds the cells as they are by then (some already children)
-and gives a mixture of logistics for every coordinate of its phase. A head on the trunk gives the posterior mean, for previews. All of it
-can be done in integers (`uqdm.exact`): convolutions, limits, shifts.
+and gives a mixture of logistics for every coordinate of its phase. All of it can be done in integers (`uqdm.exact`): convolutions, limits,
+shifts. A preview is the next step's passes with means in the place of what they would be told.
 
 Pictures are uint8 RGB (B, 3, H, W), coordinates those of YCoCg-R, floating (B, 3, H, W), H and W even.
 """
@@ -33,7 +33,7 @@ MIDDLE = (127.5, 0.0, 0.0)
 PRIORITY = (6, -4, -2)  # eighths of an octave: what an error of one in Y, Co, Cg does to RGB, for a coordinate's turn inside a pass
 SCALES = (-3.4, 7.5)  # log of the least and the greatest scale: what tables hold
 LEAK = 1 / 8  # what activations pass on of what is below zero: with none, training silences most channels for good
-MIXED = 0.25  # of a batch: pictures that the heads also see in the middle of a step
+MIXED = 0.25  # of a batch: pictures whose steps are also asked for from the middle of the step before, for previews of cut files
 
 
 class Cells(NamedTuple):
@@ -58,6 +58,21 @@ class Mixture(NamedTuple):
         """How early a coordinate is sent, highest first (B, C, H, W): its logistics' mean log-scale, and its channel's priority."""
         octaves = (self.log_scale * self.log_weight.exp()).sum(2) / math.log(2)
         return octaves + _channels(PRIORITY, octaves) / 8
+
+    def mean(self, cells: Cells) -> Tensor:
+        """Of the mixture truncated to cells, within them: (B, C, H, W)."""
+        low, high = (end[:, :, None].double() for end in cells)
+        scale = torch.exp(self.log_scale.double())
+        a, b = (low - 0.5 - self.location) / scale, (high + 0.5 - self.location) / scale
+        mirrored = a + b > 0  # so that the box leans to the left, where the distribution function is small and exact
+        a, b = torch.where(mirrored, -b, a), torch.where(mirrored, -a, b)
+        fa, fb = torch.sigmoid(a), torch.sigmoid(b)
+        within = b - (F.softplus(b) - F.softplus(a) - (b - a) * fa) / (fb - fa).clamp_min(1e-300)  # the integral of t dF by parts
+        within = torch.where(b - a < 1e-3, (a + b) / 2, within.clamp(a, b))
+        means = self.location + scale * torch.where(mirrored, -within, within)
+        mass = log_interval(DENSITIES["logistic"], low - 0.5, high + 0.5, self.location, scale)
+        mean = (torch.softmax(mass + self.log_weight, 2) * means).sum(2).float()
+        return torch.minimum(torch.maximum(mean, cells.low), cells.high)
 
     def _log_mass(self, cells: Cells) -> Tensor:
         low, high = (end[:, :, None] for end in cells)
@@ -168,9 +183,6 @@ class Step(nn.Module):
         if channels:
             self.enter = nn.Conv2d(12 * c, channels, 3, padding=1)
             self.body = nn.Sequential(*[Residual(channels, LEAK) for _ in range(blocks)])
-            self.hidden = nn.Conv2d(channels, channels, 1)
-            self.mean = _zero(nn.Conv2d(channels, 4 * c, 1))
-            self.skip = nn.Parameter(torch.full((1, c, 1, 1), -0.7))
 
     def features(self, known: Cells) -> tuple[Tensor, Tensor, Tensor]:
         """-> centre, high-pass in widths, and all features: (B, C, H, W), (B, C, H, W), (B, 3 C, H, W)."""
@@ -191,12 +203,15 @@ class Step(nn.Module):
         found: Mixture = self.passes[number](trunk, seen, phase(centre, number), phase(detail, number), self.width)
         return found
 
-    def preview(self, trunk: Tensor, known: Cells) -> Tensor:
-        """The posterior mean of every coordinate, within its cell: (B, C, H, W)."""
-        centre, detail, _ = self.features(known)
-        offset = F.pixel_shuffle(self.mean(F.leaky_relu(self.hidden(trunk), LEAK)).float(), 2)
-        x = centre + self.width * (offset + F.softsign(self.skip * detail))
-        return torch.minimum(torch.maximum(x, known.low), known.high)
+    def mean(self, trunk: Tensor | None, known: Cells) -> Tensor:
+        """The posterior mean of every coordinate, within its cell: (B, C, H, W). Each pass sees the means of those before it."""
+        low, high = known.low.clone(), known.high.clone()
+        for number in range(len(PHASES)):
+            own = Cells(phase(known.low, number), phase(known.high, number))
+            mean = self.mixture(trunk, Cells(low, high), number).mean(own)
+            phase(low, number).copy_(mean)
+            phase(high, number).copy_(mean)
+        return low
 
     def bits(self, trunk: Tensor | None, parent: Cells, child: Cells) -> tuple[Tensor, Tensor]:
         """-> bits of all passes per pixel, (B,); and every coordinate's turn (B, C, H, W), earlier passes first."""
@@ -213,7 +228,7 @@ class Step(nn.Module):
         return total / low[0, 0].numel(), turns
 
     def multiply_adds(self) -> float:
-        """A pixel and call, all passes and the preview."""
+        """A pixel and call, all passes."""
         return sum(m.weight.numel() for m in self.modules() if isinstance(m, nn.Conv2d)) / 4
 
 
@@ -245,37 +260,28 @@ class Nested(nn.Module):
 
     def nelbo(self, x: Tensor, generator: torch.Generator) -> Terms:
         """-log2 p(x | offsets) with one draw of the offsets, by step: bits per pixel; what is before and behind the steps costs nothing."""
-        return self.coded(x, generator)[0]
+        return self.bits_and_mixed(x, generator, 0.0)[0]
 
-    def bits_and_error(self, x: Tensor, generator: torch.Generator, mixed: float = MIXED) -> tuple[Terms, Tensor]:
-        """`nelbo`, and the previews' mean squared error in widths, () summed over coordinates and steps.
+    def bits_and_mixed(self, x: Tensor, generator: torch.Generator, mixed: float = MIXED) -> tuple[Terms, Tensor]:
+        """`nelbo`, and () the mean bits of what previews of cut files ask, of a share `mixed` of the pictures, summed over steps.
 
-        Of a share `mixed` of the pictures the heads are also asked in the middle of a step: some coordinates, those that a file sends
-        first, are children already. Such a state is for the head of the next step, in the last step for its own.
+        Such a file ends inside a step: some coordinates, those that are sent first, are children already. The next step's networks are
+        asked about that state for what a whole file would tell there.
         """
         v = coordinates(x)
         levels = self.levels(v, generator)
-        bits, errors = [], []
+        bits, others = [], []
         some = round(mixed * len(v))
         for k, (step, (parent, child)) in enumerate(zip(self.steps, pairwise(levels))):
-            trunk = step.trunk(parent)
-            if trunk is not None:
-                errors.append(self._error(step, trunk, parent, v))
-            cost, turns = step.bits(trunk, parent, child)
+            cost, turns = step.bits(step.trunk(parent), parent, child)
             bits.append(cost)
-            after = self.steps[min(k + 1, len(self.steps) - 1)]
-            if some:
-                before, behind = (Cells(c.low[:some], c.high[:some]) for c in (parent, child))
+            if some and k + 1 < len(self.steps):
+                before, behind, after = (Cells(c.low[:some], c.high[:some]) for c in (parent, child, levels[k + 2]))
                 state = partly(before, behind, turns[:some], generator)
-                trunk = after.trunk(state)
-                if trunk is not None:
-                    errors.append(mixed * self._error(after, trunk, state, v[:some]))
+                next_step = self.steps[k + 1]
+                others.append(next_step.bits(next_step.trunk(state), state, after)[0].mean())
         none = v.new_zeros(len(v))
-        return Terms(none, torch.stack(bits), none), torch.stack(errors).sum() if errors else v.new_zeros(())
-
-    def _error(self, step: Step, trunk: Tensor, known: Cells, v: Tensor) -> Tensor:
-        error: Tensor = (((step.preview(trunk, known) - v) / step.width) ** 2).sum(1).mean()
-        return error
+        return Terms(none, torch.stack(bits), none), torch.stack(others).sum() if others else v.new_zeros(())
 
     def coded(self, x: Tensor, generator: torch.Generator) -> tuple[Terms, list[Tensor]]:
         """`nelbo`, and T + 1 previews: the posterior mean before the first step, after it, ... as RGB (B, 3, H, W), 0 .. 255."""
@@ -284,13 +290,13 @@ class Nested(nn.Module):
         bits, shown = [], []
         for step, (parent, child) in zip(self.steps, pairwise(levels)):
             trunk = step.trunk(parent)
-            shown.append(pixels((parent.low + parent.high) / 2 if trunk is None else step.preview(trunk, parent)))
+            shown.append(pixels(step.mean(trunk, parent)))
             bits.append(step.bits(trunk, parent, child)[0])
         none = v.new_zeros(len(v))
         return Terms(none, torch.stack(bits), none), [*shown, x.float()]
 
     def multiply_adds(self) -> float:
-        """A pixel, all steps: a whole file with a preview after every step."""
+        """A pixel, all steps: a whole file. A preview after a step takes as much as the next step."""
         return sum(step.multiply_adds() for step in self.steps)
 
 

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from uqdm import exact, passes
+from uqdm import passes
 from uqdm.entropy.tables import LEVELS_PER_OCTAVE, LOWEST_OCTAVE
 from uqdm.errors import PackageError
 from uqdm.exact import EXACT, LEAK, LEVEL_BITS, LIMIT, LOCATION_BITS, Block, Convolution, Net, Step
@@ -305,40 +305,29 @@ class State:
     child: Boxes
 
 
-def quantise_nested(step: nested.Step, states: Sequence[State], previews: Sequence[Boxes] = ()) -> passes.Step:
-    """One step of a nested model as integers. `previews`: boxes in the middle of steps that its preview is shown. Raises `PackageError`."""
+def quantise_nested(step: nested.Step, states: Sequence[State]) -> passes.Step:
+    """One step of a nested model as integers. Raises `PackageError`."""
     width, middle = step.width.flatten().double(), step.middle.flatten().double()
     detail = detail_shift(width)
-    wide = np.max([(high - low).max((0, 2, 3)) + 1 for low, high in [*(s.parent for s in states), *previews]], 0)
+    wide = np.max([(high - low).max((0, 2, 3)) + 1 for low, high in (s.parent for s in states)], 0)
     bare = passes.Step(
         middle=np.rint(2 * middle.numpy()).astype(np.int16),
         width=np.rint(width.numpy() * 2**16).astype(np.int64),
         detail=np.array(detail, np.int8),
         wide=wide.astype(np.int16),
-        blur=np.zeros(len(width), np.int64),
         trunk=None,
-        preview=None,
         passes=(),
     )
     with torch.no_grad():
         units = feature_units(width, detail)
-        c, trunk, preview, scale = len(width), None, None, None
+        c, scale = len(width), None
         if step.channels:
-            shown = [*(s.parent for s in states), *previews]
-            samples = [Sample(torch.from_numpy(bare.features(*_short(box)))) for box in shown]
+            samples = [Sample(torch.from_numpy(bare.features(*_short(state.parent)))) for state in states]
             trunk, scale = quantised(Layers(step.enter, step.body, leaky=True), units, bare.limits(), samples, None)
-            preview = _preview(step, trunk, scale, samples)
-            bare = dataclasses.replace(bare, trunk=trunk, preview=preview, blur=skips(step.skip.detach().flatten(), width))
+            bare = dataclasses.replace(bare, trunk=trunk)
             units = units[4 * c : 8 * c]
         made = tuple(_pass(step, bare, number, units, scale, states) for number in range(len(passes.PHASES)))
     return dataclasses.replace(bare, passes=made)
-
-
-def _preview(step: nested.Step, trunk: Net, scale: Tensor, samples: Sequence[Sample]) -> Net:
-    activations = [Sample(torch.from_numpy(exact.run(trunk, sample.features.numpy()))) for sample in samples]
-    edge = np.full(len(scale), LIMIT, np.int64)
-    raw = torch.full((step.mean.out_channels,), 2.0**-LOCATION_BITS)
-    return quantised(Layers(step.hidden, nn.Sequential(), step.mean, leaky=True), scale, edge, activations, raw)[0]
 
 
 def _pass(step: nested.Step, bare: passes.Step, number: int, units: Tensor, scale: Tensor | None, states: Sequence[State]) -> passes.Pass:

@@ -68,18 +68,19 @@ def package_of_nested(model: Nested, name: str, pictures: Sequence[NDArray[np.ui
     """A nested model in integers, calibrated on `pictures` (H, W, 3); and log2 of each step's largest partial sum."""
     generator = torch.Generator().manual_seed(0)
     states: list[list[State]] = [[] for _ in model.steps]
-    partly: list[list[Boxes]] = [[] for _ in model.steps]
     with torch.no_grad():
         for x in _tensors(pictures):
             levels = model.levels(nested.coordinates(x), generator)
             for k, (step, (parent, child)) in enumerate(zip(model.steps, pairwise(levels))):
                 states[k].append(State(_boxes(parent), _boxes(child)))
                 _, turns = step.bits(step.trunk(parent), parent, child)
-                partly[min(k + 1, len(model.steps) - 1)].append(_boxes(nested.partly(parent, child, turns, generator)))
+                if k + 1 < len(model.steps):  # and what previews of cut files ask the next step
+                    state = nested.partly(parent, child, turns, generator)
+                    states[k + 1].append(State(_boxes(state), _boxes(levels[k + 2])))
     weights: dict[str, NDArray[Any]] = {}
     described, largest = [], []
     for i, step in enumerate(model.steps):
-        made = quantise_nested(step, states[i], partly[i])
+        made = quantise_nested(step, states[i])
         largest.append(made.check(f"{name}, step {i + 1}"))
         weights |= passes.named(made, f"{i}.")
         described.append(passes.described(made))

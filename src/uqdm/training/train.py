@@ -29,7 +29,7 @@ from torch.nn.parallel import DistributedDataParallel
 from uqdm.errors import CheckpointError, TrainingError
 from uqdm.models import runs
 from uqdm.models.diffusion import Sampled
-from uqdm.models.nested import Nested
+from uqdm.models.nested import MIXED, Nested
 from uqdm.models.presets import Config, read_config, to_json
 from uqdm.models.vdm import VDM
 from uqdm.training.evaluate import Evaluation, held_out
@@ -64,10 +64,10 @@ class Objective(nn.Module):
             bits = self.model.continuous_nelbo(x, generator)
             return bits.mean(), bits.new_zeros(0), bits.new_zeros(0)
         if isinstance(self.model, Nested):
-            terms, error = self.model.bits_and_error(x, generator)
-            sums = terms.steps.sum(1).detach()
-            # The previews' error has a gradient, and no part in what is reported.
-            return terms.total().mean() + error - error.detach(), sums, torch.full_like(sums, len(x))
+            terms, mixed = self.model.bits_and_mixed(x, generator)
+            sums, mixed = terms.steps.sum(1).detach(), MIXED * mixed
+            # What only previews ask has a gradient, and no part in what is reported.
+            return terms.total().mean() + mixed - mixed.detach(), sums, torch.full_like(sums, len(x))
         if self.loss == "single":
             found: Sampled = self.model.sampled_nelbo(x, generator)
             where = nn.functional.one_hot(found.which, found.steps).to(found.step)
