@@ -167,7 +167,7 @@ class Pass(nn.Module):
 class Step(nn.Module):
     """One step, parents' cells to children's. `width`: of the parents, by channel; `trunk`, `passes`: channels and residual blocks.
 
-    Without a trunk (0 channels) the passes see all features, and there is no preview: the first step's parents say nothing.
+    Without a trunk (0 channels) the passes see all features: the first step's parents say nothing that a trunk could work on.
     """
 
     width: Tensor
