@@ -66,8 +66,8 @@ def weights(logarithms: Array) -> NDArray[np.uint16]:
     return weights
 
 
-def phase(field: Array, number: int) -> Array:
-    """The pixels of a phase, a view: (..., H, W) -> (..., h, w)."""
+def phase(field: Any, number: int) -> Any:
+    """The pixels of a phase, a view of an array or a tensor: (..., H, W) -> (..., h, w)."""
     row, column = PHASES[number]
     return field[..., row::2, column::2]
 
@@ -142,17 +142,20 @@ class Step:
 
     def features(self, low: Boxes, high: Boxes) -> NDArray[np.float32]:
         """All of them: (N, 12 C, H/2, W/2), integers as float32."""
+        return self._features(low, high, high_pass(low.astype(np.int32) + high))
+
+    def _features(self, low: Boxes, high: Boxes, high_passed: NDArray[np.int32]) -> NDArray[np.float32]:
         twice = low.astype(np.int32) + high
         # From below too: only damaged or sampled streams make empty boxes, but `check` must hold for them.
         wide = np.clip(high.astype(np.int32) - low + 1, 0, self.wide[:, None, None].astype(np.int32))
-        stack = np.concatenate([twice - self.middle[:, None, None].astype(np.int32), self._detail(high_pass(twice)), wide], 1)
+        stack = np.concatenate([twice - self.middle[:, None, None].astype(np.int32), self._detail(high_passed), wide], 1)
         return np.ascontiguousarray(_gathered(stack), np.float32)
 
     def pass_features(self, low: Boxes, high: Boxes) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
         """What a pass sees, (N, 4 C, H/2, W/2), or without a trunk all features; and the high-pass (N, C, H, W), for `mixture`."""
         high_passed = high_pass(low.astype(np.int32) + high)
         if self.trunk is None:
-            return self.features(low, high), high_passed
+            return self._features(low, high, high_passed), high_passed
         return np.ascontiguousarray(_gathered(self._detail(high_passed)), np.float32), high_passed
 
     def _detail(self, high_passed: NDArray[np.int32]) -> NDArray[np.int32]:

@@ -43,7 +43,7 @@ class NestedNetworks:
         def call(low: Boxes, high: Boxes) -> tuple[Field, ...]:
             return (run(net.features(low, high)).astype(np.int16),)
 
-        return tiling.overlapping(call, _even(low, high), self.tile, net.reach, scale=2)[0]
+        return tiling.overlapping(call, tiling.even(low, high), self.tile, net.reach, scale=2)[0]
 
     def mixture(self, step: int, number: int, trunk: Field | None, low: Boxes, high: Boxes) -> Mixture:
         """See `families.nested.Networks`."""
@@ -56,7 +56,7 @@ class NestedNetworks:
             return self._mixture(net, number, raw, low, high, high_passed)
 
         context = () if trunk is None else (trunk,)
-        found = tiling.overlapping(call, (*_even(low, high), *context), self.tile, net.pass_reach(number), scale=2)
+        found = tiling.overlapping(call, (*tiling.even(low, high), *context), self.tile, net.pass_reach(number), scale=2)
         row, column = passes.PHASES[number]
         height, width = (h + 1 - row) // 2, (w + 1 - column) // 2
         return Mixture(*(a[:, :, :height, :width] for a in found))
@@ -74,11 +74,3 @@ def _fastest() -> Callable[..., Mixture]:
     except Exception:  # a broken installation may raise anything, and NumPy does the same work
         return passes.Step.mixture
     return compiled.mixture
-
-
-def _even(*fields: Field) -> tuple[Field, ...]:
-    """Fields of any size with even sides: a last row or column that has no partner is there twice."""
-    h, w = fields[0].shape[2:]
-    if h % 2 == 0 and w % 2 == 0:
-        return fields
-    return tuple(np.pad(f, ((0, 0), (0, 0), (0, h % 2), (0, w % 2)), mode="edge") for f in fields)

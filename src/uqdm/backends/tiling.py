@@ -68,14 +68,19 @@ def overlapping(call: Callable[..., Arrays], fields: Arrays, tile: int, halo: in
     return out
 
 
+def even(*fields: NDArray[Any]) -> Arrays:
+    """Fields of any size with even sides: a last row or column that has no partner is there twice."""
+    h, w = fields[0].shape[2:]
+    if h % 2 == 0 and w % 2 == 0:
+        return fields
+    return tuple(np.pad(f, ((0, 0), (0, 0), (0, h % 2), (0, w % 2)), mode="edge") for f in fields)
+
+
 def evened(call: Callable[..., Arrays]) -> Callable[..., Arrays]:
-    """`call`, a network of even sizes, on fields of any: a last row or column that has no partner is there twice."""
+    """`call`, a network of even sizes, on fields of any (see `even`)."""
 
     def wider(*fields: NDArray[Any]) -> Arrays:
         h, w = fields[0].shape[2:]
-        if h % 2 == 0 and w % 2 == 0:
-            return call(*fields)
-        even = ((0, 0), (0, 0), (0, h % 2), (0, w % 2))
-        return tuple(r[:, :, :h, :w] for r in call(*(np.pad(f, even, mode="edge") for f in fields)))
+        return tuple(r[:, :, :h, :w] for r in call(*even(*fields)))
 
     return wider

@@ -57,17 +57,9 @@ def _cdf(distance: Int, mantissa: Int, shift: Int, table: NDArray[np.int64]) -> 
 
 
 @inlined
-def _mixed(
-    position: Int,
-    i: Int,
-    location: NDArray[np.int64],
-    level: NDArray[np.uint8],
-    weight: NDArray[np.uint16],
-    table: NDArray[np.int64],
-    mantissas: NDArray[np.int64],
-    shifts: NDArray[np.int64],
-) -> Int:
-    """`tables.Cells.cdf` of symbol i."""
+def _mixed(position: Int, i: Int, logistics: Any) -> Int:
+    """`tables.Cells.cdf` of symbol i; `logistics`: location, level and weight (M, J) each, and `_constants`."""
+    location, level, weight, table, mantissas, shifts = logistics
     if location.shape[1] == 1:
         return _cdf(position - location[i, 0], mantissas[level[i, 0]], shifts[level[i, 0]], table)
     total: Int = 0
@@ -118,12 +110,7 @@ def _put_cells(
     high: NDArray[np.int32],
     start: NDArray[np.int64],
     width: NDArray[np.int64],
-    location: NDArray[np.int64],
-    level: NDArray[np.uint8],
-    weight: NDArray[np.uint16],
-    table: NDArray[np.int64],
-    mantissas: NDArray[np.int64],
-    shifts: NDArray[np.int64],
+    logistics: Any,
 ) -> int:
     """Encodes all symbols. `words` has room for as many."""
     for i in range(len(symbols)):
@@ -134,8 +121,8 @@ def _put_cells(
             return TOO_MANY
         if symbol < 0 or symbol > MOST or symbol * w > span:
             return NO_CHILD
-        f0 = _mixed(bottom - ONE // 2, i, location, level, weight, table, mantissas, shifts)
-        total = _mixed(top + ONE // 2, i, location, level, weight, table, mantissas, shifts) - f0
+        f0 = _mixed(bottom - ONE // 2, i, logistics)
+        total = _mixed(top + ONE // 2, i, logistics) - f0
         left: Int = symbol
         right: Int = symbol + 1
         if total == 0:
@@ -147,12 +134,12 @@ def _put_cells(
             begin = start[i] + symbol * w + (ONE - 1)
             end = (begin + w) & -ONE
             if symbol > 0:
-                f = _mixed((begin & -ONE) - ONE // 2, i, location, level, weight, table, mantissas, shifts)
+                f = _mixed((begin & -ONE) - ONE // 2, i, logistics)
                 left += _share(f - f0, total, inverse)
             if end > top:
                 right += SHARED
             else:
-                right += _share(_mixed(end - ONE // 2, i, location, level, weight, table, mantissas, shifts) - f0, total, inverse)
+                right += _share(_mixed(end - ONE // 2, i, logistics) - f0, total, inverse)
         _narrow(state, words, left, right - left)
     return OK
 
@@ -206,12 +193,7 @@ def _take_cells(
     high: NDArray[np.int32],
     start: NDArray[np.int64],
     width: NDArray[np.int64],
-    location: NDArray[np.int64],
-    level: NDArray[np.uint8],
-    weight: NDArray[np.uint16],
-    table: NDArray[np.int64],
-    mantissas: NDArray[np.int64],
-    shifts: NDArray[np.int64],
+    logistics: Any,
 ) -> tuple[int, int]:
     """Decodes into `symbols` as many as are certain: their number, and how it ended."""
     for i in range(len(symbols)):
@@ -226,8 +208,8 @@ def _take_cells(
         if quotient >= np.uint64(SHARED + n):
             return i, STOPPED
         q = np.int64(quotient)
-        f0 = _mixed(bottom - ONE // 2, i, location, level, weight, table, mantissas, shifts)
-        total = _mixed(top + ONE // 2, i, location, level, weight, table, mantissas, shifts) - f0
+        f0 = _mixed(bottom - ONE // 2, i, logistics)
+        total = _mixed(top + ONE // 2, i, logistics) - f0
         lost = total == 0
         if lost:
             total = n
@@ -239,7 +221,7 @@ def _take_cells(
             j = (child + past) >> 1
             g: Int = j
             if not lost:
-                g = _mixed(((first + j * w) & -ONE) - ONE // 2, i, location, level, weight, table, mantissas, shifts) - f0
+                g = _mixed(((first + j * w) & -ONE) - ONE // 2, i, logistics) - f0
             if j <= q and g * SHARED < (q - j + 1) * total:
                 child, left = j, g
             else:
@@ -352,7 +334,7 @@ def _arrays(cells: Cells) -> Any:
     if weight is None:
         location, level, weight = location[:, None], level[:, None], np.zeros((0, 1), np.uint16)
     mixture = (location, np.int64), (level, np.uint8), (weight, np.uint16)
-    return *(_given(a, t) for a, t in fields + mixture), *_constants()
+    return *(_given(a, t) for a, t in fields), (*(_given(a, t) for a, t in mixture), *_constants())
 
 
 def _refuse(status: int, cells: Cells | None = None) -> None:

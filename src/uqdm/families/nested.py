@@ -24,7 +24,7 @@ from uqdm.families.boxes import MOST_PRIORITY, Boxes, CellsQuestion, Integers, e
 from uqdm.package import Package, tuples
 
 SPACE = "ycocg-r"
-PHASES = 4
+CORNERS = ((0, 0), (1, 1), (0, 1), (1, 0))  # of the passes' pixels in 2 x 2 (y, x), in their order: `passes.PHASES`
 DITHER = 1  # stream of the offsets
 MAX_STEPS = 240
 MAX_WIDTH = 4096
@@ -226,7 +226,7 @@ class Nested:
         """
         found = np.empty(low.shape, np.int32)
         seen_low, seen_high = low.copy(), high.copy()
-        for number in range(PHASES):
+        for number in range(len(CORNERS)):
             bottom, top = _corner(low, number), _corner(high, number)
             mixture = self.networks.mixture(step, number, trunk, seen_low, seen_high)
             mean = tables.mixture_mean(mixture[0], mixture[1], mixture[2], bottom, top)
@@ -304,9 +304,6 @@ class Nested:
             high[at] = np.minimum(bottom + width - 1, high[at])
 
 
-CORNERS = ((0, 0), (1, 1), (0, 1), (1, 0))  # of the phases (y, x), in the order of the passes
-
-
 def _phase(size: tuple[int, int], number: int) -> tuple[int, int]:
     """Height and width of a phase of a field."""
     return (size[0] + 1 - CORNERS[number][0]) // 2, (size[1] + 1 - CORNERS[number][1]) // 2
@@ -315,7 +312,7 @@ def _phase(size: tuple[int, int], number: int) -> tuple[int, int]:
 def _parts(state: State) -> list[tuple[int, int]]:
     """(pass, run) of every part of a chunk; there is at least one."""
     size = field(state.low)
-    return [(number, run) for number in range(PHASES) for run in range(order.runs(_phase(size, number)))]
+    return [(number, run) for number in range(len(CORNERS)) for run in range(order.runs(_phase(size, number)))]
 
 
 def _corner(a: NDArray[Any], number: int) -> NDArray[Any]:

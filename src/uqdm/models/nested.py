@@ -26,8 +26,8 @@ from uqdm.models.convnet import Residual, high_pass
 from uqdm.models.diffusion import Terms
 from uqdm.models.distributions import DENSITIES, log_interval
 from uqdm.models.presets import Config
+from uqdm.passes import PHASES, phase
 
-PHASES = ((0, 0), (1, 1), (0, 1), (1, 0))  # of 2 x 2 pixels (y, x), in the order of the passes
 RANGE = ((0, 255), (-255, 255), (-255, 255))  # of Y, Co, Cg
 MIDDLE = (127.5, 0.0, 0.0)
 PRIORITY = (6, -4, -2)  # eighths of an octave: what an error of one in Y, Co, Cg does to RGB, for a coordinate's turn inside a pass
@@ -120,12 +120,6 @@ def cells(v: Tensor, offset: Tensor, widths: tuple[int, ...]) -> Cells:
 
 def _channels(values: tuple[float, ...], like: Tensor) -> Tensor:
     return torch.tensor(values, dtype=like.dtype, device=like.device).view(1, -1, 1, 1)
-
-
-def phase(x: Tensor, number: int) -> Tensor:
-    """The pixels of a phase, a view: (B, C, H, W) -> (B, C, H/2, W/2)."""
-    row, column = PHASES[number]
-    return x[..., row::2, column::2]
 
 
 def _zero(convolution: nn.Conv2d) -> nn.Conv2d:
