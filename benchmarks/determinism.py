@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -74,6 +75,11 @@ def float_settings(small: bool) -> list[Setting]:
     return [dataclasses.replace(base, **c) for c in (changes[:3] if small else changes)]
 
 
+def slot(codec: Codec) -> str:
+    """Where a family keeps what runs its network."""
+    return "networks" if codec.package.family == "nested" else "denoiser"
+
+
 @contextlib.contextmanager
 def running(model: package.Package, s: Setting) -> Iterator[Codec]:
     """A codec under a setting."""
@@ -84,14 +90,14 @@ def running(model: package.Package, s: Setting) -> Iterator[Codec]:
             stack.enter_context(torch.backends.mkldnn.flags(enabled=s.onednn))
         codec = Codec(model, s.device, s.threads, s.precision, backend=s.backend)
         if s.backend == "torch":
-            denoiser = codec.family("tight").denoiser
+            network = getattr(codec.family("tight"), slot(codec))
             if codec.exact:
                 from uqdm.backends import pytorch
 
                 where = pytorch.device(s.device, s.threads)
-                denoiser._runtime = lambda step: pytorch.Runner(step, where, s.precision or "float32", channels_last=s.channels_last)
+                network._runtime = lambda step: pytorch.Runner(step, where, s.precision or "float32", channels_last=s.channels_last)
             elif s.channels_last:
-                denoiser._steps._net.to(memory_format=torch.channels_last)
+                network._steps._net.to(memory_format=torch.channels_last)
         yield codec
 
 
@@ -102,7 +108,7 @@ def batches(items: list, size: int) -> Iterator[list]:
 def matrix(a: argparse.Namespace) -> int:
     model = package.read(package.find(a.model))
     pictures = load(a)
-    settings = exact_settings(a.small) if model.network["kind"] == "exact" else float_settings(a.small)
+    settings = exact_settings(a.small) if model.network["kind"] in ("exact", "nested") else float_settings(a.small)
     files: dict[bytes, tuple[int, list[str]]] = {}
     begin = time.perf_counter()
     for s in settings:
@@ -142,16 +148,25 @@ def matrix(a: argparse.Namespace) -> int:
 
 
 class Drifting:
-    """A denoiser whose outputs are off by noise: of `size` pixel values in the location, of `size` octaves in the scale."""
+    """A network whose outputs are off by noise: of `size` pixel values in locations, of `size` octaves in scales."""
 
-    def __init__(self, inner, size: float, seed: int) -> None:
-        self.exact, self.sees_z, self.mixed = inner.exact, inner.sees_z, inner.mixed
+    def __init__(self, inner: Any, size: float, seed: int) -> None:
         self._inner, self._size, self._random = inner, size, np.random.default_rng(seed)
 
-    def __call__(self, step, z, low, high):
-        location, scale = self._inner(step, z, low, high)
+    def __getattr__(self, name: str) -> Any:  # what else a network says of itself
+        return getattr(self._inner, name)
+
+    def __call__(self, *state: Any) -> tuple[np.ndarray, np.ndarray]:
+        return self._moved(*self._inner(*state))
+
+    def mixture(self, *state: Any) -> Any:
+        found = self._inner.mixture(*state)
+        location, level = self._moved(found.location, found.level)
+        return found._replace(location=location, level=level)
+
+    def _moved(self, location: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         one, other = (self._size * self._random.standard_normal(location.shape) for _ in range(2))
-        if not self.exact:
+        if not self._inner.exact:
             return location + one, scale + other
         moved = np.rint(location + one * 2**16).astype(np.int32)
         return moved, np.clip(np.rint(scale + 8 * other), 0, 127).astype(np.uint8)
@@ -163,12 +178,12 @@ def drift(a: argparse.Namespace) -> int:
     writer, reader = Codec(model), Codec(model)
     files = writer.compress(pictures)
     family = reader.family("tight")
-    inner = family.denoiser
+    inner = getattr(family, slot(reader))
     rows = []
     for exponent in np.arange(-15, 1.01, 0.5):
         counts = collections.Counter()
         for i, (data, picture) in enumerate(zip(files, pictures)):
-            family.denoiser = Drifting(inner, 10.0**exponent, i)
+            setattr(family, slot(reader), Drifting(inner, 10.0**exponent, i))
             try:
                 counts["decoded" if np.array_equal(reader.decompress(data), picture) else "wrong"] += 1
             except NumericsError:

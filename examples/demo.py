@@ -1,6 +1,6 @@
 """A picture to one stream, and the stream back at four rates: files, a contact sheet and a table.
 
-python examples/demo.py [PICTURE] [--out demo] [--model uqdm-light]
+python examples/demo.py [PICTURE] [--out demo] [--model nano]
 """
 
 import argparse
@@ -42,7 +42,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("picture", type=Path, nargs="?", default=SAMPLE)
     parser.add_argument("--out", type=Path, default=Path("demo"))
-    parser.add_argument("--model", default="uqdm-light")
+    parser.add_argument("--model", default="nano")
     a = parser.parse_args()
     a.out.mkdir(parents=True, exist_ok=True)
 

@@ -35,9 +35,15 @@ def dev(shared: Path) -> NDArray[np.uint8]:
 
 
 @pytest.fixture(scope="session")
-def light() -> codec.Codec:
-    """The embedded default model."""
+def default() -> codec.Codec:
+    """The embedded default model, a nested one."""
     return codec.Codec(package.read(package.find(package.DEFAULT)))
+
+
+@pytest.fixture(scope="session")
+def light() -> codec.Codec:
+    """The embedded model of the family `uqdm`, which has both entropy modes."""
+    return codec.Codec(package.read(package.find("uqdm-light")))
 
 
 @pytest.fixture

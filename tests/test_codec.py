@@ -1,4 +1,4 @@
-"""Pictures to streams and back: the promises of docs/format.md, on files of the embedded default model and of toy networks."""
+"""Pictures to streams and back: the promises of docs/format.md, on files of the embedded models and of toy networks."""
 
 import dataclasses
 import functools
@@ -55,17 +55,24 @@ def rebuilt(data: bytes, **changed: bytes) -> bytes:
     return bytes(out)
 
 
-@pytest.mark.parametrize("mode", ["tight", "paper"])
+@pytest.fixture(params=["default, tight", "light, tight", "light, paper"])
+def coded(request: pytest.FixtureRequest) -> tuple[codec.Codec, codec.Mode]:
+    """The embedded models in all their modes."""
+    name, mode = request.param.split(", ")
+    return request.getfixturevalue(name), mode
+
+
 @pytest.mark.parametrize("shape", [(64, 64, 3), (1, 1, 3), (1, 9, 3), (33, 18, 3), (20, 24), (20, 24, 4), (20, 24, 2)])
-def test_every_size_and_kind_comes_back_bit_for_bit(light: codec.Codec, mode: str, shape: tuple[int, ...]) -> None:
+def test_every_size_and_kind_comes_back_bit_for_bit(coded: tuple[codec.Codec, codec.Mode], shape: tuple[int, ...]) -> None:
+    model, mode = coded
     picture = photograph(shape[0], shape[1])
     channels = shape[2] if len(shape) == 3 else 1
     picture = {1: picture[..., 0], 2: picture[..., :2], 3: picture, 4: np.dstack([picture, picture[..., 0]])}[channels]
-    data = light.compress(picture, mode=mode)
-    assert (light.decompress(data) == picture).all()
+    data = model.compress(picture, mode=mode)
+    assert (model.decompress(data) == picture).all()
 
 
-def test_noise_and_flat_pictures_come_back(light: codec.Codec) -> None:
+def test_noise_and_flat_pictures_come_back(default: codec.Codec) -> None:
     random = np.random.default_rng(0)
     for picture in (
         random.integers(0, 256, (31, 40, 3)),
@@ -74,37 +81,37 @@ def test_noise_and_flat_pictures_come_back(light: codec.Codec) -> None:
         random.integers(0, 2, (16, 16, 3)) * 255,
     ):
         picture = picture.astype(np.uint8)
-        assert (light.decompress(light.compress(picture)) == picture).all()
+        assert (default.decompress(default.compress(picture)) == picture).all()
 
 
 @pytest.mark.parametrize("seed", [1, 2**64 - 1])
-def test_any_seed_comes_back_and_gives_other_bytes(light: codec.Codec, seed: int) -> None:
+def test_any_seed_comes_back_and_gives_other_bytes(default: codec.Codec, seed: int) -> None:
     picture = photograph(16, 16)
-    data = light.compress(picture, seed=seed)
-    assert (light.decompress(data) == picture).all()
-    assert data != light.compress(picture)
+    data = default.compress(picture, seed=seed)
+    assert (default.decompress(data) == picture).all()
+    assert data != default.compress(picture)
 
 
-def test_coded_length_is_the_models_estimate_within_0_3_percent_and_4_bytes_per_step(light: codec.Codec) -> None:
-    for mode in ("tight", "paper"):
-        picture = photograph(64, 64)
-        chunks = container.parse(light.compress(picture, mode=mode)).chunks
-        estimate = light.estimate(picture, mode=mode)
-        for chunk, bits in zip(chunks, estimate, strict=True):
-            assert abs(len(chunk.payload) - HEAD - bits / 8) <= 0.003 * bits / 8 + 4
+def test_coded_length_is_the_models_estimate_within_0_3_percent_and_4_bytes_per_step(coded: tuple[codec.Codec, codec.Mode]) -> None:
+    model, mode = coded
+    picture = photograph(64, 64)
+    chunks = container.parse(model.compress(picture, mode=mode)).chunks
+    estimate = model.estimate(picture, mode=mode)
+    for chunk, bits in zip(chunks, estimate, strict=True):
+        assert abs(len(chunk.payload) - HEAD - bits / 8) <= 0.003 * bits / 8 + 4
 
 
-def test_everything_but_the_coded_symbols_takes_at_most_96_bytes(light: codec.Codec) -> None:
-    data = light.compress(photograph(64, 64))
+def test_everything_but_the_coded_symbols_takes_at_most_96_bytes(default: codec.Codec) -> None:
+    data = default.compress(photograph(64, 64))
     contents = container.parse(data)
     assert len(data) - sum(len(chunk.payload) - 4 for chunk in contents.chunks) <= 96
 
 
-def test_a_batch_gives_each_picture_its_own_file(light: codec.Codec) -> None:
+def test_a_batch_gives_each_picture_its_own_file(default: codec.Codec) -> None:
     pictures = [photograph(24, 24, 0), photograph(16, 30, 1), photograph(24, 24, 2), photograph(24, 24, 3)[..., 0]]
-    files = light.compress(pictures)
-    assert [light.compress(p) for p in pictures] == files
-    for picture, found in zip(pictures, light.decompress(files), strict=True):
+    files = default.compress(pictures)
+    assert [default.compress(p) for p in pictures] == files
+    for picture, found in zip(pictures, default.decompress(files), strict=True):
         assert (picture == found).all()
 
 
@@ -173,11 +180,11 @@ def test_a_file_cut_at_any_byte_decodes_uses_every_certain_symbol_and_says_how_f
         assert np.mean(errors_ <= 1.05 * lowest) > 0.85
 
 
-def test_the_default_model_decodes_files_cut_anywhere_and_gets_better_with_their_length(light: codec.Codec) -> None:
+def test_the_default_model_decodes_files_cut_anywhere_and_gets_better_with_their_length(default: codec.Codec) -> None:
     picture = photograph(32, 32)
-    data = light.compress(picture)
+    data = default.compress(picture)
     size = container.parse(data).header_size
-    found = [light.decode(data[:n]) for n in np.linspace(size, len(data), 24).astype(int)]
+    found = [default.decode(data[:n]) for n in np.linspace(size, len(data), 24).astype(int)]
     errors_ = [((decoded.image.astype(float) - picture) ** 2).mean() for decoded in found]
     assert all(b < 1.1 * a for a, b in pairwise(errors_[1:]))  # one picture; over many the mean never falls (docs/log.md)
     assert all(b < a for a, b in zip(errors_, errors_[4:]))
@@ -186,25 +193,75 @@ def test_the_default_model_decodes_files_cut_anywhere_and_gets_better_with_their
     assert sum(decoded.partial for decoded in found) >= 18
 
 
-def test_a_file_cut_after_any_chunk_decodes_to_that_step(light: codec.Codec) -> None:
+def test_a_file_cut_after_any_chunk_decodes_to_that_step(default: codec.Codec) -> None:
     picture = photograph(32, 32)
-    data = light.compress(picture)
+    data = default.compress(picture)
     contents = container.parse(data)
     ends = [contents.header_size, *(chunk.end for chunk in contents.chunks)]
     for step, end in enumerate(ends):
-        assert known(light.decode(data[:end])) == known(light.decode(data, step=step))
-        assert light.decode(data[:end]).step == step
+        assert known(default.decode(data[:end])) == known(default.decode(data, step=step))
+        assert default.decode(data[:end]).step == step
 
 
-def test_other_methods_go_on_from_whole_steps_and_promise_no_bound() -> None:
+def test_the_flow_goes_on_from_whole_steps() -> None:
     model, picture = toy("exact"), photograph(12, 10)
     data = model.compress(picture)
     end, head = container.parse(data).chunks[1].end, checks(data)[5]
-    for method in ("flow", "ancestral"):
-        cut = model.decode(data[: end + 60], method=method)
-        assert (cut.step, cut.partial, cut.bound, cut.tail) == (2, False, 255, end + 60 - head)
-        assert (cut.image == model.decode(data, step=2, method=method).image).all()
-        assert model.decode(data, method=method).bound == 0
+    cut, whole = model.decode(data[: end + 60], method="flow"), model.decode(data, step=2, method="flow")
+    assert (cut.step, cut.partial, cut.bound, cut.tail) == (2, False, whole.bound, end + 60 - head)
+    assert (cut.image == whole.image).all()
+    assert model.decode(data, method="flow").bound == 0
+
+
+@pytest.mark.parametrize("method", ["flow", "ancestral"])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_whatever_the_method_previews_keep_their_bound_in_tight_mode_and_promise_none_as_published(
+    coded: tuple[codec.Codec, codec.Mode], method: codec.Method, seed: int
+) -> None:
+    model, mode = coded
+    picture = np.random.default_rng(seed).integers(0, 2, (12, 10, 3), dtype=np.uint8) * 255 if seed else photograph(12, 10)
+    data = model.compress(picture, mode=mode)
+    ends = [chunk.end for chunk in container.parse(data).chunks]
+    for end in (*ends, ends[0] + 30, ends[1] + 60, ends[2] + 90):
+        found = model.decode(data[:end], method=method, seed=seed)
+        worst = int(np.abs(found.image.astype(int) - picture).max())
+        assert worst <= found.bound
+        if mode == "paper" and end < ends[-1]:
+            assert found.bound == 255
+        if mode == "tight" and end >= ends[2]:
+            assert found.bound < 64
+
+
+def test_ancestral_previews_use_every_certain_symbol_of_a_step_that_was_cut(coded: tuple[codec.Codec, codec.Mode]) -> None:
+    model, mode = coded
+    picture = photograph(32, 32)
+    data = model.compress(picture, mode=mode)
+    last = container.parse(data).chunks[2]
+    ends = np.linspace(last.start, last.end, 6).astype(int)
+    found = [model.decode(data[:end], method="ancestral", seed=5) for end in ends]
+    assert [decoded.partial for decoded in found] == [False, *[True] * 4, False]
+    errors_ = [((decoded.image.astype(float) - picture) ** 2).mean() for decoded in found]
+    assert all(b < a for a, b in pairwise(errors_))
+    known_by_then = model.decode(data[: ends[3]])
+    assert found[3].step == known_by_then.step
+
+
+def test_a_lower_temperature_is_nearer_to_the_mean_and_zero_knows_no_chance(default: codec.Codec) -> None:
+    picture = photograph(32, 32)
+    data = default.compress(picture)
+
+    def error(temperature: float, seed: int = 0) -> float:
+        found = default.decode(data, step=2, method="ancestral", seed=seed, temperature=temperature).image
+        return float(((found.astype(float) - picture) ** 2).mean())
+
+    assert error(0) < error(0.6) < error(1)
+    assert error(0, seed=1) == error(0)
+    assert error(0.6, seed=1) != error(0.6)
+    a, b = (default.sample(1, 16, 16, seed, temperature=0)[0] for seed in (1, 2))
+    assert a.std() < default.sample(1, 16, 16, 1)[0].std()
+    assert (a != b).any()  # the dither is another
+    with pytest.raises(ValueError, match=r"temperature 1\.5; expected 0 \.\. 1"):
+        default.decode(data, step=1, method="ancestral", temperature=1.5)
 
 
 def test_a_mix_of_whole_and_cut_files_gives_what_each_gives_alone() -> None:
@@ -221,10 +278,10 @@ def test_a_mix_of_whole_and_cut_files_gives_what_each_gives_alone() -> None:
 
 
 @pytest.mark.parametrize("method", ["denoise", "flow", "ancestral"])
-def test_previews_get_closer_with_every_step(light: codec.Codec, method: str) -> None:
+def test_previews_get_closer_with_every_step(default: codec.Codec, method: str) -> None:
     picture = photograph(64, 64)
-    data = light.compress(picture)
-    errors_ = [((light.decode(data, step=s, method=method).image.astype(float) - picture) ** 2).mean() for s in range(5)]
+    data = default.compress(picture)
+    errors_ = [((default.decode(data, step=s, method=method).image.astype(float) - picture) ** 2).mean() for s in range(5)]
     assert all(a > b for a, b in pairwise(errors_))
     assert errors_[-1] == 0
 
@@ -269,17 +326,17 @@ def test_previews_that_arrive_are_what_the_bytes_so_far_decode_to(kind: str, mod
     assert last.partial
 
 
-def test_previews_of_the_default_model_arrive_with_their_bytes(light: codec.Codec) -> None:
-    data = light.compress(photograph(32, 32))
-    for n, decoded in arriving(light, data, 2):
-        assert known(decoded) == known(light.decode(data[:n]))
+def test_previews_of_the_default_model_arrive_with_their_bytes(default: codec.Codec) -> None:
+    data = default.compress(photograph(32, 32))
+    for n, decoded in arriving(default, data, 2):
+        assert known(decoded) == known(default.decode(data[:n]))
     ends = [chunk.end for chunk in container.parse(data).chunks]
     stream = io.BytesIO(data)
     for method in ("flow", "ancestral"):
         stream.seek(0)
-        for end, decoded in zip(ends, light.progressive(stream, method), strict=True):
+        for end, decoded in zip(ends, default.progressive(stream, method), strict=True):
             assert stream.tell() == end
-            assert (decoded.image == light.decompress(data, step=decoded.step, method=method)).all()
+            assert (decoded.image == default.decompress(data, step=decoded.step, method=method)).all()
 
 
 def test_all_previews_together_ask_the_network_little_more_often_than_one_decode() -> None:
@@ -301,40 +358,40 @@ def test_previews_end_with_an_error_at_damage_after_those_before_it() -> None:
     assert found[-2:] == [(3, False), (3, True)]
 
 
-def test_metadata_and_alpha_travel_with_every_prefix(light: codec.Codec) -> None:
+def test_metadata_and_alpha_travel_with_every_prefix(default: codec.Codec) -> None:
     picture = photograph(16, 16)
     alpha = np.arange(256, dtype=np.uint8).reshape(16, 16)
-    data = light.compress(Picture(picture, alpha, b"profile", b"II*\0exif", b"<x/>"))
-    first = light.decode(data, step=0).picture
+    data = default.compress(Picture(picture, alpha, b"profile", b"II*\0exif", b"<x/>"))
+    first = default.decode(data, step=0).picture
     assert (first.icc, first.exif, first.xmp) == (b"profile", b"II*\0exif", b"<x/>")
     assert first.alpha is not None
     assert (first.alpha == alpha).all()
-    assert (light.decode(data).picture.pixels == picture).all()
+    assert (default.decode(data).picture.pixels == picture).all()
 
 
 # --- damage ------------------------------------------------------------------------------------------------------------------------
 
 
-def test_other_symbols_than_were_encoded_are_an_error_that_names_the_step_and_salvage_gives_the_steps_before(light: codec.Codec) -> None:
-    data = light.compress(photograph(32, 32))
+def test_other_symbols_than_were_encoded_are_an_error_that_names_the_step_and_salvage_gives_the_steps_before(default: codec.Codec) -> None:
+    data = default.compress(photograph(32, 32))
     payload = bytearray(container.parse(data).chunks[2].payload)
     for at in (0, 20):  # the check, the stream
         wrong = bytearray(payload)
         wrong[at] ^= 4
         damaged = rebuilt(data, step3=bytes(wrong))
         with pytest.raises(errors.NumericsError, match=r"step 3: .*--step 2"):
-            light.decompress(damaged)
+            default.decompress(damaged)
         with pytest.raises(errors.NumericsError, match="step 3"):
-            list(light.progressive(damaged))
-        assert (light.decompress(damaged, step=2) == light.decompress(data, step=2)).all()
-        found = light.decode(damaged, salvage=True)
+            list(default.progressive(damaged))
+        assert (default.decompress(damaged, step=2) == default.decompress(data, step=2)).all()
+        found = default.decode(damaged, salvage=True)
         assert (found.step, found.partial) == (2, False)
         assert isinstance(found.damage, errors.NumericsError)
-        assert (found.image == light.decompress(data, step=2)).all()
+        assert (found.image == default.decompress(data, step=2)).all()
     for step1 in (b"abc", container.parse(data).chunks[0].payload + b"\0"):
         with pytest.raises(errors.DamagedError, match=r"step 1.*not one that an encoder writes"):
-            light.decompress(rebuilt(data, step1=step1))
-        assert light.decode(rebuilt(data, step1=step1), salvage=True).step == 0
+            default.decompress(rebuilt(data, step1=step1))
+        assert default.decode(rebuilt(data, step1=step1), salvage=True).step == 0
 
 
 @pytest.mark.parametrize("kind", ["exact", "floats"])
@@ -498,70 +555,70 @@ def test_a_header_that_does_not_fit_its_model_is_refused() -> None:
                 attempt(wrong)
 
 
-@pytest.mark.parametrize("mode", ["tight", "paper"])
 @pytest.mark.parametrize("value", [0, 255])
-def test_ancestral_previews_of_extreme_pictures_stay_extreme(light: codec.Codec, mode: str, value: int) -> None:
-    data = light.compress(np.full((16, 16, 3), value, np.uint8), mode=mode)
-    assert np.abs(light.decompress(data, step=3, method="ancestral").astype(int) - value).mean() < 8
+def test_ancestral_previews_of_extreme_pictures_stay_extreme(coded: tuple[codec.Codec, codec.Mode], value: int) -> None:
+    model, mode = coded
+    data = model.compress(np.full((16, 16, 3), value, np.uint8), mode=mode)
+    assert np.abs(model.decompress(data, step=3, method="ancestral").astype(int) - value).mean() < 8
 
 
-def test_an_ancestral_preview_does_not_depend_on_its_place_in_a_batch(light: codec.Codec) -> None:
-    data = light.compress(photograph(16, 16))
-    a, b = light.decode_many([data, data], step=1, method="ancestral", seed=3)
+def test_an_ancestral_preview_does_not_depend_on_its_place_in_a_batch(default: codec.Codec) -> None:
+    data = default.compress(photograph(16, 16))
+    a, b = default.decode_many([data, data], step=1, method="ancestral", seed=3)
     assert (a.image == b.image).all()
-    assert (a.image == light.decode(data, step=1, method="ancestral", seed=3).image).all()
+    assert (a.image == default.decode(data, step=1, method="ancestral", seed=3).image).all()
 
 
-def test_grey_costs_less_than_the_same_picture_in_colour_in_both_modes(light: codec.Codec) -> None:
+def test_grey_costs_less_than_the_same_picture_in_colour(coded: tuple[codec.Codec, codec.Mode]) -> None:
+    model, mode = coded
     grey = photograph(32, 32)[..., 0]
-    for mode in ("tight", "paper"):
-        assert len(light.compress(grey, mode=mode)) < len(light.compress(np.stack([grey] * 3, -1), mode=mode))
+    assert len(model.compress(grey, mode=mode)) < len(model.compress(np.stack([grey] * 3, -1), mode=mode))
 
 
-def test_a_pillow_image_keeps_its_alpha_and_profile(light: codec.Codec) -> None:
+def test_a_pillow_image_keeps_its_alpha_and_profile(default: codec.Codec) -> None:
     from PIL import Image
 
     file = io.BytesIO()
     Image.fromarray(np.dstack([photograph(8, 8), np.full((8, 8), 7, np.uint8)])).save(file, "PNG", icc_profile=b"profile")
-    back = light.decode(light.compress(Image.open(file))).picture
+    back = default.decode(default.compress(Image.open(file))).picture
     assert back.icc == b"profile"
     assert back.alpha is not None
     assert (back.alpha == 7).all()
     with pytest.raises(errors.ImageError, match="palette"):
-        light.compress(Image.new("P", (4, 4)))
+        default.compress(Image.new("P", (4, 4)))
 
 
-def test_mistaken_arguments_say_what_was_expected(light: codec.Codec) -> None:
+def test_mistaken_arguments_say_what_was_expected(default: codec.Codec) -> None:
     picture = photograph(8, 8)
     with pytest.raises(ValueError, match="tight, paper"):
-        light.compress(picture, mode="fast")  # type: ignore[call-overload]
+        default.compress(picture, mode="fast")  # type: ignore[call-overload]
     with pytest.raises(ValueError, match="float64"):
-        codec.Codec(light.package, precision="float16")
+        codec.Codec(default.package, precision="float16")
     with pytest.raises(TypeError, match="read_bytes"):
-        light.decompress("photo.uqdm")  # type: ignore[call-overload]
+        default.decompress("photo.uqdm")  # type: ignore[call-overload]
     with pytest.raises(ValueError, match="denoise, ancestral or flow"):
-        light.decompress(light.compress(picture), step=1, method="best")  # type: ignore[call-overload]
+        default.decompress(default.compress(picture), step=1, method="best")  # type: ignore[call-overload]
     with pytest.raises(errors.LimitError, match="max_pixels"):
-        codec.Codec(light.package, max_pixels=10).sample(1, 8, 8)
+        codec.Codec(default.package, max_pixels=10).sample(1, 8, 8)
 
 
-def test_streams_that_no_encoder_writes_are_refused(light: codec.Codec) -> None:
-    data = light.compress(photograph(16, 16))
+def test_streams_that_no_encoder_writes_are_refused(default: codec.Codec) -> None:
+    data = default.compress(photograph(16, 16))
     payload = container.parse(data).chunks[0].payload
     with pytest.raises(errors.DamagedError, match="step 1"):
-        light.decompress(rebuilt(data, step1=payload + b"\0"))
+        default.decompress(rebuilt(data, step1=payload + b"\0"))
 
 
-def test_files_of_other_models_are_refused(light: codec.Codec) -> None:
-    data = light.compress(photograph(16, 16))
+def test_files_of_other_models_are_refused(default: codec.Codec) -> None:
+    data = default.compress(photograph(16, 16))
     renamed = functools.partial(reheaded, data)
     with pytest.raises(errors.FingerprintError, match="fingerprint"):
         codec.open_for(renamed(fingerprint=b"\0" * 8))
     with pytest.raises(errors.FingerprintError):
-        light.decompress(renamed(fingerprint=b"\0" * 8))
+        default.decompress(renamed(fingerprint=b"\0" * 8))
     with pytest.raises(errors.UnknownModelError, match="no-such-model"):
         codec.open_for(renamed(model="no-such-model", fingerprint=b"\1" * 8))
-    assert codec.open_for(renamed(model="another-name")).fingerprint == light.fingerprint  # what it computes is what counts
+    assert codec.open_for(renamed(model="another-name")).fingerprint == default.fingerprint  # what it computes is what counts
 
 
 class Asked(ToyCodec):
@@ -589,41 +646,41 @@ def test_files_of_float_models_say_how_the_network_ran_and_decoding_follows_them
     assert (fast.decompress(slow.compress(picture)) == picture).all()
 
 
-def test_the_default_model_computes_in_integers_and_its_files_say_so(light: codec.Codec) -> None:
-    assert light.exact
-    assert light.arithmetic == "exact"
+def test_the_default_model_computes_in_integers_and_its_files_say_so(default: codec.Codec) -> None:
+    assert default.exact
+    assert default.arithmetic == "exact"
     picture = photograph(16, 16)
-    data = light.compress(picture)
+    data = default.compress(picture)
     assert uqdm.inspect(data).arithmetic == "exact"
     for precision in codec.PRECISIONS:
-        other = codec.Codec(light.package, precision=precision)
+        other = codec.Codec(default.package, precision=precision)
         assert other.arithmetic == "exact"
         assert other.compress(picture) == data
         assert (other.decompress(data) == picture).all()
 
 
-def test_samples_follow_their_seed(light: codec.Codec) -> None:
-    a, b = light.sample(2, 16, 24, seed=5)
-    again = light.sample(2, 16, 24, seed=5)
+def test_samples_follow_their_seed(default: codec.Codec) -> None:
+    a, b = default.sample(2, 16, 24, seed=5)
+    again = default.sample(2, 16, 24, seed=5)
     assert a.shape == (16, 24, 3)
     assert (a == again[0]).all()
     assert (b == again[1]).all()
     assert (a != b).any()
-    assert (a != light.sample(1, 16, 24, seed=6)[0]).any()
+    assert (a != default.sample(1, 16, 24, seed=6)[0]).any()
 
 
 @pytest.mark.parametrize("wrong", [np.zeros((4, 4, 3)), np.zeros((4, 4, 5), np.uint8), np.zeros((0, 4, 3), np.uint8), "text", None])
-def test_what_is_not_a_picture_is_refused(light: codec.Codec, wrong: object) -> None:
+def test_what_is_not_a_picture_is_refused(default: codec.Codec, wrong: object) -> None:
     with pytest.raises(errors.ImageError):
-        light.compress(wrong)  # type: ignore[call-overload]
+        default.compress(wrong)  # type: ignore[call-overload]
 
 
-def test_steps_that_are_not_there_are_refused(light: codec.Codec) -> None:
-    data = light.compress(photograph(16, 16))
+def test_steps_that_are_not_there_are_refused(default: codec.Codec) -> None:
+    data = default.compress(photograph(16, 16))
     with pytest.raises(ValueError, match="expected 0"):
-        light.decompress(data, step=5)
+        default.decompress(data, step=5)
     with pytest.raises(errors.LimitError, match="holds 1"):
-        light.decompress(uqdm.truncate(data, step=1), step=3)
+        default.decompress(uqdm.truncate(data, step=1), step=3)
 
 
 def test_a_header_that_asks_for_too_much_is_refused_at_once() -> None:
@@ -643,10 +700,10 @@ def test_a_header_that_asks_for_too_much_is_refused_at_once() -> None:
         assert peak < 1 << 20
 
 
-def test_load_chooses_what_runs_the_network_and_the_coder_and_no_bit_depends_on_it(light: codec.Codec) -> None:
+def test_load_chooses_what_runs_the_network_and_the_coder_and_no_bit_depends_on_it(default: codec.Codec) -> None:
     picture = photograph(20, 20)
-    data = light.compress(picture)
-    assert light.steps == 4
+    data = default.compress(picture)
+    assert default.steps == 4
     for options in ({}, {"backend": "numpy"}, {"coder": "plain", "threads": 1}, {"precision": "float64"}, {"max_pixels": 400}):
         one = uqdm.load(**options)  # type: ignore[arg-type]
         assert one.compress(picture) == data
@@ -698,11 +755,11 @@ def test_the_estimate_is_what_the_trainer_minimised(dev: np.ndarray, monkeypatch
         assert found[step - 1] == pytest.approx(recipe.evaluate(net, step, torch.from_numpy(recipe.coordinates(pictures))), rel=0.03)
 
 
-def test_pictures_from_files_keep_what_they_carry(light: codec.Codec) -> None:
+def test_pictures_from_files_keep_what_they_carry(default: codec.Codec) -> None:
     picture = photograph(12, 12)
     file = io.BytesIO()
     carried = Picture(picture, None, b"profile", b"II*\0exif", b"<x/>")
     images.write(carried, file, "PNG")
-    back = light.decode(light.compress(images.read(file.getvalue()))).picture
+    back = default.decode(default.compress(images.read(file.getvalue()))).picture
     assert (back.pixels == picture).all()
     assert (back.icc, back.exif, back.xmp) == (carried.icc, carried.exif, carried.xmp)

@@ -420,10 +420,10 @@ def test_an_empty_file_says_so() -> None:
 
 
 def test_another_version_is_refused_by_both_numbers() -> None:
-    with pytest.raises(VersionError, match=r"version 1\.0; this reader knows version 0\.9 only: update uqdm"):
-        parse(resealed(body(), version=0x10))
-    with pytest.raises(VersionError, match=r"version 0\.0; this reader knows version 0\.9 only: an earlier draft"):
-        parse(resealed(body(), version=0))
+    with pytest.raises(VersionError, match=r"version 1\.1; this reader knows version 1\.0 only: update uqdm"):
+        parse(resealed(body(), version=0x11))
+    with pytest.raises(VersionError, match=r"version 0\.9; this reader knows version 1\.0 only: a draft"):
+        parse(resealed(body(), version=0x09))
 
 
 def test_a_damaged_header_is_refused() -> None:
@@ -737,7 +737,7 @@ def test_info_counts_every_byte() -> None:
     assert info.bpp[-1] == 8 * len(data) / 64**2
     assert (info.complete, info.steps_available, info.tail_bytes, info.seed) == (True, 4, 0, 7)
     told = json.loads(info.to_json())
-    assert (told["fingerprint"], told["version"], told["arithmetic"], told["extra"]) == ("0001020304050607", "0.9", "exact", "00")
+    assert (told["fingerprint"], told["version"], told["arithmetic"], told["extra"]) == ("0001020304050607", "1.0", "exact", "00")
     assert (info.partial_bytes, info.verified_bytes) == (0, 0)
 
 
@@ -833,7 +833,7 @@ def test_a_chunk_that_cannot_be_is_not_written() -> None:
         write_chunk(STEP, 1, b"", b"abc")
 
 
-def test_the_bits_of_version_0_9_stay_still() -> None:
+def test_the_bits_of_version_1_0_stay_still() -> None:
     data = build(replace(HEADER, arithmetic="float64", seed=300), [(STEP, i + 1, noise(4, i)) for i in range(4)])
     assert data.hex() == GOLDEN
     long = write_chunk(STEP, 1, noise(10000), write_header(HEADER))
@@ -841,7 +841,7 @@ def test_the_bits_of_version_0_9_stay_still() -> None:
 
 
 GOLDEN = (
-    "895551440d0a1a0a091b0c40400400010203040506070a7571646d2d6c69676874ac020100df4ce793"
-    "10043b83cd072cd8747053bd11046b85f5b16522fe185949120409bb73a9bef4102aafd313045c9ffd3feb3c25fabe1a"
+    "895551440d0a1a0a101b0c40400400010203040506070a7571646d2d6c69676874ac0201005cddf4d8"
+    "100472a0cd072cd8f28272f71104b763f5b165224b2cc7d61204df8a73a9bef4cadfd96613042c01fd3feb3cfad90ea4"
 )
-LONG_GOLDEN = ["904e36d5", "41e834a4", "3e3bb6df", "c4d80589"]
+LONG_GOLDEN = ["904e3d14", "ed11da73", "e712a65b", "68ae28b8"]

@@ -7,7 +7,6 @@ import functools
 import json
 import zlib
 from decimal import ROUND_HALF_EVEN, Decimal, localcontext
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,7 +37,7 @@ class Header(NamedTuple):
 
 
 def header(data: bytes) -> Header:
-    assert data[:9] == bytes.fromhex("89 55 51 44 0D 0A 1A 0A 09")
+    assert data[:9] == bytes.fromhex("89 55 51 44 0D 0A 1A 0A 10")
     end = 10 + data[9]
     body, check = data[10:end], int.from_bytes(data[end : end + 4], "little")
     assert zlib.crc32(data[:end]) == check
@@ -232,10 +231,9 @@ def pixels(v: Any, rgb: bool) -> Any:
     return np.stack([b + co, cg + t, b])
 
 
-def decode(data: bytes, folder: Path, steps: int | None = None) -> Any:
+def decode(data: bytes, model: dict[str, Any], weights: dict[str, Any], steps: int | None = None) -> Any:
     head = header(data)
     payloads = chunks(data, head.end, head.check)
-    model, weights = json.loads((folder / "model.json").read_text()), load_file(folder / "weights.safetensors")
     constants, order = model["constants"], lattice(head.height, head.width)
     rgb, plane = constants["space"] == "rgb", head.width * head.height
     low = np.zeros((3, head.height, head.width), np.int64) + np.array([0, 0, 0] if rgb else [0, -255, -255])[:, None, None]
@@ -288,27 +286,6 @@ def decode(data: bytes, folder: Path, steps: int | None = None) -> Any:
         low, high = after_low, after_high
     assert (low == high).all()
     return pixels(low, rgb).transpose(1, 2, 0)
-
-
-CASES = make.cases()
-
-
-@pytest.mark.parametrize("name", [name for name, (_, _, options) in CASES.items() if options.get("mode") != "paper"])
-def test_what_the_document_says_decodes_golden_files(name: str) -> None:
-    model, picture, _ = CASES[name]
-    folder = make.HERE / model if (make.HERE / model).is_dir() else make.HERE.parent.parent / "src" / "uqdm" / "weights" / model
-    found = decode((make.HERE / f"{name}.uqdm").read_bytes(), folder)
-    assert (found == picture.pixels).all()
-
-
-@pytest.mark.parametrize("name", ["light-row", "light-carried", "light-grey", "chance-grey", "chance-column"])
-def test_what_the_document_says_shows_the_codecs_previews(name: str) -> None:
-    data, codec = (make.HERE / f"{name}.uqdm").read_bytes(), make.codecs()[CASES[name][0]]
-    assert codec.package.path is not None
-    for step in range(header(data).steps):
-        expected = codec.decode(data, step=step).picture.pixels
-        found = decode(data, codec.package.path, step)
-        assert (found[..., 1:2] if expected.shape[2] == 1 else found).tolist() == expected.tolist()
 
 
 # ---- the family nested ----
@@ -492,22 +469,38 @@ def exponential(k: int) -> int:
         return nearest(2**30 * (-Decimal(k) / 64).exp())
 
 
-@pytest.mark.parametrize(("size", "grey"), [((9, 12), False), ((6, 7), True), ((1, 3), False)])
-def test_what_the_document_says_decodes_nested_files_and_shows_their_previews(size: tuple[int, int], grey: bool) -> None:
-    pytest.importorskip("torch")
-    from conftest import photograph
-    from untrained import small_nested
+CASES = make.cases()
 
-    from uqdm.codec import Codec
-    from uqdm.training.quantise import package_of_nested
 
-    made = package_of_nested(small_nested(), "by-chance", [photograph(32, 32, i) for i in range(3)])[0]
-    model = {"network": made.network, "constants": made.constants}
-    codec, picture = Codec(made), photograph(*size, seed=4)
-    picture = picture[..., :1] if grey else picture
-    data = codec.compress(picture[..., 0] if grey else picture, seed=9)
-    assert (decode_nested(data, model, dict(made.weights)) == picture).all()
-    for step in range(3):
+def decoded(name: str, steps: int | None = None) -> Any:
+    """A golden file by what its model's family is."""
+    data, folder = (make.HERE / f"{name}.uqdm").read_bytes(), make.place(CASES[name][0])
+    model, weights = json.loads((folder / "model.json").read_text()), load_file(folder / "weights.safetensors")
+    return {"uqdm": decode, "nested": decode_nested}[model["family"]](data, model, weights, steps)
+
+
+@pytest.mark.parametrize("name", [name for name, (_, _, options) in CASES.items() if options.get("mode") != "paper"])
+def test_what_the_document_says_decodes_golden_files(name: str) -> None:
+    assert (decoded(name) == CASES[name][1].pixels).all()
+
+
+PREVIEWED = (
+    "light-row",
+    "light-carried",
+    "light-grey",
+    "chance-grey",
+    "chance-column",
+    "nano-row",
+    "nested-rgb",
+    "nested-grey",
+    "nested-column",
+)
+
+
+@pytest.mark.parametrize("name", PREVIEWED)
+def test_what_the_document_says_shows_the_codecs_previews(name: str) -> None:
+    data, codec = (make.HERE / f"{name}.uqdm").read_bytes(), make.codecs()[CASES[name][0]]
+    for step in range(header(data).steps):
         expected = codec.decode(data, step=step).picture.pixels
-        found = decode_nested(data, model, dict(made.weights), step)
-        assert (found[..., 1:2] if grey else found).tolist() == expected.tolist(), f"preview {step}"
+        found = decoded(name, step)
+        assert (found[..., 1:2] if expected.shape[2] == 1 else found).tolist() == expected.tolist()

@@ -89,7 +89,7 @@ __all__ = [
 
 
 def load(
-    name_or_path: str | Path = "uqdm-light",
+    name_or_path: str | Path = "nano",
     *,
     device: str = "cpu",
     threads: int | None = None,

@@ -177,21 +177,35 @@ class _Reader:
 
 
 class _Guesser:
-    """Answers by chance: what a model thinks likely. A picture's draws follow from the seed and its own questions alone."""
+    """Answers by chance: what a model thinks likely. A picture's draws follow from the seed and its own questions alone.
 
-    def __init__(self, seed: int) -> None:
-        self._seed, self._step = seed, 0
+    `temperature`: every uniform number that a draw begins with moves toward the middle by this factor; at 0 all answers are medians.
+    `reader`: of a chunk that was cut, whose certain answers go before.
+    """
+
+    def __init__(self, seed: int, temperature: float = 1.0, reader: _Reader | None = None) -> None:
+        if not 0 <= temperature <= 1:
+            raise ValueError(f"temperature {temperature}; expected 0 .. 1")
+        self._seed, self._step, self._reader = seed, 0, reader
+        self._share = round(temperature * 2**16)
         self._turns = collections.Counter[tuple[int, int]]()
 
-    def side(self, model: Family, state: Any) -> list[bytes]:
+    def side(self, model: Family, state: Any) -> Sequence[bytes]:
         self._step = state.step
-        return model.side(state)
+        return model.side(state) if self._reader is None else self._reader.side(model, state)
 
     def __call__(self, i: int, question: Question) -> Symbols:
         stream = randomness.SAMPLING + (self._step << 16) + self._turns[self._step, i]
         self._turns[self._step, i] += 1
+        received = np.zeros(0, np.int64)
+        if self._reader is not None:
+            received = self._reader(i, question)
+            if len(received) < question.size:  # what comes after it would be read as what it is not
+                self._reader = None
         chances = randomness.raw(self._seed, stream, question.size)
-        return np.concatenate([np.zeros(0, np.int64), *(question.draw(part, chances[part]) for part in _blocks(0, question.size))])
+        if self._share < 1 << 16:
+            chances = (((chances.astype(np.int64) - (1 << 31)) * self._share >> 16) + (1 << 31)).astype(np.uint32)
+        return np.concatenate([received, *(question.draw(part, chances[part]) for part in _blocks(len(received), question.size))])
 
 
 class _Estimator:
@@ -273,6 +287,11 @@ class Codec:
     def fingerprint(self) -> str:
         """64 hexadecimal digits; files carry the first 16."""
         return self.package.fingerprint
+
+    @property
+    def modes(self) -> tuple[str, ...]:
+        """The entropy modes that the model's family has."""
+        return families.modes(self.package)
 
     def _denoiser(self, precision: str | None) -> Any:
         if precision not in self._denoisers:
@@ -372,17 +391,35 @@ class Codec:
             return self.decode(bytes(data), step=step, method=method).image
         return [decoded.image for decoded in self.decode_many(data, step=step, method=method)]
 
-    def decode(self, data: bytes, *, step: int | None = None, method: Method = "denoise", seed: int = 0, salvage: bool = False) -> Decoded:
-        """As `decompress`, with metadata and how far it came. `seed`: for `method="ancestral"`; `salvage`: see `decode_many`."""
-        return self.decode_many([data], step=step, method=method, seed=seed, salvage=salvage)[0]
+    def decode(
+        self,
+        data: bytes,
+        *,
+        step: int | None = None,
+        method: Method = "denoise",
+        seed: int = 0,
+        temperature: float = 1.0,
+        salvage: bool = False,
+    ) -> Decoded:
+        """As `decompress`, with metadata and how far it came. `seed`, `temperature`, `salvage`: see `decode_many`."""
+        return self.decode_many([data], step=step, method=method, seed=seed, temperature=temperature, salvage=salvage)[0]
 
     def decode_many(
-        self, data: Sequence[bytes], *, step: int | None = None, method: Method = "denoise", seed: int = 0, salvage: bool = False
+        self,
+        data: Sequence[bytes],
+        *,
+        step: int | None = None,
+        method: Method = "denoise",
+        seed: int = 0,
+        temperature: float = 1.0,
+        salvage: bool = False,
     ) -> list[Decoded]:
         """A batch: files of one size, mode and number of chunks share network calls; one that ends inside a chunk is decoded alone.
 
-        Of a file that ends inside a chunk, all symbols are used that are certain by then, but only by `method="denoise"`; the others
-        go on from whole chunks. `salvage`: of a damaged file, what precedes the damage; `Decoded.damage` says what it was.
+        Of a file that ends inside a chunk, all symbols are used that are certain by then, but for `method="flow"`, which goes on from
+        whole chunks. `seed`, `temperature` (0 .. 1): of `method="ancestral"`, which answers by chance what the file does not say; below
+        1 nearer to the middle of what is likely: less texture, less noise. `salvage`: of a damaged file, what precedes the damage;
+        `Decoded.damage` says what it was.
         """
         if not all(isinstance(one, bytes | bytearray | memoryview) for one in data):
             raise TypeError("expected the bytes of .uqdm files; read a path with pathlib.Path(path).read_bytes()")
@@ -391,7 +428,7 @@ class Codec:
         for one in contents:
             h = one.header
             self._match(h)
-            partial = method == "denoise" and step is None and one.partial is not None
+            partial = method != "flow" and step is None and one.partial is not None
             # A batch has one state, which is cut for all of its pictures or for none.
             keys.append((h.height, h.width, h.grey, h.extra, h.arithmetic, _reach(one, step, salvage), len(keys) if partial else None))
         out: dict[int, Decoded] = {}
@@ -400,29 +437,36 @@ class Codec:
             partial = keys[members[0]][-1] is not None
             if salvage and len(some) > 1 and any(one.damage for one in some):  # one that goes wrong must not stop the others
                 for i in members:
-                    out[i] = self.decode(data[i], step=step, method=method, seed=seed, salvage=True)
+                    out[i] = self.decode(data[i], step=step, method=method, seed=seed, temperature=temperature, salvage=True)
                 continue
             family, state = self._begin([one.header for one in some])
+            before, beginnings = state, [b""]
             damage: FormatError | NumericsError | None = some[0].damage
             try:
                 for number in range(keys[members[0]][-2]):
-                    state = self._read(family, state, [_steps(one)[number] for one in some])
+                    state = before = self._read(family, state, [_steps(one)[number] for one in some])
                 if partial:
-                    state = self._read(family, state, [one.partial.payload for one in some if one.partial], whole=False)
+                    beginnings = [one.partial.payload for one in some if one.partial]
+                    state = self._read(family, before, beginnings, whole=False)
             except (DamagedError, NumericsError) as error:
                 if not salvage:
                     raise
                 if len(some) > 1:
                     for i in members:
-                        out[i] = self.decode(data[i], step=step, method=method, seed=seed, salvage=True)
+                        out[i] = self.decode(data[i], step=step, method=method, seed=seed, temperature=temperature, salvage=True)
                     continue
                 damage = error
-            shown = zip(members, some, self._reconstruct(family, state, method, seed), family.bound(state))
-            for i, one, rgb, bound in shown:
+            answers = _Guesser(seed, temperature)
+            if method == "ancestral" and state.cut:  # all but what is certain of the step that was cut is drawn
+                cut = _Reader(before.step + 1, beginnings, False, family.side_size, self._coder)
+                rgb = self._drawn(family, before, _Guesser(seed, temperature, cut))
+            else:
+                rgb = self._reconstruct(family, state, method, answers)
+            bounds = self._bounds(family, state, method, some[0].header)
+            for i, one, picture, bound in zip(members, some, rgb, bounds):
                 reached = min(len(_steps(one)), state.step)
-                bound = bound if method == "denoise" else 255 if reached < family.chunks else 0
                 further = state.cut or state.step > reached
-                out[i] = Decoded(_finish(one.header, one.chunks, rgb), reached, family.chunks, further, bound, one.tail, damage)
+                out[i] = Decoded(_finish(one.header, one.chunks, picture), reached, family.chunks, further, bound, one.tail, damage)
         return [out[i] for i in range(len(contents))]
 
     def progressive(self, data: bytes | BinaryIO, method: Method = "denoise", parts: int = 2) -> Iterator[Decoded]:
@@ -456,8 +500,8 @@ class Codec:
             now = self._after(family, state, active)
             if chunk.whole:
                 active, state = None, now
-            bound = family.bound(now)[0] if method == "denoise" else 255 * (now.step < family.chunks)
-            picture = _finish(reader.header, before, self._reconstruct(family, now, method, 0)[0])
+            bound = self._bounds(family, now, method, reader.header)[0]
+            picture = _finish(reader.header, before, self._reconstruct(family, now, method, _Guesser(0))[0])
             tail = reader.tail or len(chunk.payload) - chunk.verified
             yield Decoded(picture, state.step, family.chunks, now is not state, bound, tail)
 
@@ -473,8 +517,13 @@ class Codec:
         reader.finish()
         return after if reader.whole or reader.received else state
 
-    def sample(self, count: int, height: int, width: int, seed: int = 0, mode: Mode = "tight") -> list[NDArray[np.uint8]]:
-        """Unconditional samples: the walk, answered by chance. (height, width, 3) uint8 each; the i-th follows from seed + i."""
+    def sample(
+        self, count: int, height: int, width: int, seed: int = 0, mode: Mode = "tight", temperature: float = 1.0
+    ) -> list[NDArray[np.uint8]]:
+        """Unconditional samples: the walk, answered by chance. (height, width, 3) uint8 each; the i-th follows from seed + i.
+
+        `temperature`: see `decode_many`.
+        """
         if count < 1 or height < 1 or width < 1:
             raise LimitError(f"{count} samples of {width} x {height}: all three must be at least 1")
         self._allow(width, height)
@@ -482,7 +531,8 @@ class Codec:
         drawn = []
         for i in range(count):
             own = (seed + i) % 2**64
-            drawn.append(self._reconstruct(family, family.start((height, width), [own]), "ancestral", own)[0].transpose(1, 2, 0))
+            answers = _Guesser(own, temperature)
+            drawn.append(self._drawn(family, family.start((height, width), [own]), answers)[0].transpose(1, 2, 0))
         return drawn
 
     # --- details
@@ -512,15 +562,24 @@ class Codec:
         if header.chunks != chunks:
             raise DamagedError(f"the header says {header.chunks} steps; model {self.name!r}, which it names, has {chunks}")
 
-    def _reconstruct(self, family: Family, state: Any, method: Method, seed: int) -> NDArray[np.uint8]:
+    def _reconstruct(self, family: Family, state: Any, method: Method, answers: _Guesser) -> NDArray[np.uint8]:
         if method == "denoise":
             return family.denoise(state)
         if method == "flow":
             return family.flow(state)
         if method != "ancestral":
             raise ValueError(f"method {method!r}; expected denoise, ancestral or flow")
-        last = collections.deque(walk(family, state, _Guesser(seed)), maxlen=1)
+        return self._drawn(family, state, answers)
+
+    def _drawn(self, family: Family, state: Any, answers: _Guesser) -> NDArray[np.uint8]:
+        last = collections.deque(walk(family, state, answers), maxlen=1)
         return family.denoise(last[0] if last else state)
+
+    def _bounds(self, family: Family, state: Any, method: Method, header: Header) -> list[int]:
+        """How far previews can be off. In `tight` mode all methods stay in the boxes; as published, none but `denoise` in a cut step."""
+        if method == "denoise" or families.mode(header.extra) == "tight" or state.step >= family.chunks:
+            return family.bound(state)
+        return [255] * len(state.low)
 
 
 def open_for(

@@ -24,7 +24,7 @@ from uqdm.errors import DamagedError, LimitError, NotUqdmError, TruncatedError, 
 
 # In the manner of PNG: a byte above 127 (7-bit transports), CR LF and LF (text-mode transfers), and ^Z (typing the file in DOS).
 MAGIC = b"\x89UQD\r\n\x1a\n"
-VERSION = 0x09  # major in the high four bits, minor in the low four: 0.9, the draft of 1.0
+VERSION = 0x10  # major in the high four bits, minor in the low four: 1.0
 DEFAULT_SEED = 0
 ARITHMETIC = ("exact", "float64", "float32")  # of the network; the place in this tuple is the number in the flags
 
@@ -166,7 +166,7 @@ class Info:
 
 
 def write_header(header: Header) -> bytes:
-    """The bytes of the header: 39 for a 64 × 64 file of the model "uqdm-light" with the default seed and one byte of `extra`."""
+    """The bytes of the header: 33 for a 64 × 64 file of the model "nano" with the default seed and one byte of `extra`."""
     flags = (
         (_GREY if header.grey else 0)
         | (_ALPHA if header.alpha else 0)
@@ -331,7 +331,7 @@ class Reader:
             raise NotUqdmError(f"not a .uqdm file: it begins with {data.hex(' ')}; expected {MAGIC.hex(' ')}")
         data += self._read(1)
         if len(data) == len(MAGIC) + 1 and data[-1] != VERSION:
-            what = "update uqdm" if data[-1] > VERSION else "an earlier draft, which only the uqdm of its time decodes"
+            what = "update uqdm" if data[-1] > VERSION else "a draft of 1.0, which only the uqdm of its time decodes"
             raise VersionError(
                 f"written in format version {_version(data[-1])}; this reader knows version {_version(VERSION)} only: {what}"
             )
@@ -598,7 +598,7 @@ def _parse_body(body: bytes, max_pixels: int | None) -> Header:
 
 
 def _version(byte: int) -> str:
-    """ "0.9" of the byte 0x09."""
+    """ "1.0" of the byte 0x10."""
     return f"{byte >> 4}.{byte & 15}"
 
 

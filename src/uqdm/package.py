@@ -23,7 +23,7 @@ from uqdm.errors import FingerprintError, OutputError, PackageError, UnknownMode
 
 FORMAT = 1
 SHIPPED = Path(__file__).parent / "weights"
-DEFAULT = "uqdm-light"
+DEFAULT = "nano"
 
 
 @dataclasses.dataclass(frozen=True)

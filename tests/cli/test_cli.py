@@ -45,8 +45,8 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
         weights |= exact.named(constant_step(widths[i]), f"{i}.")
     network = {"kind": "exact", "mixed": True, "steps": [{"channels": 0, "blocks": 0}] * 4}
     folder = tmp_path_factory.mktemp("models")
-    model = package.Package("uqdm-light", "uqdm", network, constants, weights, {"description": "constants, for tests"})
-    package.write(model, folder / "uqdm-light")
+    model = package.Package(package.DEFAULT, "uqdm", network, constants, weights, {"description": "constants, for tests"})
+    package.write(model, folder / package.DEFAULT)
     return folder
 
 
@@ -344,9 +344,9 @@ def test_info_is_a_table_and_json(run: Run) -> None:
     text = succeeded(run("info", "a.uqdm")).stdout
     for word in (
         "10 × 12, RGB and alpha",
-        "uqdm-light",
+        package.DEFAULT,
         ", available",
-        "format version 0.9",
+        "format version 1.0",
         "mode tight, exact arithmetic, seed 3",
         "whole, 4 steps",
         "alpha plane",
@@ -363,7 +363,7 @@ def test_info_is_a_table_and_json(run: Run) -> None:
     assert len(fields["step_bytes"]) == 4
     assert fields["max_error"][0] == [255, 255, 255]
     assert fields["max_error"][4] == [0, 0, 0]
-    assert (fields["arithmetic"], fields["mode"], fields["version"], fields["partial_bytes"]) == ("exact", "tight", "0.9", 0)
+    assert (fields["arithmetic"], fields["mode"], fields["version"], fields["partial_bytes"]) == ("exact", "tight", "1.0", 0)
     succeeded(run("compress", "a.png", "--mode", "paper", "--force"))
     paper = succeeded(run("info", "a.uqdm")).stdout
     assert "mode paper, exact arithmetic, seed 0" in paper
@@ -409,9 +409,29 @@ def test_info_reads_files_of_models_that_are_not_here(run: Run) -> None:
 
 
 def test_models_are_listed(run: Run, toy: Path) -> None:
-    assert "uqdm-light" in succeeded(run("models")).stdout
+    assert package.DEFAULT in succeeded(run("models")).stdout
     listed = json.loads(succeeded(run("models", "--json")).stdout)
-    assert listed[0]["path"] == str(toy / "uqdm-light")
+    assert listed[0]["path"] == str(toy / package.DEFAULT)
+
+
+def test_a_mode_that_the_model_has_not_is_bad_usage(run: Run, toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture()
+    monkeypatch.delenv("UQDM_MODELS")
+    failed(run("compress", "a.png", "--mode", "paper"), 2, "nano has tight only", "uqdm-light")
+    assert not Path("a.uqdm").exists()
+
+
+def test_temperatures_are_taken_by_what_draws(run: Run) -> None:
+    picture()
+    succeeded(run("compress", "a.png"))
+    drawn = []
+    for temperature in (1, 0.2):
+        words = ("--method", "ancestral", "--temperature", temperature, "--force")
+        succeeded(run("decompress", "a.uqdm", "b.png", "--step", 2, *words))
+        succeeded(run("sample", "s.png", "--temperature", temperature, "--force"))
+        drawn.append((pixels("b.png"), pixels("s.png")))
+    assert all((a != b).any() for a, b in zip(*drawn))
+    failed(run("sample", "t.png", "--temperature", 2), 2, "temperature")
 
 
 def test_samples_are_drawn(run: Run) -> None:
@@ -447,17 +467,17 @@ def test_bad_inputs_are_named_in_one_line(run: Run, toy: Path) -> None:
     succeeded(run("compress", "a.png"))
     whole = Path("a.uqdm").read_bytes()
     other = container.Header(8, 8, False, False, "exact", "elsewhere", bytes(8), 4, b"\0")
-    steps = container.Header(8, 8, False, False, "exact", "uqdm-light", container.parse(whole).header.fingerprint, 7, b"\0")
+    steps = container.Header(8, 8, False, False, "exact", package.DEFAULT, container.parse(whole).header.fingerprint, 7, b"\0")
     bad = {
         "text.uqdm": (b"not a file of ours", "not a .uqdm file"),
         "empty.uqdm": (b"", "empty"),
         "header.uqdm": (whole[:20], "cut inside the header"),
         "version.uqdm": (whole[:8] + b"\x12" + whole[9:], "version 1.2"),
-        "draft.uqdm": (whole[:8] + b"\x01" + whole[9:], "earlier draft"),
+        "draft.uqdm": (whole[:8] + b"\x09" + whole[9:], "a draft of 1.0"),
         "steps.uqdm": (container.write_header(steps), "7 steps"),
         "arithmetic.uqdm": (container.write_header(container.Header(**{**vars(steps), "chunks": 4, "arithmetic": "float64"})), "float64"),
         "unknown.uqdm": (container.write_header(other), "elsewhere"),
-        "fingerprint.uqdm": (container.write_header(container.Header(**{**vars(other), "model": "uqdm-light"})), "fingerprint"),
+        "fingerprint.uqdm": (container.write_header(container.Header(**{**vars(other), "model": package.DEFAULT})), "fingerprint"),
         "large.uqdm": (container.write_header(container.Header(**{**vars(other), "width": 1 << 20, "height": 1 << 20})), "limit"),
     }
     for name, (data, word) in bad.items():

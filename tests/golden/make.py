@@ -1,6 +1,6 @@
-"""Makes the golden files: small pictures drawn by a program, two models, every kind of header. Their bits change only with the format.
+"""Makes the golden files: small pictures drawn by a program, four models, every kind of header. Their bits change only with the format.
 
-PYTHONPATH=src:tests python tests/golden/make.py        writes *.uqdm, the model by-chance/ and pins.json beside this file
+PYTHONPATH=src:tests python tests/golden/make.py        writes *.uqdm, the models by chance and pins.json beside this file
 """
 
 import hashlib
@@ -33,6 +33,15 @@ def cases() -> dict[str, tuple[str, Picture, dict[str, Any]]]:
     carried = Picture(drawn(9, 14), drawn(9, 14, 4)[..., 3], b"a colour profile", b"II*\0exif", b"<xmp/>")
     noise = Picture(np.random.Generator(np.random.Philox(7)).integers(0, 256, (80, 72, 3), dtype=np.uint8))
     return {
+        "nano-rgb": ("nano", rgb, {}),
+        "nano-one-pixel": ("nano", Picture(drawn(1, 1)), {}),
+        "nano-row": ("nano", Picture(drawn(1, 57)), {}),
+        "nano-grey": ("nano", Picture(drawn(31, 18, 1)), {}),
+        "nano-carried": ("nano", carried, {"seed": 2**64 - 1}),
+        "nano-long-steps": ("nano", noise, {}),
+        "nested-rgb": ("nested-by-chance", Picture(drawn(9, 12)), {"seed": 9}),
+        "nested-grey": ("nested-by-chance", Picture(drawn(6, 7, 1)), {}),
+        "nested-column": ("nested-by-chance", Picture(drawn(5, 1)), {"seed": 300}),
         "light-rgb": ("uqdm-light", rgb, {}),
         "light-one-pixel": ("uqdm-light", Picture(drawn(1, 1)), {}),
         "light-row": ("uqdm-light", Picture(drawn(1, 57)), {}),
@@ -57,10 +66,23 @@ def by_chance() -> package.Package:
     return package.Package("by-chance", "uqdm", made.network, constants, made.weights, {"description": "weights by chance, for tests"})
 
 
+def nested_by_chance() -> package.Package:
+    """A small nested model, T = 3, its weights by chance."""
+    from untrained import small_nested
+
+    from uqdm.training.quantise import package_of_nested
+
+    return package_of_nested(small_nested(), "nested-by-chance", [drawn(32, 32 + 2 * i) for i in range(3)])[0]
+
+
+def place(model: str) -> Path:
+    """A model's folder."""
+    return HERE / model if (HERE / model).is_dir() else package.find(model)
+
+
 def codecs() -> dict[str, codec.Codec]:
     """By model's name."""
-    places = {"uqdm-light": package.find("uqdm-light"), "by-chance": HERE / "by-chance"}
-    return {name: codec.Codec(package.read(path)) for name, path in places.items()}
+    return {name: codec.Codec(package.read(place(name))) for name in sorted({model for model, _, _ in cases().values()})}
 
 
 def pixels_hash(decoded: codec.Decoded) -> str:
@@ -78,7 +100,8 @@ def pins(one: codec.Codec, data: bytes) -> dict[str, Any]:
 
 
 def main() -> None:
-    package.write(by_chance(), HERE / "by-chance", force=True)
+    for model in (by_chance(), nested_by_chance()):
+        package.write(model, HERE / model.name, force=True)
     made, found = codecs(), {}
     for name, (model, picture, options) in cases().items():
         data = made[model].compress(picture, **options)

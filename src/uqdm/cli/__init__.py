@@ -105,6 +105,14 @@ _run = _together(
 )
 _model = click.option("--model", metavar="NAME|PATH", help="The model, by name (see `uqdm models`) or as a folder.")
 _force = click.option("--force", is_flag=True, help="Replace what is there already.")
+_temperature = click.option(
+    "--temperature",
+    type=click.FloatRange(0, 1),
+    default=1.0,
+    show_default=True,
+    metavar="T",
+    help="Of what is drawn: below 1 nearer to the middle of what is likely, with less texture and less noise.",
+)
 _seed = click.option("--seed", type=click.IntRange(0, 2**64 - 1), default=0, show_default=True, metavar="N", help="Seed of the randomness.")
 _batch = click.option(
     "--batch", type=click.IntRange(min=1), default=8, show_default=True, metavar="N", help="Pictures of one size that share a network call."
@@ -200,6 +208,10 @@ def compress(
     jobs = _plan(paths, PICTURES, ".uqdm", force)
     options = {"device": device, "threads": threads, "precision": precision, "max_pixels": max_pixels, "backend": backend}
     codec: Codec = load(*([model] if model is not None else []), **options)  # type: ignore[arg-type]
+    if mode not in codec.modes:
+        raise click.UsageError(
+            f"--mode {mode}: the model {codec.name} has {', '.join(codec.modes)} only; uqdm-light and imported ones have it"
+        )
 
     def read(job: Job) -> Picture:
         return images.read(job.data() if job.source == STD else job.source, convert, max_pixels=max_pixels or images.MAX_PIXELS)
@@ -226,6 +238,7 @@ def compress(
     help="How a preview is made of a prefix.",
 )
 @click.option("--seed", type=click.IntRange(0, 2**64 - 1), default=0, show_default=True, metavar="N", help="Seed of --method ancestral.")
+@_temperature
 @click.option("--model", metavar="NAME|PATH", help="Where the model is, if not found by the name in the file.")
 @click.option("--salvage", is_flag=True, help="Of a damaged file decode what comes before the damage; exit code 1 all the same.")
 @_batch
@@ -239,6 +252,7 @@ def decompress(
     max_error: int | None,
     method: str,
     seed: int,
+    temperature: float,
     model: str | None,
     salvage: bool,
     batch: int,
@@ -252,7 +266,10 @@ def decompress(
 
     IN is a file, a folder of .uqdm files, a quoted glob, or - for stdin. OUT is a picture (its suffix chooses the format), or a
     folder for several files; by default each picture is written beside its file, as PNG. With --step, --bpp or --bytes only the
-    beginning of each file is decoded. Of a step that is cut, all that is there is used (by --method denoise).
+    beginning of each file is decoded. Of a step that is cut, all that is there is used (but by --method flow).
+
+    --method denoise shows the mean of what the picture can be: least error, little texture. ancestral draws one of the pictures that it
+    can be, more or less freely by --temperature: more lively, further from the true one; flow goes the way of eq. 17 of the paper.
 
     Prints a line per file: name, bytes, bits per pixel, step, and how far any value of a pixel can be from the true one, where that is
     known. Bytes at the end of a cut file that no check covers yet are counted on stderr as unverified.
@@ -265,6 +282,7 @@ def decompress(
       uqdm decompress photo.uqdm
       uqdm decompress photo.uqdm preview.png --step 2
       uqdm decompress photo.uqdm preview.png --bpp 1.5
+      uqdm decompress photo.uqdm lively.png --bpp 1.5 --method ancestral --temperature 0.6
       uqdm decompress damaged.uqdm rest.png --salvage
       uqdm decompress compressed/ pictures/ --force
       head -c 4000 photo.uqdm | uqdm decompress - preview.png
@@ -294,7 +312,7 @@ def decompress(
 
     def decode(files: list[File]) -> list[Decoded]:
         batch = [file.data for file in files]
-        return files[0].codec.decode_many(batch, method=method, seed=seed, salvage=salvage)  # type: ignore[arg-type]
+        return files[0].codec.decode_many(batch, method=method, seed=seed, temperature=temperature, salvage=salvage)  # type: ignore[arg-type]
 
     def finish(job: Job, file: File, decoded: Decoded) -> None:
         job.write(images.encode(decoded.picture, "PNG" if job.target == STD else images.format_of(job.target)), force)
@@ -438,6 +456,7 @@ def _size(context: click.Context, parameter: click.Parameter, value: str) -> tup
 @click.option("--count", type=click.IntRange(min=1), default=1, show_default=True, metavar="N", help="How many.")
 @click.option("--size", callback=_size, default="64x64", show_default=True, metavar="WxH", help="Width and height in pixels.")
 @_seed
+@_temperature
 @_run
 @_force
 def sample(
@@ -446,6 +465,7 @@ def sample(
     count: int,
     size: tuple[int, int],
     seed: int,
+    temperature: float,
     device: str,
     backend: str | None,
     max_pixels: int | None,
@@ -476,7 +496,7 @@ def sample(
     options = {"device": device, "threads": threads, "max_pixels": max_pixels, "backend": backend}
     codec: Codec = load(*([model] if model is not None else []), **options)  # type: ignore[arg-type]
     width, height = size
-    for job, array in zip(jobs, codec.sample(count, height, width, seed), strict=True):
+    for job, array in zip(jobs, codec.sample(count, height, width, seed, temperature=temperature), strict=True):
         data = images.encode(images.from_array(array), "PNG" if job.target == STD else images.format_of(job.target))
         job.write(data, force)
         job.say(f"{width} × {height}")

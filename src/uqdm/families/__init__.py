@@ -98,17 +98,23 @@ def mode(extra: bytes) -> str:
     return MODES[extra[0]]
 
 
+def modes(model: Package) -> tuple[str, ...]:
+    """The entropy modes of a package's family. Raises `PackageError`."""
+    known = {"nested": ("tight",), "uqdm": MODES}
+    if model.family not in known:
+        raise PackageError(f"{model.name}: family {model.family!r}; this version knows 'uqdm' and 'nested'")
+    return known[model.family]
+
+
 def build(model: Package, mode: str, denoiser: Any) -> Family:
     """The family of a package in an entropy mode, on a running network. Raises `PackageError`, `ValueError` for the mode."""
     from uqdm.families import nested, uqdm
 
     extra(mode)
+    if mode not in modes(model):
+        raise ValueError(f"mode {mode!r}; {model.name} is of the family {model.family!r}, which has {', '.join(modes(model))} only")
     if model.family == "nested":
-        if mode != "tight":
-            raise ValueError(f"mode {mode!r}; {model.name} is of the family 'nested', whose only mode is tight")
         return nested.Nested(nested.Constants.of(model), denoiser)
-    if model.family != "uqdm":
-        raise PackageError(f"{model.name}: family {model.family!r}; this version knows 'uqdm' and 'nested'")
     return {"tight": uqdm.Tight, "paper": uqdm.Paper}[mode](uqdm.Constants.of(model), denoiser)
 
 
