@@ -25,10 +25,10 @@ import numpy as np
 import torch
 
 import uqdm
+from uqdm.data.sources import load_pack
 from uqdm.models.runs import read_run
 from uqdm.models.vdm import VDM
 from uqdm.training.channel import RACE, Channel, Sent, decode, encode, kolmogorov, noise
-from uqdm.training.data import load_pack
 from uqdm.training.evaluate import psnr
 
 

@@ -18,12 +18,12 @@ import numpy as np
 import torch
 
 from uqdm.codec import Codec
+from uqdm.data.sources import load_pack
 from uqdm.models import runs
 from uqdm.models.export import package_of
 from uqdm.models.network import new_network
 from uqdm.models.presets import PRESETS, override, preset
 from uqdm.published import load_checkpoint
-from uqdm.training.data import load_pack
 
 
 class Counted:

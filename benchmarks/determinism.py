@@ -213,7 +213,7 @@ def plot(rows: list[tuple[float, int, int, int]], path: Path, title: str) -> Non
 
 
 def load(a: argparse.Namespace) -> list[np.ndarray]:
-    from uqdm.training.data import load_pack
+    from uqdm.data.sources import load_pack
 
     return list(load_pack(a.data)[:: a.every][: a.count])
 

@@ -16,7 +16,7 @@ import numpy as np
 
 import uqdm
 from uqdm import container, images, package
-from uqdm.training.data import load_pack
+from uqdm.data.sources import load_pack
 
 
 def main() -> None:

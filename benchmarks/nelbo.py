@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from uqdm.data.sources import load_pack
 from uqdm.models.runs import read_folder
 from uqdm.models.uqdm import UQDM
-from uqdm.training.data import load_pack
 from uqdm.training.evaluate import RECONSTRUCTIONS, Evaluation, evaluate
 
 

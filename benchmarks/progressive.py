@@ -32,7 +32,7 @@ class Spatial(Tight):
 
 def pictures(source: str, every: int, limit: int | None) -> list[np.ndarray]:
     if source.endswith(".zip"):
-        from uqdm.training.data import load_pack
+        from uqdm.data.sources import load_pack
 
         return list(load_pack(source)[::every][:limit])
     paths = sorted(p for p in Path(source).iterdir() if p.suffix in {".png", ".webp"})

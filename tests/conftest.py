@@ -28,8 +28,7 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def dev(shared: Path) -> NDArray[np.uint8]:
     """Development photographs (n, 64, 64, 3)."""
-    pytest.importorskip("torch", reason="what reads packs needs PyTorch")
-    from uqdm.training.data import load_pack
+    from uqdm.data.sources import load_pack
 
     return load_pack(shared / "data" / "imagenet64-dev.zip")
 

@@ -15,6 +15,7 @@ ALLOWED = {  # part -> outside packages, own parts
     "container.py": (set(), {"errors"}),
     "images.py": ({"numpy", "PIL"}, {"errors"}),
     "package.py": ({"numpy", "safetensors"}, {"errors"}),
+    "data": ({"numpy", "PIL"}, {"data", "images", "errors"}),
     "exact.py": ({"numpy"}, {"package", "errors"}),
     "passes.py": ({"numpy"}, {"exact", "errors"}),
     "families": ({"numpy"}, {"families", "entropy", "package", "errors"}),
@@ -26,7 +27,7 @@ ALLOWED = {  # part -> outside packages, own parts
     "models": ({"numpy", "torch", "safetensors"}, {"models", "exact", "passes", "entropy/tables", "families", "package", "errors"}),
     "training": (
         {"numpy", "torch", "PIL", "matplotlib"},
-        {"training", "models", "entropy", "codec", "exact", "passes", "container", "families", "images", "package", "errors"},
+        {"training", "data", "models", "entropy", "codec", "exact", "passes", "container", "families", "images", "package", "errors"},
     ),
 }
 STANDARD = set(sys.stdlib_module_names)

@@ -24,11 +24,11 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from uqdm.data.opening import open_source
+from uqdm.data.sources import Cache, Data, Joined, Pixels, Source, every_tenth, name, sizes
 from uqdm.errors import ImageError, SourceError
-from uqdm.training.opening import open_source
-from uqdm.training.sources import Cache, Data, Joined, Pixels, Source, every_tenth, load_pack, name, sizes
 
-__all__ = ["Augment", "Batches", "Pictures", "Source", "load_data", "load_pack"]
+__all__ = ["Augment", "Batches", "Pictures", "Source", "load_data"]
 
 _ORDER, _DRAW, _AUGMENT = range(3)  # what a random generator is for, so that no two share their numbers
 

@@ -27,11 +27,11 @@ import torch
 from torch import Tensor
 
 from uqdm import package
+from uqdm.data.sources import load_pack
 from uqdm.families import colour, order
 from uqdm.families.constants import diffusion_constants
 from uqdm.models.convnet import StepNet, truncated_bits
 from uqdm.package import Package, hexadecimal
-from uqdm.training.data import load_pack
 
 GAMMA_MAX, GAMMA_MIN, STEPS = 5.4, -12.2, 4
 SCALE = (0.577 * 128, 1.414 * 128, 1.155 * 128)  # YCoCg-R channels, equal error in RGB

@@ -17,10 +17,10 @@ from conftest import pack, photograph
 from PIL import Image
 
 from uqdm import errors
+from uqdm.data import datasets
+from uqdm.data.opening import expand, open_source
+from uqdm.data.sources import Cache, Source, every_tenth, load_pack
 from uqdm.errors import SourceError
-from uqdm.training import datasets
-from uqdm.training.opening import expand, open_source
-from uqdm.training.sources import Cache, Source, every_tenth, load_pack
 
 
 def pictures(n: int, size: int, seed: int = 0) -> np.ndarray:

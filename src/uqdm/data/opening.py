@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from uqdm.data.datasets import CIFAR, NAMED, NPZ, by_name, cifar, imagenet
+from uqdm.data.sources import SUFFIXES, Cache, Data, Files, Joined, Several, Shards, Source, Stack, load_pack, npy_file, stack
 from uqdm.errors import ImageError
-from uqdm.training.datasets import CIFAR, NAMED, NPZ, by_name, cifar, imagenet
-from uqdm.training.sources import SUFFIXES, Cache, Data, Files, Joined, Several, Shards, Source, Stack, load_pack, npy_file, stack
 
 EVALUATION = {"eval", "val", "valid", "validation", "test", "dev"}
 MAX_NAMES = 1 << 20  # that one {a..b} may stand for

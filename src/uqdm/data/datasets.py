@@ -20,8 +20,8 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from uqdm.data.sources import Joined, Part, Pixels, Source, Stack, rows, side_of
 from uqdm.errors import ImageError, SourceError
-from uqdm.training.sources import Joined, Part, Pixels, Source, Stack, rows, side_of
 
 CIFAR = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")
 MAX_PICKLE_BYTES = 1 << 28  # an official CIFAR-10 file has 31 MB
