@@ -29,7 +29,7 @@ from uqdm.data.sources import load_pack
 from uqdm.models.runs import read_run
 from uqdm.models.vdm import VDM
 from uqdm.training.channel import RACE, Channel, Sent, decode, encode, kolmogorov, noise
-from uqdm.training.evaluate import psnr
+from uqdm.models.evaluate import psnr
 
 
 class Result:

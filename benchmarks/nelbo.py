@@ -19,7 +19,7 @@ import torch
 from uqdm.data.sources import load_pack
 from uqdm.models.runs import read_folder
 from uqdm.models.uqdm import UQDM
-from uqdm.training.evaluate import RECONSTRUCTIONS, Evaluation, evaluate
+from uqdm.models.evaluate import RECONSTRUCTIONS, Evaluation, evaluate
 
 
 def main() -> None:

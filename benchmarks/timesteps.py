@@ -17,7 +17,7 @@ import torch
 from uqdm.models import runs
 from uqdm.models.presets import override, preset
 from uqdm.training.data import load_data
-from uqdm.training.evaluate import evaluate
+from uqdm.models.evaluate import evaluate
 from uqdm.training.train import train
 
 

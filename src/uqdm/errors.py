@@ -14,6 +14,7 @@
     │   ├── CheckpointError     a published checkpoint that cannot be read safely
     │   └── BackendError        what runs the model's network is not installed, or cannot run it
     ├── TrainingError           a run that cannot go on: its loss is no number any more, or its folder is another run's
+    ├── EvaluationError         a codec that is not here or does not keep its protocol, or results that cannot be compared
     ├── NumericsError           a step decoded to other symbols than were encoded: the arithmetic differs
     ├── ImageError              not a picture, or one of a kind that is not accepted without conversion
     │   └── SourceError         a whole file of pictures is broken: not to be taken for one broken picture of it
@@ -77,6 +78,10 @@ class BackendError(ModelError):
 
 class TrainingError(UqdmError):
     """A run that cannot go on: its loss is no number any more, or its folder is another run's."""
+
+
+class EvaluationError(UqdmError):
+    """A codec that is not here or does not keep its protocol, or results that cannot be compared."""
 
 
 class NumericsError(UqdmError):

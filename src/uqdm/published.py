@@ -14,11 +14,11 @@ from uqdm.codec import Codec
 from uqdm.container import inspect, parse
 from uqdm.errors import CheckpointError, ImageError
 from uqdm.models import runs
+from uqdm.models.evaluate import RECONSTRUCTIONS, Evaluation, evaluate_nested
+from uqdm.models.evaluate import evaluate as evaluate_model
 from uqdm.models.export import package_of
 from uqdm.models.nested import Nested
 from uqdm.models.uqdm import UQDM
-from uqdm.training.evaluate import RECONSTRUCTIONS, Evaluation, evaluate_nested
-from uqdm.training.evaluate import evaluate as evaluate_model
 from uqdm.training.train import Stream, train
 
 MODES = ("paper", "tight")

@@ -43,9 +43,9 @@ from uqdm.entropy import coder, randomness
 from uqdm.entropy.tables import PRECISION
 from uqdm.errors import DamagedError
 from uqdm.models.diffusion import wide
+from uqdm.models.evaluate import psnr
 from uqdm.models.schedule import step_constants
 from uqdm.models.vdm import VDM
-from uqdm.training.evaluate import psnr
 
 Reals = NDArray[np.float64]
 Masses = NDArray[np.int64]

@@ -25,9 +25,9 @@ from torch import Tensor
 
 from uqdm.models import runs
 from uqdm.models.diffusion import Diffusion
+from uqdm.models.evaluate import evaluate, psnr
 from uqdm.models.presets import override, preset
 from uqdm.models.uqdm import UQDM
-from uqdm.training.evaluate import evaluate, psnr
 from uqdm.training.train import train
 
 POINTS = 1024

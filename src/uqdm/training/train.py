@@ -29,10 +29,10 @@ from torch.nn.parallel import DistributedDataParallel
 from uqdm.errors import CheckpointError, TrainingError
 from uqdm.models import runs
 from uqdm.models.diffusion import Sampled
+from uqdm.models.evaluate import Evaluation, held_out
 from uqdm.models.nested import MIXED, Nested
 from uqdm.models.presets import Config, read_config, to_json
 from uqdm.models.vdm import VDM
-from uqdm.training.evaluate import Evaluation, held_out
 
 EXPLODED = 20  # times the running mean of the loss: no run comes back from there
 MAY_CHANGE = (  # of the section `training`, when a run goes on

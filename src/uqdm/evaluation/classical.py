@@ -1,0 +1,284 @@
+"""Classical image codecs: how each is set, and which of its bytes are payload; knows no model.
+
+The default is each codec at its best for small photographs, 4:4:4 or with its colour transform. `paper` has them as Yang, Will and Mandt
+(2025) had, found by calibration against their published curves: JPEG and BPG at 4:2:0, JPEG2000 in JP2 boxes and without its colour
+transform. Pillow does the work where it can; JPEG XL takes imagecodecs, HEIC pillow-heif, and BPG and FLIF programs on the PATH.
+"""
+
+import io
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import PIL
+from PIL import Image, features
+
+from uqdm.errors import EvaluationError
+from uqdm.evaluation.codecs import Codec, Coded, Ladder, Pixels, rgb, timed
+from uqdm.evaluation.external import Command
+
+JPEG_QUALITIES = (1, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 100)  # the paper's
+PAPER_LAYERS = (20, 10, 5, 3, 2, 1)  # of its JPEG2000: compression ratios; the last is lossless
+LAYERS = (80, 50, 35, 25, 18, 14, 11, 9, 7.5, 6, 5, 4.2, 3.5, 3, 2.5, 2.1, 1.8, 1)
+WEBP_QUALITIES = (0, 10, 25, 40, 55, 70, 80, 90, 96, 100)
+AVIF_QUALITIES = (5, 20, 35, 50, 62, 72, 80, 87, 93, 97, 100)
+HEIC_QUALITIES = (1, 10, 25, 40, 52, 63, 72, 80, 87, 93, 100)
+JXL_DISTANCES = (15, 10, 6, 4, 2.5, 1.6, 1.0, 0.6, 0.35, 0.2, 0.1, 0.05)
+BPG_QUANTISERS = (51, 45, 40, 35, 30, 25, 20, 15, 10, 5, 0)
+PAPER_BPG_QUANTISERS = (51, 40, 30, 20, 10, 0)
+
+
+# --- Pillow's formats ----------------------------------------------------------------------------------------------------------
+
+
+def saved(pixels: Pixels, format: str, **options: Any) -> bytes:
+    """A picture in one of Pillow's formats."""
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, format, **options)
+    return out.getvalue()
+
+
+def opened(data: bytes) -> Pixels:
+    """What Pillow reads."""
+    with Image.open(io.BytesIO(data)) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def jpeg_payload(data: bytes) -> int:
+    """Bytes of the scans: entropy-coded segments with their restart markers and stuffing, without any header or table."""
+    at, found = 2, 0
+    while data[at + 1] != 0xD9:
+        marker, at = data[at + 1], at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        if marker != 0xDA:
+            continue
+        begin = at
+        while data[at] != 0xFF or data[at + 1] == 0 or 0xD0 <= data[at + 1] <= 0xD7:
+            at += 1
+        found += at - begin
+    return found
+
+
+def png_payload(data: bytes) -> int:
+    """Bytes of the IDAT chunks' contents."""
+    at, found = 8, 0
+    while at < len(data):
+        size = int.from_bytes(data[at : at + 4], "big")
+        found += size * (data[at + 4 : at + 8] == b"IDAT")
+        at += 12 + size
+    return found
+
+
+def webp_payload(data: bytes) -> int:
+    """Bytes of the VP8 or VP8L chunk's contents."""
+    at = 12
+    while at < len(data):
+        size = int.from_bytes(data[at + 4 : at + 8], "little")
+        if data[at : at + 4] in (b"VP8 ", b"VP8L"):
+            return size
+        at += 8 + size + size % 2
+    raise ValueError("a WebP file without a picture")
+
+
+def box_payload(data: bytes) -> int:
+    """Bytes in the mdat boxes of a file of boxes (AVIF, HEIC), whose headers are elsewhere."""
+    at, found = 0, 0
+    while at < len(data):
+        size = int.from_bytes(data[at : at + 4], "big") or len(data) - at
+        found += (size - 8) * (data[at + 4 : at + 8] == b"mdat")
+        at += size
+    return found
+
+
+def _qualities(values: tuple[int, ...], **options: Any) -> dict[str, dict[str, Any]]:
+    return {f"q {q}": {"quality": q} | options for q in values}
+
+
+def _pillow(name: str, label: str, format: str, settings: Mapping[str, Mapping[str, Any]], payload: Callable[[bytes], int]) -> Ladder:
+    library = {"JPEG": "jpg", "WEBP": "webp", "AVIF": "avif", "PNG": "zlib"}[format]
+    feature = {"AVIF": "avif", "WEBP": "webp"}.get(format)
+    if feature and not features.check(feature):
+        raise EvaluationError(f"{name}: this Pillow ({PIL.__version__}) was built without {format}; install one that has it")
+    versions = {"pillow": PIL.__version__, library: str(features.version(library))}
+    with_format = {key: {"format": format} | dict(value) for key, value in settings.items()}
+    return Ladder(name, label, with_format, saved, opened, payload, versions)
+
+
+def jpeg(paper: bool) -> Ladder:
+    """JPEG, Huffman tables optimised."""
+    subsampling = 2 if paper else 0
+    label = f"JPEG {'4:2:0' if paper else '4:4:4'}"
+    return _pillow("jpeg", label, "JPEG", _qualities(JPEG_QUALITIES, subsampling=subsampling, optimize=True), jpeg_payload)
+
+
+def png(paper: bool) -> Ladder:
+    """PNG as Pillow's `optimize` has it."""
+    return _pillow("png", "PNG", "PNG", {"lossless": {"optimize": True}}, png_payload)
+
+
+def webp(paper: bool) -> Ladder:
+    """WebP: lossy (4:2:0, it has nothing else) and lossless, most effort."""
+    lossless = {"lossless": {"lossless": True, "quality": 100, "method": 6, "exact": True}}
+    return _pillow("webp", "WebP", "WEBP", _qualities(WEBP_QUALITIES, method=6) | lossless, webp_payload)
+
+
+def avif(paper: bool) -> Ladder:
+    """AVIF at 4:4:4."""
+    return _pillow("avif", "AVIF 4:4:4", "AVIF", _qualities(AVIF_QUALITIES, subsampling="4:4:4", speed=4), box_payload)
+
+
+# --- JPEG2000: one stream, cut at its layers -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Codestream:
+    """Where a JPEG2000 file of one tile part has what; byte offsets."""
+
+    style: int  # the COD segment, of which bytes 6 and 7 are the number of layers
+    part: int  # the SOT segment, of which bytes 6 to 9 are the length of the tile part
+    begin: int  # packets
+    end: int
+
+    @classmethod
+    def of(cls, data: bytes) -> "Codestream":
+        """Raises `ValueError` for more than one tile part."""
+        at = data.index(b"\xff\x4f\xff\x51") + 2
+        style = 0
+        while data[at : at + 2] != b"\xff\x90":
+            style = at if data[at : at + 2] == b"\xff\x52" else style
+            at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        part, length = at, int.from_bytes(data[at + 6 : at + 10], "big")
+        end = part + length
+        if data[end : end + 2] != b"\xff\xd9":
+            raise ValueError("expected one tile in one part")
+        at += 12
+        while data[at : at + 2] != b"\xff\x93":
+            at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        return cls(style, part, at + 2, end)
+
+    def cut(self, data: bytes, layers: int, size: int) -> bytes:
+        """The file with `size` bytes of packets, said to have so many layers: a whole file by the standard."""
+        out = bytearray(data[: self.begin + size])
+        out[self.style + 6 : self.style + 8] = layers.to_bytes(2, "big")
+        out[self.part + 6 : self.part + 10] = (len(out) - self.part).to_bytes(4, "big")
+        return bytes(out) + b"\xff\xd9"
+
+
+@dataclass(frozen=True)
+class Layered:
+    """JPEG2000 with quality layers: one stream, and for each layer the shortest beginning that decodes to it, found by bisection."""
+
+    name: str
+    label: str
+    layers: tuple[float, ...]  # compression ratios
+    options: tuple[tuple[str, Any], ...]
+    progressive: bool = True
+    hypothetical: bool = False
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """See `Codec`."""
+        versions = {"pillow": PIL.__version__, "openjpeg": str(features.version("jpg_2000"))}
+        return {"name": self.name, "label": self.label, "layers": self.layers, "options": dict(self.options), "versions": versions}
+
+    def code(self, pixels: Pixels) -> Iterator[Coded]:
+        """See `Codec`."""
+        options = dict(self.options) | {"quality_mode": "rates", "quality_layers": list(self.layers), "irreversible": False}
+        data, encoding = timed(saved, pixels, "JPEG2000", **options)
+        stream = Codestream.of(data)
+        low = 0
+        for k in range(1, len(self.layers) + 1):
+            whole, decoding = timed(opened, stream.cut(data, k, stream.end - stream.begin))
+            high = stream.end - stream.begin
+            while low < high:
+                middle = (low + high) // 2
+                low, high = (low, middle) if self._same(stream.cut(data, k, middle), whole) else (middle + 1, high)
+            size = len(stream.cut(data, k, low))
+            yield Coded(f"layer {k}", 8 * size, 8 * low, rgb(whole, pixels.shape), encoding, decoding)
+
+    def _same(self, data: bytes, whole: Pixels) -> bool:
+        try:
+            return np.array_equal(opened(data), whole)
+        except (OSError, ValueError):
+            return False
+
+
+def jpeg2000(paper: bool) -> Layered:
+    """One lossless JPEG2000 stream, progressive by quality."""
+    if paper:
+        return Layered("jpeg2000", "JPEG2000, JP2, no colour transform", PAPER_LAYERS, ())
+    return Layered("jpeg2000", "JPEG2000, mct", LAYERS, (("mct", 1), ("no_jp2", True), ("num_resolutions", 3)))
+
+
+# --- other libraries -----------------------------------------------------------------------------------------------------------
+
+
+def jxl(paper: bool) -> Ladder:
+    """JPEG XL as a bare codestream: lossy by distance, and lossless. Its bit-packed headers, some ten bytes, are counted as payload."""
+    try:
+        import imagecodecs
+    except ImportError as error:
+        raise EvaluationError(f"jxl: {error}; pip install 'uqdm[eval]'") from None
+
+    def encode(pixels: Pixels, **options: Any) -> bytes:
+        return bytes(imagecodecs.jpegxl_encode(pixels, effort=7, usecontainer=False, numthreads=1, **options))
+
+    def decode(data: bytes) -> Pixels:
+        return np.asarray(imagecodecs.jpegxl_decode(data, numthreads=1))
+
+    settings: dict[str, dict[str, Any]] = {f"d {d}": {"distance": float(d)} for d in JXL_DISTANCES}
+    settings["lossless"] = {"lossless": True}
+    versions = {"imagecodecs": str(imagecodecs.__version__), "libjxl": str(imagecodecs.jpegxl_version())}
+    return Ladder("jxl", "JPEG XL", settings, encode, decode, len, versions)
+
+
+def heic(paper: bool, name: str = "heic", label: str = "HEIC 4:4:4 (x265)") -> Ladder:
+    """HEIC at 4:4:4."""
+    try:
+        import pillow_heif
+    except ImportError as error:
+        raise EvaluationError(f"{name}: {error}; pip install 'uqdm[eval]'") from None
+
+    def encode(pixels: Pixels, quality: int) -> bytes:
+        out = io.BytesIO()
+        pillow_heif.from_pillow(Image.fromarray(pixels)).save(out, quality=quality, chroma=444)
+        return out.getvalue()
+
+    def decode(data: bytes) -> Pixels:
+        return np.asarray(pillow_heif.open_heif(io.BytesIO(data)).to_pillow().convert("RGB"))
+
+    versions = {"pillow-heif": str(pillow_heif.__version__), "libheif": str(pillow_heif.libheif_version())}
+    return Ladder(name, label, _qualities(HEIC_QUALITIES), encode, decode, box_payload, versions)
+
+
+def bpg(paper: bool) -> Codec:
+    """BPG by `bpgenc` and `bpgdec` where they are on the PATH; else HEIC, which is HEVC in other boxes, and says so."""
+    if shutil.which("bpgenc") is None or shutil.which("bpgdec") is None:
+        return heic(paper, "bpg", "HEIC 4:4:4 (x265) for BPG, which is not installed")
+    chroma, quantisers = ("420", PAPER_BPG_QUANTISERS) if paper else ("444", BPG_QUANTISERS)
+    settings = {f"q {q}": f"-q {q}" for q in quantisers} | {"lossless": "-lossless"}
+    encode = f"bpgenc -e jctvc -f {chroma} {{setting}} -o {{output}} {{input}}"
+    label = f"BPG {':'.join(chroma)}"
+    return Command("bpg", label, encode, "bpgdec -o {output} {input}", settings, suffix=".bpg")
+
+
+def flif(paper: bool) -> Codec:
+    """FLIF by its program, where it is on the PATH."""
+    if shutil.which("flif") is None:
+        raise EvaluationError("flif: the program is not on the PATH")
+    settings = {"lossless": ""}
+    return Command("flif", "FLIF", "flif -e -E100 {setting} {input} {output}", "flif -d {input} {output}", settings, suffix=".flif")
+
+
+CLASSICAL: Mapping[str, Callable[[bool], Codec]] = {
+    "jpeg": jpeg,
+    "jpeg2000": jpeg2000,
+    "bpg": bpg,
+    "jxl": jxl,
+    "webp": webp,
+    "avif": avif,
+    "heic": heic,
+    "png": png,
+    "flif": flif,
+}

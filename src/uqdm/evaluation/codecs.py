@@ -1,0 +1,100 @@
+"""Codecs under evaluation behind one small protocol: a picture in, operating points out; knows no metric, no table and no plot.
+
+A point is what can be decoded at some rate: of a codec with a quality setting one file each, of a progressive one the beginnings of one
+file. What a point costs is counted twice, always: the whole file, every header included, and the payload, the entropy-coded data of the
+picture alone. Which bytes those are stands beside each format's parser in `classical.py`, and for ours in `ours.py`.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Pixels = NDArray[np.uint8]  # (H, W, 3)
+
+
+@dataclass(frozen=True, eq=False)
+class Coded:
+    """One operating point of one picture. `bits`: of the whole file, or of the beginning of it that was decoded; 8 a byte."""
+
+    setting: str
+    bits: float
+    payload: float | None  # of these, entropy-coded data; None: not known
+    pixels: Pixels
+    encode: float | None = None  # seconds
+    decode: float | None = None
+
+
+class Codec(Protocol):
+    """A codec under evaluation."""
+
+    @property
+    def name(self) -> str:
+        """As `--codec` has it."""
+
+    @property
+    def label(self) -> str:
+        """As tables and plots have it: what it is, and how it is set."""
+
+    @property
+    def progressive(self) -> bool:
+        """Whether the points of a picture are beginnings of one file."""
+
+    @property
+    def hypothetical(self) -> bool:
+        """Whether its bits are a model's, and no file was written."""
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """All that its results depend on besides the picture, as plain JSON values."""
+
+    def code(self, pixels: Pixels) -> Iterator[Coded]:
+        """A picture's points, in ascending order of rate as far as the settings have one."""
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """A codec with settings: one file each."""
+
+    name: str
+    label: str
+    settings: Mapping[str, Mapping[str, Any]]  # name -> what `encode` is told
+    encode: Callable[..., bytes] = field(repr=False)  # (pixels, **setting)
+    decode: Callable[[bytes], Pixels] = field(repr=False)
+    payload: Callable[[bytes], int | None] = field(repr=False)  # bytes
+    versions: Mapping[str, str] = field(default_factory=dict)  # of the libraries or programs that do the work
+    progressive: bool = False
+    hypothetical: bool = False
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """See `Codec`."""
+        return {"name": self.name, "label": self.label, "settings": self.settings, "versions": self.versions}
+
+    def code(self, pixels: Pixels) -> Iterator[Coded]:
+        """See `Codec`."""
+        for name, options in self.settings.items():
+            data, encoding = timed(self.encode, pixels, **options)
+            back, decoding = timed(self.decode, data)
+            payload = self.payload(data)
+            yield Coded(name, 8 * len(data), None if payload is None else 8 * payload, rgb(back, pixels.shape), encoding, decoding)
+
+
+def timed(function: Callable[..., Any], *given: Any, **options: Any) -> tuple[Any, float]:
+    """A result, and the seconds that it took."""
+    begin = time.perf_counter()
+    found = function(*given, **options)
+    return found, time.perf_counter() - begin
+
+
+def rgb(pixels: NDArray[Any], shape: Sequence[int]) -> Pixels:
+    """What a decoder gave, as uint8 (H, W, 3). Raises `ValueError` where it is no such picture of that shape."""
+    found = np.asarray(pixels)
+    if found.ndim == 2:
+        found = np.repeat(found[:, :, None], 3, 2)
+    if found.dtype != np.uint8 or found.shape != tuple(shape):
+        raise ValueError(f"the decoder gave {found.dtype} {found.shape}; expected uint8 {tuple(shape)}")
+    return found

@@ -1,0 +1,183 @@
+"""Points of many pictures to curves, two countings each, and distances between curves; knows no codec and no picture.
+
+Conventions, stated in every table. Rates are means over pictures of each one's bits per pixel. PSNR comes twice: the mean of each
+picture's own, in which pictures without any error cannot take part and are counted instead, and that of the pooled squared error, in which
+all do. The paper mixes whole files (JPEG, JPEG2000, BPG) with model entropies (UQDM, VDM) and takes means of each picture's own PSNR.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from uqdm.errors import EvaluationError
+from uqdm.evaluation.metrics import psnr
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+    """One setting over n pictures. Rates in bits per pixel; None: not known, or not there at this size."""
+
+    setting: str
+    n: int
+    bpp: float
+    payload_bpp: float | None
+    exact: int  # pictures without any error
+    psnr: float | None  # dB, mean over the others
+    pooled_psnr: float | None  # dB; None where all are exact
+    ssim: float | None = None
+    ms_ssim: float | None = None
+    swd: float | None = None
+    fid: float | None = None
+    lpips: float | None = None
+    encode: float | None = None  # seconds, median
+    decode: float | None = None
+
+    @property
+    def lossless(self) -> bool:
+        """Whether every picture comes back."""
+        return self.exact == self.n
+
+    @property
+    def bits_per_dimension(self) -> float:
+        """Of whole files, a third of `bpp`."""
+        return self.bpp / 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Curve:
+    """A codec's points by rate."""
+
+    name: str
+    label: str
+    points: tuple[Point, ...]
+    progressive: bool = False
+    hypothetical: bool = False
+    published: bool = False  # numbers that others printed, of other pictures
+    memory: float | None = None  # MiB beyond what the process had before, at most
+
+    def rates(self, payload: bool = False) -> list[float]:
+        """Bits per pixel of its points."""
+        return [p.payload_bpp if payload and p.payload_bpp is not None else p.bpp for p in self.points]
+
+    def lossless(self) -> Point | None:
+        """The cheapest point at which every picture comes back."""
+        return min((p for p in self.points if p.lossless), key=lambda p: p.bpp, default=None)
+
+    def at(self, rate: float, metric: str = "psnr", payload: bool = False) -> float | None:
+        """The metric at a rate, linear between points in the rate's logarithm; None outside them, or where it has none."""
+        rates, values = self._known(metric, payload)
+        if len(rates) < 2 or not rates[0] <= rate <= rates[-1]:
+            return None
+        return float(np.interp(math.log(rate), np.log(rates), values))
+
+    def _known(self, metric: str, payload: bool) -> tuple[list[float], list[float]]:
+        """Ascending positive rates, and the metric there. Points that another beats in rate and quality stay: a curve is what it is."""
+        rows = [(rate, getattr(p, metric)) for rate, p in zip(self.rates(payload), self.points)]
+        rows = sorted((rate, value) for rate, value in rows if value is not None and math.isfinite(value) and rate > 0)
+        return [r for r, _ in rows], [v for _, v in rows]
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> "Curve":
+        """Inverse of `to_json`."""
+        return cls(**dict(record) | {"points": tuple(Point(**p) for p in record["points"])})
+
+
+def point(setting: str, rows: Sequence[Mapping[str, Any]], swd: float | None = None, fid: float | None = None) -> Point:
+    """A setting's point from each picture's row: bits, payload, pixels (their number), mse, and what else was measured."""
+    errors = [row["mse"] for row in rows]
+    own = [psnr(e) for e in errors if e > 0]
+    sizes = [row["pixels"] for row in rows]
+    pooled = float(np.average(errors, weights=sizes))
+    payloads = [row["payload"] for row in rows]
+
+    def mean(key: str) -> float | None:
+        values = [row.get(key) for row in rows]
+        return None if any(v is None for v in values) else float(np.mean(values))  # type: ignore[arg-type]
+
+    def median(key: str) -> float | None:
+        values = [row[key] for row in rows if row.get(key) is not None]
+        return float(np.median(values)) if values else None
+
+    return Point(
+        setting=setting,
+        n=len(rows),
+        bpp=float(np.mean([row["bits"] / size for row, size in zip(rows, sizes)])),
+        payload_bpp=None if None in payloads else float(np.mean([p / size for p, size in zip(payloads, sizes)])),
+        exact=len(errors) - len(own),
+        psnr=float(np.mean(own)) if own else None,
+        pooled_psnr=psnr(pooled) if pooled else None,
+        ssim=mean("ssim"),
+        ms_ssim=mean("ms_ssim"),
+        lpips=mean("lpips"),
+        swd=swd,
+        fid=fid,
+        encode=median("encode"),
+        decode=median("decode"),
+    )
+
+
+def read_published(path: str | Path) -> list[Curve]:
+    """Curves of a YAML file like those beside the paper's code: name -> bpp, psnr, fid. Raises `EvaluationError`."""
+    try:
+        import yaml
+
+        tables = yaml.safe_load(Path(path).read_text())
+        found = []
+        for name, table in tables.items():
+            columns = [table["bpp"], table["psnr"], table.get("fid", [None] * len(table["bpp"]))]
+            points = tuple(
+                Point(
+                    setting=f"{i + 1}",
+                    n=0,
+                    bpp=float(bpp),
+                    payload_bpp=None,
+                    exact=0 if math.isfinite(float(value)) else 1,
+                    psnr=float(value) if math.isfinite(float(value)) else None,
+                    pooled_psnr=None,
+                    fid=None if fid is None else float(fid),
+                )
+                for i, (bpp, value, fid) in enumerate(zip(*columns, strict=True))
+            )
+            found.append(Curve(f"published:{name}", f"{name}, published", points, published=True))
+        return found
+    except ModuleNotFoundError as error:
+        raise EvaluationError(f"{path}: {error}; pip install 'uqdm[eval]'") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
+        raise EvaluationError(f"{path}: no curves of bpp and psnr by name: {type(error).__name__}: {error}") from None
+
+
+def bd_rate(anchor: Curve, other: Curve, metric: str = "psnr", payload: bool = False) -> float:
+    """Bjøntegaard's delta rate (VCEG-M33): by how much more (+) or less (-) rate `other` has the quality of `anchor`, per cent.
+
+    The mean difference of log rate over the range of quality that both have, with a monotone cubic (PCHIP) through each curve's points
+    rather than the polynomial of 2001, which swings between them. Its limits: it says nothing outside the common range, weighs every dB
+    alike, and compares curves that are averages already. Raises `EvaluationError` where a curve has fewer than four points in which the
+    quality rises with the rate, or the ranges have less than 1 dB (or hundredths of SSIM) in common.
+    """
+    from scipy.interpolate import PchipInterpolator
+
+    fits, low, high = [], -math.inf, math.inf
+    for curve in (anchor, other):
+        rates, values = curve._known(metric, payload)
+        kept: list[tuple[float, float]] = []
+        for rate, value in zip(rates, values):  # the upper envelope: quality as a function that can be inverted
+            if not kept or value > kept[-1][1] + 1e-9:
+                kept.append((rate, value))
+        if len(kept) < 4:
+            raise EvaluationError(f"{curve.label}: {len(kept)} points of rising {metric}; the Bjøntegaard delta needs four")
+        qualities = [v for _, v in kept]
+        fits.append(PchipInterpolator(qualities, np.log([r for r, _ in kept])))
+        low, high = max(low, qualities[0]), min(high, qualities[-1])
+    least = 0.01 if metric in ("ssim", "ms_ssim") else 1.0
+    if high - low < least:
+        raise EvaluationError(f"{anchor.label} and {other.label} have no {metric} in common: {low:.2f} is above {high:.2f}")
+    areas = [float(fit.integrate(low, high)) for fit in fits]
+    return 100 * math.expm1((areas[1] - areas[0]) / (high - low))
