@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 
 from uqdm import __version__
-from uqdm.cli import training
+from uqdm.cli import evaluation, training
 from uqdm.cli.output import echo_table
 from uqdm.errors import FormatError, OutputError, UqdmError
 
@@ -589,6 +589,7 @@ def quantise(model: str, out: str, data: tuple[str, ...], count: int, force: boo
 
 main.add_command(training.train)
 main.add_command(training.list_presets)
+main.add_command(evaluation.evaluate)
 
 
 # --- inputs and outputs --------------------------------------------------------------------------------------------------------------

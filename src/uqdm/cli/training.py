@@ -11,17 +11,22 @@ import click
 from uqdm.cli.output import echo_table
 from uqdm.errors import TrainingError, UqdmError
 
-SPREAD = ("--data", "--held", "--set")  # options of `train` that take every word up to the next option
+SPREAD = {  # options of commands that take every word up to the next option
+    "train": ("--data", "--held", "--set"),
+    "evaluate": ("--codec", "--published", "--external"),
+    "compare": ("--codec", "--external"),
+    "reproduce": ("--data", "--published", "--models"),
+}
 
 
 def spread(words: list[str]) -> list[str]:
-    """`--data A B` as click knows it, `--data A --data B`, in a `train` command."""
-    if not words or words[0] != "train":
+    """`--data A B` as click knows it, `--data A --data B`, in a command that has such options."""
+    if not words or words[0] not in SPREAD:
         return words
     found, option = [], None
     for word in words:
         if word.startswith("-") and len(word) > 1:
-            option = word if word in SPREAD else None
+            option = word if word in SPREAD[words[0]] else None
             if option is None:
                 found.append(word)
             first = True

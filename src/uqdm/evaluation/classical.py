@@ -233,7 +233,7 @@ def jxl(paper: bool) -> Ladder:
     return Ladder("jxl", "JPEG XL", settings, encode, decode, len, versions)
 
 
-def heic(paper: bool, name: str = "heic", label: str = "HEIC 4:4:4 (x265)") -> Ladder:
+def heic(paper: bool, name: str = "heic", label: str = "HEIC 4:4:4") -> Ladder:
     """HEIC at 4:4:4."""
     try:
         import pillow_heif
@@ -252,10 +252,15 @@ def heic(paper: bool, name: str = "heic", label: str = "HEIC 4:4:4 (x265)") -> L
     return Ladder(name, label, _qualities(HEIC_QUALITIES), encode, decode, box_payload, versions)
 
 
+def has_bpg() -> bool:
+    """Whether its programs are on the PATH."""
+    return shutil.which("bpgenc") is not None and shutil.which("bpgdec") is not None
+
+
 def bpg(paper: bool) -> Codec:
-    """BPG by `bpgenc` and `bpgdec` where they are on the PATH; else HEIC, which is HEVC in other boxes, and says so."""
-    if shutil.which("bpgenc") is None or shutil.which("bpgdec") is None:
-        return heic(paper, "bpg", "HEIC 4:4:4 (x265) for BPG, which is not installed")
+    """BPG by `bpgenc` and `bpgdec` where they are on the PATH; else HEIC by x265, which is HEVC in other boxes, and says so."""
+    if not has_bpg():
+        return heic(paper, "bpg", "HEIC 4:4:4 in BPG's place")
     chroma, quantisers = ("420", PAPER_BPG_QUANTISERS) if paper else ("444", BPG_QUANTISERS)
     settings = {f"q {q}": f"-q {q}" for q in quantisers} | {"lossless": "-lossless"}
     encode = f"bpgenc -e jctvc -f {chroma} {{setting}} -o {{output}} {{input}}"

@@ -1,8 +1,7 @@
 """Points of many pictures to curves, two countings each, and distances between curves; knows no codec and no picture.
 
 Conventions, stated in every table. Rates are means over pictures of each one's bits per pixel. PSNR comes twice: the mean of each
-picture's own, in which pictures without any error cannot take part and are counted instead, and that of the pooled squared error, in which
-all do. The paper mixes whole files (JPEG, JPEG2000, BPG) with model entropies (UQDM, VDM) and takes means of each picture's own PSNR.
+picture's own, none of which counts for more than `CAP`, and that of the pooled squared error. The paper mixes whole files (JPEG, JPEG2000, BPG) with model entropies (UQDM, VDM) and takes means of each picture's own PSNR.
 """
 
 import dataclasses
@@ -17,16 +16,19 @@ from uqdm.errors import EvaluationError
 from uqdm.evaluation.metrics import psnr
 
 
+CAP = psnr(1 / 12)  # 58.92 dB: of rounding to whole values itself. A mean with infinite PSNRs, or with 100 dB for them, says nothing
+
+
 @dataclasses.dataclass(frozen=True)
 class Point:
-    """One setting over n pictures. Rates in bits per pixel; None: not known, or not there at this size."""
+    """One setting over n pictures (0: nobody said over how many). Rates in bits per pixel; None: not known, or not there at this size."""
 
     setting: str
     n: int
     bpp: float
     payload_bpp: float | None
     exact: int  # pictures without any error
-    psnr: float | None  # dB, mean over the others
+    psnr: float | None  # dB, mean of pictures' own, at most `CAP` each; None where all are exact
     pooled_psnr: float | None  # dB; None where all are exact
     ssim: float | None = None
     ms_ssim: float | None = None
@@ -39,7 +41,7 @@ class Point:
     @property
     def lossless(self) -> bool:
         """Whether every picture comes back."""
-        return self.exact == self.n
+        return self.exact == self.n > 0
 
     @property
     def bits_per_dimension(self) -> float:
@@ -69,15 +71,17 @@ class Curve:
 
     def at(self, rate: float, metric: str = "psnr", payload: bool = False) -> float | None:
         """The metric at a rate, linear between points in the rate's logarithm; None outside them, or where it has none."""
-        rates, values = self._known(metric, payload)
+        rates, values = self.known(metric, payload)
         if len(rates) < 2 or not rates[0] <= rate <= rates[-1]:
             return None
         return float(np.interp(math.log(rate), np.log(rates), values))
 
-    def _known(self, metric: str, payload: bool) -> tuple[list[float], list[float]]:
+    def known(self, metric: str, payload: bool) -> tuple[list[float], list[float]]:
         """Ascending positive rates, and the metric there. Points that another beats in rate and quality stay: a curve is what it is."""
         rows = [(rate, getattr(p, metric)) for rate, p in zip(self.rates(payload), self.points)]
-        rows = sorted((rate, value) for rate, value in rows if value is not None and math.isfinite(value) and rate > 0)
+        positive = metric in ("swd", "fid", "lpips")  # whose axes are logarithmic
+        rows = [(rate, value) for rate, value in rows if value is not None and math.isfinite(value) and rate > 0]
+        rows = sorted((rate, value) for rate, value in rows if value > 0 or not positive)
         return [r for r, _ in rows], [v for _, v in rows]
 
     def to_json(self) -> dict[str, Any]:
@@ -93,7 +97,8 @@ class Curve:
 def point(setting: str, rows: Sequence[Mapping[str, Any]], swd: float | None = None, fid: float | None = None) -> Point:
     """A setting's point from each picture's row: bits, payload, pixels (their number), mse, and what else was measured."""
     errors = [row["mse"] for row in rows]
-    own = [psnr(e) for e in errors if e > 0]
+    own = [min(psnr(e), CAP) for e in errors]
+    exact = errors.count(0)
     sizes = [row["pixels"] for row in rows]
     pooled = float(np.average(errors, weights=sizes))
     payloads = [row["payload"] for row in rows]
@@ -111,8 +116,8 @@ def point(setting: str, rows: Sequence[Mapping[str, Any]], swd: float | None = N
         n=len(rows),
         bpp=float(np.mean([row["bits"] / size for row, size in zip(rows, sizes)])),
         payload_bpp=None if None in payloads else float(np.mean([p / size for p, size in zip(payloads, sizes)])),
-        exact=len(errors) - len(own),
-        psnr=float(np.mean(own)) if own else None,
+        exact=exact,
+        psnr=float(np.mean(own)) if exact < len(rows) else None,
         pooled_psnr=psnr(pooled) if pooled else None,
         ssim=mean("ssim"),
         ms_ssim=mean("ms_ssim"),
@@ -136,7 +141,7 @@ def read_published(path: str | Path) -> list[Curve]:
             points = tuple(
                 Point(
                     setting=f"{i + 1}",
-                    n=0,
+                    n=0 if math.isfinite(float(value)) else 1,
                     bpp=float(bpp),
                     payload_bpp=None,
                     exact=0 if math.isfinite(float(value)) else 1,
@@ -166,7 +171,7 @@ def bd_rate(anchor: Curve, other: Curve, metric: str = "psnr", payload: bool = F
 
     fits, low, high = [], -math.inf, math.inf
     for curve in (anchor, other):
-        rates, values = curve._known(metric, payload)
+        rates, values = curve.known(metric, payload)
         kept: list[tuple[float, float]] = []
         for rate, value in zip(rates, values):  # the upper envelope: quality as a function that can be inverted
             if not kept or value > kept[-1][1] + 1e-9:

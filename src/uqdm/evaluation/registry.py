@@ -7,7 +7,7 @@ from pathlib import Path
 from uqdm import package
 from uqdm.errors import EvaluationError, UqdmError
 from uqdm.evaluation import external
-from uqdm.evaluation.classical import CLASSICAL
+from uqdm.evaluation.classical import CLASSICAL, has_bpg
 from uqdm.evaluation.codecs import Codec
 from uqdm.evaluation.ours import Estimated, Gaussian, Progressive
 
@@ -63,6 +63,8 @@ def specs(names: Sequence[str], paper: bool = False, described: Sequence[str] = 
             found[name] = Spec(name, paper, outside[name])
         elif name == "all":
             for one in ("uqdm", *CLASSICAL, *outside):
+                if one == "heic" and not has_bpg():  # then it stands in BPG's place
+                    continue
                 spec = Spec(one, paper, outside.get(one))
                 try:
                     spec.make()

@@ -1,0 +1,147 @@
+"""The commands that evaluate: parse, read pictures, call the evaluation, print its table."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from uqdm.cli.output import echo_table
+from uqdm.errors import EvaluationError
+
+if TYPE_CHECKING:
+    from uqdm.evaluation.curves import Curve
+
+_codecs = click.option(
+    "--codec", "names", multiple=True, metavar="NAME …", help="uqdm, uqdm:MODEL, jpeg, jpeg2000, jxl, webp, avif, bpg, png, …, or all."
+)
+_external = click.option(
+    "--external", multiple=True, type=click.Path(exists=True, dir_okay=False), metavar="FILE …", help="Codecs with a command line (TOML)."
+)
+_paper = click.option("--as-paper", "paper", is_flag=True, help="Set and count every codec as the paper did.")
+_jobs = click.option("--jobs", type=click.IntRange(min=1), metavar="N", help="Processes; by default one a core.")
+
+
+@click.command(short_help="Codecs over pictures: tables, curves, a report.")
+@click.argument("data", nargs=-1, required=True, metavar="DATA …")
+@_codecs
+@click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), metavar="DIR", help="Folder of the results.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N pictures.")
+@click.option("--every", type=click.IntRange(min=1), default=1, metavar="K", help="Only every K-th picture.")
+@_paper
+@click.option(
+    "--published",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False),
+    metavar="FILE …",
+    help="Published curves (YAML), drawn as such.",
+)
+@_external
+@click.option("--features", type=click.Path(exists=True, dir_okay=False), metavar="FILE", help="TorchScript of Inception, say, for FID.")
+@click.option("--lpips", type=click.Path(exists=True, dir_okay=False), metavar="FILE", help="TorchScript of LPIPS.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, metavar="S", help="Of everything random.")
+@click.option("--cache", type=click.Path(file_okay=False, path_type=Path), metavar="DIR", help="What was measured; by default DIR/cache.")
+@_jobs
+def evaluate(
+    data: tuple[str, ...],
+    names: tuple[str, ...],
+    out: Path,
+    limit: int | None,
+    every: int,
+    paper: bool,
+    published: tuple[str, ...],
+    external: tuple[str, ...],
+    features: str | None,
+    lpips: str | None,
+    seed: int,
+    cache: Path | None,
+    jobs: int | None,
+) -> None:
+    """Measure codecs over pictures: a table here, and in DIR results.json, results.csv and report.html.
+
+    DATA is packs, folders, globs or a data set's name, as for `uqdm train`. By default all codecs that can run here. What was measured is
+    kept: the same command goes on where it stopped, and another codec costs only itself.
+
+    \b
+    Examples:
+      uqdm evaluate photographs/ --out report
+      uqdm evaluate dev.zip --every 5 --codec uqdm jxl webp jpeg2000 --out report
+      uqdm evaluate CIFAR10 --codec all --as-paper --published cifar.yml --out as-paper
+      uqdm evaluate dev.zip --limit 20 --codec vdm-a:runs/vdm vdm-f:runs/vdm@1000 --out gaussian
+    """
+    from tqdm import tqdm
+
+    from uqdm.evaluation import curves, registry, report
+    from uqdm.evaluation.evaluate import Measures
+    from uqdm.evaluation.evaluate import evaluate as run
+
+    pictures, label = read(data, every, limit)
+    chosen, missing = registry.specs(names, paper, external)
+    others = [curve for path in published for curve in curves.read_published(path)]
+    measures = Measures(seed, extractor=features, perceptual=lpips)
+    with tqdm(total=len(pictures) * len(chosen), unit="picture", disable=None) as bar:
+
+        def tick(what: str) -> None:
+            bar.set_postfix_str(what)
+            bar.update()
+
+        results = run(pictures, chosen, cache or out / "cache", measures, jobs=jobs, tick=tick)
+    sizes = sorted({f"{p.shape[1]} × {p.shape[0]}" for p in pictures})
+    conditions = report.Conditions(label, len(pictures), ", ".join(sizes[:4]), seed, paper, versions(), machine())
+    written = report.write(results, conditions, out, others, missing)
+    show([*results.curves, *others])
+    for name, why in (missing | results.failed).items():
+        click.echo(f"uqdm: {name}: {why}", err=True)
+    click.echo("\n".join(str(path) for path in written))
+    if not results.curves:
+        raise EvaluationError("no codec gave a curve")
+
+
+def read(data: tuple[str, ...], every: int, limit: int | None) -> tuple[list[Any], str]:
+    """Pictures uint8 (H, W, 3), and what to call them. Of a data set with its own test pictures, those."""
+    from uqdm.data.opening import open_source
+
+    pictures: list[Any] = []
+    for one in data:
+        train, held = open_source(one)
+        source = held if held is not None else train
+        pictures += (
+            [source[i] for i in range(len(source))] if limit is None or every > 1 else [source[i] for i in range(min(limit, len(source)))]
+        )
+    pictures = pictures[::every][:limit]
+    if not pictures:
+        raise EvaluationError(f"{', '.join(data)}: no pictures")
+    name = ", ".join(Path(one).name or one for one in data)
+    return pictures, name + (f", every {every}th" if every > 1 else "") + (f", the first {limit}" if limit is not None else "")
+
+
+def show(curves: list[Curve]) -> None:
+    """The main table, in the terminal."""
+    from uqdm.evaluation.report import main_table
+
+    table = main_table(curves)
+    echo_table([table.head, *table.rows])
+    click.echo(table.caption)
+
+
+def versions() -> dict[str, str]:
+    """Of what does the work."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {}
+    for name in ("uqdm", "pillow", "imagecodecs", "pillow-heif", "torch", "torchmetrics", "onnxruntime"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def machine() -> str:
+    """In a few words."""
+    import os
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{platform.system()} {platform.machine()}, {cores} cores, Python {platform.python_version()}"

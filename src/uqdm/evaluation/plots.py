@@ -1,0 +1,116 @@
+"""Curves as one would print them: matplotlib figures, without a display; knows no files."""
+
+import io
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+
+matplotlib.use("Agg")
+from matplotlib.figure import Figure
+
+from uqdm.evaluation.curves import Curve
+
+TITLES = {
+    "psnr": "PSNR, dB (mean of pictures' own)",
+    "pooled_psnr": "PSNR, dB (of the pooled error)",
+    "ssim": "SSIM",
+    "ms_ssim": "MS-SSIM",
+    "swd": "sliced Wasserstein distance",
+    "fid": "FID",
+    "lpips": "LPIPS",
+}
+OURS = ("#b3123a", "#e0632f", "#8c2d8c", "#c2860b")
+OTHERS = ("#1f5fa8", "#3a9a8f", "#5b8c2a", "#7a6a58", "#4a4f9c", "#8a8d1a", "#2f8fce", "#606060", "#a05a78")
+STYLE: Any = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "legend.frameon": False,
+    "legend.fontsize": 7.5,
+    "svg.fonttype": "none",
+}
+
+
+def is_ours(curve: Curve) -> bool:
+    """Whether a curve is one of our models, measured."""
+    return curve.name.startswith("uqdm")
+
+
+def looks(curves: Sequence[Curve]) -> list[dict[str, Any]]:
+    """Line styles: ours red and thick, others cool and thin, published dashed, hypothetical dotted."""
+    found, ours, others = [], 0, 0
+    for curve in curves:
+        if is_ours(curve):
+            colour, width, ours = OURS[ours % len(OURS)], 2.2, ours + 1
+        else:
+            colour, width, others = OTHERS[others % len(OTHERS)], 1.2, others + 1
+        line = "--" if curve.published else ":" if curve.hypothetical else "-"
+        found.append({"color": colour, "linewidth": width, "linestyle": line, "marker": "o", "markersize": 2.5 if is_ours(curve) else 2})
+    return found
+
+
+def rate_axes(axes: Any, curves: Sequence[Curve], metric: str = "psnr", *, payload: bool = False, most: float | None = None) -> None:
+    """A metric against bits per pixel; what is lossless is a mark at the upper end."""
+    best = 0.0
+    for curve, look in zip(curves, looks(curves)):
+        rates, values = curve.known(metric, payload)
+        lossless = curve.lossless()
+        if values:
+            axes.plot(rates, values, label=curve.label, **look)
+            best = max([best, *(v for r, v in zip(rates, values) if most is None or r <= most)])
+        if lossless is not None and metric in ("psnr", "pooled_psnr"):
+            rate = lossless.payload_bpp if payload and lossless.payload_bpp is not None else lossless.bpp
+            label = None if values else curve.label
+            axes.plot(
+                [rate], [1.0], marker="v", color=look["color"], clip_on=False, transform=axes.get_xaxis_transform(), ls="", label=label
+            )
+    axes.set(xlabel=f"bits per pixel ({'payload only' if payload else 'whole files'})", ylabel=TITLES[metric])
+    if metric in ("swd", "fid", "lpips"):
+        axes.set_yscale("log")
+    if most is not None:
+        axes.set_xlim(0, most)
+    if metric in ("psnr", "pooled_psnr"):
+        axes.set_ylim(bottom=15, top=best + 2 if best else None)
+
+
+def rate_figure(
+    curves: Sequence[Curve], metric: str = "psnr", *, payload: bool = False, most: float | None = None, title: str = ""
+) -> Figure:
+    """`rate_axes` alone, its legend beside it."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(8.4, 4.4), layout="constrained")
+        axes = figure.subplots()
+        rate_axes(axes, curves, metric, payload=payload, most=most)
+        lines, labels = axes.get_legend_handles_labels()
+        if lines:
+            wrapped = ["\n".join(textwrap.wrap(label, 30)) for label in labels]
+            axes.legend(lines, wrapped, loc="center left", bbox_to_anchor=(1.0, 0.5))
+        axes.set_title(title, fontsize=9, loc="left")
+    return figure
+
+
+def svg(figure: Figure) -> str:
+    """A figure as an SVG element."""
+    out = io.StringIO()
+    with matplotlib.rc_context(STYLE | {"svg.hashsalt": "uqdm"}):
+        figure.savefig(out, format="svg", metadata={"Date": None})
+    text = out.getvalue()
+    return text[text.index("<svg") :]
+
+
+def png(figure: Figure, dpi: int = 150) -> bytes:
+    """A figure as a PNG file."""
+    out = io.BytesIO()
+    figure.savefig(out, format="png", dpi=dpi)
+    return out.getvalue()
+
+
+def enlarged(pixels: Any, least: int = 128) -> Any:
+    """Small pictures with every pixel several times, so that they can be looked at."""
+    times = max(1, -(-least // max(pixels.shape[:2])))
+    return np.repeat(np.repeat(pixels, times, 0), times, 1)

@@ -1,0 +1,249 @@
+"""An evaluation as files: results.json, results.csv, report.html; and its main table as text. Knows no codec."""
+
+import base64
+import csv
+import dataclasses
+import io
+import json
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from uqdm import images
+from uqdm.errors import EvaluationError
+from uqdm.evaluation import plots
+from uqdm.evaluation.curves import Curve, Point, bd_rate
+from uqdm.evaluation.evaluate import Results
+from uqdm.evaluation.metrics import psnr
+
+RATES = (0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 8.0)  # bits per pixel in the main table
+QUALITIES = (30.0, 35.0, 40.0)  # dB
+STRIP_RATES = (0.5, 1.0, 2.0, 4.0)
+COUNTING = (
+    "Rates are means over pictures of bits per pixel. “File”: whole files, every header, table and check included. “Payload”: "
+    "entropy-coded data of the picture alone. One bit per dimension is three bits per pixel.",
+    "PSNR is the mean of pictures’ own, none of which counts for more than 58.92 dB, the PSNR of rounding to whole values itself; that of "
+    "the pooled squared error is in the tables of points.",
+    "Values at a rate are read off each curve, linear in the logarithm of the rate, and left empty outside it.",
+    "Published curves are of other pictures than these, and hypothetical ones count a model’s bits: no file was written.",
+)
+AS_PAPER = (
+    "Counted as in the paper: JPEG and BPG at 4:2:0 and JPEG2000 without its colour transform, in whole files; UQDM and VDM by their "
+    "models’ own code length, without any header. These rates do not compare with each other."
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Conditions:
+    """What an evaluation was of."""
+
+    data: str
+    pictures: int
+    sizes: str
+    seed: int
+    paper: bool
+    versions: Mapping[str, str]
+    machine: str
+
+    def line(self) -> str:
+        """In a line."""
+        versions = ", ".join(f"{name} {version}" for name, version in self.versions.items())
+        return f"{self.data}: {self.pictures} pictures, {self.sizes}. Seed {self.seed}; {versions}; {self.machine}."
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """Rows of text; `kinds` says of each whether it is ours, published or another's."""
+
+    head: list[str]
+    rows: list[list[str]]
+    kinds: list[str]
+    caption: str = ""
+
+    def for_page(self) -> dict[str, Any]:
+        """As the page wants it."""
+        rows = [{"cells": cells, "kind": kind} for cells, kind in zip(self.rows, self.kinds)]
+        return {"head": self.head, "rows": rows, "caption": self.caption}
+
+    def markdown(self) -> str:
+        """As Markdown."""
+        lines = [self.head, ["---"] + ["---:"] * (len(self.head) - 1), *self.rows]
+        return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def main_table(curves: Sequence[Curve], payload: bool = False) -> Table:
+    """A row a codec: lossless rate both ways, PSNR at rates, rates at PSNRs, time and memory."""
+    head = ["codec", "lossless, file", "payload", *(f"dB at {r:g}" for r in RATES), *(f"bpp at {q:g} dB" for q in QUALITIES)]
+    head += ["encode, ms", "decode, ms", "MiB"]
+    rows, kinds = [], []
+    for curve in curves:
+        end = curve.lossless()
+        cells = [curve.label, number(end.bpp if end else None, 2), number(end.payload_bpp if end else None, 2)]
+        cells += [number(curve.at(rate, payload=payload), 1) for rate in RATES]
+        cells += [number(rate_at(curve, quality, payload), 2) for quality in QUALITIES]
+        for time in ("encode", "decode"):
+            own = [getattr(p, time) for p in curve.points if getattr(p, time) is not None]
+            cells.append(number(1000 * float(np.median(own)), 1) if own else "–")
+        rows.append([*cells, number(curve.memory, 0)])
+        kinds.append(kind(curve))
+    counting = "payload only" if payload else "whole files"
+    return Table(head, rows, kinds, f"PSNR at bits per pixel of {counting}; times are medians over pictures and points on one busy core")
+
+
+def delta_table(curves: Sequence[Curve], anchors: Sequence[str] = ("jpeg2000", "jpeg", "jxl", "webp", "avif", "bpg")) -> Table | None:
+    """Bjøntegaard deltas of our curves against others; None where there is nothing to compare."""
+    ours = [c for c in curves if plots.is_ours(c)]
+    others = [c for name in anchors for c in curves if c.name == name]
+    if not ours or not others:
+        return None
+
+    def cell(anchor: Curve, other: Curve) -> str:
+        try:
+            return f"{bd_rate(anchor, other):+.0f} %"
+        except EvaluationError:
+            return "–"
+
+    rows = [[c.label, *(cell(anchor, c) for anchor in others)] for c in ours]
+    caption = "Bjøntegaard delta rate (PSNR, whole files) against each; minus: fewer bits at equal PSNR, over the range both have"
+    return Table(["codec", *(c.label for c in others)], rows, ["ours"] * len(rows), caption)
+
+
+def point_table(curve: Curve) -> dict[str, Any]:
+    """All there is of a curve."""
+    columns = (
+        ("setting", lambda p: p.setting), ("n", lambda p: str(p.n)), ("bpp, file", lambda p: number(p.bpp, 3)),
+        ("bpp, payload", lambda p: number(p.payload_bpp, 3)), ("bits/dim", lambda p: number(p.bits_per_dimension, 3)),
+        ("exact", lambda p: str(p.exact)), ("PSNR", lambda p: number(p.psnr, 2)), ("PSNR, pooled", lambda p: number(p.pooled_psnr, 2)),
+        ("SSIM", lambda p: number(p.ssim, 4)), ("MS-SSIM", lambda p: number(p.ms_ssim, 4)), ("SWD", lambda p: number(p.swd, 3)),
+        ("FID", lambda p: number(p.fid, 2)), ("LPIPS", lambda p: number(p.lpips, 4)),
+        ("encode, ms", lambda p: number(p.encode and 1e3 * p.encode, 1)), ("decode, ms", lambda p: number(p.decode and 1e3 * p.decode, 1)),
+    )  # fmt: skip
+    kept = [(name, get) for name, get in columns if any(get(p) != "–" for p in curve.points)]
+    return {"title": curve.label, "head": [n for n, _ in kept], "rows": [[get(p) for _, get in kept] for p in curve.points]}
+
+
+def rate_at(curve: Curve, quality: float, payload: bool = False) -> float | None:
+    """The first rate at which a curve reaches a PSNR, linear in the rate's logarithm; None where it does not, or begins above it."""
+    rates, values = curve.known("psnr", payload)
+    if not values or values[0] > quality:
+        return None
+    for (r0, v0), (r1, v1) in zip(zip(rates, values), zip(rates[1:], values[1:])):
+        if v0 <= quality <= v1:
+            return float(np.exp(np.interp(quality, [v0, v1], np.log([r0, r1]))))
+    return None
+
+
+def kind(curve: Curve) -> str:
+    """Of a row."""
+    return "published" if curve.published else "ours" if plots.is_ours(curve) else "other"
+
+
+def number(value: float | None, digits: int) -> str:
+    """A figure, or a dash."""
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+# --- pictures ----------------------------------------------------------------------------------------------------------------------
+
+
+def strips(results: Results) -> list[dict[str, Any]]:
+    """For the first pictures and some rates: each codec's best point that costs no more."""
+    found = []
+    for i, original in enumerate(results.pictures):
+        area = original.shape[0] * original.shape[1]
+        for rate in STRIP_RATES if i == 0 else STRIP_RATES[1:3]:
+            shown = [figure(original, "original", f"{24:g} bits/pixel", "")]
+            for curve in results.curves:
+                one = results.kept[curve.name][i]
+                within = [k for k, row in enumerate(one.rows) if row["bits"] <= rate * area]
+                if not within or not len(one.decoded):
+                    continue
+                k = min(within, key=lambda k: one.rows[k]["mse"])
+                row = one.rows[k]
+                quality = "lossless" if row["mse"] == 0 else f"{psnr(row['mse']):.2f} dB"
+                shown.append(figure(one.decoded[k], curve.label, f"{row['bits'] / area:.2f} bits/pixel, {quality}", kind(curve)))
+            found.append({"title": f"Picture {i + 1}, at most {rate:g} bits per pixel", "shown": shown})
+    return found
+
+
+def figure(pixels: Any, label: str, text: str, kind: str) -> dict[str, str]:
+    """One picture of a strip."""
+    data = images.encode(images.from_array(np.ascontiguousarray(pixels)), "PNG")
+    return {"png": base64.b64encode(data).decode(), "label": label, "text": text, "kind": kind}
+
+
+# --- files -------------------------------------------------------------------------------------------------------------------------
+
+
+def write(
+    results: Results, conditions: Conditions, out: Path, published: Sequence[Curve] = (), missing: Mapping[str, str] | None = None
+) -> list[Path]:
+    """Writes the three files into the folder `out`; their paths."""
+    curves = [*results.curves, *published]
+    missing = dict(missing or {}) | results.failed
+    record = {
+        "conditions": dataclasses.asdict(conditions),
+        "counting": [*COUNTING, *([AS_PAPER] if conditions.paper else [])],
+        "missing": missing,
+        "curves": [c.to_json() for c in curves],
+    }
+    table = io.StringIO()
+    fields = ["codec", "label", "progressive", "hypothetical", "published", *(f.name for f in dataclasses.fields(Point))]
+    rows = csv.DictWriter(table, fields, lineterminator="\n")
+    rows.writeheader()
+    for curve in curves:
+        own = {"codec": curve.name, "label": curve.label, "progressive": curve.progressive, "hypothetical": curve.hypothetical}
+        for p in curve.points:
+            rows.writerow(own | {"published": curve.published} | dataclasses.asdict(p))
+    out.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name, text in (
+        ("results.json", json.dumps(record, indent=1) + "\n"),
+        ("results.csv", table.getvalue()),
+        ("report.html", page(results, conditions, published, missing)),
+    ):
+        images.write_atomic(out / name, text.encode(), force=True)
+        written.append(out / name)
+    return written
+
+
+def page(results: Results, conditions: Conditions, published: Sequence[Curve], missing: Mapping[str, str]) -> str:
+    """The report: one HTML file that needs nothing else."""
+    from jinja2 import Environment
+
+    curves = [*results.curves, *published]
+    ours = [c for c in results.curves if plots.is_ours(c)]
+    drawn = [
+        (results.curves, "psnr", False, 15.0, "PSNR against whole files. Triangles: lossless."),
+        (results.curves, "psnr", True, 15.0, "PSNR against payload alone, as if headers were free."),
+        (results.curves, "psnr", False, 3.0, "Low rates."),
+        ([*ours, *published] if published else [], "psnr", False, 15.0, "PSNR beside published curves, of other pictures."),
+        (results.curves, "ssim", False, 8.0, "SSIM."),
+        (results.curves, "ms_ssim", False, 8.0, "MS-SSIM."),
+        (results.curves, "swd", False, 12.0, "Realism: sliced Wasserstein distance of patches; lower is better."),
+        (curves, "fid", False, 12.0, "Fréchet distance of the supplied features; published curves are FID."),
+        (results.curves, "lpips", False, 12.0, "LPIPS of the supplied network."),
+    ]
+    shown = []
+    for some, metric, payload, most, caption in drawn:
+        known = [c for c in some if len(c.known(metric, payload)[0]) > 1 or (metric == "psnr" and c.lossless())]
+        if known:
+            shown.append({"svg": plots.svg(plots.rate_figure(known, metric, payload=payload, most=most)), "caption": caption})
+    template = Environment(autoescape=True).from_string(resources.files("uqdm.evaluation").joinpath("report.html").read_text())
+    deltas = delta_table(curves)
+    side = max((p.shape[1] for p in results.pictures), default=64)
+    return template.render(
+        title=f"Rate and distortion: {conditions.data}",
+        facts=conditions.line(),
+        counting=[*COUNTING, *([AS_PAPER] if conditions.paper else [])],
+        missing=missing,
+        main=main_table(curves).for_page(),
+        deltas=deltas.for_page() if deltas else None,
+        plots=shown,
+        strips=strips(results),
+        tables=[point_table(c) for c in curves],
+        width=min(320, max(150, 2 * side)),
+    )
