@@ -26,9 +26,9 @@ from torch import Tensor
 import uqdm
 from uqdm.errors import CheckpointError, TrainingError
 from uqdm.models import export, runs
+from uqdm.models.evaluate import evaluate, evaluate_limit, held_out
 from uqdm.models.nested import Nested
 from uqdm.models.presets import PRESETS, Config, override, preset, read_config, to_json
-from uqdm.models.evaluate import evaluate, evaluate_limit, held_out
 from uqdm.training.train import Objective, State, train
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -590,6 +590,7 @@ def quantise(model: str, out: str, data: tuple[str, ...], count: int, force: boo
 main.add_command(training.train)
 main.add_command(training.list_presets)
 main.add_command(evaluation.evaluate)
+main.add_command(evaluation.compare)
 
 
 # --- inputs and outputs --------------------------------------------------------------------------------------------------------------

@@ -145,3 +145,77 @@ def machine() -> str:
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return f"{platform.system()} {platform.machine()}, {cores} cores, Python {platform.python_version()}"
+
+
+@click.command(short_help="One picture, several codecs, one rate: a contact sheet.")
+@click.argument("image", type=click.Path(exists=True, dir_okay=False))
+@click.argument("out", required=False, metavar="[OUT]", type=click.Path(path_type=Path))
+@_codecs
+@click.option("--bpp", type=click.FloatRange(min=0, min_open=True), default=1.0, show_default=True, metavar="R", help="Bits per pixel.")
+@click.option("--crop", metavar="WxH[+X+Y]", help="Show only this part of the picture, all of which is coded.")
+@click.option("--no-errors", is_flag=True, help="Without error maps.")
+@_paper
+@_external
+@click.option("--force", is_flag=True, help="Write over what is there.")
+def compare(
+    image: str,
+    out: Path | None,
+    names: tuple[str, ...],
+    bpp: float,
+    crop: str | None,
+    no_errors: bool,
+    paper: bool,
+    external: tuple[str, ...],
+    force: bool,
+) -> None:
+    """Show a picture through several codecs at the same rate, with rates, PSNRs and error maps, as one picture OUT.
+
+    Of each codec the best point that costs at most R bits per pixel is shown, ours cut at exactly R. OUT is IMAGE-compare.png by default.
+
+    \b
+    Examples:
+      uqdm compare photo.png
+      uqdm compare photo.png --bpp 0.5 --codec uqdm uqdm-ancestral jpeg jxl webp
+      uqdm compare photo.png sheet.png --bpp 2 --crop 256x256+100+80
+    """
+    from uqdm import images
+    from uqdm.evaluation import compare as comparing
+    from uqdm.evaluation import registry
+
+    target = out or Path(f"{Path(image).stem}-compare.png")
+    images.format_of(str(target))
+    images.check_target(target, force)
+    pixels = images.read(image, convert=True).pixels
+    pixels = pixels if pixels.shape[2] == 3 else pixels.repeat(3, 2)
+    part = _crop(crop, pixels.shape)
+    chosen, missing = registry.specs(names, paper, external)
+    shown = comparing.panels([spec.make() for spec in chosen], pixels, bpp)
+    rows = [("codec", "bits/pixel", "PSNR, dB", "SSIM", "point")]
+    for one in shown:
+        quality = "lossless" if one.psnr == float("inf") else f"{one.psnr:.2f}"
+        rows.append((one.label, f"{one.bpp:.3f}", quality, "–" if one.ssim is None else f"{one.ssim:.4f}", one.setting))
+    echo_table(rows, left=(0, 4))
+    for name, why in missing.items():
+        click.echo(f"uqdm: {name}: {why}", err=True)
+    import dataclasses
+
+    cut = [dataclasses.replace(one, pixels=one.pixels[part]) for one in shown]
+    made = comparing.sheet(pixels[part], cut, f"{Path(image).name} at {bpp:g} bits per pixel", errors=not no_errors)
+    images.write(images.from_pillow(made), target, force=force)
+    click.echo(str(target))
+
+
+def _crop(text: str | None, shape: tuple[int, ...]) -> Any:
+    """`WxH+X+Y` as slices of a picture; the middle without a place."""
+    import re
+
+    if text is None:
+        return (slice(None), slice(None))
+    found = re.fullmatch(r"(\d+)x(\d+)(?:\+(\d+)\+(\d+))?", text)
+    height, width = shape[:2]
+    if found:
+        w, h = int(found[1]), int(found[2])
+        x, y = (int(found[3]), int(found[4])) if found[3] else ((width - w) // 2, (height - h) // 2)
+        if w and h and 0 <= x <= width - w and 0 <= y <= height - h:
+            return (slice(y, y + h), slice(x, x + w))
+    raise click.UsageError(f"--crop {text}: expected WxH or WxH+X+Y inside the picture of {width}x{height}")

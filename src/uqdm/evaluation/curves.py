@@ -1,7 +1,8 @@
 """Points of many pictures to curves, two countings each, and distances between curves; knows no codec and no picture.
 
 Conventions, stated in every table. Rates are means over pictures of each one's bits per pixel. PSNR comes twice: the mean of each
-picture's own, none of which counts for more than `CAP`, and that of the pooled squared error. The paper mixes whole files (JPEG, JPEG2000, BPG) with model entropies (UQDM, VDM) and takes means of each picture's own PSNR.
+picture's own, none of which counts for more than `CAP`, and that of the pooled squared error. The paper mixes whole files (JPEG,
+JPEG2000, BPG) with model entropies (UQDM, VDM), and takes means of each picture's own PSNR.
 """
 
 import dataclasses
@@ -14,7 +15,6 @@ import numpy as np
 
 from uqdm.errors import EvaluationError
 from uqdm.evaluation.metrics import psnr
-
 
 CAP = psnr(1 / 12)  # 58.92 dB: of rounding to whole values itself. A mean with infinite PSNRs, or with 100 dB for them, says nothing
 

@@ -1,0 +1,119 @@
+"""One picture through several codecs at one rate, as a contact sheet: what each shows, what it costs, where it errs. Knows no files."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from uqdm.errors import EvaluationError
+from uqdm.evaluation.codecs import Codec, Coded, Pixels
+from uqdm.evaluation.metrics import mse, psnr, ssim
+
+GAP, CAPTION = 12, 64
+GAIN = 4  # of error maps: 0 is black, an error of 64 or more white
+COLOURS = {True: "#b3123a", False: "#1d1d1f"}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Panel:
+    """A picture of the sheet."""
+
+    label: str
+    ours: bool
+    bpp: float
+    psnr: float  # dB; infinite where nothing is wrong
+    ssim: float | None
+    pixels: Pixels
+    setting: str
+    hypothetical: bool
+
+    def line(self) -> str:
+        """Rate and quality."""
+        quality = "lossless" if self.psnr == float("inf") else f"{self.psnr:.2f} dB"
+        return f"{self.bpp:.3f} bits/pixel, {quality}"
+
+
+def panels(codecs: Sequence[Codec], pixels: Pixels, bpp: float) -> list[Panel]:
+    """What each codec shows at the rate: of its points that cost at most `bpp` the nearest to the picture; the cheapest if all cost more.
+
+    Codecs that can be cut anywhere are asked for exactly this rate. Raises `EvaluationError` where there is nothing to compare.
+    """
+    if not codecs or bpp <= 0:
+        raise EvaluationError(f"{len(codecs)} codecs at {bpp:g} bits per pixel: nothing to compare")
+    area = pixels.shape[0] * pixels.shape[1]
+    found = []
+    for codec in codecs:
+        rates = {"rates": (bpp,)} if hasattr(codec, "rates") else {}
+        one = dataclasses.replace(codec, **rates) if rates else codec  # type: ignore[type-var]
+        coded = list(one.code(pixels))
+        within = [c for c in coded if c.bits <= bpp * area + 8]
+        best: Coded = min(within, key=lambda c: mse(pixels, c.pixels)) if within else min(coded, key=lambda c: c.bits)
+        error = mse(pixels, best.pixels)
+        found.append(
+            Panel(
+                label=codec.label,
+                ours=codec.name.startswith("uqdm"),
+                bpp=best.bits / area,
+                psnr=psnr(error),
+                ssim=ssim(pixels, best.pixels),
+                pixels=best.pixels,
+                setting=best.setting,
+                hypothetical=codec.hypothetical,
+            )
+        )
+    return found
+
+
+def sheet(original: Pixels, shown: Sequence[Panel], title: str = "", columns: int | None = None, errors: bool = True) -> Image.Image:
+    """The contact sheet: the original and each panel with its error map below, `columns` a row."""
+    h, w = original.shape[:2]
+    times = max(1, -(-192 // max(h, w)))
+    h, w = h * times, w * times
+    count = len(shown) + 1
+    columns = columns or min(count, max(2, 1800 // (w + GAP)))
+    rows = -(-count // columns)
+    # A column is wide enough for its text, however narrow the picture.
+    cell_w = max(w, 230)
+    cell_h = h * (2 if errors else 1) + (GAP // 2 if errors else 0) + CAPTION
+    head = 34 if title else 0
+    out = Image.new("RGB", (columns * (cell_w + GAP) + GAP, rows * (cell_h + GAP) + GAP + head), "white")
+    draw = ImageDraw.Draw(out)
+    bold, plain = ImageFont.load_default(15), ImageFont.load_default(13)
+    if title:
+        draw.text((GAP, GAP), title, "#1d1d1f", ImageFont.load_default(18))
+    for i in range(count):
+        x, y = GAP + i % columns * (cell_w + GAP), GAP + head + i // columns * (cell_h + GAP)
+        panel = shown[i - 1] if i else None
+        pixels = panel.pixels if panel else original
+        out.paste(_enlarged(pixels, times), (x, y))
+        if errors and panel:
+            out.paste(_enlarged(error_map(original, pixels), times), (x, y + h + GAP // 2))
+        elif errors:
+            draw.text((x, y + h + GAP), f"below: absolute errors, {GAIN} times\nas bright; black is none", "#6b6b70", plain)
+        below = y + cell_h - CAPTION + 6
+        label = panel.label if panel else "original"
+        draw.text((x, below), _fitted(draw, label, bold, cell_w), COLOURS[bool(panel and panel.ours)], bold)
+        draw.text((x, below + 20), panel.line() if panel else "24 bits/pixel", "#1d1d1f", plain)
+        if panel:
+            extra = f"SSIM {panel.ssim:.4f}" if panel.ssim is not None else ""
+            extra += f"{', ' if extra else ''}{'model entropy, no file' if panel.hypothetical else panel.setting}"
+            draw.text((x, below + 37), extra, "#6b6b70", plain)
+    return out
+
+
+def error_map(a: Pixels, b: Pixels) -> Pixels:
+    """Absolute errors, `GAIN` times as bright."""
+    found: Pixels = np.clip(np.abs(a.astype(np.int16) - b) * GAIN, 0, 255).astype(np.uint8)
+    return found
+
+
+def _enlarged(pixels: Pixels, times: int) -> Image.Image:
+    return Image.fromarray(np.repeat(np.repeat(pixels, times, 0), times, 1))
+
+
+def _fitted(draw: ImageDraw.ImageDraw, text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, width: int) -> str:
+    """The text, shortened to a width."""
+    while len(text) > 4 and draw.textlength(text, font=font) > width:
+        text = text[:-2].rstrip(" ,…") + "…"
+    return text
