@@ -591,6 +591,7 @@ main.add_command(training.train)
 main.add_command(training.list_presets)
 main.add_command(evaluation.evaluate)
 main.add_command(evaluation.compare)
+main.add_command(evaluation.reproduce)
 
 
 # --- inputs and outputs --------------------------------------------------------------------------------------------------------------

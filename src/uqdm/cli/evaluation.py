@@ -219,3 +219,120 @@ def _crop(text: str | None, shape: tuple[int, ...]) -> Any:
         if w and h and 0 <= x <= width - w and 0 <= y <= height - h:
             return (slice(y, y + h), slice(x, x + w))
     raise click.UsageError(f"--crop {text}: expected WxH or WxH+X+Y inside the picture of {width}x{height}")
+
+
+@click.command(short_help="A figure of the paper, by number.")
+@click.argument("figures", nargs=-1, required=True, type=click.Choice([f"fig{i}" for i in range(1, 11)]), metavar="fig1 … fig10")
+@click.option(
+    "--out", default="figures", show_default=True, type=click.Path(file_okay=False, path_type=Path), metavar="DIR", help="Folder."
+)
+@click.option("--data", multiple=True, metavar="PATH …", help="Pictures: CIFAR-10 for fig3, ImageNet 64 or the like for the others.")
+@click.option("--published", multiple=True, type=click.Path(exists=True, dir_okay=False), metavar="FILE …", help="Published curves (YAML).")
+@click.option("--models", multiple=True, metavar="NAME …", help="Models to show; by default the embedded one.")
+@click.option("--every", type=click.IntRange(min=1), default=1, metavar="K", help="Only every K-th picture.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N: by default 100 for curves, 4 to look at.")
+@click.option("--small", is_flag=True, help="Of the swirl (fig2, fig6, fig7): fewer runs and steps, some minutes.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, metavar="S", help="Of everything random.")
+@_jobs
+def reproduce(
+    figures: tuple[str, ...],
+    out: Path,
+    data: tuple[str, ...],
+    published: tuple[str, ...],
+    models: tuple[str, ...],
+    every: int,
+    limit: int | None,
+    small: bool,
+    seed: int,
+    jobs: int | None,
+) -> None:
+    """Make the paper's figures anew: DIR/figN.png and the numbers behind it, DIR/figN.json.
+
+    fig1, fig9, fig10: reconstructions beside other codecs at equal rates. fig2, fig6, fig7: the swirl, trained here (about 95 core-minutes;
+    --small some minutes). fig3, fig4: rate, distortion and realism on CIFAR-10 and ImageNet 64. fig5, fig8: progressive reconstructions by
+    method; bits by model size. Pictures are --data; what is not installed is named in the figure.
+
+    \b
+    Examples:
+      uqdm reproduce fig2 fig6 fig7 --small
+      uqdm reproduce fig4 --data dev.zip --every 5 --published imagenet.yml
+      uqdm reproduce fig1 fig5 fig8 fig9 fig10 --data dev.zip --every 120
+    """
+    numbers = sorted({int(name[3:]) for name in figures})
+    out.mkdir(parents=True, exist_ok=True)
+    for number in numbers:
+        if number in (2, 6, 7):
+            _swirl(number, out, small, seed, jobs or 2)
+            continue
+        if not data:
+            raise click.UsageError(f"fig{number} needs pictures: --data")
+        count = limit or (100 if number in (3, 4) else 4)
+        pictures, label = read(data, every, count)
+        _figure(number, pictures, label, out, published, models or ("nano",), seed, jobs)
+
+
+def _figure(
+    number: int,
+    pictures: list[Any],
+    label: str,
+    out: Path,
+    published: tuple[str, ...],
+    models: tuple[str, ...],
+    seed: int,
+    jobs: int | None,
+) -> None:
+    from tqdm import tqdm
+
+    from uqdm.evaluation import curves, registry
+    from uqdm.evaluation import figures as made
+    from uqdm.evaluation.evaluate import Measures
+    from uqdm.evaluation.evaluate import evaluate as run
+
+    names = ["uqdm" if m == "nano" else f"uqdm:{m}" for m in models]
+    if number in (3, 4):
+        ancestral = [name.replace("uqdm", "uqdm-ancestral", 1) for name in names]
+        chosen, missing = registry.specs([*names, *ancestral, "jpeg", "jpeg2000", "bpg"])
+        with tqdm(total=len(pictures) * len(chosen), unit="picture", disable=None) as bar:
+            results = run(
+                pictures, chosen, out / "cache", Measures(seed, kept=0), jobs=jobs, memory=False, tick=lambda what: bar.update() and None
+            )
+        others = [curve for path in published for curve in curves.read_published(path)]
+        title = f"{label}: {len(pictures)} pictures"
+        _save(number, out, *made.rates(results.curves, others, title))
+    elif number == 5:
+        _save(number, out, *made.progressive(models, pictures, ("denoise", "ancestral"), f"Progressive reconstructions, {label}"))
+    elif number == 8:
+        _save(number, out, *made.progressive(models, pictures, ("flow",), f"Flow-based reconstructions, {label}"))
+        found = dict(made.size_of(model, pictures) for model in models)
+        measured = {name: (float(size.parameters), size.bpp) for name, size in found.items()}
+        _save(number, out, *made.sizes(measured, f"measured, {label}"), suffix="-sizes")
+    else:
+        chosen, missing = registry.specs([*names, "jpeg", "jpeg2000", "jxl", "webp", "avif", "bpg"])
+        _save(number, out, *made.beside(number, [spec.make() for spec in chosen], pictures, list(missing)))
+
+
+def _swirl(number: int, out: Path, small: bool, seed: int, jobs: int) -> None:
+    import json
+
+    from uqdm import images
+    from uqdm.training import swirl
+
+    found = swirl.everything(out / "swirl", small, seed=seed, jobs=jobs, say=lambda line: click.echo(line, err=True))
+    png = (out / "swirl" / f"figure{number}.png").read_bytes()
+    for path, content in ((out / f"fig{number}.png", png), (out / f"fig{number}.json", json.dumps(found).encode())):
+        images.write_atomic(path, content, force=True)
+        click.echo(str(path))
+
+
+def _save(number: int, out: Path, figure: Any, record: dict[str, Any], suffix: str = "") -> None:
+    import json
+
+    from uqdm import images
+    from uqdm.evaluation import plots
+
+    for path, content in (
+        (out / f"fig{number}{suffix}.png", plots.png(figure)),
+        (out / f"fig{number}{suffix}.json", (json.dumps(record, indent=1) + "\n").encode()),
+    ):
+        images.write_atomic(path, content, force=True)
+        click.echo(str(path))

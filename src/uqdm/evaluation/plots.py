@@ -23,7 +23,20 @@ TITLES = {
     "lpips": "LPIPS",
 }
 OURS = ("#b3123a", "#e0632f", "#8c2d8c", "#c2860b")
-OTHERS = ("#1f5fa8", "#3a9a8f", "#5b8c2a", "#7a6a58", "#4a4f9c", "#8a8d1a", "#2f8fce", "#606060", "#a05a78")
+OTHERS = (
+    "#1f5fa8",
+    "#3a9a8f",
+    "#5b8c2a",
+    "#7a6a58",
+    "#6a55a8",
+    "#a3a01c",
+    "#2f9fde",
+    "#606060",
+    "#a05a78",
+    "#12705e",
+    "#c08ad0",
+    "#8f4a1e",
+)
 STYLE: Any = {
     "font.size": 9,
     "axes.spines.top": False,
@@ -55,7 +68,7 @@ def looks(curves: Sequence[Curve]) -> list[dict[str, Any]]:
 
 
 def rate_axes(axes: Any, curves: Sequence[Curve], metric: str = "psnr", *, payload: bool = False, most: float | None = None) -> None:
-    """A metric against bits per pixel; what is lossless is a mark at the upper end."""
+    """A metric against bits per pixel, of the curves that have it; what is lossless is a mark at the upper end."""
     best = 0.0
     for curve, look in zip(curves, looks(curves)):
         rates, values = curve.known(metric, payload)

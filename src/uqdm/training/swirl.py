@@ -12,10 +12,11 @@ in [-1, 1], over fixed random directions.
 import argparse
 import concurrent.futures
 import dataclasses
+import functools
 import json
 import math
 import multiprocessing
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -161,25 +162,39 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=2, help="runs at once, a process each")
     a = parser.parse_args()
-    steps = a.steps or (1500 if a.small else 12000)
-    todo = plan(a.small)
-    path = a.out / "results.json"
-    a.out.mkdir(parents=True, exist_ok=True)
-    with concurrent.futures.ProcessPoolExecutor(a.jobs, multiprocessing.get_context("spawn")) as pool:
-        results: dict[str, Any] = {}
+    results = everything(a.out, a.small, a.steps, a.seed, a.jobs, functools.partial(print, flush=True))
+    print(table(results))
+
+
+def everything(
+    out: Path, small: bool = False, steps: int | None = None, seed: int = 0, jobs: int = 2, say: Callable[[str], object] = lambda line: None
+) -> dict[str, Any]:
+    """Trains and measures all runs; results.json, table.md and figures 2, 6 and 7 in the folder `out`. Curves by run.
+
+    What has been trained is not trained again; what was measured with the same settings is read.
+    """
+    steps = steps or (1500 if small else 12000)
+    todo, path = plan(small), out / "results.json"
+    about = {"steps": steps, "seed": seed, "points": POINTS, "draws": DRAWS, "runs": [r.name for r in todo]}
+    out.mkdir(parents=True, exist_ok=True)
+    if path.is_file() and (stored := json.loads(path.read_text()))["about"] == about:
+        results: dict[str, Any] = stored["curves"]
+        figures(results, out)
+        return results
+    results = {}
+    with concurrent.futures.ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
         for wave in ([r for r in todo if r.start is None], [r for r in todo if r.start is not None]):
-            for done in concurrent.futures.as_completed([pool.submit(perform, r, a.out, steps, a.seed) for r in wave]):
-                print(f"trained {done.result()}", flush=True)
-        for job in [pool.submit(measured, r.name, a.out, a.small) for r in todo]:
+            for done in concurrent.futures.as_completed([pool.submit(perform, r, out, steps, seed) for r in wave]):
+                say(f"trained {done.result()}")
+        for job in [pool.submit(measured, r.name, out, small) for r in todo]:
             results |= job.result()
-            print(f"measured {len(results)} curves", flush=True)
-    about = {"steps": steps, "seed": a.seed, "points": POINTS, "draws": DRAWS}
+            say(f"measured {len(results)} curves")
     beside = path.with_suffix(".tmp")
     beside.write_text(json.dumps({"about": about, "curves": results}))
     beside.replace(path)
-    (a.out / "table.md").write_text(table(results))
-    print(table(results))
-    figures(results, a.out)
+    (out / "table.md").write_text(table(results))
+    figures(results, out)
+    return results
 
 
 def table(curves: dict[str, Any]) -> str:

@@ -1,0 +1,158 @@
+"""The paper's figures of pictures, from measurements: each a layout that one would print and the numbers behind it; knows no files.
+
+1, 9 and 10: reconstructions beside other codecs at equal rates. 3 and 4: rate against distortion and realism, CIFAR-10 and ImageNet 64,
+with the published curves. 5 and 8 (left): progressive reconstructions by method. 8 (right): bits by model size. Figures 2, 6 and 7 are the
+swirl's, of `training/swirl.py`.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+from uqdm import codec as codecs
+from uqdm import container
+from uqdm.evaluation import plots
+from uqdm.evaluation.codecs import Codec, Pixels
+from uqdm.evaluation.compare import panels
+from uqdm.evaluation.curves import Curve
+from uqdm.evaluation.metrics import mse, psnr
+from uqdm.evaluation.ours import opened
+
+RATES = {1: 2.0, 9: 4.0, 10: 1.0}  # bits per pixel of the figures at equal rates: middle, high, low
+PUBLISHED_SIZES = {  # of the published README: parameters as stated there, bits per pixel in files on the ImageNet 64 test set
+    "UQDM-tiny": (176e3, 17.19),
+    "UQDM-small": (2e6, 15.83),
+    "UQDM-medium": (122e6, 15.77),
+    "UQDM-big": (273e6, 15.68),
+}
+ABSENT = "CTC, CDC: not installed (docs/benchmarks.md says how to add them)"
+Found = tuple[Figure, dict[str, Any]]
+
+
+def beside(
+    number: int, systems: Sequence[Codec], pictures: Sequence[Pixels], missing: Sequence[str] = (), bpp: float | None = None
+) -> Found:
+    """Figures 1, 9 and 10: a row a picture, a column a codec, at most `bpp` bits per pixel each."""
+    rate = bpp or RATES[number]
+    rows = [panels(systems, picture, rate) for picture in pictures]
+    grid = [[("original", "24 bits/pixel", picture), *((p.label, p.line(), p.pixels) for p in row)] for picture, row in zip(pictures, rows)]
+    note = f"at most {rate:g} bits per pixel of whole files. Not shown: " + "; ".join([*missing, ABSENT])
+    record = [[{"codec": p.label, "bpp": p.bpp, "psnr": _finite(p.psnr), "setting": p.setting} for p in row] for row in rows]
+    return _grid(grid, f"Reconstructions at equal rates, {note}"), {"bpp": rate, "pictures": record, "missing": [*missing, ABSENT]}
+
+
+def rates(curves: Sequence[Curve], published: Sequence[Curve], title: str) -> Found:
+    """Figures 3 and 4: PSNR, published FID (and FID of supplied features), sliced Wasserstein distance against bits per pixel."""
+    chosen = [
+        c
+        for c in published
+        if c.name.partition(":")[2] in ("uqdm-d", "uqdm-a", "vdm-d", "jpeg", "jpeg2000", "bpg", "ctc", "cdc-0", "cdc-p")
+    ]
+    with matplotlib.rc_context(plots.STYLE):
+        figure = Figure(figsize=(15, 5.2), layout="constrained")
+        left, middle, right = figure.subplots(1, 3)
+        plots.rate_axes(left, [*curves, *chosen], "psnr", most=16)
+        plots.rate_axes(middle, [*curves, *chosen], "fid", most=16)
+        plots.rate_axes(right, curves, "swd", most=16)
+        middle.set_title(
+            "FID: published numbers, their own pictures" if all(c.published for c in curves if c.known("fid", False)[0]) else "FID",
+            fontsize=9,
+        )
+        left.set_title(title, fontsize=9, loc="left")
+        handles, labels = left.get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=5)
+    return figure, {"title": title, "curves": [c.to_json() for c in [*curves, *chosen]]}
+
+
+def progressive(models: Sequence[str], pictures: Sequence[Pixels], methods: Sequence[codecs.Method], title: str) -> Found:
+    """Figures 5 and 8: every picture after each step of each model's file, one block of columns a method."""
+    grid, record = [], []
+    for model in models:
+        one = opened(model)
+        for picture in pictures:
+            data = one.compress(picture)
+            area = picture.shape[0] * picture.shape[1]
+            ends = [c.end for c in container.parse(data).chunks if c.kind == container.STEP]
+            row: list[tuple[str, str, Pixels]] = []
+            for method in methods:
+                for step, end in enumerate(ends[:-1], 1):
+                    shown = one.decode(data, step=step, method=method).image
+                    quality = psnr(mse(picture, shown))
+                    row.append((f"{method}, step {step}", f"{8 * end / area:.2f} bits/pixel, {quality:.1f} dB", shown))
+                    record.append({"model": one.name, "method": method, "step": step, "bpp": 8 * end / area, "psnr": _finite(quality)})
+            row.append((f"whole file, {one.name}", f"{8 * len(data) / area:.2f} bits/pixel, lossless", picture))
+            grid.append(row)
+    return _grid(grid, title), {"title": title, "rows": record}
+
+
+def sizes(measured: Mapping[str, tuple[float, float]], note: str) -> Found:
+    """Figure 8, right: bits per pixel, lossless, by parameters; published and `measured` (name -> parameters, bits)."""
+    with matplotlib.rc_context(plots.STYLE):
+        figure = Figure(figsize=(7, 3.8), layout="constrained")
+        axes = figure.subplots()
+        for rows, colour, label in ((PUBLISHED_SIZES, plots.OTHERS[0], "published, ImageNet 64 test"), (measured, plots.OURS[0], note)):
+            if not rows:
+                continue
+            names, values = list(rows), np.array(list(rows.values()))
+            axes.plot(values[:, 0], values[:, 1], "o", color=colour, label=label)
+            for i, (name, (count, bits)) in enumerate(zip(names, values)):
+                place = (5, 4) if i % 2 == 0 else (-8, -12)  # neighbours' names do not meet
+                axes.annotate(name, (count, bits), xytext=place, textcoords="offset points", fontsize=8, color=colour)
+        axes.set(xscale="log", xlabel="parameters", ylabel="bits per pixel, lossless, in files")
+        axes.margins(x=0.25, y=0.2)
+        axes.legend(loc="best")
+    return figure, {"published": PUBLISHED_SIZES, "measured": dict(measured), "measured on": note}
+
+
+def _finite(value: float) -> float | None:
+    return value if np.isfinite(value) else None
+
+
+def _grid(rows: Sequence[Sequence[tuple[str, str, Pixels]]], title: str) -> Figure:
+    """Pictures with two lines under each; labels that are the same down a column stand above it once."""
+    columns = max(len(row) for row in rows)
+    h, w = rows[0][0][2].shape[:2]
+    cell = 1.62
+    with matplotlib.rc_context(plots.STYLE | {"axes.grid": False}):
+        figure = Figure(figsize=(cell * columns, (cell * h / w + 0.12) * len(rows) + 0.75), layout="constrained")
+        axes = figure.subplots(len(rows), columns, squeeze=False)
+        for i, row in enumerate(rows):
+            for k in range(columns):
+                one = axes[i][k]
+                one.set(xticks=[], yticks=[])
+                for spine in one.spines.values():
+                    spine.set_visible(False)
+                if k >= len(row):
+                    continue
+                label, text, pixels = row[k]
+                one.imshow(pixels, interpolation="nearest")
+                one.set_xlabel(text, fontsize=6.2, labelpad=2)
+                if i == 0 or rows[i - 1][k][0] != label:
+                    one.set_title(_broken(label), fontsize=7)
+        figure.suptitle(title, fontsize=8.5, x=0.01, ha="left")
+    return figure
+
+
+def _broken(label: str, most: int = 24) -> str:
+    import textwrap
+
+    return "\n".join(textwrap.wrap(label, most))
+
+
+@dataclasses.dataclass(frozen=True)
+class Size:
+    """Of a model: stored numbers, and bits per pixel over pictures."""
+
+    parameters: int
+    bpp: float
+
+
+def size_of(model: str, pictures: Sequence[Pixels]) -> tuple[str, Size]:
+    """A model's name, parameters, and bits per pixel of whole files."""
+    one = opened(model)
+    bits = [8 * len(one.compress(p)) / (p.shape[0] * p.shape[1]) for p in pictures]
+    return one.name, Size(one.package.parameters, float(np.mean(bits)))
