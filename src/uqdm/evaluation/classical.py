@@ -165,6 +165,15 @@ class Codestream:
         return bytes(out) + b"\xff\xd9"
 
 
+OPENJPEG = {"pillow": PIL.__version__, "openjpeg": str(features.version("jpg_2000"))}
+
+
+def packets(data: bytes) -> int:
+    """Bytes of the packets, heads of empty ones included."""
+    stream = Codestream.of(data)
+    return stream.end - stream.begin
+
+
 @dataclass(frozen=True)
 class Layered:
     """JPEG2000 with quality layers: one stream, and for each layer the shortest beginning that decodes to it, found by bisection."""
@@ -179,8 +188,7 @@ class Layered:
     @property
     def identity(self) -> Mapping[str, Any]:
         """See `Codec`."""
-        versions = {"pillow": PIL.__version__, "openjpeg": str(features.version("jpg_2000"))}
-        return {"name": self.name, "label": self.label, "layers": self.layers, "options": dict(self.options), "versions": versions}
+        return {"name": self.name, "label": self.label, "layers": self.layers, "options": dict(self.options), "versions": OPENJPEG}
 
     def code(self, pixels: Pixels) -> Iterator[Coded]:
         """See `Codec`."""
@@ -204,10 +212,13 @@ class Layered:
             return False
 
 
-def jpeg2000(paper: bool) -> Layered:
-    """One lossless JPEG2000 stream, progressive by quality."""
+def jpeg2000(paper: bool) -> Codec:
+    """One lossless JPEG2000 stream, progressive by quality; or as published, a file of its own with the first k layers for each k."""
     if paper:
-        return Layered("jpeg2000", "JPEG2000, JP2, no colour transform", PAPER_LAYERS, ())
+        common = {"format": "JPEG2000", "quality_mode": "rates", "irreversible": False}
+        settings = {f"layer {k}": common | {"quality_layers": list(PAPER_LAYERS[:k])} for k in range(1, len(PAPER_LAYERS) + 1)}
+        label = "JPEG2000, JP2, no colour transform"
+        return Ladder("jpeg2000", label, settings, saved, opened, packets, OPENJPEG)
     return Layered("jpeg2000", "JPEG2000, mct", LAYERS, (("mct", 1), ("no_jp2", True), ("num_resolutions", 3)))
 
 

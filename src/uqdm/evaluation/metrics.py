@@ -20,7 +20,7 @@ Pixels = NDArray[np.uint8]  # (H, W, 3)
 Floats = NDArray[np.float64]
 
 WINDOW = 11  # of SSIM, pixels a side
-SMALLEST_MS = 161  # sides that MS-SSIM's five scales need
+SMALLEST_MS = 176  # sides that MS-SSIM's five scales need: 16 windows
 PATCH, PATCHES, DIRECTIONS, LEVELS = 7, 32, 32, 3  # of the sliced Wasserstein distance: pixels a side, a picture and level, slices
 
 
@@ -44,7 +44,7 @@ def ssim(a: Pixels, b: Pixels) -> float | None:
 
 
 def ms_ssim(a: Pixels, b: Pixels) -> float | None:
-    """MS-SSIM over RGB; None where a side is below 161 pixels."""
+    """MS-SSIM over RGB; None where a side is below 176 pixels."""
     if min(a.shape[:2]) < SMALLEST_MS:
         return None
     from torchmetrics.functional.image import multiscale_structural_similarity_index_measure as measure

@@ -1,0 +1,208 @@
+"""What codecs give, how their bytes are counted, and what describes them."""
+
+import io
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import photograph
+from PIL import Image
+
+from uqdm import codec, container, package
+from uqdm.errors import EvaluationError
+from uqdm.evaluation import classical, external, ours, registry
+from uqdm.evaluation.codecs import Ladder, rgb
+
+
+def points(system: object, pixels: np.ndarray) -> list:
+    return list(system.code(pixels))  # type: ignore[attr-defined]
+
+
+def made(name: str, paper: bool = False) -> object:
+    pytest.importorskip("imagecodecs" if name == "jxl" else "pillow_heif" if name in ("heic", "bpg") else "PIL")
+    return registry.Spec(name, paper).make()
+
+
+@pytest.mark.parametrize("name", ["jpeg", "jpeg2000", "jxl", "webp", "avif", "heic", "bpg", "png", "uqdm", "uqdm:uqdm-light"])
+def test_every_codecs_points_cost_what_their_files_do_and_get_better(name: str) -> None:
+    pixels = photograph(48, 40)
+    system = made(name)
+    found = points(system, pixels)
+    assert len({c.setting for c in found}) == len(found)
+    assert all(c.pixels.shape == pixels.shape for c in found)
+    assert all(0 < (c.payload or 1) <= c.bits for c in found)
+    if name == "png":
+        assert (found[0].pixels == pixels).all()
+        return
+    errors = [((c.pixels.astype(float) - pixels) ** 2).mean() for c in found if c.setting != "lossless"]
+    assert errors[-1] < 0.2 * errors[0]
+    lossless = [c for c in found if (c.pixels == pixels).all()]
+    if name in ("jpeg2000", "jxl", "webp", "uqdm", "uqdm:uqdm-light"):
+        assert lossless
+    if system.progressive:  # type: ignore[attr-defined]
+        assert [c.bits for c in found] == sorted(c.bits for c in found)
+    assert system.identity["name"] == name.partition(":")[0] if ":" not in name else name  # type: ignore[attr-defined]
+
+
+def test_jpegs_payload_is_its_scans_whatever_stands_before_them() -> None:
+    pixels = photograph(40, 56)
+    plain = classical.saved(pixels, "JPEG", quality=60)
+    longer = classical.saved(pixels, "JPEG", quality=60, comment=b"x" * 999, icc_profile=b"y" * 500)
+    assert len(longer) > len(plain) + 1499
+    assert classical.jpeg_payload(longer) == classical.jpeg_payload(plain) < len(plain) - 500
+    progressive = classical.saved(pixels, "JPEG", quality=60, progressive=True)
+    assert 0.7 < classical.jpeg_payload(progressive) / classical.jpeg_payload(plain) < 1.1
+    # Baseline: all that is not scan are segments, and the two markers at the ends.
+    at, heads = 2, 4
+    while True:
+        size = int.from_bytes(plain[at + 2 : at + 4], "big")
+        heads, at = heads + 2 + size, at + 2 + size
+        if plain[at - size - 1] == 0xDA:
+            break
+    assert classical.jpeg_payload(plain) == len(plain) - heads
+
+
+def test_pngs_and_webps_payload_is_their_data() -> None:
+    pixels = photograph(20, 30)
+    data = classical.saved(pixels, "PNG")
+    begin = data.index(b"IDAT") + 4
+    assert len(zlib.decompress(data[begin : begin + classical.png_payload(data)])) == 20 * (1 + 3 * 30)
+    plain = classical.saved(pixels, "WEBP", lossless=True)
+    assert classical.webp_payload(plain) in (len(plain) - 20, len(plain) - 21)
+    assert classical.webp_payload(classical.saved(pixels, "WEBP", lossless=True, icc_profile=b"z" * 300)) == classical.webp_payload(plain)
+
+
+@pytest.mark.parametrize("paper", [False, True])
+def test_jpeg2000s_layers_are_whole_files_of_the_rates_told(paper: bool) -> None:
+    pixels = photograph(64, 64)
+    found = points(made("jpeg2000", paper), pixels)
+    assert (found[-1].pixels == pixels).all()
+    assert all(c.bits - 8 * (240 if paper else 150) < c.payload < c.bits for c in found)
+    ratios = classical.PAPER_LAYERS if paper else classical.LAYERS
+    for ratio, c in list(zip(ratios, found))[2:-1]:
+        assert c.bits / 4096 == pytest.approx(24 / ratio, rel=0.1)
+
+
+def test_a_cut_jpeg2000_file_is_the_shortest_that_shows_its_layer() -> None:
+    pixels = photograph(64, 64)
+    data = classical.saved(
+        pixels, "JPEG2000", mct=1, no_jp2=True, num_resolutions=3, irreversible=False, quality_mode="rates", quality_layers=[20, 5, 1]
+    )
+    stream = classical.Codestream.of(data)
+    assert classical.packets(data) == stream.end - stream.begin
+    one = classical.Layered("jpeg2000", "", (20, 5, 1), (("mct", 1), ("no_jp2", True), ("num_resolutions", 3)))
+    for k, c in enumerate(one.code(pixels), 1):
+        size = int(c.payload or 0) // 8
+        assert (classical.opened(stream.cut(data, k, size)) == c.pixels).all()
+        assert not one._same(stream.cut(data, k, size - 1), c.pixels)
+    assert int(c.bits) // 8 <= len(data)
+
+
+def test_ours_is_cut_at_bytes_and_its_payload_is_the_range_coders() -> None:
+    pixels = photograph(32, 32)
+    system = ours.Progressive("uqdm", str(package.find("nano")), rates=(1.0, 3.0))
+    found = {c.setting: c for c in system.code(pixels)}
+    model = ours.opened(str(package.find("nano")))
+    data = model.compress(pixels)
+    assert found["3 bpp"].bits == 3 * 1024
+    assert (found["3 bpp"].pixels == model.decompress(data[: 3 * 128])).all()
+    steps = [c for c in container.parse(data).chunks if c.kind == container.STEP]
+    assert found["step 4"].bits == 8 * len(data)
+    assert found["step 4"].payload == 8 * sum(len(c.payload) - codec.CHECK for c in steps)
+    assert found["3 bpp"].payload < found["3 bpp"].bits
+
+
+def test_as_in_the_paper_models_are_counted_by_their_own_code_length() -> None:
+    pixels = photograph(24, 24)
+    system = registry.Spec("uqdm:uqdm-light", True).make()
+    assert system.hypothetical
+    found = points(system, pixels)
+    model = ours.opened(str(package.find("uqdm-light")))
+    assert [c.setting for c in found] == [f"step {k}" for k in range(6)]  # T steps, and the pixels
+    assert found[0].bits == 0
+    assert found[-1].bits == pytest.approx(model.estimate(pixels, mode="paper").sum())
+    assert (found[-1].pixels == pixels).all()
+
+
+def test_a_vdm_gives_hypothetical_points_that_end_with_the_picture(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    run = Path(__file__).parent.parent.parent / "checkpoints" / "tiny-vdm"
+    pixels = photograph(32, 32)
+    for kind in ("vdm-d", "vdm-a", "vdm-f"):
+        system = registry.Spec(f"{kind}:{run}@4").make()
+        assert system.hypothetical
+        assert system.label.endswith("T = 4, hypothetical")
+        found = points(system, pixels)
+        assert [c.bits for c in found] == sorted(c.bits for c in found)
+        assert (found[-1].pixels == pixels).all()
+        errors = [((c.pixels.astype(float) - pixels) ** 2).mean() for c in found]
+        assert errors[0] > errors[-2]
+    with pytest.raises(EvaluationError, match="no run in"):
+        registry.Spec(f"vdm:{tmp_path}").make()
+
+
+# --- external codecs -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def described(tmp_path: Path) -> Path:
+    """Our own command line as somebody else's codec, and one that fails."""
+    python = sys.executable
+    path = tmp_path / "codecs.toml"
+    path.write_text(
+        f'[outside]\nlabel = "by commands"\nencode = "{python} -m uqdm compress {{input}} {{output}} --max-error {{setting}}"\n'
+        f'decode = "{python} -m uqdm decompress {{input}} {{output}}"\nsettings = ["30", "0"]\nsuffix = ".uqdm"\n'
+        f'[fails]\nencode = "{python} -c \'import sys; sys.exit(3)\' {{input}} {{output}}"\ndecode = "{python}"\nsettings = [""]\n'
+    )
+    return path
+
+
+def test_a_codec_with_a_command_line_is_one_of_them(described: Path) -> None:
+    pixels = photograph(16, 20)
+    chosen, missing = registry.specs(["outside", "png"], described=[str(described)])
+    assert [s.name for s in chosen] == ["outside", "png"]
+    assert not missing
+    rough, whole = points(chosen[0].make(), pixels)
+    assert (rough.setting, whole.setting) == ("30", "0")
+    assert (whole.pixels == pixels).all()
+    assert np.abs(rough.pixels.astype(int) - pixels).max() <= 30
+    assert rough.bits < whole.bits
+    assert whole.payload is None
+    model = ours.opened(str(package.find("nano")))
+    assert whole.bits == 8 * len(model.compress(pixels))
+
+
+def test_commands_that_fail_or_are_not_there_are_named(described: Path, tmp_path: Path) -> None:
+    with pytest.raises(EvaluationError, match=r"fails: .* exit status 3"):
+        points(external.read(described)["fails"], photograph(8, 8))
+    other = tmp_path / "other.toml"
+    for text, what in (
+        ('[a]\nencode = "no-such-program x"\ndecode = "y"\nsettings = []\n', "'no-such-program' is not there"),
+        ('[a]\nencode = "x"\n', "expected encode, decode and settings"),
+        ("a = [", "other.toml"),
+    ):
+        other.write_text(text)
+        with pytest.raises(EvaluationError, match=what):
+            external.read(other)
+
+
+def test_names_that_nobody_knows_are_refused_and_all_leaves_out_what_is_not_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("jpeg3", "uqdm:no-such-model", "jpeg:9", "vdm"):
+        with pytest.raises(Exception, match=name.partition(":")[2] or name):
+            registry.specs([name])
+    monkeypatch.setenv("PATH", "")
+    chosen, missing = registry.specs(["all"])
+    assert {"uqdm", "jpeg", "jpeg2000", "webp", "png"} <= {s.name for s in chosen}
+    assert "not on the PATH" in missing["flif"]
+    assert "heic" not in {s.name for s in chosen}  # it stands in BPG's place
+
+
+def test_a_decoder_that_gives_another_picture_is_noticed() -> None:
+    small = io.BytesIO()
+    Image.new("RGB", (3, 3)).save(small, "PNG")
+    broken = Ladder("broken", "broken", {"": {}}, lambda pixels: small.getvalue(), classical.opened, len)
+    with pytest.raises(ValueError, match=r"gave uint8 \(3, 3, 3\); expected uint8 \(8, 8, 3\)"):
+        points(broken, photograph(8, 8))
+    assert rgb(np.zeros((2, 2), np.uint8), (2, 2, 3)).shape == (2, 2, 3)

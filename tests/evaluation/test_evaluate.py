@@ -1,0 +1,240 @@
+"""A small evaluation end to end: cached, resumed, failures named, its files read back and its page opened."""
+
+import csv
+import dataclasses
+import io
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from conftest import pack, photograph
+from PIL import Image
+
+from uqdm import images
+from uqdm.cli import main
+from uqdm.errors import EvaluationError
+from uqdm.evaluation import compare, evaluate, figures, plots, registry, report
+from uqdm.evaluation.curves import Curve
+from uqdm.evaluation.evaluate import Measured, Measures
+
+pytest.importorskip("torchmetrics")
+pytest.importorskip("jinja2")
+
+CONDITIONS = report.Conditions("drawn", 3, "32 × 32", 0, False, {"uqdm": "0"}, "here")
+
+
+@pytest.fixture(scope="module")
+def pictures() -> list[np.ndarray]:
+    return [photograph(32, 32, i) for i in range(3)]
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+def run(pictures: list[np.ndarray], names: list[str], cache: Path, **options: object) -> evaluate.Results:
+    chosen, _ = registry.specs(names)
+    return evaluate.evaluate(pictures, chosen, cache, Measures(kept=2), jobs=1, memory=False, **options)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def results(pictures: list[np.ndarray], cache: Path) -> evaluate.Results:
+    return run(pictures, ["uqdm", "jpeg", "jpeg2000", "png"], cache)
+
+
+def test_curves_are_means_of_what_was_measured(results: evaluate.Results, pictures: list[np.ndarray]) -> None:
+    assert [c.name for c in results.curves] == ["uqdm", "jpeg", "jpeg2000", "png"]
+    assert not results.failed
+    jpeg = results.curves[1]
+    for quality in (10, 90):
+        found = next(p for p in jpeg.points if p.setting == f"q {quality}")
+        files = []
+        for p in pictures:
+            out = io.BytesIO()
+            Image.fromarray(p).save(out, "JPEG", quality=quality, subsampling=0, optimize=True)
+            files.append(out.getvalue())
+        assert found.n == 3
+        assert found.bpp == pytest.approx(np.mean([8 * len(f) / 1024 for f in files]))
+        errors = [((np.asarray(Image.open(io.BytesIO(f))).astype(float) - p) ** 2).mean() for f, p in zip(files, pictures)]
+        assert found.pooled_psnr == pytest.approx(10 * np.log10(255**2 / np.mean(errors)))
+        assert found.ssim is not None
+        assert found.swd is not None
+    ends = {c.name: c.lossless() for c in results.curves}
+    assert ends["jpeg"] is None
+    assert all(ends[name] is not None and ends[name].exact == 3 for name in ("uqdm", "jpeg2000", "png"))  # type: ignore[union-attr]
+    assert all(p.n == 3 for c in results.curves for p in c.points)
+
+
+def test_what_was_measured_is_not_measured_again_and_a_broken_file_is(
+    results: evaluate.Results, pictures: list[np.ndarray], cache: Path
+) -> None:
+    before = {path: path.stat().st_mtime_ns for path in cache.rglob("*.npz")}
+    assert len(before) == 4 * 3
+    again = run(pictures, ["uqdm", "jpeg", "jpeg2000", "png"], cache)
+    assert [c.to_json() for c in again.curves] == [c.to_json() for c in results.curves]
+    assert {path: path.stat().st_mtime_ns for path in cache.rglob("*.npz")} == before
+    broken = next(path for path in before if "jpeg-" in str(path))
+    broken.write_bytes(broken.read_bytes()[:100])
+    ticks: list[str] = []
+    third = run(pictures, ["jpeg"], cache, tick=ticks.append)
+    assert ticks == ["jpeg"] * 3
+    assert [p.bpp for p in third.curves[0].points] == [p.bpp for p in results.curves[1].points]
+    assert Measured.read(broken) is not None
+    other = dataclasses.replace(Measures(kept=2), seed=1)
+    assert evaluate._folder(registry.Spec("jpeg"), cache, other) != evaluate._folder(registry.Spec("jpeg"), cache, Measures(kept=2))
+    assert evaluate._folder(registry.Spec("jpeg", True), cache, other) != evaluate._folder(registry.Spec("jpeg"), cache, other)
+
+
+def test_a_codec_that_fails_is_named_and_the_others_go_on(pictures: list[np.ndarray], tmp_path: Path) -> None:
+    described = tmp_path / "c.toml"
+    described.write_text('[bad]\nencode = "false {input} {output}"\ndecode = "true"\nsettings = [""]\n')
+    chosen, _ = registry.specs(["bad", "png"], described=[str(described)])
+    found = evaluate.evaluate(pictures, chosen, tmp_path / "cache", jobs=1, memory=False)
+    assert [c.name for c in found.curves] == ["png"]
+    assert "picture 1: bad: false" in found.failed["bad"] or "exit status 1" in found.failed["bad"]
+    with pytest.raises(EvaluationError, match="nothing to evaluate"):
+        evaluate.evaluate([], chosen, tmp_path / "cache")
+
+
+def test_the_results_are_written_and_read_back(results: evaluate.Results, tmp_path: Path) -> None:
+    published = [Curve("published:x", "x, published", results.curves[1].points, published=True)]
+    written = report.write(results, CONDITIONS, tmp_path, published, {"flif": "not on the PATH"})
+    assert [p.name for p in written] == ["results.json", "results.csv", "report.html"]
+    record = json.loads(written[0].read_text())
+    assert [Curve.from_json(c) for c in record["curves"]] == [*results.curves, *published]
+    assert record["missing"] == {"flif": "not on the PATH"}
+    assert any("header" in line for line in record["counting"])
+    rows = list(csv.DictReader(written[1].open()))
+    assert len(rows) == sum(len(c.points) for c in [*results.curves, *published])
+    assert float(rows[0]["bpp"]) == pytest.approx(results.curves[0].points[0].bpp)
+    page = written[2].read_text()
+    for word in ("uqdm, nano", "JPEG 4:4:4", "x, published", "flif (not on the PATH)", "Picture 2", "data:image/png;base64,", "<svg"):
+        assert word in page
+    assert "http://" not in page.replace("http://www.w3.org", "").replace("http://purl.org", "").replace("http://creativecommons.org", "")
+
+
+def test_the_page_opens_in_a_browser(results: evaluate.Results, tmp_path: Path) -> None:
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("chromium is not installed")
+    report.write(results, CONDITIONS, tmp_path)
+    shot = tmp_path / "page.png"
+    subprocess.run(
+        [
+            chromium,
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--window-size=1300,2400",
+            f"--screenshot={shot}",
+            str(tmp_path / "report.html"),
+        ],
+        check=True,
+        capture_output=True,
+        timeout=120,
+    )
+    seen = images.read(shot).pixels
+    assert seen.shape[:2] == (2400, 1300)
+    assert seen.std() > 10
+    ours = np.abs(seen.astype(int) - [0xB3, 0x12, 0x3A]).max(2) < 8
+    assert ours.sum() > 300  # our row and our line
+
+
+def test_the_main_table_says_what_the_curves_do(results: evaluate.Results) -> None:
+    table = report.main_table(results.curves)
+    assert [row[0] for row in table.rows] == [c.label for c in results.curves]
+    png = table.rows[3]
+    assert png[1] == f"{results.curves[3].points[0].bpp:.2f}"
+    assert set(png[3:13]) == {"–"}
+    assert table.kinds == ["ours", "other", "other", "other"]
+    assert table.markdown().count("\n") == 5
+    deltas = report.delta_table(results.curves)
+    assert deltas is not None
+    assert deltas.head[1:] == ["JPEG2000, mct", "JPEG 4:4:4"]
+
+
+@pytest.mark.parametrize("metric", ["psnr", "ssim", "swd"])
+def test_plots_are_drawn_with_and_without_points(results: evaluate.Results, metric: str) -> None:
+    for curves in (results.curves, results.curves[3:], []):
+        data = plots.png(plots.rate_figure(curves, metric, payload=True, most=8.0), 40)
+        assert images.read(data).pixels.std() > 5
+
+
+# --- one picture, and the paper's figures ------------------------------------------------------------------------------------------
+
+
+def test_a_sheet_shows_each_codec_at_no_more_than_the_rate() -> None:
+    pixels = photograph(64, 64)
+    chosen, _ = registry.specs(["uqdm", "jpeg", "webp", "png"])
+    shown = compare.panels([s.make() for s in chosen], pixels, 3.0)
+    assert [p.label for p in shown] == ["uqdm, nano", "JPEG 4:4:4", "WebP", "PNG"]
+    assert shown[0].bpp == pytest.approx(3.0, abs=8 / 4096)
+    assert all(p.bpp <= 3.0 for p in shown[1:3])
+    assert shown[3].bpp > 3  # the cheapest there is
+    sheet = np.asarray(compare.sheet(pixels, shown, "title"))
+    assert (np.abs(sheet.astype(int) - [0xB3, 0x12, 0x3A]).max(2) < 8).sum() > 20  # our name
+    times = 3
+    enlarged = np.repeat(np.repeat(pixels, times, 0), times, 1)
+    top = compare.GAP + 34
+    assert (sheet[top : top + 192, compare.GAP : compare.GAP + 192] == enlarged).all()
+    assert np.asarray(compare.sheet(pixels, shown, errors=False)).shape[0] < sheet.shape[0]
+    with pytest.raises(EvaluationError, match="nothing to compare"):
+        compare.panels([], pixels, 1)
+
+
+def test_error_maps_are_four_times_the_error() -> None:
+    a = np.full((2, 2, 3), 100, np.uint8)
+    b = np.array([[[100, 101, 99], [110, 90, 100]], [[164, 36, 255], [0, 0, 0]]], np.uint8)
+    assert compare.error_map(a, b).tolist() == [[[0, 4, 4], [40, 40, 0]], [[255, 255, 255], [255, 255, 255]]]
+
+
+def test_figures_hold_the_numbers_behind_them(results: evaluate.Results, pictures: list[np.ndarray]) -> None:
+    figure, record = figures.progressive(["nano"], pictures[:1], ("denoise", "flow"), "t")
+    assert images.read(plots.png(figure, 50)).pixels.std() > 10
+    assert [row["step"] for row in record["rows"]] == [1, 2, 3, 1, 2, 3]
+    rates = [row["bpp"] for row in record["rows"][:3]]
+    assert rates == sorted(rates)
+    chosen, _ = registry.specs(["uqdm", "jpeg"])
+    figure, record = figures.beside(9, [s.make() for s in chosen], pictures[:1], ["flif"])
+    assert record["bpp"] == 4.0
+    assert "flif" in record["missing"]
+    assert any("CTC" in one for one in record["missing"])
+    figure, record = figures.rates(results.curves, [], "t")
+    assert len(record["curves"]) == 4
+    name, size = figures.size_of("nano", pictures[:1])
+    figure, record = figures.sizes({name: (size.parameters, size.bpp)}, "here")
+    assert record["measured"]["nano"][1] == pytest.approx(size.bpp)
+    assert images.read(plots.png(figure, 50)).pixels.std() > 5
+
+
+# --- the commands ------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_commands_write_what_they_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pictures: list[np.ndarray]) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = pack(tmp_path / "drawn.zip", np.stack(pictures))
+    (tmp_path / "p.yml").write_text("jpeg:\n  bpp: [1.0, 2.0]\n  psnr: [30, 31]\n")
+    words = ["evaluate", str(data), "--codec", "png", "jpeg", "--out", "report", "--limit", "2", "--published", "p.yml", "--jobs", "1"]
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 0, done.output
+    assert "JPEG 4:4:4" in done.output
+    assert "report/report.html" in done.output
+    record = json.loads((tmp_path / "report" / "results.json").read_text())
+    assert record["conditions"]["pictures"] == 2
+    assert record["conditions"]["data"] == "drawn.zip, the first 2"
+    Image.fromarray(pictures[0]).save("a.png")
+    done = CliRunner().invoke(main, ["compare", "a.png", "--codec", "uqdm", "jpeg", "--bpp", "4", "--crop", "16x16"])
+    assert done.exit_code == 0, done.output
+    assert images.read("a-compare.png").pixels.shape[0] > 100
+    assert CliRunner().invoke(main, ["compare", "a.png", "--codec", "jpeg"]).exit_code == 1  # a-compare.png is there
+    assert CliRunner().invoke(main, ["compare", "a.png", "b.png", "--codec", "jpeg", "--crop", "99x1"]).exit_code == 2
+    done = CliRunner().invoke(main, ["reproduce", "fig5", "fig10", "--data", str(data), "--limit", "1", "--out", "figures"])
+    assert done.exit_code == 0, done.output
+    assert sorted(p.name for p in (tmp_path / "figures").iterdir()) == ["fig10.json", "fig10.png", "fig5.json", "fig5.png"]
+    assert CliRunner().invoke(main, ["reproduce", "fig3"]).exit_code == 2
+    assert CliRunner().invoke(main, ["evaluate", str(data), "--codec", "nothing", "--out", "x"]).exit_code == 1
