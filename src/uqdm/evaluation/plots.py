@@ -79,6 +79,8 @@ def rate_axes(axes: Any, curves: Sequence[Curve], metric: str = "psnr", *, paylo
         if lossless is not None and metric in ("psnr", "pooled_psnr"):
             rate = lossless.payload_bpp if payload and lossless.payload_bpp is not None else lossless.bpp
             label = None if values else curve.label
+            if most is not None and rate > most:  # what lies outside the axes would be made room for
+                continue
             axes.plot(
                 [rate], [1.0], marker="v", color=look["color"], clip_on=False, transform=axes.get_xaxis_transform(), ls="", label=label
             )
