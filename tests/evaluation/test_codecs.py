@@ -174,13 +174,48 @@ def test_a_codec_with_a_command_line_is_one_of_them(described: Path) -> None:
     assert whole.bits == 8 * len(model.compress(pixels))
 
 
+def test_a_folder_of_files_counts_as_all_of_them_and_printed_bits_are_hypothetical(tmp_path: Path) -> None:
+    script = tmp_path / "codec.py"
+    script.write_text(
+        "import pathlib, shutil, sys\n"
+        "what, source, target = sys.argv[1:]\n"
+        "if what == 'split':\n"
+        "    folder = pathlib.Path(target); (folder / 'sub').mkdir(parents=True); data = pathlib.Path(source).read_bytes()\n"
+        "    (folder / 'a').write_bytes(data[:50]); (folder / 'sub' / 'b').write_bytes(data[50:])\n"
+        "elif what == 'join':\n"
+        "    folder = pathlib.Path(source)\n"
+        "    pathlib.Path(target).write_bytes((folder / 'a').read_bytes() + (folder / 'sub' / 'b').read_bytes())\n"
+        "else:\n"
+        "    shutil.copy(source, target); print('bpp: tensor([1.75])')\n"
+    )
+    path = tmp_path / "codecs.toml"
+    run = f"{sys.executable} {script}"
+    path.write_text(
+        f'[pieces]\nencode = "{run} split {{input}} {{output}}"\ndecode = "{run} join {{input}} {{output}}"\nsettings = [""]\n'
+        f'[guess]\nencode = "{run} copy {{input}} {{output}}"\nestimate = \'tensor\\(\\[([0-9.]+)\'\nsettings = [""]\n'
+        f'[silent]\nencode = "{run} copy {{input}} {{output}}"\nestimate = "rate=([0-9.]+)"\nsettings = [""]\n'
+    )
+    pixels, found = photograph(12, 9), external.read(path)
+    (pieces,) = points(found["pieces"], pixels)
+    assert (pieces.pixels == pixels).all()
+    png = io.BytesIO()
+    Image.fromarray(pixels).save(png, "PNG")
+    assert pieces.bits == 8 * len(png.getvalue())
+    assert not found["pieces"].hypothetical
+    (guess,) = points(found["guess"], pixels)
+    assert guess.bits == 1.75 * 12 * 9
+    assert found["guess"].hypothetical
+    with pytest.raises(EvaluationError, match="finds no bits per pixel"):
+        points(found["silent"], pixels)
+
+
 def test_commands_that_fail_or_are_not_there_are_named(described: Path, tmp_path: Path) -> None:
     with pytest.raises(EvaluationError, match=r"fails: .* exit status 3"):
         points(external.read(described)["fails"], photograph(8, 8))
     other = tmp_path / "other.toml"
     for text, what in (
         ('[a]\nencode = "no-such-program x"\ndecode = "y"\nsettings = []\n', "'no-such-program' is not there"),
-        ('[a]\nencode = "x"\n', "expected encode, decode and settings"),
+        ('[a]\nencode = "x"\n', "expected encode, settings, and decode or estimate"),
         ("a = [", "other.toml"),
     ):
         other.write_text(text)

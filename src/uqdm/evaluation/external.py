@@ -10,12 +10,17 @@ A codec is described in a TOML file, one table each (docs/benchmarks.md has more
     suffix = ".webp"
 
 A command is split as a shell would and run without one; {input} and {output} are files in an empty folder of their own, {setting} is one
-of `settings`. Its exit status must be 0. The file that `encode` leaves is counted whole; what of it is payload is not known.
+of `settings`. Its exit status must be 0. The file that `encode` leaves, or all files of the folder if it leaves one, are counted whole;
+what of them is payload is not known.
+
+Research code that writes no files has `estimate` for `decode`: a regular expression whose first group, in what `encode` prints, is the bits
+per pixel; {output} is the decoded PNG then, and the points are hypothetical.
 """
 
 import dataclasses
 import io
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -46,8 +51,13 @@ class Command:
     settings: Mapping[str, str]  # point's name -> {setting}
     suffix: str = ".bin"
     environment: Mapping[str, str] = dataclasses.field(default_factory=dict)  # besides the caller's
+    estimate: str | None = None
     progressive: bool = False
-    hypothetical: bool = False
+
+    @property
+    def hypothetical(self) -> bool:
+        """See `Codec`."""
+        return self.estimate is not None
 
     @property
     def identity(self) -> Mapping[str, Any]:
@@ -62,13 +72,28 @@ class Command:
             Image.fromarray(pixels).save(source)
             for i, (name, setting) in enumerate(self.settings.items()):
                 coded, back = folder / f"coded{i}{self.suffix}", folder / f"back{i}.png"
-                _, encoding = timed(self._run, self.encode, source, coded, setting)
-                _, decoding = timed(self._run, self.decode, coded, back, setting)
+                decoding = None
+                if self.estimate is not None:
+                    said, encoding = timed(self._run, self.encode, source, back, setting)
+                    bits = self._estimated(said) * pixels.shape[0] * pixels.shape[1]
+                else:
+                    _, encoding = timed(self._run, self.encode, source, coded, setting)
+                    _, decoding = timed(self._run, self.decode, coded, back, setting)
+                    files = coded.rglob("*") if coded.is_dir() else [coded]
+                    bits = 8 * sum(file.stat().st_size for file in files if file.is_file())
                 with Image.open(io.BytesIO(back.read_bytes())) as image:
                     found = np.asarray(image.convert("RGB"))
-                yield Coded(name, 8 * coded.stat().st_size, None, rgb(found, pixels.shape), encoding, decoding)
+                yield Coded(name, bits, None, rgb(found, pixels.shape), encoding, decoding)
 
-    def _run(self, command: str, source: Path, target: Path, setting: str) -> None:
+    def _estimated(self, said: str) -> float:
+        found = re.search(self.estimate or "", said)
+        try:
+            return float(found[1])  # type: ignore[index]
+        except (TypeError, IndexError, ValueError):
+            raise EvaluationError(f"{self.name}: {self.estimate!r} finds no bits per pixel in what the command printed") from None
+
+    def _run(self, command: str, source: Path, target: Path, setting: str) -> str:
+        """What it printed. Raises `EvaluationError` where it fails, or leaves nothing."""
         words: list[str] = []
         for word in shlex.split(command):
             if word == "{setting}":
@@ -87,12 +112,13 @@ class Command:
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise EvaluationError(f"{self.name}: {shlex.join(words)}: {error}") from None
-        if done.returncode != 0 or not target.is_file():
+        if done.returncode != 0 or not target.exists():
             said = (done.stderr or done.stdout).strip().splitlines()
             raise EvaluationError(
                 f"{self.name}: {shlex.join(words)}: exit status {done.returncode}"
-                f"{'' if target.is_file() else f', and no file {target.name}'}{': ' + said[-1] if said else ''}"
+                f"{'' if target.exists() else f', and no file {target.name}'}{': ' + said[-1] if said else ''}"
             )
+        return done.stdout
 
 
 def read(path: str | Path) -> dict[str, Command]:
@@ -102,16 +128,23 @@ def read(path: str | Path) -> dict[str, Command]:
     except (OSError, ValueError) as error:
         raise EvaluationError(f"{path}: {error}") from None
     found = {}
-    known = {"label", "encode", "decode", "settings", "suffix", "environment"}
+    known = {"label", "encode", "decode", "settings", "suffix", "environment", "estimate"}
     for name, table in tables.items():
-        if not isinstance(table, dict) or not {"encode", "decode", "settings"} <= table.keys() <= known:
-            raise EvaluationError(f"{path}: {name}: expected encode, decode and settings, perhaps label, suffix and environment")
+        if (
+            not isinstance(table, dict)
+            or not {"encode", "settings"} <= table.keys() <= known
+            or ("decode" in table) == ("estimate" in table)
+        ):
+            raise EvaluationError(
+                f"{path}: {name}: expected encode, settings, and decode or estimate, perhaps label, suffix and environment; "
+                f"found {', '.join(table) if isinstance(table, dict) else table!r}"
+            )
         settings = table["settings"]
         named = {str(s): str(s) for s in settings} if isinstance(settings, list) else {k: str(v) for k, v in settings.items()}
-        for command in (table["encode"], table["decode"]):
+        for command in (table[key] for key in ("encode", "decode") if key in table):
             program = shlex.split(command)[0]
             if shutil.which(program) is None:
                 raise EvaluationError(f"{path}: {name}: the program {program!r} is not there")
-        fields = {key: table[key] for key in ("encode", "decode", "suffix", "environment") if key in table}
+        fields = {"decode": ""} | {key: table[key] for key in ("encode", "decode", "suffix", "environment", "estimate") if key in table}
         found[name] = Command(name=name, label=table.get("label", name), settings=named, **fields)
     return found
