@@ -3,7 +3,7 @@
     python benchmarks/progressive.py PACK_OR_FOLDER [--model PATH] [--every 5] [--points 50] [--out curve.png]
 
 Each picture's file is cut at even shares of its bytes and decoded: (ours) coordinates in the order of the format, all whole symbols
-used; (a) whole chunks only, of the same file; (b) the same with coordinates in raster order, pixel by pixel. Prints a table, the
+used; (a) whole chunks only, of the same file; (b) of the family `uqdm`, coordinates in raster order, pixel by pixel. Prints a table, the
 largest fall between two points and the largest rise at a step's end; `--out` plots it. PSNR is the mean over pictures of each one's
 own; an exact picture counts as having one value wrong by half.
 """
@@ -72,10 +72,12 @@ def main() -> None:
     a = parser.parse_args()
     shares = [i / a.points for i in range(1, a.points + 1)]
     codec = uqdm.load(a.model)
-    spatial = uqdm.load(a.model)
+    ways = {"by scale": (codec, False), "whole steps only": (codec, True)}
     family = codec.family("tight")
-    spatial._families["tight", spatial.precision] = Spatial(family.constants, family.denoiser)
-    ways = {"by scale": (codec, False), "whole steps only": (codec, True), "raster order": (spatial, False)}
+    if isinstance(family, Tight):
+        spatial = uqdm.load(a.model)
+        spatial._families["tight", spatial.precision] = Spatial(family.constants, family.denoiser)
+        ways["raster order"] = (spatial, False)
     if a.ours_only:
         ways = {"by scale": ways["by scale"]}
     results = {name: [] for name in ways}
