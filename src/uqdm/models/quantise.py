@@ -31,6 +31,7 @@ MOST_SHIFT = 23
 MOST_ROUNDS = 8
 RAW_LEVEL = math.log(2) / LEVELS_PER_OCTAVE / 2**LEVEL_BITS  # what one raw level adds to the logarithm of a scale
 QUANTILE = 0.9999  # of what a channel reaches on calibration pictures; the rest is limited
+QUANTILES = (0.99, 0.999, 0.9999, 1.0)  # that are tried where it can be measured which is best
 Boxes = tuple[NDArray[np.int32], NDArray[np.int32]]  # low, high (N, C, H, W)
 
 
@@ -108,14 +109,20 @@ class Sample:
 
 
 def quantised(
-    layers: Layers, units: Tensor, edge: NDArray[Any], samples: Sequence[Sample], raw: Tensor | None, joined: Tensor | None = None
+    layers: Layers,
+    units: Tensor,
+    edge: NDArray[Any],
+    samples: Sequence[Sample],
+    raw: Tensor | None,
+    joined: Tensor | None = None,
+    quantile: float = QUANTILE,
 ) -> tuple[Net, Tensor]:
     """A network as integers, and what an integer of its activations stands for (channels,).
 
     `units` (I,): what an integer of each feature stands for; `edge` (I,): the largest; `raw` (O,): what one of each output is to stand for;
     `joined` (J,): what one of each activation that is joined does. Raises `PackageError` where no scales keep the bound.
     """
-    quantiser = _Quantiser(layers, units, edge, samples, raw, joined)
+    quantiser = _Quantiser(layers, units, edge, samples, raw, joined, quantile)
     for bits in STREAM_BITS:
         found, scale = quantiser.net(bits)
         try:
@@ -144,9 +151,16 @@ class _Quantiser:
     """Walks through a network layer by layer with the scales of its channels in hand."""
 
     def __init__(
-        self, layers: Layers, units: Tensor, edge: NDArray[Any], samples: Sequence[Sample], raw: Tensor | None, joined: Tensor | None
+        self,
+        layers: Layers,
+        units: Tensor,
+        edge: NDArray[Any],
+        samples: Sequence[Sample],
+        raw: Tensor | None,
+        joined: Tensor | None,
+        quantile: float,
     ) -> None:
-        self.layers, self.units, self.raw, self.joined = layers, units, raw, joined
+        self.layers, self.units, self.raw, self.joined, self.quantile = layers, units, raw, joined, quantile
         self.leak = LEAK / LIMIT if layers.leaky else 0.0
         self.largest = torch.from_numpy(edge.astype(np.float32))
         self.blocks = [(b.first, b.second) for b in layers.body if isinstance(b, Residual)]
@@ -220,13 +234,13 @@ class _Quantiser:
                 inner[i].append(self._size(middle))
                 h = h + second(self._activation(middle))
             streams[-1].append(self._size(h))
-        return [_high(s) for s in streams], [_high(s) for s in inner]
+        return [_high(s, self.quantile) for s in streams], [_high(s, self.quantile) for s in inner]
 
 
-def _high(values: list[Tensor]) -> Tensor:
-    """(channels,) what a channel reaches: the QUANTILE of it; 0 only where nothing is above 0."""
+def _high(values: list[Tensor], quantile: float) -> Tensor:
+    """(channels,) what a channel reaches: a quantile of it; 0 only where nothing is above 0."""
     flat = torch.cat([v.detach().transpose(0, 1).flatten(1) for v in values], 1)
-    highest: Tensor = flat.topk(max(1, round(flat.shape[1] * (1 - QUANTILE))), 1).values
+    highest: Tensor = flat.topk(max(1, round(flat.shape[1] * (1 - quantile))), 1).values
     return torch.where(highest[:, -1] > 0, highest[:, -1], highest[:, 0]).clamp(min=0)
 
 
@@ -305,8 +319,8 @@ class State:
     child: Boxes
 
 
-def quantise_nested(step: nested.Step, states: Sequence[State]) -> passes.Step:
-    """One step of a nested model as integers. Raises `PackageError`."""
+def quantise_nested(step: nested.Step, states: Sequence[State], quantile: float = QUANTILE) -> passes.Step:
+    """One step of a nested model as integers. `quantile` of what a channel reaches fits. Raises `PackageError`."""
     width, middle = step.width.flatten().double(), step.middle.flatten().double()
     detail = detail_shift(width)
     wide = np.max([(high - low).max((0, 2, 3)) + 1 for low, high in (s.parent for s in states)], 0)
@@ -323,14 +337,22 @@ def quantise_nested(step: nested.Step, states: Sequence[State]) -> passes.Step:
         c, scale = len(width), None
         if step.channels:
             samples = [Sample(torch.from_numpy(bare.features(*_short(state.parent)))) for state in states]
-            trunk, scale = quantised(Layers(step.enter, step.body, leaky=True), units, bare.limits(), samples, None)
+            trunk, scale = quantised(Layers(step.enter, step.body, leaky=True), units, bare.limits(), samples, None, None, quantile)
             bare = dataclasses.replace(bare, trunk=trunk)
             units = units[4 * c : 8 * c]
-        made = tuple(_pass(step, bare, number, units, scale, states) for number in range(len(passes.PHASES)))
+        made = tuple(_pass(step, bare, number, units, scale, states, quantile) for number in range(len(passes.PHASES)))
     return dataclasses.replace(bare, passes=made)
 
 
-def _pass(step: nested.Step, bare: passes.Step, number: int, units: Tensor, scale: Tensor | None, states: Sequence[State]) -> passes.Pass:
+def _pass(
+    step: nested.Step,
+    bare: passes.Step,
+    number: int,
+    units: Tensor,
+    scale: Tensor | None,
+    states: Sequence[State],
+    quantile: float,
+) -> passes.Pass:
     """One pass, calibrated on the states that it sees: the phases before it are children already."""
     one = step.passes[number]
     assert isinstance(one, nested.Pass)
@@ -345,7 +367,8 @@ def _pass(step: nested.Step, bare: passes.Step, number: int, units: Tensor, scal
     coordinates, _, mixtures = one.shape
     each = torch.tensor([2.0**-LOCATION_BITS, RAW_LEVEL, 2.0**-passes.WEIGHT_BITS])
     raw = each.repeat_interleave(mixtures).repeat(coordinates)
-    net, _ = quantised(Layers(one.enter, one.body, one.head, one.join, leaky=True), units, bare.pass_limits(), samples, raw, scale)
+    layers = Layers(one.enter, one.body, one.head, one.join, leaky=True)
+    net, _ = quantised(layers, units, bare.pass_limits(), samples, raw, scale, quantile)
     width = step.width.flatten().double()
     return passes.Pass(
         net=net,

@@ -16,7 +16,7 @@ from uqdm.errors import PackageError
 from uqdm.models import nested, runs
 from uqdm.models.convnet import StepNet
 from uqdm.models.nested import Nested
-from uqdm.models.quantise import Boxes, State, quantise, quantise_nested
+from uqdm.models.quantise import QUANTILES, Boxes, State, quantise, quantise_nested
 from uqdm.package import Package, floats
 
 CUTS = (0.2, 0.6)  # where calibration files are cut inside each step, for networks that see such states
@@ -65,7 +65,11 @@ def quantise_run(
 
 
 def package_of_nested(model: Nested, name: str, pictures: Sequence[NDArray[np.uint8]]) -> tuple[Package, list[float]]:
-    """A nested model in integers, calibrated on `pictures` (H, W, 3); and log2 of each step's largest partial sum."""
+    """A nested model in integers, calibrated on `pictures` (H, W, 3); and log2 of each step's largest partial sum.
+
+    How much of what a channel reaches has to fit is tried step by step: too much is coarse, too little is cut off. What a step costs
+    depends on its own networks alone, since every level's cells follow from the offsets.
+    """
     generator = torch.Generator().manual_seed(0)
     states: list[list[State]] = [[] for _ in model.steps]
     with torch.no_grad():
@@ -77,17 +81,21 @@ def package_of_nested(model: Nested, name: str, pictures: Sequence[NDArray[np.ui
                 if k + 1 < len(model.steps):  # and what previews of cut files ask the next step
                     state = nested.partly(parent, child, turns, generator)
                     states[k + 1].append(State(_boxes(state), _boxes(levels[k + 2])))
+    tried = [[quantise_nested(step, own, quantile) for step, own in zip(model.steps, states)] for quantile in QUANTILES]
+    costs = [_rates(Codec(_package(model, name, made)), pictures) for made in tried]
+    best = [tried[min(range(len(tried)), key=lambda k: costs[k][i])][i] for i in range(len(model.steps))]
+    return _package(model, name, best), [made.check(f"{name}, step {i + 1}") for i, made in enumerate(best)]
+
+
+def _package(model: Nested, name: str, steps: Sequence[passes.Step]) -> Package:
+    """Steps in integers as a model."""
     weights: dict[str, NDArray[Any]] = {}
-    described, largest = [], []
-    for i, step in enumerate(model.steps):
-        made = quantise_nested(step, states[i])
-        largest.append(made.check(f"{name}, step {i + 1}"))
-        weights |= passes.named(made, f"{i}.")
-        described.append(passes.described(made))
-    network = {"kind": "nested", "steps": described}
+    for i, step in enumerate(steps):
+        weights |= passes.named(step, f"{i}.")
+    network = {"kind": "nested", "steps": [passes.described(step) for step in steps]}
     constants = {"widths": [list(w) for w in model.widths], "priority": list(nested.PRIORITY)}
-    about = {"description": f"nested universal quantization, T = {len(described)}", "multiply_adds_per_pixel": model.multiply_adds()}
-    return Package(name, "nested", network, constants, weights, about), largest
+    about = {"description": f"nested universal quantization, T = {len(steps)}", "multiply_adds_per_pixel": model.multiply_adds()}
+    return Package(name, "nested", network, constants, weights, about)
 
 
 def _tensors(pictures: Sequence[NDArray[np.uint8]]) -> list[torch.Tensor]:
