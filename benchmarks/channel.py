@@ -1,7 +1,7 @@
 """What a VDM's Gaussian steps cost when they are really sent: coded against ideal bits, seconds, and a UQDM's beside them.
 
     python benchmarks/channel.py --model RUN --data PACK [--count 10] [--size 32] [--steps 20] [--until 30] [--limits 4 6 8 10 12]
-                                 [--limit 12] [--uqdm nano] [--work 4194304] [--narrow] [--threads 1]
+                                 [--limit 12] [--uqdm nano] [--work 4194304] [--narrow] [--threads 1] [--out FILE]
 
 Pictures are every so many-th of the pack, cut in the middle. Each is sent (`uqdm.training.channel`) until the denoised prediction has
 `--until` dB, decoded, and compared latent by latent. Draws are tested against q(z_s | z_t, x) (Kolmogorov and Smirnov): all coordinates
@@ -15,6 +15,7 @@ pictures have as many dB.
 """
 
 import argparse
+import json
 import statistics
 import sys
 import time
@@ -26,10 +27,11 @@ import torch
 
 import uqdm
 from uqdm.data.sources import load_pack
+from uqdm.evaluation.curves import Curve, Point
+from uqdm.models.evaluate import psnr
 from uqdm.models.runs import read_run
 from uqdm.models.vdm import VDM
 from uqdm.training.channel import RACE, Channel, Sent, decode, encode, kolmogorov, noise
-from uqdm.models.evaluate import psnr
 
 
 class Result:
@@ -60,6 +62,12 @@ class Result:
 
     def bytes_bpp(self) -> float:
         return float(np.mean([8 * len(one.data) for one in self.sent])) / self.pixels
+
+    def point(self, until: float) -> Point:
+        """All pictures, in files."""
+        quality = float(np.mean([one.quality[-1] for one in self.sent]))
+        seconds = [statistics.median(times) for times in (self.encoding, self.decoding)]
+        return Point(f"until {until:g} dB", len(self.sent), self.bytes_bpp(), None, 0, quality, None, encode=seconds[0], decode=seconds[1])
 
     def line(self) -> str:
         ideal, real, raced = self.bpp("ideal"), self.bytes_bpp(), [b for b in self.blocks if b.kind == RACE]
@@ -142,6 +150,7 @@ def main() -> None:
     parser.add_argument("--narrow", action="store_true", help="candidates of the VDM's own variance")
     parser.add_argument("--uqdm", help="name or folder of a model to compare with")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--out", type=Path, help="the first result as a results.json, for `uqdm evaluate --beside`")
     a = parser.parse_args()
     torch.set_num_threads(a.threads)
     model = read_run(a.model)
@@ -164,6 +173,9 @@ def main() -> None:
         "KS, p: coordinates, directions; wrong"
     )
     print(main_result.line(), flush=True)
+    if a.out:
+        curve = Curve("vdm-channel", f"VDM, T = {a.steps}, channels simulated", (main_result.point(a.until),), progressive=True)
+        a.out.write_text(json.dumps({"curves": [curve.to_json()]}, indent=1) + "\n")
     results = [main_result]
     for limit in a.limits:
         if limit != a.limit:

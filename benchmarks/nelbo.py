@@ -17,9 +17,9 @@ import numpy as np
 import torch
 
 from uqdm.data.sources import load_pack
+from uqdm.models.evaluate import RECONSTRUCTIONS, Evaluation, evaluate
 from uqdm.models.runs import read_folder
 from uqdm.models.uqdm import UQDM
-from uqdm.models.evaluate import RECONSTRUCTIONS, Evaluation, evaluate
 
 
 def main() -> None:

@@ -15,9 +15,9 @@ from pathlib import Path
 import torch
 
 from uqdm.models import runs
+from uqdm.models.evaluate import evaluate
 from uqdm.models.presets import override, preset
 from uqdm.training.data import load_data
-from uqdm.models.evaluate import evaluate
 from uqdm.training.train import train
 
 

@@ -1,5 +1,6 @@
 """Means, countings and distances between curves, against what can be worked out by hand."""
 
+import json
 import math
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 from uqdm.errors import EvaluationError
-from uqdm.evaluation.curves import CAP, Curve, Point, bd_rate, point, read_published
+from uqdm.evaluation.curves import CAP, Curve, Point, bd_rate, point, read_published, read_results
 
 
 def row(bits: float, mse: float, payload: float | None = None, pixels: int = 100) -> dict[str, object]:
@@ -91,6 +92,14 @@ def test_published_curves_are_read_and_what_is_not_one_is_refused(tmp_path: Path
             read_published(path)
 
 
-def test_curves_come_back_from_json() -> None:
+def test_curves_come_back_from_json_and_from_other_evaluations_with_their_n(tmp_path: Path) -> None:
     c = curve([1, 2], [30, 40])
     assert Curve.from_json(c.to_json()) == c
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps({"curves": [c.to_json(), Curve("p", "p", c.points, published=True).to_json()]}))
+    (found,) = read_results(path)
+    assert found.label == "a (n = 4)"
+    assert found.points == c.points
+    path.write_text("{}")
+    with pytest.raises(EvaluationError, match=r"results\.json: not the results"):
+        read_results(path)

@@ -38,6 +38,9 @@ _jobs = click.option("--jobs", type=click.IntRange(min=1), metavar="N", help="Pr
     metavar="FILE …",
     help="Published curves (YAML), drawn as such.",
 )
+@click.option(
+    "--beside", multiple=True, type=click.Path(exists=True, dir_okay=False), metavar="FILE …", help="results.json of other evaluations."
+)
 @_external
 @click.option("--features", type=click.Path(exists=True, dir_okay=False), metavar="FILE", help="TorchScript of Inception, say, for FID.")
 @click.option("--lpips", type=click.Path(exists=True, dir_okay=False), metavar="FILE", help="TorchScript of LPIPS.")
@@ -52,6 +55,7 @@ def evaluate(
     every: int,
     paper: bool,
     published: tuple[str, ...],
+    beside: tuple[str, ...],
     external: tuple[str, ...],
     features: str | None,
     lpips: str | None,
@@ -62,7 +66,8 @@ def evaluate(
     """Measure codecs over pictures: a table here, and in DIR results.json, results.csv and report.html.
 
     DATA is packs, folders, globs or a data set's name, as for `uqdm train`. By default all codecs that can run here. What was measured is
-    kept: the same command goes on where it stopped, and another codec costs only itself.
+    kept: the same command goes on where it stopped, and another codec costs only itself. What takes long, on fewer pictures, is evaluated
+    apart and shown with --beside.
 
     \b
     Examples:
@@ -79,7 +84,8 @@ def evaluate(
 
     pictures, label = read(data, every, limit)
     chosen, missing = registry.specs(names, paper, external)
-    others = [curve for path in published for curve in curves.read_published(path)]
+    others = [curve for path in beside for curve in curves.read_results(path)]
+    others += [curve for path in published for curve in curves.read_published(path)]
     measures = Measures(seed, extractor=features, perceptual=lpips)
     with tqdm(total=len(pictures) * len(chosen), unit="picture", disable=None) as bar:
 

@@ -13,7 +13,7 @@ from uqdm.errors import TrainingError, UqdmError
 
 SPREAD = {  # options of commands that take every word up to the next option
     "train": ("--data", "--held", "--set"),
-    "evaluate": ("--codec", "--published", "--external"),
+    "evaluate": ("--codec", "--published", "--beside", "--external"),
     "compare": ("--codec", "--external"),
     "reproduce": ("--data", "--published", "--models"),
 }

@@ -6,6 +6,7 @@ JPEG2000, BPG) with model entropies (UQDM, VDM), and takes means of each picture
 """
 
 import dataclasses
+import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -157,6 +158,16 @@ def read_published(path: str | Path) -> list[Curve]:
         raise EvaluationError(f"{path}: {error}; pip install 'uqdm[eval]'") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
         raise EvaluationError(f"{path}: no curves of bpp and psnr by name: {type(error).__name__}: {error}") from None
+
+
+def read_results(path: str | Path) -> list[Curve]:
+    """The curves of another evaluation's results.json, n in their labels: of other pictures, perhaps. Raises `EvaluationError`."""
+    try:
+        found = [Curve.from_json(record) for record in json.loads(Path(path).read_text())["curves"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise EvaluationError(f"{path}: not the results.json of an evaluation: {type(error).__name__}: {error}") from None
+    counted = [(curve, max((p.n for p in curve.points), default=0)) for curve in found if not curve.published]
+    return [dataclasses.replace(curve, label=f"{curve.label} (n = {n})") for curve, n in counted]
 
 
 def bd_rate(anchor: Curve, other: Curve, metric: str = "psnr", payload: bool = False) -> float:
