@@ -31,8 +31,8 @@ COUNTING = (
     "Published curves are of other pictures than these, and hypothetical ones count a model’s bits: no file was written.",
 )
 PAPER_TIMES = (
-    "For comparison, the paper’s own times (appendix C.2), of a picture of 32 × 32: 0.6 s to encode and 0.5 s to decode with fixed variance on a "
-    "Xeon Gold 5218, 0.5 and 0.3 s on a Quadro RTX 8000; about five minutes each way with learned variance."
+    "For comparison, the paper’s own times (appendix C.2), of a picture of 32 × 32: 0.6 s to encode and 0.5 s to decode with fixed "
+    "variance on a Xeon Gold 5218, 0.5 and 0.3 s on a Quadro RTX 8000; about five minutes each way with learned variance."
 )
 AS_PAPER = (
     "Counted as in the paper: JPEG and BPG at 4:2:0 and JPEG2000 without its colour transform, in whole files; UQDM and VDM by their "
