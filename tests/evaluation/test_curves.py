@@ -42,6 +42,22 @@ def test_pictures_without_error_are_counted_and_never_make_a_mean_infinite() -> 
     assert Curve("a", "a", (some, whole)).lossless() is whole
 
 
+def test_as_in_the_paper_exact_pictures_are_left_out_and_nothing_is_capped() -> None:
+    rows = [row(100, 0), row(100, 1), row(100, 0.001)]
+    found = point("q", rows, paper=True)
+    assert found.psnr == pytest.approx(np.mean([10 * math.log10(255**2 / e) for e in (1, 0.001)]))
+    assert found.psnr > CAP > point("q", rows).psnr
+    assert (found.exact, found.lossless) == (1, False)
+
+
+def test_where_the_payload_is_not_known_there_is_no_point_of_it_and_what_stands_aside_is_no_part_of_the_curve() -> None:
+    points = (Point("1", 4, 1.0, 0.5, 0, 30, 30), Point("2", 4, 2.0, None, 0, 33, 33), Point("step 1", 4, 3.0, 2.0, 0, 50, 50))
+    c = Curve("a", "a", points, aside=("step 1",))
+    assert c.known("psnr") == ([1.0, 2.0], [30, 33])
+    assert c.known("psnr", payload=True) == ([0.5], [30])
+    assert c.at(2.5) is None
+
+
 def test_values_are_read_off_a_curve_in_the_rates_logarithm_and_nowhere_else() -> None:
     c = curve([1, 4, 16], [30, 36, 42])
     assert c.at(2) == pytest.approx(33)
@@ -70,7 +86,7 @@ def test_curves_that_do_not_compare_are_refused() -> None:
     a = curve([1, 2, 3, 4], [30, 31, 32, 33])
     with pytest.raises(EvaluationError, match="needs four"):
         bd_rate(a, curve([1, 2, 3], [30, 31, 32]))
-    with pytest.raises(EvaluationError, match="no psnr in common"):
+    with pytest.raises(EvaluationError, match="nothing of psnr in common"):
         bd_rate(a, curve([1, 2, 3, 4], [40, 41, 42, 43]))
     falling = curve([1, 2, 3, 4, 5, 6], [30, 31, 29, 32, 33, 34])
     assert math.isfinite(bd_rate(a, falling))  # a point below a cheaper one is left out
@@ -86,7 +102,14 @@ def test_published_curves_are_read_and_what_is_not_one_is_refused(tmp_path: Path
     assert found.points[0].fid == 10
     assert not found.points[0].lossless
     assert found.lossless() is found.points[1]
-    for text in ("jpeg: 3\n", "jpeg:\n  bpp: [1]\n", "jpeg:\n  bpp: [1]\n  psnr: [1, 2]\n", ":\n -"):
+    assert found.points[1].n == 0
+    for text in (
+        "jpeg:\n  bpp: [1.0]\n  psnr: [.nan]\n",
+        "jpeg: 3\n",
+        "jpeg:\n  bpp: [1]\n",
+        "jpeg:\n  bpp: [1]\n  psnr: [1, 2]\n",
+        ":\n -",
+    ):
         path.write_text(text)
         with pytest.raises(EvaluationError, match=r"p\.yml: no curves"):
             read_published(path)
@@ -96,9 +119,14 @@ def test_curves_come_back_from_json_and_from_other_evaluations_with_their_n(tmp_
     c = curve([1, 2], [30, 40])
     assert Curve.from_json(c.to_json()) == c
     path = tmp_path / "results.json"
-    path.write_text(json.dumps({"curves": [c.to_json(), Curve("p", "p", c.points, published=True).to_json()]}))
+    record = {
+        "conditions": {"data": "dev.zip", "paper": True},
+        "curves": [c.to_json(), Curve("p", "p", c.points, published=True).to_json()],
+    }
+    path.write_text(json.dumps(record))
     (found,) = read_results(path)
-    assert found.label == "a (n = 4)"
+    assert found.label == "a (dev.zip; as the paper counts; n = 4)"
+    assert found.elsewhere
     assert found.points == c.points
     path.write_text("{}")
     with pytest.raises(EvaluationError, match=r"results\.json: not the results"):

@@ -34,7 +34,7 @@ def test_ssim_is_scikit_images() -> None:
         b = noisy(a, deviation)
         options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 255, "channel_axis": 2}
         _, whole = structural_similarity(a.astype(float), b.astype(float), full=True, **options)
-        assert metrics.ssim(a, b) == pytest.approx(whole.mean(), abs=2e-4)  # the two mirror edges differently
+        assert metrics.ssim(a, b) == pytest.approx(whole.mean(), abs=1e-3)  # the two mirror edges differently
     assert metrics.ssim(a, a) == pytest.approx(1)
     assert metrics.ssim(a[:10], a[:10]) is None
 
@@ -69,6 +69,10 @@ def test_the_sliced_wasserstein_distance_sees_lost_and_false_texture_and_small_p
     assert blurred > distance(lambda p: noisy(p, 1))
     assert np.isnan(metrics.slices(photograph(6, 20), 0)).all()
     assert np.isfinite(metrics.slices(photograph(8, 8), 0)[0]).all()
+    tiny = metrics.slices(photograph(6, 20), 0)[None]
+    assert metrics.sliced_wasserstein(tiny, tiny) is None
+    both = np.stack([metrics.slices(photograph(8, 8), 0), metrics.slices(photograph(64, 64), 0)])
+    assert metrics.sliced_wasserstein(both, both) == 0  # of the level that both have
     with pytest.raises(EvaluationError, match="one size"):
         metrics.sliced_wasserstein(np.zeros((1, 3, 2, 2), np.float32), np.zeros((2, 3, 2, 2), np.float32))
 
@@ -105,6 +109,16 @@ def test_features_and_lpips_come_from_supplied_torchscript(tmp_path) -> None:
     assert metrics.features(metrics.read_module(tmp_path / "inception.pt"), a).tolist() == a.max((0, 1)).tolist()
     distance = metrics.lpips(metrics.read_module(tmp_path / "distance.pt"), np.zeros_like(a), np.full_like(a, 255))
     assert distance == pytest.approx(2)
+
+    class Fails(torch.nn.Module):
+        def forward(self, x: torch.Tensor, return_features: bool = False) -> torch.Tensor:
+            if return_features:
+                raise RuntimeError("too large")
+            return x.float().sum((2, 3))
+
+    torch.jit.script(Fails()).save(str(tmp_path / "fails.pt"))
+    with pytest.raises(Exception, match="too large"):  # never other outputs in their place
+        metrics.features(metrics.read_module(tmp_path / "fails.pt"), a)
     (tmp_path / "broken.pt").write_bytes(b"not a module")
     with pytest.raises(EvaluationError, match=r"broken\.pt: not a TorchScript module"):
         metrics.read_module(tmp_path / "broken.pt")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +43,7 @@ _jobs = click.option("--jobs", type=click.IntRange(min=1), metavar="N", help="Pr
 @_external
 @click.option("--features", type=click.Path(exists=True, dir_okay=False), metavar="FILE", help="TorchScript of Inception, say, for FID.")
 @click.option("--lpips", type=click.Path(exists=True, dir_okay=False), metavar="FILE", help="TorchScript of LPIPS.")
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, metavar="S", help="Of everything random.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, metavar="S", help="Of dithers, draws, patches.")
 @click.option("--cache", type=click.Path(file_okay=False, path_type=Path), metavar="DIR", help="What was measured; by default DIR/cache.")
 @_jobs
 def evaluate(
@@ -79,11 +78,11 @@ def evaluate(
     from tqdm import tqdm
 
     from uqdm.evaluation import curves, registry, report
-    from uqdm.evaluation.evaluate import Measures
+    from uqdm.evaluation.evaluate import Measures, machine
     from uqdm.evaluation.evaluate import evaluate as run
 
-    pictures, label = read(data, every, limit)
-    chosen, missing = registry.specs(names, paper, external)
+    pictures, called, label = read(data, every, limit)
+    chosen, missing = registry.specs(names, paper, external, seed)
     others = [curve for path in beside for curve in curves.read_results(path)]
     others += [curve for path in published for curve in curves.read_published(path)]
     measures = Measures(seed, extractor=features, perceptual=lpips)
@@ -93,34 +92,35 @@ def evaluate(
             bar.set_postfix_str(what)
             bar.update()
 
-        results = run(pictures, chosen, cache or out / "cache", measures, jobs=jobs, tick=tick)
+        results = run(pictures, chosen, cache or out / "cache", measures, names=called, jobs=jobs, tick=tick)
     sizes = sorted({f"{p.shape[1]} × {p.shape[0]}" for p in pictures})
-    conditions = report.Conditions(label, len(pictures), ", ".join(sizes[:4]), seed, paper, versions(), machine())
+    shown = ", ".join(sizes[:4]) + (f" and {len(sizes) - 4} other sizes" if len(sizes) > 4 else "")
+    conditions = report.Conditions(label, len(pictures), shown, seed, paper, versions(), machine())
     written = report.write(results, conditions, out, others, missing)
     show([*results.curves, *others])
     for name, why in (missing | results.failed).items():
         click.echo(f"uqdm: {name}: {why}", err=True)
     click.echo("\n".join(str(path) for path in written))
-    if not results.curves:
-        raise EvaluationError("no codec gave a curve")
+    if results.failed:
+        raise EvaluationError(f"{len(results.failed)} of {len(chosen)} codecs failed; what the others gave is in {out}")
 
 
-def read(data: tuple[str, ...], every: int, limit: int | None) -> tuple[list[Any], str]:
-    """Pictures uint8 (H, W, 3), and what to call them. Of a data set with its own test pictures, those."""
+def read(data: tuple[str, ...], every: int, limit: int | None) -> tuple[list[Any], list[str], str]:
+    """Pictures uint8 (H, W, 3), their names, and what to call them all. Of a data set with its own test pictures, those."""
     from uqdm.data.opening import open_source
+    from uqdm.data.sources import Joined
 
-    pictures: list[Any] = []
+    sources = []
     for one in data:
         train, held = open_source(one)
-        source = held if held is not None else train
-        pictures += (
-            [source[i] for i in range(len(source))] if limit is None or every > 1 else [source[i] for i in range(min(limit, len(source)))]
-        )
-    pictures = pictures[::every][:limit]
-    if not pictures:
+        sources.append(held if held is not None else train)
+    joined = Joined(sources)
+    chosen = range(0, len(joined), every)[:limit]
+    if not chosen:
         raise EvaluationError(f"{', '.join(data)}: no pictures")
-    name = ", ".join(Path(one).name or one for one in data)
-    return pictures, name + (f", every {every}th" if every > 1 else "") + (f", the first {limit}" if limit is not None else "")
+    label = ", ".join(Path(one).name or one for one in data)
+    label += (f", one in {every}" if every > 1 else "") + (f", the first {limit}" if limit is not None else "")
+    return [joined[i] for i in chosen], [joined.name(i) for i in chosen], label
 
 
 def show(curves: list[Curve]) -> None:
@@ -143,14 +143,6 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-def machine() -> str:
-    """In a few words."""
-    import os
-
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{platform.system()} {platform.machine()}, {cores} cores, Python {platform.python_version()}"
 
 
 @click.command(short_help="One picture, several codecs, one rate: a contact sheet.")
@@ -176,7 +168,7 @@ def compare(
 ) -> None:
     """Show a picture through several codecs at the same rate, with rates, PSNRs and error maps, as one picture OUT.
 
-    Of each codec the best point that costs at most R bits per pixel is shown, ours cut at exactly R. OUT is IMAGE-compare.png by default.
+    Of each codec the best setting that costs at most R bits per pixel is shown. OUT is IMAGE-compare.png by default.
 
     \b
     Examples:
@@ -184,6 +176,8 @@ def compare(
       uqdm compare photo.png --bpp 0.5 --codec uqdm uqdm-ancestral jpeg jxl webp
       uqdm compare photo.png sheet.png --bpp 2 --crop 256x256+100+80
     """
+    import dataclasses
+
     from uqdm import images
     from uqdm.evaluation import compare as comparing
     from uqdm.evaluation import registry
@@ -195,16 +189,16 @@ def compare(
     pixels = pixels if pixels.shape[2] == 3 else pixels.repeat(3, 2)
     part = _crop(crop, pixels.shape)
     chosen, missing = registry.specs(names, paper, external)
-    shown = comparing.panels([spec.make() for spec in chosen], pixels, bpp)
+    shown, failed = comparing.panels([spec.make() for spec in chosen], pixels, bpp)
     rows = [("codec", "bits/pixel", "PSNR, dB", "SSIM", "point")]
     for one in shown:
         quality = "lossless" if one.psnr == float("inf") else f"{one.psnr:.2f}"
         rows.append((one.label, f"{one.bpp:.3f}", quality, "–" if one.ssim is None else f"{one.ssim:.4f}", one.setting))
     echo_table(rows, left=(0, 4))
-    for name, why in missing.items():
+    for name, why in (missing | failed).items():
         click.echo(f"uqdm: {name}: {why}", err=True)
-    import dataclasses
-
+    if not shown:
+        raise EvaluationError("no codec gave a picture")
     cut = [dataclasses.replace(one, pixels=one.pixels[part]) for one in shown]
     made = comparing.sheet(pixels[part], cut, f"{Path(image).name} at {bpp:g} bits per pixel", errors=not no_errors)
     images.write(images.from_pillow(made), target, force=force)
@@ -238,7 +232,7 @@ def _crop(text: str | None, shape: tuple[int, ...]) -> Any:
 @click.option("--every", type=click.IntRange(min=1), default=1, metavar="K", help="Only every K-th picture.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N: by default 100 for curves, 4 to look at.")
 @click.option("--small", is_flag=True, help="Of the swirl (fig2, fig6, fig7): fewer runs and steps, some minutes.")
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, metavar="S", help="Of everything random.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, metavar="S", help="Of dithers, draws, patches.")
 @_jobs
 def reproduce(
     figures: tuple[str, ...],
@@ -273,7 +267,7 @@ def reproduce(
         if not data:
             raise click.UsageError(f"fig{number} needs pictures: --data")
         count = limit or (100 if number in (3, 4) else 4)
-        pictures, label = read(data, every, count)
+        pictures, _, label = read(data, every, count)
         _figure(number, pictures, label, out, published, models or ("nano",), seed, jobs)
 
 
@@ -297,14 +291,14 @@ def _figure(
     names = ["uqdm" if m == "nano" else f"uqdm:{m}" for m in models]
     if number in (3, 4):
         ancestral = [name.replace("uqdm", "uqdm-ancestral", 1) for name in names]
-        chosen, missing = registry.specs([*names, *ancestral, "jpeg", "jpeg2000", "bpg"])
+        chosen, missing = registry.specs([*names, *ancestral, "jpeg", "jpeg2000", "bpg"], seed=seed, lenient=True)
         with tqdm(total=len(pictures) * len(chosen), unit="picture", disable=None) as bar:
             results = run(
                 pictures, chosen, out / "cache", Measures(seed, kept=0), jobs=jobs, memory=False, tick=lambda what: bar.update() and None
             )
         others = [curve for path in published for curve in curves.read_published(path)]
         title = f"{label}: {len(pictures)} pictures"
-        _save(number, out, *made.rates(results.curves, others, title))
+        _save(number, out, *made.rates(results.curves, others, title, [*missing, *results.failed]))
     elif number == 5:
         _save(number, out, *made.progressive(models, pictures, ("denoise", "ancestral"), f"Progressive reconstructions, {label}"))
     elif number == 8:
@@ -313,7 +307,7 @@ def _figure(
         measured = {name: (float(size.parameters), size.bpp) for name, size in found.items()}
         _save(number, out, *made.sizes(measured, f"measured, {label}"), suffix="-sizes")
     else:
-        chosen, missing = registry.specs([*names, "jpeg", "jpeg2000", "jxl", "webp", "avif", "bpg"])
+        chosen, missing = registry.specs([*names, "jpeg", "jpeg2000", "jxl", "webp", "avif", "bpg"], seed=seed, lenient=True)
         _save(number, out, *made.beside(number, [spec.make() for spec in chosen], pictures, list(missing)))
 
 

@@ -5,9 +5,10 @@ The default is each codec at its best for small photographs, 4:4:4 or with its c
 transform. Pillow does the work where it can; JPEG XL takes imagecodecs, HEIC pillow-heif, and BPG and FLIF programs on the PATH.
 """
 
+import dataclasses
 import io
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ import PIL
 from PIL import Image, features
 
 from uqdm.errors import EvaluationError
-from uqdm.evaluation.codecs import Codec, Coded, Ladder, Pixels, rgb, timed
+from uqdm.evaluation.codecs import Codec, Coded, Ladder, Pixels, cheapest_within, rgb, timed
 from uqdm.evaluation.external import Command
 
 JPEG_QUALITIES = (1, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 100)  # the paper's
@@ -28,6 +29,7 @@ HEIC_QUALITIES = (1, 10, 25, 40, 52, 63, 72, 80, 87, 93, 100)
 JXL_DISTANCES = (15, 10, 6, 4, 2.5, 1.6, 1.0, 0.6, 0.35, 0.2, 0.1, 0.05)
 BPG_QUANTISERS = (51, 45, 40, 35, 30, 25, 20, 15, 10, 5, 0)
 PAPER_BPG_QUANTISERS = (51, 40, 30, 20, 10, 0)
+RATIOS = (120, 80, 50, 35, 25, 18, 14, 11, 9, 7.5, 6, 5, 4.2, 3.5, 3, 2.5, 2.1, 1.8)  # of JPEG2000 with 9/7
 
 
 # --- Pillow's formats ----------------------------------------------------------------------------------------------------------
@@ -95,21 +97,33 @@ def _qualities(values: tuple[int, ...], **options: Any) -> dict[str, dict[str, A
     return {f"q {q}": {"quality": q} | options for q in values}
 
 
-def _pillow(name: str, label: str, format: str, settings: Mapping[str, Mapping[str, Any]], payload: Callable[[bytes], int]) -> Ladder:
+def _pillow(
+    name: str,
+    label: str,
+    format: str,
+    settings: Mapping[str, Mapping[str, Any]],
+    payload: Callable[[bytes], int],
+    dial: Sequence[Mapping[str, Any]] = (),
+) -> Ladder:
     library = {"JPEG": "jpg", "WEBP": "webp", "AVIF": "avif", "PNG": "zlib"}[format]
     feature = {"AVIF": "avif", "WEBP": "webp"}.get(format)
     if feature and not features.check(feature):
         raise EvaluationError(f"{name}: this Pillow ({PIL.__version__}) was built without {format}; install one that has it")
     versions = {"pillow": PIL.__version__, library: str(features.version(library))}
     with_format = {key: {"format": format} | dict(value) for key, value in settings.items()}
-    return Ladder(name, label, with_format, saved, opened, payload, versions)
+    return Ladder(name, label, with_format, saved, opened, payload, versions, [{"format": format} | dict(one) for one in dial])
+
+
+def _dial(least: int = 1, **options: Any) -> list[dict[str, Any]]:
+    """Every quality."""
+    return [{"quality": q} | options for q in range(least, 101)]
 
 
 def jpeg(paper: bool) -> Ladder:
     """JPEG, Huffman tables optimised."""
-    subsampling = 2 if paper else 0
+    options = {"subsampling": 2 if paper else 0, "optimize": True}
     label = f"JPEG {'4:2:0' if paper else '4:4:4'}"
-    return _pillow("jpeg", label, "JPEG", _qualities(JPEG_QUALITIES, subsampling=subsampling, optimize=True), jpeg_payload)
+    return _pillow("jpeg", label, "JPEG", _qualities(JPEG_QUALITIES, **options), jpeg_payload, _dial(**options))
 
 
 def png(paper: bool) -> Ladder:
@@ -120,12 +134,14 @@ def png(paper: bool) -> Ladder:
 def webp(paper: bool) -> Ladder:
     """WebP: lossy (4:2:0, it has nothing else) and lossless, most effort."""
     lossless = {"lossless": {"lossless": True, "quality": 100, "method": 6, "exact": True}}
-    return _pillow("webp", "WebP", "WEBP", _qualities(WEBP_QUALITIES, method=6) | lossless, webp_payload)
+    dial = [*_dial(0, method=6), *lossless.values()]
+    return _pillow("webp", "WebP", "WEBP", _qualities(WEBP_QUALITIES, method=6) | lossless, webp_payload, dial)
 
 
 def avif(paper: bool) -> Ladder:
     """AVIF at 4:4:4."""
-    return _pillow("avif", "AVIF 4:4:4", "AVIF", _qualities(AVIF_QUALITIES, subsampling="4:4:4", speed=4), box_payload)
+    options = {"subsampling": "4:4:4", "speed": 4, "max_threads": 1}
+    return _pillow("avif", "AVIF 4:4:4", "AVIF", _qualities(AVIF_QUALITIES, **options), box_payload, _dial(**options))
 
 
 # --- JPEG2000: one stream, cut at its layers -----------------------------------------------------------------------------------
@@ -193,6 +209,7 @@ class Layered:
     def code(self, pixels: Pixels) -> Iterator[Coded]:
         """See `Codec`."""
         options = dict(self.options) | {"quality_mode": "rates", "quality_layers": list(self.layers), "irreversible": False}
+        options |= {"num_resolutions": resolutions(pixels)}
         data, encoding = timed(saved, pixels, "JPEG2000", **options)
         stream = Codestream.of(data)
         low = 0
@@ -204,6 +221,19 @@ class Layered:
                 low, high = (low, middle) if self._same(stream.cut(data, k, middle), whole) else (middle + 1, high)
             size = len(stream.cut(data, k, low))
             yield Coded(f"layer {k}", 8 * size, 8 * low, rgb(whole, pixels.shape), encoding, decoding)
+
+    def within(self, pixels: Pixels, bits: float) -> Coded:
+        """See `Codec`: a layer of its own for that rate, and a little less where that was too much."""
+        found = list(self.code(pixels))
+        lossless = found[-1]
+        if lossless.bits <= bits:
+            return lossless
+        for share in (1.0, 0.97, 0.94, 0.9):
+            ratio = max(1.01, 24 * pixels.shape[0] * pixels.shape[1] / (share * bits))
+            found.append(next(dataclasses.replace(self, layers=(ratio, 1)).code(pixels)))
+            if found[-1].bits <= bits:
+                break
+        return dataclasses.replace(cheapest_within(found, bits), setting="a layer for the rate")
 
     def _same(self, data: bytes, whole: Pixels) -> bool:
         try:
@@ -219,7 +249,25 @@ def jpeg2000(paper: bool) -> Codec:
         settings = {f"layer {k}": common | {"quality_layers": list(PAPER_LAYERS[:k])} for k in range(1, len(PAPER_LAYERS) + 1)}
         label = "JPEG2000, JP2, no colour transform"
         return Ladder("jpeg2000", label, settings, saved, opened, packets, OPENJPEG)
-    return Layered("jpeg2000", "JPEG2000, mct", LAYERS, (("mct", 1), ("no_jp2", True), ("num_resolutions", 3)))
+    return Layered("jpeg2000", "JPEG2000, 5/3, progressive", LAYERS, (("mct", 1), ("no_jp2", True)))
+
+
+def jpeg2000_97(paper: bool) -> Ladder:
+    """JPEG2000 with the irreversible 9/7 wavelet and colour transform: a file for each rate."""
+    common = {"format": "JPEG2000", "quality_mode": "rates", "irreversible": True, "mct": 1, "no_jp2": True}
+
+    def encode(pixels: Pixels, **options: Any) -> bytes:
+        return saved(pixels, num_resolutions=resolutions(pixels), **options)
+
+    settings = {f"ratio {r:g}": common | {"quality_layers": [r]} for r in RATIOS}
+    dial = [common | {"quality_layers": [120 / 1.03**k]} for k in range(142)]
+    return Ladder("jpeg2000-97", "JPEG2000, 9/7", settings, encode, opened, packets, OPENJPEG, dial)
+
+
+def resolutions(pixels: Pixels) -> int:
+    """Of a wavelet transform: the smallest has some eight pixels a side. 3 at 64 × 64, 6 from 512 on."""
+    smallest: int = min(pixels.shape[:2])
+    return min(6, max(1, smallest.bit_length() - 4))
 
 
 # --- other libraries -----------------------------------------------------------------------------------------------------------
@@ -241,26 +289,30 @@ def jxl(paper: bool) -> Ladder:
     settings: dict[str, dict[str, Any]] = {f"d {d}": {"distance": float(d)} for d in JXL_DISTANCES}
     settings["lossless"] = {"lossless": True}
     versions = {"imagecodecs": str(imagecodecs.__version__), "libjxl": str(imagecodecs.jpegxl_version())}
-    return Ladder("jxl", "JPEG XL", settings, encode, decode, len, versions)
+    dial = [{"distance": 15 / 1.05**k} for k in range(130)] + [{"lossless": True}]
+    return Ladder("jxl", "JPEG XL", settings, encode, decode, len, versions, dial)
 
 
-def heic(paper: bool, name: str = "heic", label: str = "HEIC 4:4:4") -> Ladder:
-    """HEIC at 4:4:4."""
+def heic(paper: bool, name: str = "heic", place: str = "") -> Ladder:
+    """HEIC at 4:4:4, by x265; as in the paper at 4:2:0."""
     try:
         import pillow_heif
     except ImportError as error:
         raise EvaluationError(f"{name}: {error}; pip install 'uqdm[eval]'") from None
 
+    chroma = 420 if paper else 444
+
     def encode(pixels: Pixels, quality: int) -> bytes:
         out = io.BytesIO()
-        pillow_heif.from_pillow(Image.fromarray(pixels)).save(out, quality=quality, chroma=444)
+        pillow_heif.from_pillow(Image.fromarray(pixels)).save(out, quality=quality, chroma=chroma)
         return out.getvalue()
 
     def decode(data: bytes) -> Pixels:
         return np.asarray(pillow_heif.open_heif(io.BytesIO(data)).to_pillow().convert("RGB"))
 
     versions = {"pillow-heif": str(pillow_heif.__version__), "libheif": str(pillow_heif.libheif_version())}
-    return Ladder(name, label, _qualities(HEIC_QUALITIES), encode, decode, box_payload, versions)
+    label = f"HEIC {':'.join(str(chroma))}{place}"
+    return Ladder(name, label, _qualities(HEIC_QUALITIES), encode, decode, box_payload, versions, _dial())
 
 
 def has_bpg() -> bool:
@@ -271,7 +323,7 @@ def has_bpg() -> bool:
 def bpg(paper: bool) -> Codec:
     """BPG by `bpgenc` and `bpgdec` where they are on the PATH; else HEIC by x265, which is HEVC in other boxes, and says so."""
     if not has_bpg():
-        return heic(paper, "bpg", "HEIC 4:4:4 in BPG's place")
+        return heic(paper, "bpg", " in BPG's place")
     chroma, quantisers = ("420", PAPER_BPG_QUANTISERS) if paper else ("444", BPG_QUANTISERS)
     settings = {f"q {q}": f"-q {q}" for q in quantisers} | {"lossless": "-lossless"}
     encode = f"bpgenc -e jctvc -f {chroma} {{setting}} -o {{output}} {{input}}"
@@ -290,6 +342,7 @@ def flif(paper: bool) -> Codec:
 CLASSICAL: Mapping[str, Callable[[bool], Codec]] = {
     "jpeg": jpeg,
     "jpeg2000": jpeg2000,
+    "jpeg2000-97": jpeg2000_97,
     "bpg": bpg,
     "jxl": jxl,
     "webp": webp,

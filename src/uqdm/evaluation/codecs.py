@@ -54,6 +54,15 @@ class Codec(Protocol):
     def code(self, pixels: Pixels) -> Iterator[Coded]:
         """A picture's points, in ascending order of rate as far as the settings have one."""
 
+    def within(self, pixels: Pixels, bits: float) -> Coded:
+        """The best point that costs at most `bits`, settings between those of `code` included; the cheapest where all cost more."""
+
+
+def cheapest_within(points: Sequence[Coded], bits: float) -> Coded:
+    """Of points the costliest that costs at most `bits`; the cheapest where all cost more."""
+    some = [one for one in points if one.bits <= bits]
+    return max(some, key=lambda one: one.bits) if some else min(points, key=lambda one: one.bits)
+
 
 @dataclass(frozen=True)
 class Ladder:
@@ -66,6 +75,7 @@ class Ladder:
     decode: Callable[[bytes], Pixels] = field(repr=False)
     payload: Callable[[bytes], int | None] = field(repr=False)  # bytes
     versions: Mapping[str, str] = field(default_factory=dict)  # of the libraries or programs that do the work
+    dial: Sequence[Mapping[str, Any]] = field(default=(), repr=False)  # settings from the cheapest to the best, for `within`
     progressive: bool = False
     hypothetical: bool = False
 
@@ -77,10 +87,24 @@ class Ladder:
     def code(self, pixels: Pixels) -> Iterator[Coded]:
         """See `Codec`."""
         for name, options in self.settings.items():
-            data, encoding = timed(self.encode, pixels, **options)
-            back, decoding = timed(self.decode, data)
-            payload = self.payload(data)
-            yield Coded(name, 8 * len(data), None if payload is None else 8 * payload, rgb(back, pixels.shape), encoding, decoding)
+            yield self._coded(name, options, pixels)
+
+    def within(self, pixels: Pixels, bits: float) -> Coded:
+        """See `Codec`. By bisection along the dial."""
+        if not self.dial:
+            return cheapest_within(list(self.code(pixels)), bits)
+        low, high = 0, len(self.dial) - 1
+        while low < high:
+            middle = (low + high + 1) // 2
+            low, high = (middle, high) if 8 * len(self.encode(pixels, **self.dial[middle])) <= bits else (low, middle - 1)
+        values = [str(v) for v in self.dial[low].values() if isinstance(v, int | float) and not isinstance(v, bool)]
+        return self._coded(", ".join(values), self.dial[low], pixels)
+
+    def _coded(self, name: str, options: Mapping[str, Any], pixels: Pixels) -> Coded:
+        data, encoding = timed(self.encode, pixels, **options)
+        back, decoding = timed(self.decode, data)
+        payload = self.payload(data)
+        return Coded(name, 8 * len(data), None if payload is None else 8 * payload, rgb(back, pixels.shape), encoding, decoding)
 
 
 def timed(function: Callable[..., Any], *given: Any, **options: Any) -> tuple[Any, float]:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from uqdm.errors import EvaluationError
-from uqdm.evaluation.codecs import Codec, Coded, Pixels
+from uqdm.errors import EvaluationError, UqdmError
+from uqdm.evaluation.codecs import Codec, Pixels
 from uqdm.evaluation.metrics import mse, psnr, ssim
 
 GAP, CAPTION = 12, 64
@@ -34,44 +34,41 @@ class Panel:
         return f"{self.bpp:.3f} bits/pixel, {quality}"
 
 
-def panels(codecs: Sequence[Codec], pixels: Pixels, bpp: float) -> list[Panel]:
-    """What each codec shows at the rate: of its points that cost at most `bpp` the nearest to the picture; the cheapest if all cost more.
-
-    Codecs that can be cut anywhere are asked for exactly this rate. Raises `EvaluationError` where there is nothing to compare.
-    """
+def panels(codecs: Sequence[Codec], pixels: Pixels, bpp: float) -> tuple[list[Panel], dict[str, str]]:
+    """What each codec shows at the rate: its best point that costs at most `bpp`, settings between its usual ones included; its cheapest
+    where all cost more. And those that failed, with the reason. Raises `EvaluationError` where there is nothing to compare."""
     if not codecs or bpp <= 0:
         raise EvaluationError(f"{len(codecs)} codecs at {bpp:g} bits per pixel: nothing to compare")
     area = pixels.shape[0] * pixels.shape[1]
-    found = []
+    found, failed = [], {}
     for codec in codecs:
-        rates = {"rates": (bpp,)} if hasattr(codec, "rates") else {}
-        one = dataclasses.replace(codec, **rates) if rates else codec  # type: ignore[type-var]
-        coded = list(one.code(pixels))
-        within = [c for c in coded if c.bits <= bpp * area + 8]
-        best: Coded = min(within, key=lambda c: mse(pixels, c.pixels)) if within else min(coded, key=lambda c: c.bits)
-        error = mse(pixels, best.pixels)
+        try:
+            best = codec.within(pixels, bpp * area)
+        except Exception as error:  # whatever a codec does, the others go on
+            failed[codec.name] = f"{'' if isinstance(error, UqdmError) else f'{type(error).__name__}: '}{error}"
+            continue
         found.append(
             Panel(
                 label=codec.label,
                 ours=codec.name.startswith("uqdm"),
                 bpp=best.bits / area,
-                psnr=psnr(error),
+                psnr=psnr(mse(pixels, best.pixels)),
                 ssim=ssim(pixels, best.pixels),
                 pixels=best.pixels,
                 setting=best.setting,
                 hypothetical=codec.hypothetical,
             )
         )
-    return found
+    return found, failed
 
 
-def sheet(original: Pixels, shown: Sequence[Panel], title: str = "", columns: int | None = None, errors: bool = True) -> Image.Image:
-    """The contact sheet: the original and each panel with its error map below, `columns` a row."""
+def sheet(original: Pixels, shown: Sequence[Panel], title: str = "", errors: bool = True) -> Image.Image:
+    """The contact sheet: the original and each panel, with its error map below."""
     h, w = original.shape[:2]
     times = max(1, -(-192 // max(h, w)))
     h, w = h * times, w * times
     count = len(shown) + 1
-    columns = columns or min(count, max(2, 1800 // (w + GAP)))
+    columns = min(count, max(2, 1800 // (w + GAP)))
     rows = -(-count // columns)
     # A column is wide enough for its text, however narrow the picture.
     cell_w = max(w, 230)

@@ -22,14 +22,14 @@ CAP = psnr(1 / 12)  # 58.92 dB: of rounding to whole values itself. A mean with 
 
 @dataclasses.dataclass(frozen=True)
 class Point:
-    """One setting over n pictures (0: nobody said over how many). Rates in bits per pixel; None: not known, or not there at this size."""
+    """One setting over n pictures. Rates in bits per pixel; None: not known, or not there at this size. Of published numbers n is 0."""
 
     setting: str
     n: int
     bpp: float
     payload_bpp: float | None
     exact: int  # pictures without any error
-    psnr: float | None  # dB, mean of pictures' own, at most `CAP` each; None where all are exact
+    psnr: float | None  # dB, mean of pictures' own; None where all are exact
     pooled_psnr: float | None  # dB; None where all are exact
     ssim: float | None = None
     ms_ssim: float | None = None
@@ -42,7 +42,7 @@ class Point:
     @property
     def lossless(self) -> bool:
         """Whether every picture comes back."""
-        return self.exact == self.n > 0
+        return self.exact == self.n and self.psnr is None
 
     @property
     def bits_per_dimension(self) -> float:
@@ -60,11 +60,10 @@ class Curve:
     progressive: bool = False
     hypothetical: bool = False
     published: bool = False  # numbers that others printed, of other pictures
+    elsewhere: bool = False  # of another evaluation, perhaps of other pictures
     memory: float | None = None  # MiB beyond what the process had before, at most
-
-    def rates(self, payload: bool = False) -> list[float]:
-        """Bits per pixel of its points."""
-        return [p.payload_bpp if payload and p.payload_bpp is not None else p.bpp for p in self.points]
+    aside: tuple[str, ...] = ()  # settings that are points of interest, and no part of the curve
+    dropped: tuple[str, ...] = ()  # settings that not every picture had, of which there are no points
 
     def lossless(self) -> Point | None:
         """The cheapest point at which every picture comes back."""
@@ -77,12 +76,20 @@ class Curve:
             return None
         return float(np.interp(math.log(rate), np.log(rates), values))
 
-    def known(self, metric: str, payload: bool) -> tuple[list[float], list[float]]:
-        """Ascending positive rates, and the metric there. Points that another beats in rate and quality stay: a curve is what it is."""
-        rows = [(rate, getattr(p, metric)) for rate, p in zip(self.rates(payload), self.points)]
+    def known(self, metric: str, payload: bool = False) -> tuple[list[float], list[float]]:
+        """Ascending positive rates, and the metric there. Points that another beats in rate and quality stay: a curve is what it is.
+
+        Of the payload only points where that is known; never those `aside`.
+        """
         positive = metric in ("swd", "fid", "lpips")  # whose axes are logarithmic
-        rows = [(rate, value) for rate, value in rows if value is not None and math.isfinite(value) and rate > 0]
-        rows = sorted((rate, value) for rate, value in rows if value > 0 or not positive)
+        rows: list[tuple[float, float]] = []
+        for p in self.points:
+            rate, value = p.payload_bpp if payload else p.bpp, getattr(p, metric)
+            if p.setting in self.aside or rate is None or rate <= 0 or value is None or not math.isfinite(value):
+                continue
+            if value > 0 or not positive:
+                rows.append((rate, value))
+        rows.sort()
         return [r for r, _ in rows], [v for _, v in rows]
 
     def to_json(self) -> dict[str, Any]:
@@ -92,13 +99,19 @@ class Curve:
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> "Curve":
         """Inverse of `to_json`."""
-        return cls(**dict(record) | {"points": tuple(Point(**p) for p in record["points"])})
+        tuples = {name: tuple(record[name]) for name in ("aside", "dropped")}
+        return cls(**dict(record) | tuples | {"points": tuple(Point(**p) for p in record["points"])})
 
 
-def point(setting: str, rows: Sequence[Mapping[str, Any]], swd: float | None = None, fid: float | None = None) -> Point:
-    """A setting's point from each picture's row: bits, payload, pixels (their number), mse, and what else was measured."""
+def point(
+    setting: str, rows: Sequence[Mapping[str, Any]], swd: float | None = None, fid: float | None = None, paper: bool = False
+) -> Point:
+    """A setting's point from each picture's row: bits, payload, pixels (their number), mse, and what else was measured.
+
+    `paper`: pictures without error are left out of the mean PSNR, and nothing is capped.
+    """
     errors = [row["mse"] for row in rows]
-    own = [min(psnr(e), CAP) for e in errors]
+    own = [psnr(e) for e in errors if e] if paper else [min(psnr(e), CAP) for e in errors]
     exact = errors.count(0)
     sizes = [row["pixels"] for row in rows]
     pooled = float(np.average(errors, weights=sizes))
@@ -139,20 +152,13 @@ def read_published(path: str | Path) -> list[Curve]:
         found = []
         for name, table in tables.items():
             columns = [table["bpp"], table["psnr"], table.get("fid", [None] * len(table["bpp"]))]
-            points = tuple(
-                Point(
-                    setting=f"{i + 1}",
-                    n=0 if math.isfinite(float(value)) else 1,
-                    bpp=float(bpp),
-                    payload_bpp=None,
-                    exact=0 if math.isfinite(float(value)) else 1,
-                    psnr=float(value) if math.isfinite(float(value)) else None,
-                    pooled_psnr=None,
-                    fid=None if fid is None else float(fid),
-                )
-                for i, (bpp, value, fid) in enumerate(zip(*columns, strict=True))
-            )
-            found.append(Curve(f"published:{name}", f"{name}, published", points, published=True))
+            points = []
+            for i, (bpp, value, fid) in enumerate(zip(*columns, strict=True)):
+                if math.isnan(float(value)) or not math.isfinite(float(bpp)):
+                    raise ValueError(f"{name}: bpp {bpp}, psnr {value}; expected numbers, or .inf for lossless")
+                quality = float(value) if math.isfinite(float(value)) else None
+                points.append(Point(f"{i + 1}", 0, float(bpp), None, 0, quality, None, fid=None if fid is None else float(fid)))
+            found.append(Curve(f"published:{name}", f"{name}, published", tuple(points), published=True))
         return found
     except ModuleNotFoundError as error:
         raise EvaluationError(f"{path}: {error}; pip install 'uqdm[eval]'") from None
@@ -161,16 +167,24 @@ def read_published(path: str | Path) -> list[Curve]:
 
 
 def read_results(path: str | Path) -> list[Curve]:
-    """The curves of another evaluation's results.json, n in their labels: of other pictures, perhaps. Raises `EvaluationError`."""
+    """The curves of another evaluation's results.json, of which pictures and how many in their labels. Raises `EvaluationError`."""
     try:
-        found = [Curve.from_json(record) for record in json.loads(Path(path).read_text())["curves"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        record = json.loads(Path(path).read_text())
+        found = [Curve.from_json(one) for one in record["curves"]]
+        conditions = record.get("conditions", {})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise EvaluationError(f"{path}: not the results.json of an evaluation: {type(error).__name__}: {error}") from None
-    counted = [(curve, max((p.n for p in curve.points), default=0)) for curve in found if not curve.published]
-    return [dataclasses.replace(curve, label=f"{curve.label} (n = {n})") for curve, n in counted]
+    about = [str(conditions["data"])] if "data" in conditions else []
+    about += ["as the paper counts"] if conditions.get("paper") else []
+    marked = []
+    for curve in found:
+        if not curve.published:
+            counted = f"n = {max((p.n for p in curve.points), default=0)}"
+            marked.append(dataclasses.replace(curve, label=f"{curve.label} ({'; '.join([*about, counted])})", elsewhere=True))
+    return marked
 
 
-def bd_rate(anchor: Curve, other: Curve, metric: str = "psnr", payload: bool = False) -> float:
+def bd_rate(anchor: Curve, other: Curve, metric: str = "psnr") -> float:
     """Bjøntegaard's delta rate (VCEG-M33): by how much more (+) or less (-) rate `other` has the quality of `anchor`, per cent.
 
     The mean difference of log rate over the range of quality that both have, with a monotone cubic (PCHIP) through each curve's points
@@ -182,7 +196,7 @@ def bd_rate(anchor: Curve, other: Curve, metric: str = "psnr", payload: bool = F
 
     fits, low, high = [], -math.inf, math.inf
     for curve in (anchor, other):
-        rates, values = curve.known(metric, payload)
+        rates, values = curve.known(metric)
         kept: list[tuple[float, float]] = []
         for rate, value in zip(rates, values):  # the upper envelope: quality as a function that can be inverted
             if not kept or value > kept[-1][1] + 1e-9:
@@ -194,6 +208,7 @@ def bd_rate(anchor: Curve, other: Curve, metric: str = "psnr", payload: bool = F
         low, high = max(low, qualities[0]), min(high, qualities[-1])
     least = 0.01 if metric in ("ssim", "ms_ssim") else 1.0
     if high - low < least:
-        raise EvaluationError(f"{anchor.label} and {other.label} have no {metric} in common: {low:.2f} is above {high:.2f}")
+        common = f"{low:.2f} to {high:.2f}" if high > low else "nothing"
+        raise EvaluationError(f"{anchor.label} and {other.label} have {common} of {metric} in common; expected {least:g} or more")
     areas = [float(fit.integrate(low, high)) for fit in fits]
     return 100 * math.expm1((areas[1] - areas[0]) / (high - low))

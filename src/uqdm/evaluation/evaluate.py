@@ -4,14 +4,17 @@ Results of one codec on one picture are a file in the folder `cache`, named by w
 identity (settings, versions, fingerprint), and what is measured. Knows no table and no plot.
 """
 
+import collections
 import concurrent.futures
 import dataclasses
 import hashlib
+import importlib.metadata
 import io
 import json
 import multiprocessing
 import os
-import zipfile
+import platform
+import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,16 +27,19 @@ from uqdm.errors import EvaluationError, UqdmError
 from uqdm.evaluation import metrics
 from uqdm.evaluation.codecs import Pixels
 from uqdm.evaluation.curves import Curve, point
+from uqdm.evaluation.external import Command
 from uqdm.evaluation.registry import Spec
 
-MEASURES = 1  # changes when what is measured does, so that older results are not taken for it
+MEASURES = 2  # changes when what is measured does, so that older results are not taken for it
+SETS = 500  # pictures, the first, whose patches and features distances of sets are taken of
+KEPT_SIDE = 256  # of pictures to be looked at the middle is kept
 
 Tick = Callable[[str], None]
 
 
 @dataclasses.dataclass(frozen=True)
 class Measures:
-    """What is measured besides rates, errors and times, and which pictures are kept as decoded."""
+    """What is measured besides rates, errors and times, and of how many pictures the middle is kept as decoded."""
 
     seed: int = 0
     kept: int = 4  # the first so many
@@ -48,7 +54,7 @@ class Measured:
     rows: list[dict[str, Any]]
     slices: NDArray[np.float32]  # (points + 1, ...) of `metrics.slices`; the last is the true picture's
     features: NDArray[np.float64]  # (points + 1, d); d = 0 without an extractor
-    decoded: NDArray[np.uint8]  # (points, H, W, 3), or none of them
+    decoded: NDArray[np.uint8]  # (points, h, w, 3), or none of them
 
     def to_bytes(self) -> bytes:
         """As a cache file."""
@@ -59,11 +65,11 @@ class Measured:
 
     @classmethod
     def read(cls, path: Path) -> "Measured | None":
-        """None where the file is not there, or not whole."""
+        """None where the file is not there, or not whole: a damaged archive may raise anything, and measuring again mends it."""
         try:
             with np.load(path) as stored:
                 return cls(json.loads(stored["rows"].tobytes()), stored["slices"], stored["features"], stored["decoded"])
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        except Exception:
             return None
 
 
@@ -94,32 +100,52 @@ def measure(spec: Spec, pixels: Pixels, keep: bool, measures: Measures) -> Measu
             }
         )
         describe(coded.pixels)
-        decoded.append(coded.pixels)
+        if keep:
+            decoded.append(middle(coded.pixels))
+    if not rows:
+        raise EvaluationError("no points")
     describe(pixels)
-    kept = np.stack(decoded) if keep else np.zeros((0, *pixels.shape), np.uint8)
+    kept = np.stack(decoded) if keep else np.zeros((0, 1, 1, 3), np.uint8)
     return Measured(rows, np.stack(slices), np.stack(features), kept)
 
 
+def middle(pixels: Pixels) -> Pixels:
+    """At most KEPT_SIDE x KEPT_SIDE of a picture."""
+    top, left = (max(0, side - KEPT_SIDE) // 2 for side in pixels.shape[:2])
+    return np.ascontiguousarray(pixels[top : top + KEPT_SIDE, left : left + KEPT_SIDE])
+
+
 def footprint(spec: Spec, pixels: Pixels) -> float | None:
-    """MiB that coding a picture takes beyond what the process had, in a process of its own, the codec warmed up on a corner before."""
+    """MiB that coding a picture takes beyond what the process had, in a process of its own, the codec warmed up on a corner before.
+
+    None where it cannot be told: of external programs, and where the system does not say.
+    """
     try:
-        with concurrent.futures.ProcessPoolExecutor(1, _context(), _begin) as pool:
-            return pool.submit(_footprint, spec, pixels).result()
-    except (UqdmError, OSError, ValueError, concurrent.futures.BrokenExecutor):
+        with _Pool(1) as pool:
+            found: float | None = pool.submit(_footprint, spec, pixels).result()
+            return found
+    except Exception:
         return None
 
 
-def _footprint(spec: Spec, pixels: Pixels) -> float:
-    import resource
-
-    def highest() -> int:
-        return max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-
+def _footprint(spec: Spec, pixels: Pixels) -> float | None:
     codec = _codec(spec)
-    list(codec.code(np.ascontiguousarray(pixels[:16, :16])))
-    before = highest()
-    list(codec.code(pixels))
-    return (highest() - before) / 1024
+    if spec.described is not None or isinstance(codec, Command):
+        return None
+    for part in (pixels[:16, :16], pixels):
+        before = _peak()
+        collections.deque(codec.code(np.ascontiguousarray(part)), maxlen=0)
+    after = _peak()
+    return None if before is None or after is None else (after - before) / 1024
+
+
+def _peak() -> int | None:
+    """KiB that this process has had at most. Not `getrusage`, which begins with the parent's."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) for line in lines if line.startswith("VmHWM")), None)
 
 
 # --- over many ---------------------------------------------------------------------------------------------------------------------
@@ -130,7 +156,7 @@ class Results:
     """What an evaluation found. `kept`: of the first pictures, by codec, what was measured, with what was decoded."""
 
     curves: list[Curve]
-    pictures: list[Pixels]  # the first, as many as are kept
+    pictures: list[Pixels]  # the middles of the first, as many as are kept
     kept: dict[str, list[Measured]]
     failed: dict[str, str]  # codec -> why it has no curve
 
@@ -141,78 +167,125 @@ def evaluate(
     cache: Path,
     measures: Measures = Measures(),
     *,
+    names: Sequence[str] | None = None,
     jobs: int | None = None,
     memory: bool = True,
     tick: Tick = lambda what: None,
 ) -> Results:
     """Every codec on every picture uint8 (H, W, 3). `tick` is called once for each, with the codec's name.
 
-    `cache`: folder of what has been measured. `jobs`: processes, by default one a core. `memory`: also `footprint`, on the first picture.
-    A codec that fails on a picture is left out of the curves, and named. Raises `EvaluationError` for nothing to do.
+    `cache`: folder of what has been measured. `names`: of the pictures, for messages. `jobs`: processes, by default one a core. `memory`:
+    also `footprint`, on the first picture. A codec that fails on a picture is left out of the curves, and named. Raises `EvaluationError`
+    for nothing to do.
     """
     if not pictures or not specs:
         raise EvaluationError(f"{len(pictures)} pictures and {len(specs)} codecs: nothing to evaluate")
-    found: dict[str, list[Measured | None]] = {spec.name: [None] * len(pictures) for spec in specs}
-    failed: dict[str, str] = {}
-    names = [_digest(p) for p in pictures]
-    with concurrent.futures.ProcessPoolExecutor(jobs or _cores(), _context(), _begin) as pool:
-        waiting: dict[Any, tuple[Spec, int, Path]] = {}
+    digests = [_digest(p) for p in pictures]
+    curves, kept, failed = [], {}, {}
+    with _Pool(jobs or cores()) as pool:
         for spec in specs:
-            folder = _folder(spec, cache, measures)
-            for i, pixels in enumerate(pictures):
-                keep = i < measures.kept
-                path = folder / f"{names[i]}{'-decoded' * keep}.npz"
-                known = Measured.read(path)
-                if known is not None:
-                    found[spec.name][i] = known
-                    tick(spec.name)
-                else:
-                    waiting[pool.submit(measure, spec, pixels, keep, measures)] = (spec, i, path)
-        for done in concurrent.futures.as_completed(waiting):
-            spec, i, path = waiting[done]
             try:
-                one = done.result()
-            except concurrent.futures.CancelledError:
-                continue
-            except (UqdmError, OSError, ValueError, RuntimeError) as error:
-                if spec.name not in failed:
-                    failed[spec.name] = f"picture {i + 1}: {error}"
-                    for other, (its, _, _) in waiting.items():
-                        if its.name == spec.name:
-                            other.cancel()
-                continue
+                folder = _folder(spec, cache, measures)
+                measured = _measured(pool, spec, pictures, digests, folder, measures, names or (), tick)
+                curves.append(curve(spec, measured, _memory(spec, pictures[0], folder, digests[0]) if memory else None))
+                kept[spec.name] = measured[: measures.kept]
+            except concurrent.futures.BrokenExecutor:
+                failed[spec.name] = "a process that ran it died: out of memory, perhaps, or a crash in a library"
+                pool.renew()
+            except Exception as error:  # whatever a codec does, the others go on
+                failed[spec.name] = f"{'' if isinstance(error, UqdmError) else f'{type(error).__name__}: '}{error}"
+    return Results(curves, [middle(p) for p in pictures[: measures.kept]], kept, failed)
+
+
+def _measured(
+    pool: "_Pool",
+    spec: Spec,
+    pictures: Sequence[Pixels],
+    digests: Sequence[str],
+    folder: Path,
+    measures: Measures,
+    names: Sequence[str],
+    tick: Tick,
+) -> list[Measured]:
+    """One codec on all pictures, in their order; what is new goes into the folder. Raises what the codec does, with the picture's name."""
+    found: list[Measured | None] = [None] * len(pictures)
+    waiting: dict[Any, tuple[int, Path]] = {}
+    try:
+        for i, pixels in enumerate(pictures):
+            keep = i < measures.kept
+            path = folder / f"{digests[i]}{'-decoded' * keep}.npz"
+            found[i] = _slim(Measured.read(path), i)
+            if found[i] is None:
+                waiting[pool.submit(measure, spec, pixels, keep, measures)] = (i, path)
+            else:
+                tick(spec.name)
+        for done in concurrent.futures.as_completed(waiting):
+            i, path = waiting[done]
+            try:
+                one: Measured = done.result()
+            except concurrent.futures.BrokenExecutor:
+                raise
+            except Exception as error:
+                what = str(error) if isinstance(error, UqdmError) else f"{type(error).__name__}: {error}"
+                raise EvaluationError(f"{names[i] if names else f'picture {i + 1}'}: {what}") from error
             path.parent.mkdir(parents=True, exist_ok=True)
             images.write_atomic(path, one.to_bytes(), force=True)
-            found[spec.name][i] = one
+            found[i] = _slim(one, i)
             tick(spec.name)
-    curves, kept = [], {}
-    for spec in specs:
-        if spec.name in failed:
-            continue
-        whole = [one for one in found[spec.name] if one is not None]
-        curves.append(curve(spec, whole, footprint(spec, pictures[0]) if memory else None))
-        kept[spec.name] = whole[: measures.kept]
-    return Results(curves, list(pictures[: measures.kept]), kept, failed)
+    finally:
+        for future in waiting:
+            future.cancel()
+    return [one for one in found if one is not None]
+
+
+def _slim(one: Measured | None, i: int) -> Measured | None:
+    """Without what nobody asks of the i-th picture, so that many fit into memory."""
+    if one is None or i < SETS:
+        return one
+    return dataclasses.replace(one, slices=one.slices[:0], features=one.features[:0])
+
+
+def _memory(spec: Spec, pixels: Pixels, folder: Path, digest: str) -> float | None:
+    """`footprint`, kept."""
+    path = folder / f"{digest}-memory.json"
+    try:
+        stored: float | None = json.loads(path.read_text())
+        return stored
+    except (OSError, ValueError):
+        found = footprint(spec, pixels)
+        images.write_atomic(path, json.dumps(found).encode(), force=True)
+        return found
 
 
 def curve(spec: Spec, measured: Sequence[Measured], memory: float | None = None) -> Curve:
     """A codec's curve. Only settings that every picture has become points: means over different pictures do not compare."""
     codec = _codec(spec)
-    common = [row["setting"] for row in measured[0].rows]
-    for one in measured[1:]:
-        there = {row["setting"] for row in one.rows}
-        common = [setting for setting in common if setting in there]
+    everywhere = [{row["setting"]: k for k, row in enumerate(one.rows)} for one in measured]
+    common = [s for s in everywhere[0] if all(s in own for own in everywhere)]
+    dropped = {s for own in everywhere for s in own} - set(common)
+    true = [one.slices[-1] for one in measured[:SETS]]
+    looked = [one.features[-1] for one in measured[:SETS]]
     points = []
     for setting in common:
-        places = [next(k for k, row in enumerate(one.rows) if row["setting"] == setting) for one in measured]
-        a, b = (np.stack([one.slices[k] for one, k in zip(measured, at)]) for at in (places, [-1] * len(measured)))
+        at = [own[setting] for own in everywhere]
+        swd = metrics.sliced_wasserstein(np.stack([m.slices[k] for m, k in zip(measured[:SETS], at)]), np.stack(true))
         fid = None
-        if measured[0].features.shape[1] and len(measured) > 1:
-            given = [np.stack([m.features[k] for m, k in zip(measured, at)]) for at in (places, [-1] * len(measured))]
-            fid = metrics.frechet(*given)
-        points.append(point(setting, [m.rows[k] for m, k in zip(measured, places)], metrics.sliced_wasserstein(a, b), fid))
+        if len(looked[0]) and len(looked) > 1:
+            fid = metrics.frechet(np.stack([m.features[k] for m, k in zip(measured[:SETS], at)]), np.stack(looked))
+        points.append(point(setting, [m.rows[k] for m, k in zip(measured, at)], swd, fid, spec.paper))
     points.sort(key=lambda p: p.bpp)
-    return Curve(spec.name, codec.label, tuple(points), codec.progressive, codec.hypothetical, memory=memory)
+    prefix = getattr(codec, "aside", None)
+    aside = tuple(s for s in common if prefix is not None and s.startswith(prefix))
+    return Curve(
+        spec.name,
+        codec.label,
+        tuple(points),
+        codec.progressive,
+        codec.hypothetical,
+        memory=memory,
+        aside=aside,
+        dropped=tuple(sorted(dropped)),
+    )
 
 
 def _digest(pixels: Pixels) -> str:
@@ -221,13 +294,17 @@ def _digest(pixels: Pixels) -> str:
 
 
 def _folder(spec: Spec, cache: Path, measures: Measures) -> Path:
-    """Of one codec's results."""
-    own: dict[str, Any] = {"codec": dict(_codec(spec).identity), "measures": MEASURES, "seed": measures.seed}
+    """Of one codec's results: named by all that they depend on, the machine too, since times are among them."""
+    own: dict[str, Any] = {"codec": dict(_codec(spec).identity), "measures": MEASURES, "seed": measures.seed, "machine": machine()}
+    own["torchmetrics"] = importlib.metadata.version("torchmetrics")
     for key, path in (("extractor", measures.extractor), ("perceptual", measures.perceptual)):
         own[key] = hashlib.sha256(Path(path).read_bytes()).hexdigest() if path else None
     digest = hashlib.sha256(json.dumps(own, sort_keys=True, default=list).encode()).hexdigest()[:16]
     readable = "".join(c if c.isalnum() or c in "-." else "_" for c in spec.name)
     return cache / f"{readable[-40:]}-{digest}"
+
+
+# --- processes -----------------------------------------------------------------------------------------------------------------------
 
 
 _CODECS: dict[Any, Any] = {}  # a process's own: opening models and modules takes longer than a picture
@@ -245,15 +322,72 @@ def _module(path: str) -> Any:
     return _CODECS[path]
 
 
-def _context() -> Any:
-    return multiprocessing.get_context("spawn")  # forks of a process with threads may hang
+class _Pool:
+    """Worker processes of one thread each; they end with the block, at once if it ends with an error or an interrupt."""
+
+    def __init__(self, jobs: int) -> None:
+        self._jobs = jobs
+        self._pool = self._new()
+
+    def _new(self) -> concurrent.futures.ProcessPoolExecutor:
+        # Spawned: forks of a process with threads may hang.
+        return concurrent.futures.ProcessPoolExecutor(self._jobs, multiprocessing.get_context("spawn"), _begin)
+
+    def submit(self, function: Callable[..., Any], *given: Any) -> "concurrent.futures.Future[Any]":
+        """See `Executor`. Processes start here, and libraries read how many threads they may have when they are loaded."""
+        before = {name: os.environ.get(name) for name in THREADS}
+        os.environ.update(dict.fromkeys(THREADS, "1"))
+        try:
+            return self._pool.submit(function, *given)
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = value
+
+    def renew(self) -> None:
+        """After a process has died."""
+        self._stop()
+        self._pool = self._new()
+
+    def _stop(self) -> None:
+        workers = list((getattr(self._pool, "_processes", None) or {}).values())
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        for worker in workers:
+            worker.terminate()
+
+    def __enter__(self) -> "_Pool":
+        return self
+
+    def __exit__(self, kind: object, *rest: object) -> None:
+        if kind is None:
+            self._pool.shutdown()
+        else:
+            self._stop()
+
+
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 def _begin() -> None:
-    """A worker's first lines: one thread each, since pictures run in parallel."""
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ[name] = "1"
+    """A worker's first lines."""
+    from PIL import AvifImagePlugin
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's to answer
+    AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 
 
-def _cores() -> int:
+def cores() -> int:
+    """That this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def machine() -> str:
+    """The one that this runs on, in a few words."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+    return f"{platform.system()}, {model}, {cores()} cores, Python {platform.python_version()}"

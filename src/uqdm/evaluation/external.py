@@ -9,8 +9,8 @@ A codec is described in a TOML file, one table each (docs/benchmarks.md has more
     settings = ["10", "50", "90"]
     suffix = ".webp"
 
-A command is split as a shell would and run without one; {input} and {output} are files in an empty folder of their own, {setting} is one
-of `settings`. Its exit status must be 0. The file that `encode` leaves, or all files of the folder if it leaves one, are counted whole;
+A command is split as a shell would and run without one, in a folder that holds nothing but {input} and {output}; {setting} is one of
+`settings`. Its exit status must be 0. The file that `encode` leaves, or all files of the folder if it leaves one, are counted whole;
 what of them is payload is not known.
 
 Research code that writes no files has `estimate` for `decode`: a regular expression whose first group, in what `encode` prints, is the bits
@@ -35,7 +35,7 @@ import numpy as np
 from PIL import Image
 
 from uqdm.errors import EvaluationError
-from uqdm.evaluation.codecs import Coded, Pixels, rgb, timed
+from uqdm.evaluation.codecs import Coded, Pixels, cheapest_within, rgb, timed
 
 SECONDS = 3600  # a command may take
 
@@ -66,24 +66,29 @@ class Command:
 
     def code(self, pixels: Pixels) -> Iterator[Coded]:
         """See `Codec`. Raises `EvaluationError` where a command fails."""
-        with tempfile.TemporaryDirectory() as place:
-            folder = Path(place)
-            source = folder / "picture.png"
-            Image.fromarray(pixels).save(source)
-            for i, (name, setting) in enumerate(self.settings.items()):
-                coded, back = folder / f"coded{i}{self.suffix}", folder / f"back{i}.png"
+        for name, setting in self.settings.items():
+            with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
+                source, back = Path(one) / "picture.png", Path(other) / "back.png"
+                Image.fromarray(pixels).save(source)
                 decoding = None
                 if self.estimate is not None:
+                    back = Path(one) / "back.png"
                     said, encoding = timed(self._run, self.encode, source, back, setting)
                     bits = self._estimated(said) * pixels.shape[0] * pixels.shape[1]
                 else:
+                    coded = Path(one) / f"coded{self.suffix}"
                     _, encoding = timed(self._run, self.encode, source, coded, setting)
-                    _, decoding = timed(self._run, self.decode, coded, back, setting)
-                    files = coded.rglob("*") if coded.is_dir() else [coded]
+                    moved = Path(shutil.move(coded, Path(other) / coded.name))  # a decoder sees nothing else
+                    _, decoding = timed(self._run, self.decode, moved, back, setting)
+                    files = moved.rglob("*") if moved.is_dir() else [moved]
                     bits = 8 * sum(file.stat().st_size for file in files if file.is_file())
                 with Image.open(io.BytesIO(back.read_bytes())) as image:
                     found = np.asarray(image.convert("RGB"))
                 yield Coded(name, bits, None, rgb(found, pixels.shape), encoding, decoding)
+
+    def within(self, pixels: Pixels, bits: float) -> Coded:
+        """See `Codec`: of the settings there are."""
+        return cheapest_within(list(self.code(pixels)), bits)
 
     def _estimated(self, said: str) -> float:
         found = re.search(self.estimate or "", said)
@@ -121,6 +126,9 @@ class Command:
         return done.stdout
 
 
+REQUIRED, OPTIONAL = {"encode", "settings"}, {"decode", "estimate", "label", "suffix", "environment"}
+
+
 def read(path: str | Path) -> dict[str, Command]:
     """The codecs of a TOML file, by name. Raises `EvaluationError` where a description is not one, or a program is not there."""
     try:
@@ -128,23 +136,40 @@ def read(path: str | Path) -> dict[str, Command]:
     except (OSError, ValueError) as error:
         raise EvaluationError(f"{path}: {error}") from None
     found = {}
-    known = {"label", "encode", "decode", "settings", "suffix", "environment", "estimate"}
     for name, table in tables.items():
-        if (
-            not isinstance(table, dict)
-            or not {"encode", "settings"} <= table.keys() <= known
-            or ("decode" in table) == ("estimate" in table)
-        ):
-            raise EvaluationError(
-                f"{path}: {name}: expected encode, settings, and decode or estimate, perhaps label, suffix and environment; "
-                f"found {', '.join(table) if isinstance(table, dict) else table!r}"
-            )
-        settings = table["settings"]
-        named = {str(s): str(s) for s in settings} if isinstance(settings, list) else {k: str(v) for k, v in settings.items()}
-        for command in (table[key] for key in ("encode", "decode") if key in table):
-            program = shlex.split(command)[0]
-            if shutil.which(program) is None:
-                raise EvaluationError(f"{path}: {name}: the program {program!r} is not there")
-        fields = {"decode": ""} | {key: table[key] for key in ("encode", "decode", "suffix", "environment", "estimate") if key in table}
-        found[name] = Command(name=name, label=table.get("label", name), settings=named, **fields)
+        try:
+            found[name] = _command(name, table)
+        except (TypeError, ValueError, re.error) as error:
+            raise EvaluationError(f"{path}: {name}: {error}") from None
     return found
+
+
+def _command(name: str, table: Any) -> Command:
+    """A codec from its table. Raises `TypeError`, `ValueError`."""
+    if not isinstance(table, dict) or not REQUIRED <= table.keys() <= REQUIRED | OPTIONAL or ("decode" in table) == ("estimate" in table):
+        there = ", ".join(table) if isinstance(table, dict) else repr(table)
+        raise ValueError(f"expected encode, settings, and decode or estimate, perhaps label, suffix and environment; found {there}")
+    if name.startswith("uqdm"):
+        raise ValueError("names that begin with uqdm are our models'; give it another")
+    settings, environment = table["settings"], table.get("environment", {})
+    if not isinstance(settings, list | dict) or not settings:
+        raise ValueError(f"settings is {settings!r}; expected a list, or names with values, not empty")
+    for key in ("encode", "decode", "estimate", "label", "suffix"):
+        if key in table and not isinstance(table[key], str):
+            raise TypeError(f"{key} is {table[key]!r}; expected text")
+    if not isinstance(environment, dict) or not all(isinstance(v, str) for v in environment.values()):
+        raise TypeError(f"environment is {environment!r}; expected names with text")
+    re.compile(table.get("estimate", ""))
+    commands = {key: _resolved(table[key]) for key in ("encode", "decode") if key in table}
+    named = {str(s): str(s) for s in settings} if isinstance(settings, list) else {k: str(v) for k, v in settings.items()}
+    label = table.get("label", name) + (", hypothetical" if "estimate" in table else "")
+    fields = {"decode": ""} | commands | {key: table[key] for key in ("suffix", "environment", "estimate") if key in table}
+    return Command(name=name, label=label, settings=named, **fields)
+
+
+def _resolved(command: str) -> str:
+    """A command with its program's whole path: it runs in another folder. Raises `ValueError` where the program is not there."""
+    words = shlex.split(command)
+    if not words or shutil.which(words[0]) is None:
+        raise ValueError(f"the program {words[0] if words else ''!r} is not there")
+    return shlex.join([os.path.abspath(shutil.which(words[0]) or ""), *words[1:]])

@@ -33,39 +33,35 @@ ABSENT = "CTC, CDC: not installed (docs/benchmarks.md says how to add them)"
 Found = tuple[Figure, dict[str, Any]]
 
 
-def beside(
-    number: int, systems: Sequence[Codec], pictures: Sequence[Pixels], missing: Sequence[str] = (), bpp: float | None = None
-) -> Found:
-    """Figures 1, 9 and 10: a row a picture, a column a codec, at most `bpp` bits per pixel each."""
-    rate = bpp or RATES[number]
-    rows = [panels(systems, picture, rate) for picture in pictures]
-    grid = [[("original", "24 bits/pixel", picture), *((p.label, p.line(), p.pixels) for p in row)] for picture, row in zip(pictures, rows)]
-    note = f"at most {rate:g} bits per pixel of whole files. Not shown: " + "; ".join([*missing, ABSENT])
-    record = [[{"codec": p.label, "bpp": p.bpp, "psnr": _finite(p.psnr), "setting": p.setting} for p in row] for row in rows]
-    return _grid(grid, f"Reconstructions at equal rates, {note}"), {"bpp": rate, "pictures": record, "missing": [*missing, ABSENT]}
-
-
-def rates(curves: Sequence[Curve], published: Sequence[Curve], title: str) -> Found:
-    """Figures 3 and 4: PSNR, published FID (and FID of supplied features), sliced Wasserstein distance against bits per pixel."""
-    chosen = [
-        c
-        for c in published
-        if c.name.partition(":")[2] in ("uqdm-d", "uqdm-a", "vdm-d", "jpeg", "jpeg2000", "bpg", "ctc", "cdc-0", "cdc-p")
+def beside(number: int, systems: Sequence[Codec], pictures: Sequence[Pixels], missing: Sequence[str] = ()) -> Found:
+    """Figures 1, 9 and 10: a row a picture, a column a codec, each at most `RATES[number]` bits per pixel."""
+    rate = RATES[number]
+    shown = [panels(systems, picture, rate) for picture in pictures]
+    absent = [*missing, *sorted({name for _, failed in shown for name in failed}), ABSENT]
+    grid = [
+        [("original", "24 bits/pixel", picture), *((p.label, p.line(), p.pixels) for p in row)]
+        for picture, (row, _) in zip(pictures, shown)
     ]
+    record = [[{"codec": p.label, "bpp": p.bpp, "psnr": _finite(p.psnr), "setting": p.setting} for p in row] for row, _ in shown]
+    title = f"Reconstructions at equal rates, at most {rate:g} bits per pixel of whole files. Not shown: {'; '.join(absent)}"
+    return _grid(grid, title), {"bpp": rate, "pictures": record, "missing": absent}
+
+
+def rates(curves: Sequence[Curve], published: Sequence[Curve], title: str, missing: Sequence[str] = ()) -> Found:
+    """Figures 3 and 4: PSNR, published FID (and FID of supplied features), sliced Wasserstein distance against bits per pixel."""
+    wanted = ("uqdm-d", "uqdm-a", "vdm-d", "jpeg", "jpeg2000", "bpg", "ctc", "cdc-0", "cdc-p")
+    chosen = [c for c in published if c.name.partition(":")[2] in wanted]
     with matplotlib.rc_context(plots.STYLE):
         figure = Figure(figsize=(15, 5.2), layout="constrained")
         left, middle, right = figure.subplots(1, 3)
         plots.rate_axes(left, [*curves, *chosen], "psnr", most=16)
         plots.rate_axes(middle, [*curves, *chosen], "fid", most=16)
         plots.rate_axes(right, curves, "swd", most=16)
-        middle.set_title(
-            "FID: published numbers, their own pictures" if all(c.published for c in curves if c.known("fid", False)[0]) else "FID",
-            fontsize=9,
-        )
-        left.set_title(title, fontsize=9, loc="left")
+        left.set_title(title + (f"; not here: {', '.join(missing)}" if missing else ""), fontsize=9, loc="left")
+        middle.set_title("published numbers are of their own pictures", fontsize=9)
         handles, labels = left.get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=5)
-    return figure, {"title": title, "curves": [c.to_json() for c in [*curves, *chosen]]}
+    return figure, {"title": title, "curves": [c.to_json() for c in [*curves, *chosen]], "missing": list(missing)}
 
 
 def progressive(models: Sequence[str], pictures: Sequence[Pixels], methods: Sequence[codecs.Method], title: str) -> Found:

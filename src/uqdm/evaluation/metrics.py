@@ -105,15 +105,19 @@ def slices(pixels: Pixels, seed: int) -> NDArray[np.float32]:
     return found
 
 
-def sliced_wasserstein(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
+def sliced_wasserstein(a: NDArray[np.float32], b: NDArray[np.float32]) -> float | None:
     """Mean over levels and directions of the Wasserstein-1 distance between two sets' `slices` (n, LEVELS, PATCHES, DIRECTIONS).
 
-    In pixel values. Sets of equal size; 0 for equal sets. With few pictures it is biased upward: compare only at equal n.
+    In pixel values. Sets of equal size; 0 for equal sets. With few pictures it is biased upward: compare only at equal n. Levels that are
+    too small in any picture are left out; None where all are.
     """
     if a.shape != b.shape:
         raise EvaluationError(f"sets of {a.shape} and {b.shape}: the distance is taken between sets of one size")
-    one, other = (np.sort(s.transpose(1, 3, 0, 2).reshape(s.shape[1], s.shape[3], -1), -1) for s in (a, b))
-    return float(np.nanmean(np.abs(one - other)))
+    there = ~np.isnan(a).any((0, 2, 3))
+    if not there.any():
+        return None
+    one, other = (np.sort(s[:, there].transpose(1, 3, 0, 2).reshape(int(there.sum()), s.shape[3], -1), -1) for s in (a, b))
+    return float(np.mean(np.abs(one - other)))
 
 
 # --- sets: features that are supplied --------------------------------------------------------------------------------------------
@@ -143,11 +147,9 @@ def features(module: Callable[..., Any], pixels: Pixels) -> Floats:
     import torch
 
     x = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))[None]
+    known = {argument.name for argument in module.forward.schema.arguments}  # type: ignore[attr-defined]
     with torch.no_grad():
-        try:
-            found = module(x, return_features=True)
-        except (RuntimeError, TypeError):
-            found = module(x)
+        found = module(x, return_features=True) if "return_features" in known else module(x)
     if not isinstance(found, torch.Tensor) or found.shape[0] != 1:
         raise EvaluationError("the feature extractor gave no tensor (1, ...) for a picture uint8 (1, 3, H, W)")
     return found.double().flatten().numpy()

@@ -6,6 +6,8 @@ a variational diffusion model's steps counted at their relative entropies, which
 """
 
 import dataclasses
+import functools
+import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,9 +17,9 @@ import numpy as np
 import uqdm
 from uqdm import codec, container
 from uqdm.errors import EvaluationError
-from uqdm.evaluation.codecs import Coded, Pixels, timed
+from uqdm.evaluation.codecs import Coded, Pixels, cheapest_within, timed
 
-RATES = (0.15, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.5, 8.0, 10.0, 12.0)  # bits per pixel at which a file is cut
+RATES = (0.15, 0.25, 0.4, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0, 12.0)  # bits per pixel of cut files
 
 
 def open_model(name: str, precision: str | None = None) -> codec.Codec:
@@ -27,14 +29,19 @@ def open_model(name: str, precision: str | None = None) -> codec.Codec:
 
 @dataclasses.dataclass(frozen=True)
 class Progressive:
-    """A model's files, cut. `method`: how previews are made."""
+    """A model's files, cut at `rates`, the whole file where it is shorter; and after each step, which is no part of the curve.
+
+    `method`: how previews are made; `seed`: of the dither and of what is drawn.
+    """
 
     name: str
     model: str
     rates: tuple[float, ...] = RATES
     method: codec.Method = "denoise"
+    seed: int = 0
     progressive: bool = True
     hypothetical: bool = False
+    aside: str = "step "  # how the names of points beside the curve begin
 
     @property
     def label(self) -> str:
@@ -43,23 +50,47 @@ class Progressive:
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """See `Codec`. Files follow from the model's fingerprint and the format; previews from this version."""
+        """See `Codec`. Files follow from the model's fingerprint and the format, previews from the code."""
         found = opened(self.model)
-        own = {"name": self.name, "fingerprint": found.fingerprint, "rates": self.rates, "method": self.method}
-        return own | {"version": uqdm.__version__, "format": container.VERSION}
+        own = {"name": self.name, "fingerprint": found.fingerprint, "rates": self.rates, "method": self.method, "seed": self.seed}
+        return own | {"code": _code(), "format": container.VERSION}
 
     def code(self, pixels: Pixels) -> Iterator[Coded]:
         """See `Codec`."""
         model = opened(self.model)
-        data, encoding = timed(model.compress, pixels)
+        data, encoding = timed(model.compress, pixels, seed=self.seed)
         area = pixels.shape[0] * pixels.shape[1]
         contents = container.parse(data)
-        ends = {f"step {chunk.index}": chunk.end for chunk in contents.chunks if chunk.kind == container.STEP}
-        cuts = {f"{rate:g} bpp": int(rate * area / 8) for rate in self.rates}
-        cuts = {name: n for name, n in cuts.items() if contents.header_size < n < len(data)}
+        steps = [chunk for chunk in contents.chunks if chunk.kind == container.STEP]
+        ends = {f"step {chunk.index}": chunk.end for chunk in steps[:-1]}
+        cuts = {f"{rate:g} bpp": min(int(rate * area / 8), len(data)) for rate in self.rates}
+        cuts = {name: n for name, n in cuts.items() if n > contents.header_size} | {"whole": len(data)}
         for name, n in sorted((ends | cuts).items(), key=lambda one: one[1]):
-            back, decoding = timed(model.decode, data[:n], method=self.method)
-            yield Coded(name, 8 * n, 8 * _payload(data[:n], model), back.image, encoding, decoding)
+            yield self._cut(name, data[:n], encoding)
+
+    def within(self, pixels: Pixels, bits: float) -> Coded:
+        """See `Codec`: the file, cut there."""
+        model = opened(self.model)
+        data, encoding = timed(model.compress, pixels, seed=self.seed)
+        size = container.parse(data, steps=0).header_size
+        return self._cut("cut", data[: max(size, int(bits // 8))], encoding)
+
+    def _cut(self, name: str, data: bytes, encoding: float) -> Coded:
+        model = opened(self.model)
+        back, decoding = timed(model.decode, data, method=self.method, seed=self.seed)
+        return Coded(name, 8 * len(data), 8 * _payload(data, model), back.image, encoding, decoding)
+
+
+@functools.cache
+def _code() -> str:
+    """Of the source that makes previews: results of another are not this one's."""
+    root = Path(uqdm.__file__).parent
+    files = (
+        [root / name for name in ("codec.py", "exact.py", "passes.py")]
+        + sorted(root.glob("families/*.py"))
+        + sorted(root.glob("backends/*.py"))
+    )
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16]
 
 
 def _payload(data: bytes, model: codec.Codec) -> int:
@@ -78,6 +109,7 @@ class Estimated:
     name: str
     model: str
     method: codec.Method = "denoise"
+    seed: int = 0
     progressive: bool = True
     hypothetical: bool = True
 
@@ -89,17 +121,21 @@ class Estimated:
     @property
     def identity(self) -> Mapping[str, Any]:
         """See `Codec`."""
-        return {"name": self.name, "fingerprint": opened(self.model).fingerprint, "method": self.method, "version": uqdm.__version__}
+        return {"name": self.name, "fingerprint": opened(self.model).fingerprint, "method": self.method, "seed": self.seed, "code": _code()}
 
     def code(self, pixels: Pixels) -> Iterator[Coded]:
         """See `Codec`."""
         model = opened(self.model)
         mode: codec.Mode = "paper" if "paper" in model.modes else "tight"
-        bits = np.concatenate([[0.0], np.cumsum(model.estimate(pixels, mode=mode))])
-        data, encoding = timed(model.compress, pixels, mode=mode)
+        bits = np.concatenate([[0.0], np.cumsum(model.estimate(pixels, mode=mode, seed=self.seed))])
+        data, encoding = timed(model.compress, pixels, mode=mode, seed=self.seed)
         for step, own in enumerate(bits.tolist()):
-            back, decoding = timed(model.decode, data, step=step, method=self.method)
+            back, decoding = timed(model.decode, data, step=step, method=self.method, seed=self.seed)
             yield Coded(f"step {step}", own, own, back.image, encoding, decoding)
+
+    def within(self, pixels: Pixels, bits: float) -> Coded:
+        """See `Codec`: a whole step."""
+        return cheapest_within(list(self.code(pixels)), bits)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,7 +143,8 @@ class Gaussian:
     """DiffC: a VDM's steps at their relative entropies, and pictures by one of section 5's reconstructions.
 
     `run`: a folder of `uqdm train`, or a published checkpoint. `reconstruction`: "denoised" (VDM-D), "ancestral" (VDM-A, DiffC-A) or
-    "flow" (VDM-F, DiffC-F). `steps`: T. `points`: how many latents are reconstructed from, evenly spaced in log-SNR.
+    "flow" (VDM-F, DiffC-F). `steps`: T. `points`: how many latents are reconstructed from, evenly spaced in t. Noise and draws follow from
+    `seed` and the picture.
     """
 
     name: str
@@ -115,6 +152,7 @@ class Gaussian:
     reconstruction: str
     steps: int = 20
     points: int = 8
+    seed: int = 0
     progressive: bool = True
     hypothetical: bool = True
 
@@ -127,31 +165,31 @@ class Gaussian:
     @property
     def identity(self) -> Mapping[str, Any]:
         """See `Codec`."""
-        from hashlib import sha256
-
-        from uqdm.models import runs
-
-        weights = sha256((Path(self.run) / runs.CHECKPOINT).read_bytes()).hexdigest()
-        own = {"name": self.name, "weights": weights, "reconstruction": self.reconstruction}
+        files = [path for path in sorted(Path(self.run).iterdir()) if path.name.startswith("checkpoint.") or path.name == "config.json"]
+        weights = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
+        own = {"name": self.name, "weights": weights, "reconstruction": self.reconstruction, "seed": self.seed}
         return own | {"steps": self.steps, "points": self.points, "version": uqdm.__version__}
 
     def code(self, pixels: Pixels) -> Iterator[Coded]:
         """See `Codec`."""
         import torch
 
-        from uqdm.models.vdm import VDM
-
-        model = _vdm(self.run)
-        assert isinstance(model, VDM)
+        model = opened_vdm(self.run)
         with torch.no_grad():
             yield from _gaussian(self, model, torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))[None])
+
+    def within(self, pixels: Pixels, bits: float) -> Coded:
+        """See `Codec`: one of the points."""
+        return cheapest_within(list(self.code(pixels)), bits)
 
 
 def _gaussian(system: Gaussian, model: Any, x: Any) -> Iterator[Coded]:
     """One picture uint8 (1, 3, H, W)."""
     import torch
 
-    gamma, generator = model.gammas(system.steps), torch.Generator().manual_seed(0)
+    digest = int(hashlib.sha256(x.numpy().tobytes()).hexdigest()[:15], 16)
+    generator, drawing = (torch.Generator().manual_seed((system.seed ^ digest) + 2**60 * k) for k in range(2))
+    gamma = model.gammas(system.steps)
     shown = set(np.unique(np.linspace(1, system.steps, min(system.points, system.steps)).round().astype(int)).tolist())
     real = model.to_real(x)
     z, bits = model.start(real, generator, gamma[0])
@@ -163,7 +201,7 @@ def _gaussian(system: Gaussian, model: Any, x: Any) -> Iterator[Coded]:
         if i + 1 in shown:
             ways = {"denoised": model.denoise, "flow": model.flow}
             if system.reconstruction == "ancestral":
-                back = model.ancestral(z, i + 1, generator, system.steps)
+                back = model.ancestral(z, i + 1, drawing, system.steps)
             else:
                 back = ways[system.reconstruction](z, i + 1, system.steps)
             picture = model.to_values(back)[0].permute(1, 2, 0).to(torch.uint8).numpy()
@@ -184,7 +222,8 @@ def opened(model: str) -> codec.Codec:
     return found
 
 
-def _vdm(run: str) -> Any:
+def opened_vdm(run: str) -> Any:
+    """A VDM, once a process. Raises `EvaluationError` for another family, `CheckpointError` for what is no run."""
     from uqdm.models import runs
     from uqdm.models.vdm import VDM
 

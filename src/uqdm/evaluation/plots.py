@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import matplotlib
-import numpy as np
 
 matplotlib.use("Agg")
 from matplotlib.figure import Figure
@@ -50,8 +49,8 @@ STYLE: Any = {
 
 
 def is_ours(curve: Curve) -> bool:
-    """Whether a curve is one of our models, measured."""
-    return curve.name.startswith("uqdm")
+    """Whether a curve is one of our models, measured now."""
+    return curve.name.startswith("uqdm") and not curve.elsewhere
 
 
 def looks(curves: Sequence[Curve]) -> list[dict[str, Any]]:
@@ -62,35 +61,36 @@ def looks(curves: Sequence[Curve]) -> list[dict[str, Any]]:
             colour, width, ours = OURS[ours % len(OURS)], 2.2, ours + 1
         else:
             colour, width, others = OTHERS[others % len(OTHERS)], 1.2, others + 1
-        line = "--" if curve.published else ":" if curve.hypothetical else "-"
+        line = "--" if curve.published or curve.elsewhere else ":" if curve.hypothetical else "-"
         found.append({"color": colour, "linewidth": width, "linestyle": line, "marker": "o", "markersize": 2.5 if is_ours(curve) else 2})
     return found
 
 
 def rate_axes(axes: Any, curves: Sequence[Curve], metric: str = "psnr", *, payload: bool = False, most: float | None = None) -> None:
-    """A metric against bits per pixel, of the curves that have it; what is lossless is a mark at the upper end."""
-    best = 0.0
+    """A metric against bits per pixel up to `most`, of the curves that have it; what is lossless is a mark at the upper end, or in the
+    legend where it lies outside."""
+    seen: list[float] = []
     for curve, look in zip(curves, looks(curves)):
         rates, values = curve.known(metric, payload)
-        lossless = curve.lossless()
+        end = curve.lossless() if metric in ("psnr", "pooled_psnr") else None
+        lossless = None if end is None else end.payload_bpp if payload else end.bpp
+        outside = lossless is not None and most is not None and lossless > most
+        label = curve.label + (f" (lossless at {lossless:.1f})" if outside else "")
         if values:
-            axes.plot(rates, values, label=curve.label, **look)
-            best = max([best, *(v for r, v in zip(rates, values) if most is None or r <= most)])
-        if lossless is not None and metric in ("psnr", "pooled_psnr"):
-            rate = lossless.payload_bpp if payload and lossless.payload_bpp is not None else lossless.bpp
-            label = None if values else curve.label
-            if most is not None and rate > most:  # what lies outside the axes would be made room for
-                continue
-            axes.plot(
-                [rate], [1.0], marker="v", color=look["color"], clip_on=False, transform=axes.get_xaxis_transform(), ls="", label=label
-            )
+            axes.plot(rates, values, label=label, **look)
+            seen += [v for r, v in zip(rates, values) if most is None or r <= most]
+        if lossless is not None and outside and not values:
+            axes.plot([], [], label=label, **look)
+        elif lossless is not None and not outside:
+            mark = {"marker": "v", "color": look["color"], "ls": "", "label": None if values else label}
+            axes.plot([lossless], [1.0], clip_on=False, transform=axes.get_xaxis_transform(), **mark)
     axes.set(xlabel=f"bits per pixel ({'payload only' if payload else 'whole files'})", ylabel=TITLES[metric])
     if metric in ("swd", "fid", "lpips"):
         axes.set_yscale("log")
     if most is not None:
         axes.set_xlim(0, most)
-    if metric in ("psnr", "pooled_psnr"):
-        axes.set_ylim(bottom=15, top=best + 2 if best else None)
+    if metric in ("psnr", "pooled_psnr") and seen:
+        axes.set_ylim(min(seen) - 1, max(seen) + 2)
 
 
 def rate_figure(
@@ -123,9 +123,3 @@ def png(figure: Figure, dpi: int = 150) -> bytes:
     out = io.BytesIO()
     figure.savefig(out, format="png", dpi=dpi)
     return out.getvalue()
-
-
-def enlarged(pixels: Any, least: int = 128) -> Any:
-    """Small pictures with every pixel several times, so that they can be looked at."""
-    times = max(1, -(-least // max(pixels.shape[:2])))
-    return np.repeat(np.repeat(pixels, times, 0), times, 1)

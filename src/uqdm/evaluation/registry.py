@@ -9,7 +9,7 @@ from uqdm.errors import EvaluationError, UqdmError
 from uqdm.evaluation import external
 from uqdm.evaluation.classical import CLASSICAL, has_bpg
 from uqdm.evaluation.codecs import Codec
-from uqdm.evaluation.ours import Estimated, Gaussian, Progressive
+from uqdm.evaluation.ours import Estimated, Gaussian, Progressive, opened_vdm
 
 MODELS = ("uqdm", "uqdm-ancestral", "uqdm-flow")  # each perhaps with :MODEL
 GAUSSIAN = {"vdm": "denoised", "vdm-d": "denoised", "vdm-a": "ancestral", "vdm-f": "flow"}  # each with :RUN, perhaps :RUN@T
@@ -17,11 +17,12 @@ GAUSSIAN = {"vdm": "denoised", "vdm-d": "denoised", "vdm-a": "ancestral", "vdm-f
 
 @dataclass(frozen=True)
 class Spec:
-    """A codec by name. `paper`: counted and set as in the paper; `described`: the file that has it, of an external one."""
+    """A codec by name. `paper`: counted and set as in the paper; `described`: the file that has it, of an external one; `seed`: of ours."""
 
     name: str
     paper: bool = False
     described: str | None = None
+    seed: int = 0
 
     def make(self) -> Codec:
         """The codec. Raises `EvaluationError` for what is not known, or cannot run here."""
@@ -34,12 +35,15 @@ class Spec:
             method = kind.partition("-")[2] or "denoise"
             model = rest or package.DEFAULT
             made = Estimated if self.paper else Progressive
-            return made(self.name, str(package.find(model)), method=method)  # type: ignore[arg-type]
+            return made(self.name, str(package.find(model)), method=method, seed=self.seed)  # type: ignore[arg-type]
         if kind in GAUSSIAN and rest:
-            run, _, steps = rest.partition("@")
-            if not (Path(run) / "config.json").is_file():
-                raise EvaluationError(f"{self.name}: no run in {run}")
-            return Gaussian(self.name, run, GAUSSIAN[kind], int(steps) if steps else 20)
+            run, mark, last = rest.rpartition("@")
+            steps = int(last) if mark and last.isdecimal() else 20
+            run = run if mark and last.isdecimal() else rest
+            if steps < 1 or not (Path(run) / "config.json").is_file():
+                raise EvaluationError(f"{self.name}: expected RUN or RUN@T, with a run in the folder RUN and T of at least 1")
+            opened_vdm(run)
+            return Gaussian(self.name, run, GAUSSIAN[kind], steps, seed=self.seed)
         raise EvaluationError(f"codec {self.name!r}; {known()}")
 
 
@@ -50,30 +54,28 @@ def known() -> str:
     return f"expected all, {', '.join(CLASSICAL)}, {models}, {gaussian} (RUN@T for T steps), or a name of an --external file"
 
 
-def specs(names: Sequence[str], paper: bool = False, described: Sequence[str] = ()) -> tuple[list[Spec], dict[str, str]]:
-    """Names to specs, in their order, each once; and what `all` leaves out, with the reason.
+def specs(
+    names: Sequence[str], paper: bool = False, described: Sequence[str] = (), seed: int = 0, lenient: bool = False
+) -> tuple[list[Spec], dict[str, str]]:
+    """Names to specs, in their order, each once; and those left out, with the reason.
 
-    `all`: every classical codec that can run here, and the default model. Raises `EvaluationError` for others that cannot.
+    `all`: every classical codec that can run here, the default model, and what is `described`. What it cannot give is left out; another
+    name that cannot run raises `EvaluationError` or what its model does, unless `lenient`.
     """
     outside = {name: str(path) for path in described for name in external.read(path)}
     found: dict[str, Spec] = {}
     missing: dict[str, str] = {}
     for name in names or ("all",):
-        if name in outside:
-            found[name] = Spec(name, paper, outside[name])
-        elif name == "all":
-            for one in ("uqdm", *CLASSICAL, *outside):
-                if one == "heic" and not has_bpg():  # then it stands in BPG's place
-                    continue
-                spec = Spec(one, paper, outside.get(one))
-                try:
-                    spec.make()
-                except UqdmError as error:
-                    missing[one] = str(error)
-                else:
-                    found.setdefault(one, spec)
-        else:
-            spec = Spec(name, paper)
-            spec.make()
-            found[name] = spec
+        for one in ("uqdm", *CLASSICAL, *outside) if name == "all" else (name,):
+            if name == "all" and one == "heic" and not has_bpg():  # then it stands in BPG's place
+                continue
+            spec = Spec(one, paper, outside.get(one), seed)
+            try:
+                spec.make()
+            except UqdmError as error:
+                if name != "all" and not lenient:
+                    raise
+                missing[one] = str(error)
+            else:
+                found.setdefault(one, spec)
     return list(found.values()), missing

@@ -1,4 +1,4 @@
-"""An evaluation as files: results.json, results.csv, report.html; and its main table as text. Knows no codec."""
+"""An evaluation as files: results.json, results.csv, table.md, report.html. Knows no codec."""
 
 import base64
 import csv
@@ -16,7 +16,7 @@ from uqdm import images
 from uqdm.errors import EvaluationError
 from uqdm.evaluation import plots
 from uqdm.evaluation.curves import Curve, Point, bd_rate
-from uqdm.evaluation.evaluate import Results
+from uqdm.evaluation.evaluate import SETS, Results
 from uqdm.evaluation.metrics import psnr
 
 RATES = (0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 8.0)  # bits per pixel in the main table
@@ -25,14 +25,20 @@ STRIP_RATES = (0.5, 1.0, 2.0, 4.0)
 COUNTING = (
     "Rates are means over pictures of bits per pixel. “File”: whole files, every header, table and check included. “Payload”: "
     "entropy-coded data of the picture alone. One bit per dimension is three bits per pixel.",
-    "PSNR is the mean of pictures’ own, none of which counts for more than 58.92 dB, the PSNR of rounding to whole values itself; that of "
-    "the pooled squared error is in the tables of points.",
-    "Values at a rate are read off each curve, linear in the logarithm of the rate, and left empty outside it.",
-    "Published curves are of other pictures than these, and hypothetical ones count a model’s bits: no file was written.",
+    "Values at a rate are read off each curve, linear in the logarithm of the rate. A dash: outside the curve, or not known.",
+    "Dashed curves and grey rows are published or of other evaluations, of other pictures than these; hypothetical ones count a model’s "
+    "bits: no file was written.",
 )
 PAPER_TIMES = (
     "For comparison, the paper’s own times (appendix C.2), of a picture of 32 × 32: 0.6 s to encode and 0.5 s to decode with fixed "
     "variance on a Xeon Gold 5218, 0.5 and 0.3 s on a Quadro RTX 8000; about five minutes each way with learned variance."
+)
+CAPPED = (
+    "PSNR is the mean of pictures’ own, none of which counts for more than 58.92 dB, the PSNR of rounding to whole values itself; that of "
+    "the pooled squared error is in the tables of points."
+)
+UNCAPPED = (
+    "PSNR is the mean of pictures’ own, those without any error left out; that of the pooled squared error is in the tables of points."
 )
 AS_PAPER = (
     "Counted as in the paper: JPEG and BPG at 4:2:0 and JPEG2000 without its colour transform, in whole files; UQDM and VDM by their "
@@ -51,6 +57,18 @@ class Conditions:
     paper: bool
     versions: Mapping[str, str]
     machine: str
+
+    def counting(self, curves: Sequence[Curve]) -> list[str]:
+        """What has to be said of how it was counted."""
+        found = [*COUNTING, *((UNCAPPED, AS_PAPER) if self.paper else (CAPPED,))]
+        if any(p.fid is not None for c in curves if not c.published for p in c.points):
+            found.append(
+                f"Fréchet distances are of {min(self.pictures, SETS)} pictures: with fewer than some ten for each feature, far too large."
+            )
+        for c in curves:
+            if c.dropped:
+                found.append(f"{c.label}: no points for {', '.join(c.dropped)}, which not every picture has.")
+        return found
 
     def line(self) -> str:
         """In a line."""
@@ -93,11 +111,14 @@ def main_table(curves: Sequence[Curve], payload: bool = False) -> Table:
             cells.append(number(1000 * float(np.median(own)), 1) if own else "–")
         rows.append([*cells, number(curve.memory, 0)])
         kinds.append(kind(curve))
-    counting = "payload only" if payload else "whole files"
-    return Table(head, rows, kinds, f"PSNR at bits per pixel of {counting}; times are medians over pictures and points on one busy core")
+    counting = "payload only, of codecs of which it is known" if payload else "whole files"
+    caption = f"PSNR at bits per pixel of {counting}. Times: medians over pictures and points, one thread where libraries can be held to it"
+    return Table(head, rows, kinds, caption)
 
 
-def delta_table(curves: Sequence[Curve], anchors: Sequence[str] = ("jpeg2000", "jpeg", "jxl", "webp", "avif", "bpg")) -> Table | None:
+def delta_table(
+    curves: Sequence[Curve], anchors: Sequence[str] = ("jpeg2000", "jpeg2000-97", "jpeg", "jxl", "webp", "avif", "bpg")
+) -> Table | None:
     """Bjøntegaard deltas of our curves against others; None where there is nothing to compare."""
     ours = [c for c in curves if plots.is_ours(c)]
     others = [c for name in anchors for c in curves if c.name == name]
@@ -111,7 +132,10 @@ def delta_table(curves: Sequence[Curve], anchors: Sequence[str] = ("jpeg2000", "
             return "–"
 
     rows = [[c.label, *(cell(anchor, c) for anchor in others)] for c in ours]
-    caption = "Bjøntegaard delta rate (PSNR, whole files) against each; minus: fewer bits at equal PSNR, over the range both have"
+    caption = (
+        "Bjøntegaard delta rate (PSNR, whole files) against each; minus: fewer bits at equal PSNR, over the range both have. A dash: less "
+        "than 1 dB in common, or fewer than four points"
+    )
     return Table(["codec", *(c.label for c in others)], rows, ["ours"] * len(rows), caption)
 
 
@@ -142,7 +166,7 @@ def rate_at(curve: Curve, quality: float, payload: bool = False) -> float | None
 
 def kind(curve: Curve) -> str:
     """Of a row."""
-    return "published" if curve.published else "ours" if plots.is_ours(curve) else "other"
+    return "published" if curve.published or curve.elsewhere else "ours" if plots.is_ours(curve) else "other"
 
 
 def number(value: float | None, digits: int) -> str:
@@ -157,19 +181,21 @@ def strips(results: Results) -> list[dict[str, Any]]:
     """For the first pictures and some rates: each codec's best point that costs no more."""
     found = []
     for i, original in enumerate(results.pictures):
-        area = original.shape[0] * original.shape[1]
         for rate in STRIP_RATES if i == 0 else STRIP_RATES[1:3]:
-            shown = [figure(original, "original", f"{24:g} bits/pixel", "")]
+            shown, above = [figure(original, "original", "24 bits/pixel", "")], []
             for curve in results.curves:
                 one = results.kept[curve.name][i]
+                area = one.rows[0]["pixels"]
                 within = [k for k, row in enumerate(one.rows) if row["bits"] <= rate * area]
-                if not within or not len(one.decoded):
+                if not within:
+                    above.append(curve.label)
                     continue
                 k = min(within, key=lambda k: one.rows[k]["mse"])
                 row = one.rows[k]
                 quality = "lossless" if row["mse"] == 0 else f"{psnr(row['mse']):.2f} dB"
                 shown.append(figure(one.decoded[k], curve.label, f"{row['bits'] / area:.2f} bits/pixel, {quality}", kind(curve)))
-            found.append({"title": f"Picture {i + 1}, at most {rate:g} bits per pixel", "shown": shown})
+            left = f"; none of {', '.join(above)}" if above else ""
+            found.append({"title": f"Picture {i + 1}, at most {rate:g} bits per pixel{left}", "shown": shown})
     return found
 
 
@@ -185,12 +211,12 @@ def figure(pixels: Any, label: str, text: str, kind: str) -> dict[str, str]:
 def write(
     results: Results, conditions: Conditions, out: Path, published: Sequence[Curve] = (), missing: Mapping[str, str] | None = None
 ) -> list[Path]:
-    """Writes the three files into the folder `out`; their paths. `published`: curves that were not measured now."""
+    """Writes the four files into the folder `out`; their paths. `published`: curves that were not measured now."""
     curves = [*results.curves, *published]
     missing = dict(missing or {}) | results.failed
     record = {
         "conditions": dataclasses.asdict(conditions),
-        "counting": [*COUNTING, *([AS_PAPER] if conditions.paper else [])],
+        "counting": conditions.counting(curves),
         "missing": missing,
         "curves": [c.to_json() for c in curves],
     }
@@ -205,8 +231,9 @@ def write(
     out.mkdir(parents=True, exist_ok=True)
     written = []
     for name, text in (
-        ("results.json", json.dumps(record, indent=1) + "\n"),
+        ("results.json", json.dumps(record, indent=1, allow_nan=False) + "\n"),
         ("results.csv", table.getvalue()),
+        ("table.md", main_table(curves).markdown() + "\n"),
         ("report.html", page(results, conditions, published, missing)),
     ):
         images.write_atomic(out / name, text.encode(), force=True)
@@ -243,14 +270,15 @@ def page(results: Results, conditions: Conditions, published: Sequence[Curve], m
         if known:
             shown.append({"svg": plots.svg(plots.rate_figure(known, metric, payload=payload, most=most)), "caption": caption})
     template = Environment(autoescape=True).from_string(resources.files("uqdm.evaluation").joinpath("report.html").read_text())
-    deltas = delta_table(curves)
+    deltas = delta_table(results.curves)
     side = max((p.shape[1] for p in results.pictures), default=64)
     return template.render(
         title=f"Rate and distortion: {conditions.data}",
         facts=conditions.line(),
-        counting=[*COUNTING, *([AS_PAPER] if conditions.paper else [])],
+        counting=conditions.counting(curves),
         missing=missing,
         main=main_table(curves).for_page(),
+        payload=main_table([c for c in curves if c.known("psnr", payload=True)[0]], payload=True).for_page(),
         times=PAPER_TIMES,
         deltas=deltas.for_page() if deltas else None,
         plots=shown,
