@@ -316,7 +316,7 @@ def test_error_maps_are_four_times_the_error() -> None:
 
 
 def test_figures_hold_the_numbers_behind_them(results: evaluate.Results, pictures: list[np.ndarray]) -> None:
-    figure, record = figures.progressive(["nano"], pictures[:1], ("denoise", "flow"), "t")
+    figure, record = figures.progressive(["nano"], pictures[:1], (figures.DENOISED, figures.FLOW), "t")
     assert images.read(plots.png(figure, 50)).pixels.std() > 10
     assert [row["step"] for row in record["rows"]] == [1, 2, 3, 1, 2, 3]
     rates = [row["bpp"] for row in record["rows"][:3]]

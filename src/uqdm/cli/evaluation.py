@@ -300,9 +300,9 @@ def _figure(
         title = f"{label}: {len(pictures)} pictures"
         _save(number, out, *made.rates(results.curves, others, title, [*missing, *results.failed]))
     elif number == 5:
-        _save(number, out, *made.progressive(models, pictures, ("denoise", "ancestral"), f"Progressive reconstructions, {label}"))
+        _save(number, out, *made.progressive(models, pictures, (made.DENOISED, *made.ANCESTRAL), f"Progressive reconstructions, {label}"))
     elif number == 8:
-        _save(number, out, *made.progressive(models, pictures, ("flow",), f"Flow-based reconstructions, {label}"))
+        _save(number, out, *made.progressive(models, pictures, (made.FLOW,), f"Flow-based reconstructions, {label}"))
         found = dict(made.size_of(model, pictures) for model in models)
         measured = {name: (float(size.parameters), size.bpp) for name, size in found.items()}
         _save(number, out, *made.sizes(measured, f"measured, {label}"), suffix="-sizes")

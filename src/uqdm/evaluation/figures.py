@@ -64,8 +64,14 @@ def rates(curves: Sequence[Curve], published: Sequence[Curve], title: str, missi
     return figure, {"title": title, "curves": [c.to_json() for c in [*curves, *chosen]], "missing": list(missing)}
 
 
-def progressive(models: Sequence[str], pictures: Sequence[Pixels], methods: Sequence[codecs.Method], title: str) -> Found:
-    """Figures 5 and 8: every picture after each step of each model's file, one block of columns a method."""
+Way = tuple[str, codecs.Method, float]  # how a preview is made: what it is called, method, temperature
+DENOISED: Way = ("denoised", "denoise", 1.0)
+FLOW: Way = ("flow", "flow", 1.0)
+ANCESTRAL: tuple[Way, ...] = (("ancestral, temperature 0.5", "ancestral", 0.5), ("ancestral", "ancestral", 1.0))
+
+
+def progressive(models: Sequence[str], pictures: Sequence[Pixels], ways: Sequence[Way], title: str) -> Found:
+    """Figures 5 and 8: every picture after each step of each model's file, one block of columns a way."""
     grid, record = [], []
     for model in models:
         one = opened(model)
@@ -74,12 +80,12 @@ def progressive(models: Sequence[str], pictures: Sequence[Pixels], methods: Sequ
             area = picture.shape[0] * picture.shape[1]
             ends = [c.end for c in container.parse(data).chunks if c.kind == container.STEP]
             row: list[tuple[str, str, Pixels]] = []
-            for method in methods:
+            for name, method, temperature in ways:
                 for step, end in enumerate(ends[:-1], 1):
-                    shown = one.decode(data, step=step, method=method).image
+                    shown = one.decode(data, step=step, method=method, temperature=temperature).image
                     quality = psnr(mse(picture, shown))
-                    row.append((f"{method}, step {step}", f"{8 * end / area:.2f} bits/pixel, {quality:.1f} dB", shown))
-                    record.append({"model": one.name, "method": method, "step": step, "bpp": 8 * end / area, "psnr": _finite(quality)})
+                    row.append((f"{name}, step {step}", f"{8 * end / area:.2f} bits/pixel, {quality:.1f} dB", shown))
+                    record.append({"model": one.name, "way": name, "step": step, "bpp": 8 * end / area, "psnr": _finite(quality)})
             row.append((f"whole file, {one.name}", f"{8 * len(data) / area:.2f} bits/pixel, lossless", picture))
             grid.append(row)
     return _grid(grid, title), {"title": title, "rows": record}
