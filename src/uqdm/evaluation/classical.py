@@ -121,7 +121,7 @@ def _dial(least: int = 1, **options: Any) -> list[dict[str, Any]]:
 
 def jpeg(paper: bool) -> Ladder:
     """JPEG, Huffman tables optimised."""
-    options = {"subsampling": 2 if paper else 0, "optimize": True}
+    options: dict[str, Any] = {"subsampling": 2 if paper else 0, "optimize": True}
     label = f"JPEG {'4:2:0' if paper else '4:4:4'}"
     return _pillow("jpeg", label, "JPEG", _qualities(JPEG_QUALITIES, **options), jpeg_payload, _dial(**options))
 
@@ -140,7 +140,7 @@ def webp(paper: bool) -> Ladder:
 
 def avif(paper: bool) -> Ladder:
     """AVIF at 4:4:4."""
-    options = {"subsampling": "4:4:4", "speed": 4, "max_threads": 1}
+    options: dict[str, Any] = {"subsampling": "4:4:4", "speed": 4, "max_threads": 1}
     return _pillow("avif", "AVIF 4:4:4", "AVIF", _qualities(AVIF_QUALITIES, **options), box_payload, _dial(**options))
 
 
