@@ -195,7 +195,7 @@ def test_compiled_mixtures_are_those_of_numpy(made: Package) -> None:
 
 
 def test_what_is_no_such_model_is_refused(made: Package, coder: Codec) -> None:
-    with pytest.raises(ValueError, match="only mode is tight"):
+    with pytest.raises(ValueError, match="which has tight only"):
         coder.compress(photograph(8, 8), mode="paper")
     broken = dataclasses.replace(made, constants={"widths": [[4, 4, 4], [3, 3, 3], [1, 1, 1]], "priority": [0, 0, 0]})
     with pytest.raises(PackageError, match="a multiple of the one below"):
