@@ -73,6 +73,14 @@ def test_what_needs_pytorch_says_so(picture: Path, tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("module", ["torchmetrics", "matplotlib", "scipy", "jinja2"])
+def test_what_evaluates_says_what_it_needs(module: str, picture: Path, tmp_path: Path) -> None:
+    done = run({module}, "evaluate", str(picture), "--codec", "png", "--out", str(tmp_path / "report"))
+    assert done.returncode == 1
+    assert f"{module} is not installed and this needs it: pip install 'uqdm[eval]'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_backend_that_is_not_there_says_what_to_install(picture: Path, tmp_path: Path) -> None:
     done = run({"torch"}, "compress", str(picture), str(tmp_path / "p.uqdm"), "--backend", "torch")
     assert done.returncode == 1

@@ -456,12 +456,11 @@ class Codec:
                         out[i] = self.decode(data[i], step=step, method=method, seed=seed, temperature=temperature, salvage=True)
                     continue
                 damage = error
-            answers = _Guesser(seed, temperature)
             if method == "ancestral" and state.cut:  # all but what is certain of the step that was cut is drawn
                 cut = _Reader(before.step + 1, beginnings, False, family.side_size, self._coder)
                 rgb = self._drawn(family, before, _Guesser(seed, temperature, cut))
             else:
-                rgb = self._reconstruct(family, state, method, answers)
+                rgb = self._reconstruct(family, state, method, _Guesser(seed, temperature))
             bounds = self._bounds(family, state, method, some[0].header)
             for i, one, picture, bound in zip(members, some, rgb, bounds):
                 reached = min(len(_steps(one)), state.step)

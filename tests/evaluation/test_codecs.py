@@ -113,9 +113,9 @@ def test_as_in_the_paper_heic_has_half_the_chroma_and_both_say_which() -> None:
 
 
 def test_avif_and_heic_payload_is_the_contents_of_mdat() -> None:
-    data = points_of = classical.saved(photograph(32, 32), "AVIF", quality=80)
+    data = classical.saved(photograph(32, 32), "AVIF", quality=80)
     at = data.rindex(b"mdat")  # Pillow writes it last
-    assert classical.box_payload(points_of) == len(data) - at - 4 == int.from_bytes(data[at - 4 : at], "big") - 8
+    assert classical.box_payload(data) == len(data) - at - 4 == int.from_bytes(data[at - 4 : at], "big") - 8
 
 
 @pytest.mark.parametrize("paper", [False, True])

@@ -18,6 +18,7 @@ from click.testing import CliRunner
 from conftest import pack, photograph
 from PIL import Image
 
+import uqdm
 from uqdm import images
 from uqdm.cli import main
 from uqdm.errors import EvaluationError
@@ -329,8 +330,9 @@ def test_figures_hold_the_numbers_behind_them(results: evaluate.Results, picture
     figure, record = figures.rates(results.curves, [], "t")
     assert len(record["curves"]) == 4
     name, size = figures.size_of("nano", pictures[:1])
-    figure, record = figures.sizes({name: (size.parameters, size.bpp)}, "here")
-    assert record["measured"]["nano"][1] == pytest.approx(size.bpp)
+    figure, record = figures.sizes({name: size}, "here")
+    assert record["measured"]["nano"] == size
+    assert size[1] == pytest.approx(8 * len(uqdm.load().compress(pictures[0])) / 1024)
     assert images.read(plots.png(figure, 50)).pixels.std() > 5
 
 

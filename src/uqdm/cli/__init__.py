@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 PICTURES = frozenset({".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"})
 FILES = frozenset({".uqdm"})
 STD = "-"
+EXTRAS = {"torch": ("PyTorch", "torch")} | {name: (name, "eval") for name in ("jinja2", "matplotlib", "scipy", "torchmetrics", "yaml")}
 _WAITING = 64  # files that wait in memory for a batch of their size to fill
 _LARGE = 1 << 18  # pixels that keep a network call busy: so many do not wait for more
 T = TypeVar("T")
@@ -74,8 +75,9 @@ def complain(message: str) -> None:
 def _one_line(error: Exception) -> str:
     if isinstance(error, UqdmError):
         return str(error)
-    if isinstance(error, ModuleNotFoundError) and error.name == "torch":
-        return "PyTorch is not installed and this needs it: pip install 'uqdm[torch]'"
+    if isinstance(error, ModuleNotFoundError) and error.name in EXTRAS:
+        name, extra = EXTRAS[error.name]
+        return f"{name} is not installed and this needs it: pip install 'uqdm[{extra}]'"
     if isinstance(error, MemoryError):
         return "out of memory"
     return f"unexpected {type(error).__name__}: {error}. This is a mistake in uqdm; --debug shows where"

@@ -20,6 +20,17 @@ _external = click.option(
     "--external", multiple=True, type=click.Path(exists=True, dir_okay=False), metavar="FILE …", help="Codecs with a command line (TOML)."
 )
 _paper = click.option("--as-paper", "paper", is_flag=True, help="Set and count every codec as the paper did.")
+_published = click.option(
+    "--published",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False),
+    metavar="FILE …",
+    help="Published curves (YAML), drawn as such.",
+)
+_every = click.option("--every", type=click.IntRange(min=1), default=1, metavar="K", help="Only every K-th picture.")
+_seed = click.option(
+    "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, metavar="S", help="Of dithers, draws, patches."
+)
 _jobs = click.option("--jobs", type=click.IntRange(min=1), metavar="N", help="Processes; by default one a core.")
 
 
@@ -28,22 +39,16 @@ _jobs = click.option("--jobs", type=click.IntRange(min=1), metavar="N", help="Pr
 @_codecs
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), metavar="DIR", help="Folder of the results.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N pictures.")
-@click.option("--every", type=click.IntRange(min=1), default=1, metavar="K", help="Only every K-th picture.")
+@_every
 @_paper
-@click.option(
-    "--published",
-    multiple=True,
-    type=click.Path(exists=True, dir_okay=False),
-    metavar="FILE …",
-    help="Published curves (YAML), drawn as such.",
-)
+@_published
 @click.option(
     "--beside", multiple=True, type=click.Path(exists=True, dir_okay=False), metavar="FILE …", help="results.json of other evaluations."
 )
 @_external
 @click.option("--features", type=click.Path(exists=True, dir_okay=False), metavar="FILE", help="TorchScript of Inception, say, for FID.")
 @click.option("--lpips", type=click.Path(exists=True, dir_okay=False), metavar="FILE", help="TorchScript of LPIPS.")
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, metavar="S", help="Of dithers, draws, patches.")
+@_seed
 @click.option("--cache", type=click.Path(file_okay=False, path_type=Path), metavar="DIR", help="What was measured; by default DIR/cache.")
 @_jobs
 def evaluate(
@@ -75,6 +80,10 @@ def evaluate(
       uqdm evaluate CIFAR10 --codec all --as-paper --published cifar.yml --out as-paper
       uqdm evaluate dev.zip --limit 20 --codec vdm-a:runs/vdm vdm-f:runs/vdm@1000 --out gaussian
     """
+    # Here and not in a worker, hours later: what measures and reports has to be there.
+    import jinja2  # noqa: F401
+    import scipy  # noqa: F401
+    import torchmetrics  # noqa: F401
     from tqdm import tqdm
 
     from uqdm.evaluation import curves, registry, report
@@ -227,12 +236,12 @@ def _crop(text: str | None, shape: tuple[int, ...]) -> Any:
     "--out", default="figures", show_default=True, type=click.Path(file_okay=False, path_type=Path), metavar="DIR", help="Folder."
 )
 @click.option("--data", multiple=True, metavar="PATH …", help="Pictures: CIFAR-10 for fig3, ImageNet 64 or the like for the others.")
-@click.option("--published", multiple=True, type=click.Path(exists=True, dir_okay=False), metavar="FILE …", help="Published curves (YAML).")
+@_published
 @click.option("--models", multiple=True, metavar="NAME …", help="Models to show; by default the embedded one.")
-@click.option("--every", type=click.IntRange(min=1), default=1, metavar="K", help="Only every K-th picture.")
+@_every
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N: by default 100 for curves, 4 to look at.")
 @click.option("--small", is_flag=True, help="Of the swirl (fig2, fig6, fig7): fewer runs and steps, some minutes.")
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, metavar="S", help="Of dithers, draws, patches.")
+@_seed
 @_jobs
 def reproduce(
     figures: tuple[str, ...],
@@ -258,6 +267,8 @@ def reproduce(
       uqdm reproduce fig4 --data dev.zip --every 5 --published imagenet.yml
       uqdm reproduce fig1 fig5 fig8 fig9 fig10 --data dev.zip --every 120
     """
+    from uqdm import package
+
     numbers = sorted({int(name[3:]) for name in figures})
     out.mkdir(parents=True, exist_ok=True)
     for number in numbers:
@@ -268,7 +279,7 @@ def reproduce(
             raise click.UsageError(f"fig{number} needs pictures: --data")
         count = limit or (100 if number in (3, 4) else 4)
         pictures, _, label = read(data, every, count)
-        _figure(number, pictures, label, out, published, models or ("nano",), seed, jobs)
+        _figure(number, pictures, label, out, published, models or (package.DEFAULT,), seed, jobs)
 
 
 def _figure(
@@ -288,7 +299,7 @@ def _figure(
     from uqdm.evaluation.evaluate import Measures
     from uqdm.evaluation.evaluate import evaluate as run
 
-    names = ["uqdm" if m == "nano" else f"uqdm:{m}" for m in models]
+    names = [f"uqdm:{model}" for model in models]
     if number in (3, 4):
         ancestral = [name.replace("uqdm", "uqdm-ancestral", 1) for name in names]
         chosen, missing = registry.specs([*names, *ancestral, "jpeg", "jpeg2000", "bpg"], seed=seed, lenient=True)
@@ -304,8 +315,7 @@ def _figure(
     elif number == 8:
         _save(number, out, *made.progressive(models, pictures, (made.FLOW,), f"Flow-based reconstructions, {label}"))
         found = dict(made.size_of(model, pictures) for model in models)
-        measured = {name: (float(size.parameters), size.bpp) for name, size in found.items()}
-        _save(number, out, *made.sizes(measured, f"measured, {label}"), suffix="-sizes")
+        _save(number, out, *made.sizes(found, f"measured, {label}"), suffix="-sizes")
     else:
         chosen, missing = registry.specs([*names, "jpeg", "jpeg2000", "jxl", "webp", "avif", "bpg"], seed=seed, lenient=True)
         _save(number, out, *made.beside(number, [spec.make() for spec in chosen], pictures, list(missing)))

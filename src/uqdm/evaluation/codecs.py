@@ -13,6 +13,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from uqdm.errors import UqdmError
+
 Pixels = NDArray[np.uint8]  # (H, W, 3)
 
 
@@ -105,6 +107,11 @@ class Ladder:
         back, decoding = timed(self.decode, data)
         payload = self.payload(data)
         return Coded(name, 8 * len(data), None if payload is None else 8 * payload, rgb(back, pixels.shape), encoding, decoding)
+
+
+def said(error: Exception) -> str:
+    """An error in a line: ours as they are, others with their type."""
+    return str(error) if isinstance(error, UqdmError) else f"{type(error).__name__}: {error}"
 
 
 def timed(function: Callable[..., Any], *given: Any, **options: Any) -> tuple[Any, float]:

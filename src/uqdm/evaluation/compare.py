@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from uqdm.errors import EvaluationError, UqdmError
-from uqdm.evaluation.codecs import Codec, Pixels
+from uqdm.errors import EvaluationError
+from uqdm.evaluation.codecs import Codec, Pixels, said
 from uqdm.evaluation.metrics import mse, psnr, ssim
 
 GAP, CAPTION = 12, 64
@@ -45,7 +45,7 @@ def panels(codecs: Sequence[Codec], pixels: Pixels, bpp: float) -> tuple[list[Pa
         try:
             best = codec.within(pixels, bpp * area)
         except Exception as error:  # whatever a codec does, the others go on
-            failed[codec.name] = f"{'' if isinstance(error, UqdmError) else f'{type(error).__name__}: '}{error}"
+            failed[codec.name] = said(error)
             continue
         found.append(
             Panel(

@@ -23,9 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uqdm import images
-from uqdm.errors import EvaluationError, UqdmError
+from uqdm.errors import EvaluationError
 from uqdm.evaluation import metrics
-from uqdm.evaluation.codecs import Pixels
+from uqdm.evaluation.codecs import Pixels, said
 from uqdm.evaluation.curves import Curve, point
 from uqdm.evaluation.external import Command
 from uqdm.evaluation.registry import Spec
@@ -130,7 +130,7 @@ def footprint(spec: Spec, pixels: Pixels) -> float | None:
 
 def _footprint(spec: Spec, pixels: Pixels) -> float | None:
     codec = _codec(spec)
-    if spec.described is not None or isinstance(codec, Command):
+    if isinstance(codec, Command):
         return None
     for part in (pixels[:16, :16], pixels):
         before = _peak()
@@ -193,7 +193,7 @@ def evaluate(
                 failed[spec.name] = "a process that ran it died: out of memory, perhaps, or a crash in a library"
                 pool.renew()
             except Exception as error:  # whatever a codec does, the others go on
-                failed[spec.name] = f"{'' if isinstance(error, UqdmError) else f'{type(error).__name__}: '}{error}"
+                failed[spec.name] = said(error)
     return Results(curves, [middle(p) for p in pictures[: measures.kept]], kept, failed)
 
 
@@ -226,8 +226,7 @@ def _measured(
             except concurrent.futures.BrokenExecutor:
                 raise
             except Exception as error:
-                what = str(error) if isinstance(error, UqdmError) else f"{type(error).__name__}: {error}"
-                raise EvaluationError(f"{names[i] if names else f'picture {i + 1}'}: {what}") from error
+                raise EvaluationError(f"{names[i] if names else f'picture {i + 1}'}: {said(error)}") from error
             path.parent.mkdir(parents=True, exist_ok=True)
             images.write_atomic(path, one.to_bytes(), force=True)
             found[i] = _slim(one, i)

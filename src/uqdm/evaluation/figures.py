@@ -5,7 +5,6 @@ with the published curves. 5 and 8 (left): progressive reconstructions by method
 swirl's, of `training/swirl.py`.
 """
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -134,27 +133,13 @@ def _grid(rows: Sequence[Sequence[tuple[str, str, Pixels]]], title: str) -> Figu
                 one.imshow(pixels, interpolation="nearest")
                 one.set_xlabel(text, fontsize=6.2, labelpad=2)
                 if i == 0 or rows[i - 1][k][0] != label:
-                    one.set_title(_broken(label), fontsize=7)
+                    one.set_title(plots.wrapped(label, 24), fontsize=7)
         figure.suptitle(title, fontsize=8.5, x=0.01, ha="left")
     return figure
 
 
-def _broken(label: str, most: int = 24) -> str:
-    import textwrap
-
-    return "\n".join(textwrap.wrap(label, most))
-
-
-@dataclasses.dataclass(frozen=True)
-class Size:
-    """Of a model: stored numbers, and bits per pixel over pictures."""
-
-    parameters: int
-    bpp: float
-
-
-def size_of(model: str, pictures: Sequence[Pixels]) -> tuple[str, Size]:
-    """A model's name, parameters, and bits per pixel of whole files."""
+def size_of(model: str, pictures: Sequence[Pixels]) -> tuple[str, tuple[float, float]]:
+    """A model's name; its stored numbers, and bits per pixel of whole files."""
     one = opened(model)
     bits = [8 * len(one.compress(p)) / (p.shape[0] * p.shape[1]) for p in pictures]
-    return one.name, Size(one.package.parameters, float(np.mean(bits)))
+    return one.name, (float(one.package.parameters), float(np.mean(bits)))

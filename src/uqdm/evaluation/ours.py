@@ -22,11 +22,6 @@ from uqdm.evaluation.codecs import Coded, Pixels, cheapest_within, timed
 RATES = (0.15, 0.25, 0.4, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0, 12.0)  # bits per pixel of cut files
 
 
-def open_model(name: str, precision: str | None = None) -> codec.Codec:
-    """A codec on one thread: pictures are what runs in parallel."""
-    return uqdm.load(name, threads=1, precision=precision)
-
-
 @dataclasses.dataclass(frozen=True)
 class Progressive:
     """A model's files, cut at `rates`, the whole file where it is shorter; and after each step, which is no part of the curve.
@@ -215,9 +210,9 @@ _OPEN: dict[str, Any] = {}  # what this process has open: reading a model takes 
 
 
 def opened(model: str) -> codec.Codec:
-    """A model, once a process."""
+    """A model, once a process, on one thread: pictures are what runs in parallel."""
     if model not in _OPEN:
-        _OPEN[model] = open_model(model)
+        _OPEN[model] = uqdm.load(model, threads=1)
     found: codec.Codec = _OPEN[model]
     return found
 

@@ -103,10 +103,14 @@ def rate_figure(
         rate_axes(axes, curves, metric, payload=payload, most=most)
         lines, labels = axes.get_legend_handles_labels()
         if lines:
-            wrapped = ["\n".join(textwrap.wrap(label, 30)) for label in labels]
-            axes.legend(lines, wrapped, loc="center left", bbox_to_anchor=(1.0, 0.5))
+            axes.legend(lines, [wrapped(label, 30) for label in labels], loc="center left", bbox_to_anchor=(1.0, 0.5))
         axes.set_title(title, fontsize=9, loc="left")
     return figure
+
+
+def wrapped(label: str, most: int) -> str:
+    """A label in lines of at most so many characters."""
+    return "\n".join(textwrap.wrap(label, most))
 
 
 def svg(figure: Figure) -> str:

@@ -221,13 +221,13 @@ def write(
         "curves": [c.to_json() for c in curves],
     }
     table = io.StringIO()
-    fields = ["codec", "label", "progressive", "hypothetical", "published", *(f.name for f in dataclasses.fields(Point))]
+    fields = ["codec", "label", "progressive", "hypothetical", "published", "elsewhere", *(f.name for f in dataclasses.fields(Point))]
     rows = csv.DictWriter(table, fields, lineterminator="\n")
     rows.writeheader()
     for curve in curves:
         own = {"codec": curve.name, "label": curve.label, "progressive": curve.progressive, "hypothetical": curve.hypothetical}
         for p in curve.points:
-            rows.writerow(own | {"published": curve.published} | dataclasses.asdict(p))
+            rows.writerow(own | {"published": curve.published, "elsewhere": curve.elsewhere} | dataclasses.asdict(p))
     out.mkdir(parents=True, exist_ok=True)
     written = []
     for name, text in (
