@@ -20,10 +20,12 @@ pytest.importorskip("torch")
 import hashlib
 
 import torch
+from click.testing import CliRunner
 from PIL import Image
 from torch import Tensor
 
 import uqdm
+from uqdm.cli import main
 from uqdm.errors import CheckpointError, TrainingError
 from uqdm.models import export, runs
 from uqdm.models.evaluate import evaluate, evaluate_limit, held_out
@@ -230,6 +232,12 @@ def test_minutes_end_a_run_too(tmp_path: Path) -> None:
 
 
 # ---- configurations ----
+
+
+def test_help_names_every_preset_for_pictures() -> None:
+    text = CliRunner().invoke(main, ["train", "--help"]).stdout
+    named = text.split("What to train: ", 1)[1].split(".", 1)[0].replace(",", " ").split()
+    assert set(named) == {name for name in PRESETS if not name.startswith("swirl")}
 
 
 def test_every_preset_is_written_and_read_again(tmp_path: Path) -> None:

@@ -42,7 +42,9 @@ def spread(words: list[str]) -> list[str]:
 
 
 @click.command(short_help="Train a model.")
-@click.option("--preset", "name", metavar="NAME", help="What to train: tiny, small, medium, big, cifar10, half, tiny-vdm, cifar10-vdm.")
+@click.option(
+    "--preset", "name", metavar="NAME", help="What to train: nano, base, tiny, small, medium, big, half, cifar10, tiny-vdm, cifar10-vdm."
+)
 @click.option("--config", "path", type=click.Path(exists=True, dir_okay=False), metavar="FILE", help="A config.json in a preset's place.")
 @click.option(
     "--data", required=True, multiple=True, metavar="PATH …", help="Pictures: packs, folders, globs, shards, or a data set's name."
