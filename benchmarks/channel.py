@@ -1,6 +1,6 @@
 """What a VDM's Gaussian steps cost when they are really sent: coded against ideal bits, seconds, and a UQDM's beside them.
 
-    python benchmarks/channel.py --model RUN --data PACK [--count 10] [--size 32] [--steps 20] [--until 30] [--limits 4 6 8 10 12]
+    python benchmarks/channel.py --model RUN --data PACK [--count 10] [--size 32] [--steps 20] [--until 30 …] [--limits 4 6 8 10 12]
                                  [--limit 12] [--uqdm nano] [--work 4194304] [--narrow] [--threads 1] [--out FILE]
 
 Pictures are every so many-th of the pack, cut in the middle. Each is sent (`uqdm.training.channel`) until the denoised prediction has
@@ -11,7 +11,7 @@ share of them that is not raced, bits of divergence a raced block and bits beyon
 
 Bits per pixel are those of the VDM (ideal), of q from what candidates are drawn from, and of the bytes. Seconds are the process's,
 medians over pictures, network included. `--narrow` draws candidates from the VDM's own p(z_s | z_t). The UQDM's files are cut where their
-pictures have as many dB.
+pictures have as many dB. All that is for the first `--until`; with `--out`, files are made for the others too, a point each.
 """
 
 import argparse
@@ -145,12 +145,12 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--limit", type=float, default=12.0, help="bits of divergence of a block, at most")
     parser.add_argument("--limits", type=float, nargs="*", default=[], help="others to compare")
-    parser.add_argument("--until", type=float, default=30.0, help="dB of the denoised prediction")
+    parser.add_argument("--until", type=float, nargs="+", default=[30.0], help="dB of the denoised prediction")
     parser.add_argument("--work", type=int, default=Channel.work, help="random numbers that a block is worth")
     parser.add_argument("--narrow", action="store_true", help="candidates of the VDM's own variance")
     parser.add_argument("--uqdm", help="name or folder of a model to compare with")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--out", type=Path, help="the first result as a results.json, for `uqdm evaluate --beside`")
+    parser.add_argument("--out", type=Path, help="points as a results.json, for `uqdm evaluate --beside`")
     a = parser.parse_args()
     torch.set_num_threads(a.threads)
     model = read_run(a.model)
@@ -161,25 +161,32 @@ def main() -> None:
     top, left = (pack.shape[1] - a.size) // 2, (pack.shape[2] - a.size) // 2
     pictures = torch.from_numpy(pack[:, top : top + a.size, left : left + a.size].transpose(0, 3, 1, 2).copy())
     channel = Channel(a.steps, a.limit, not a.narrow, a.work)
+    until, *others = a.until
     print(
-        f"{a.model.name} ({a.data.name}, {len(pictures)} pictures of {a.size} x {a.size}), T = {a.steps}, until {a.until:g} dB, "
+        f"{a.model.name} ({a.data.name}, {len(pictures)} pictures of {a.size} x {a.size}), T = {a.steps}, until {until:g} dB, "
         f"candidates {'narrow' if a.narrow else 'widened'}, work {a.work}, {a.threads} threads",
         flush=True,
     )
-    main_result = Result(model, pictures, channel, a.until)
+    main_result = Result(model, pictures, channel, until)
     print(main_result.table(pictures))
     print(
         "\nlimit    ideal  diverg.    bytes   ratio     dB  blocks not raced a block    over    numbers   encode   decode   "
         "KS, p: coordinates, directions; wrong"
     )
     print(main_result.line(), flush=True)
-    if a.out:
-        curve = Curve("vdm-channel", f"VDM, T = {a.steps}, channels simulated", (main_result.point(a.until),), progressive=True)
-        a.out.write_text(json.dumps({"curves": [curve.to_json()]}, indent=1) + "\n")
     results = [main_result]
+    if a.out:
+        points = [main_result.point(until)]
+        for other in others:
+            results.append(Result(model, pictures, channel, other))
+            points.append(results[-1].point(other))
+            print(results[-1].line(), flush=True)
+        label = f"VDM, T = {a.steps}, channels simulated, crops of {a.size} x {a.size}"
+        curve = Curve("vdm-channel", label, tuple(sorted(points, key=lambda p: p.bpp)), progressive=True)
+        a.out.write_text(json.dumps({"conditions": {"data": str(a.data.name)}, "curves": [curve.to_json()]}, indent=1) + "\n")
     for limit in a.limits:
         if limit != a.limit:
-            results.append(Result(model, pictures, replace(channel, limit=limit), a.until))
+            results.append(Result(model, pictures, replace(channel, limit=limit), until))
             print(results[-1].line(), flush=True)
     if a.uqdm:
         print("\n" + beside(a.uqdm, pictures, float(np.mean([one.quality[-1] for one in main_result.sent])), a.threads))

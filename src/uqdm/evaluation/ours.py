@@ -155,7 +155,7 @@ class Gaussian:
     def label(self) -> str:
         """See `Codec`."""
         letter = {"denoised": "D", "ancestral": "A", "flow": "F"}[self.reconstruction]
-        return f"VDM-{letter}, T = {self.steps}, hypothetical"
+        return f"VDM-{letter}, T = {self.steps}, hypothetical{_trained(self.run)}"
 
     @property
     def identity(self) -> Mapping[str, Any]:
@@ -176,6 +176,18 @@ class Gaussian:
     def within(self, pixels: Pixels, bits: float) -> Coded:
         """See `Codec`: one of the points."""
         return cheapest_within(list(self.code(pixels)), bits)
+
+
+@functools.cache
+def _trained(run: str) -> str:
+    """How long a run trained, as labels say it; nothing of a published checkpoint, which does not tell."""
+    from uqdm.models import runs
+
+    path = Path(run) / runs.CHECKPOINT
+    if not path.is_file():
+        return ""
+    counters = runs.read(path)[1]
+    return f", trained {counters['step']:,} steps, {counters['seconds'] / 60:.0f} minutes"
 
 
 def _gaussian(system: Gaussian, model: Any, x: Any) -> Iterator[Coded]:
