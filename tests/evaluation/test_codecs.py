@@ -1,6 +1,7 @@
 """What codecs give, how their bytes are counted, and what describes them."""
 
 import io
+import re
 import sys
 import zlib
 from pathlib import Path
@@ -89,6 +90,7 @@ def test_at_a_rate_a_codec_gives_the_best_that_costs_no_more(name: str) -> None:
     for rate in (2.5, 5.0):
         found = system.within(pixels, rate * 4096)  # type: ignore[attr-defined]
         assert 0.85 * rate < found.bits / 4096 <= rate
+        assert re.fullmatch(r"cut|a layer for the rate|(quality|distance|quality layers) [0-9.]+", found.setting)
     cheapest = min(points(system, pixels), key=lambda c: c.bits)
     assert system.within(pixels, 8.0).bits <= 1.01 * cheapest.bits  # type: ignore[attr-defined]
 

@@ -99,14 +99,22 @@ class Ladder:
         while low < high:
             middle = (low + high + 1) // 2
             low, high = (middle, high) if 8 * len(self.encode(pixels, **self.dial[middle])) <= bits else (low, middle - 1)
-        values = [str(v) for v in self.dial[low].values() if isinstance(v, int | float) and not isinstance(v, bool)]
-        return self._coded(", ".join(values), self.dial[low], pixels)
+        turned = {k: v for k, v in self.dial[low].items() if v != self.dial[low - 1].get(k)}
+        return self._coded(", ".join(map(_setting, turned, turned.values())), self.dial[low], pixels)
 
     def _coded(self, name: str, options: Mapping[str, Any], pixels: Pixels) -> Coded:
         data, encoding = timed(self.encode, pixels, **options)
         back, decoding = timed(self.decode, data)
         payload = self.payload(data)
         return Coded(name, 8 * len(data), None if payload is None else 8 * payload, rgb(back, pixels.shape), encoding, decoding)
+
+
+def _setting(name: str, value: Any) -> str:
+    """Of a library's options, as captions show it: quality 72."""
+    if value is True:
+        return name
+    numbers = value if isinstance(value, Sequence) else [value]
+    return f"{name.replace('_', ' ')} {', '.join(f'{v:g}' for v in numbers)}"
 
 
 def said(error: Exception) -> str:
