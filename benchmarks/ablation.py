@@ -11,6 +11,7 @@ import argparse
 import json
 import math
 import multiprocessing
+import statistics
 import time
 from collections.abc import Callable
 from itertools import pairwise
@@ -77,8 +78,7 @@ def shared(model: Nested) -> None:
     """One network for all steps but the first, told the widths by its features alone."""
     one = model.steps[1]
     for step in model.steps[2:]:
-        for name in ("passes", "enter", "body", "hidden", "mean", "skip"):
-            setattr(step, name, getattr(one, name))
+        step.passes, step.enter, step.body = one.passes, one.enter, one.body
 
 
 def grouped(groups: tuple[tuple[int, ...], ...]) -> Callable[[Nested], None]:
@@ -132,16 +132,28 @@ ROWS: dict[str, tuple[dict[str, Any], Callable[[Nested], None] | None]] = {
 }
 
 
-def perform(name: str, data: list[str], held: str, minutes: float, seed: int) -> dict[str, Any]:
-    """Trains and scores one row."""
+def fresh_model(name: str, seed: int) -> Nested:
+    """A row's, before training. For a process of its own, single-threaded from here on: variants change what a module does."""
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     torch.manual_seed(seed)
     changes, change = ROWS[name]
-    config = override(PRESETS["nano"], BASE | changes | {"batch_size": BATCH, "crop": CROP})
-    model = Nested(config)
+    model = Nested(override(PRESETS["nano"], BASE | changes | {"batch_size": BATCH, "crop": CROP}))
     if change is not None:
         change(model)
+    return model
+
+
+def all_bits(model: Nested, x: Tensor, generator: torch.Generator) -> Tensor:
+    """(T, B) bits a pixel."""
+    levels = model.levels(nested.coordinates(x), generator)
+    return torch.stack([step.bits(step.trunk(a), a, b)[0] for step, (a, b) in zip(model.steps, pairwise(levels))])
+
+
+def perform(name: str, data: list[str], held: str, minutes: float, seed: int) -> dict[str, Any]:
+    """Trains and scores one row."""
+    model = fresh_model(name, seed)
+    config = model.config
     train, test = load_data(data, config.data, held=held, seed=seed)
     pictures = torch.cat(list(test))[::5]
     optimiser = torch.optim.Adam(model.parameters(), RATE, betas=(0.9, 0.98))
@@ -153,11 +165,8 @@ def perform(name: str, data: list[str], held: str, minutes: float, seed: int) ->
         share = spent / (60 * minutes)
         for group in optimiser.param_groups:
             group["lr"] = RATE * min(1, (count + 1) / 100) * (0.02 + 0.98 * (1 + math.cos(math.pi * share)) / 2)
-        levels = model.levels(nested.coordinates(next(stream)), generator)
-        loss = torch.zeros(())
         with torch.autocast("cpu", torch.bfloat16, enabled=share < 0.9):
-            for step, (parent, child) in zip(model.steps, pairwise(levels)):
-                loss = loss + step.bits(step.trunk(parent), parent, child)[0].mean()
+            loss = all_bits(model, next(stream), generator).mean(1).sum()
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -172,21 +181,20 @@ def perform(name: str, data: list[str], held: str, minutes: float, seed: int) ->
     with torch.no_grad():
         for k, p in model.named_parameters():
             p.copy_(average[k])
-        bits = []
-        for x in pictures.split(10):
-            levels = model.levels(nested.coordinates(x), generator)
-            bits.append(torch.stack([s.bits(s.trunk(a), a, b)[0] for s, (a, b) in zip(model.steps, pairwise(levels))]))
-        begin = time.perf_counter()
-        model.coded(pictures[:1], generator)
-        seconds = time.perf_counter() - begin
-    work = sum(m.weight.numel() for s in model.steps for m in _convolutions(s)) / 4
-    return {"steps": torch.cat(bits, 1).mean(1).tolist(), "multiply_adds": work, "iterations": count, "seconds": seconds}
+        bits = torch.cat([all_bits(model, x, generator) for x in pictures.split(10)], 1)
+    return {"steps": bits.mean(1).tolist(), "multiply_adds": model.multiply_adds(), "iterations": count}
 
 
-def _convolutions(step: Step) -> list[torch.nn.Conv2d]:
-    """Those that a file without previews needs."""
-    left_out = {id(m) for m in (getattr(step, "hidden", None), getattr(step, "mean", None))}
-    return [m for m in step.modules() if isinstance(m, torch.nn.Conv2d) and id(m) not in left_out]
+def clocked(name: str) -> float:
+    """Median seconds of a row's code lengths over one picture of 64 x 64, one thread."""
+    model, generator, x = fresh_model(name, 0), torch.Generator().manual_seed(0), torch.randint(0, 256, (1, 3, 64, 64)).byte()
+    found = []
+    with torch.no_grad():
+        for _ in range(21):
+            begin = time.perf_counter()
+            all_bits(model, x, generator)
+            found.append(time.perf_counter() - begin)
+    return statistics.median(found)
 
 
 def main() -> None:
@@ -207,7 +215,6 @@ def main() -> None:
             parser.error(f"{a.out} holds rows of {record['about']}, not {about}; give another file")
         found = record["rows"]
     todo = [name for name in a.rows if name not in found]
-    # A process for each row: variants change what a module does.
     with multiprocessing.get_context("spawn").Pool(a.jobs, maxtasksperchild=1) as pool:
         jobs = {name: pool.apply_async(perform, (name, a.data, a.held, a.minutes, a.seed)) for name in todo}
         for name, job in jobs.items():
@@ -216,14 +223,17 @@ def main() -> None:
             beside.write_text(json.dumps({"about": about, "rows": found}, indent=1))
             beside.replace(a.out)
             print(name, [round(b, 3) for b in found[name]["steps"]], flush=True)
+        seconds = {name: pool.apply(clocked, (name,)) for name in found}  # one after the other: nothing else runs
     base = sum(found["base"]["steps"]) if "base" in found else float("nan")
-    print("\n| row | bits/pixel by step | all | against base | k multiply-adds a pixel | iterations | seconds, 64 x 64 |")
+    print("\n| row | bits/pixel by step | all | against base | k multiply-adds a pixel | iterations | ms, 64 x 64 |")
     print("|---|---|---|---|---|---|---|")
     for name in ROWS:
         if name in found:
             r, total = found[name], sum(found[name]["steps"])
             steps, work = ", ".join(f"{b:.3f}" for b in r["steps"]), r["multiply_adds"] / 1e3
-            print(f"| {name} | {steps} | {total:.3f} | {total - base:+.3f} | {work:.0f} | {r['iterations']:,} | {r['seconds']:.3f} |")
+            print(
+                f"| {name} | {steps} | {total:.3f} | {total - base:+.3f} | {work:.0f} | {r['iterations']:,} | {1e3 * seconds[name]:.0f} |"
+            )
 
 
 if __name__ == "__main__":
