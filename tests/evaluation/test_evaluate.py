@@ -351,8 +351,11 @@ def test_the_commands_write_what_they_say(tmp_path: Path, monkeypatch: pytest.Mo
     record = json.loads((tmp_path / "report" / "results.json").read_text())
     assert record["conditions"]["pictures"] == 2
     assert record["conditions"]["data"] == "drawn.zip, the first 2"
-    done = CliRunner().invoke(main, [*words[:5], "--as-paper", "--out", "paper", "--beside", "report/results.json", "--jobs", "1"])
+    assert (tmp_path / "report" / "report.html").read_text().count("<img") > 2
+    beside = ["--beside", "report/results.json", "--show", "0"]
+    done = CliRunner().invoke(main, [*words[:5], "--as-paper", "--out", "paper", *beside, "--jobs", "1"])
     assert done.exit_code == 0, done.output
+    assert "<img" not in (tmp_path / "paper" / "report.html").read_text()
     record = json.loads((tmp_path / "paper" / "results.json").read_text())
     assert [c["label"] for c in record["curves"]][-1] == "JPEG 4:4:4 (drawn.zip, the first 2; n = 2)"
     assert any("without its colour transform" in line for line in record["counting"])

@@ -48,6 +48,9 @@ _jobs = click.option("--jobs", type=click.IntRange(min=1), metavar="N", help="Pr
 @_external
 @click.option("--features", type=click.Path(exists=True, dir_okay=False), metavar="FILE", help="TorchScript of Inception, say, for FID.")
 @click.option("--lpips", type=click.Path(exists=True, dir_okay=False), metavar="FILE", help="TorchScript of LPIPS.")
+@click.option(
+    "--show", "kept", type=click.IntRange(min=0), default=4, show_default=True, metavar="N", help="Pictures in the report, the first N."
+)
 @_seed
 @click.option("--cache", type=click.Path(file_okay=False, path_type=Path), metavar="DIR", help="What was measured; by default DIR/cache.")
 @_jobs
@@ -63,6 +66,7 @@ def evaluate(
     external: tuple[str, ...],
     features: str | None,
     lpips: str | None,
+    kept: int,
     seed: int,
     cache: Path | None,
     jobs: int | None,
@@ -94,7 +98,7 @@ def evaluate(
     chosen, missing = registry.specs(names, paper, external, seed)
     others = [curve for path in beside for curve in curves.read_results(path)]
     others += [curve for path in published for curve in curves.read_published(path)]
-    measures = Measures(seed, extractor=features, perceptual=lpips)
+    measures = Measures(seed, kept, features, lpips)
     with tqdm(total=len(pictures) * len(chosen), unit="picture", disable=None) as bar:
 
         def tick(what: str) -> None:
