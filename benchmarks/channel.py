@@ -28,6 +28,7 @@ import torch
 import uqdm
 from uqdm.data.sources import load_pack
 from uqdm.evaluation.curves import Curve, Point
+from uqdm.evaluation.ours import trained
 from uqdm.models.evaluate import psnr
 from uqdm.models.runs import read_run
 from uqdm.models.vdm import VDM
@@ -181,7 +182,7 @@ def main() -> None:
             results.append(Result(model, pictures, channel, other))
             points.append(results[-1].point(other))
             print(results[-1].line(), flush=True)
-        label = f"VDM, T = {a.steps}, channels simulated, crops of {a.size} x {a.size}"
+        label = f"VDM, T = {a.steps}, channels simulated, crops of {a.size} x {a.size}{trained(str(a.model))}"
         curve = Curve("vdm-channel", label, tuple(sorted(points, key=lambda p: p.bpp)), progressive=True)
         a.out.write_text(json.dumps({"conditions": {"data": str(a.data.name)}, "curves": [curve.to_json()]}, indent=1) + "\n")
     for limit in a.limits:

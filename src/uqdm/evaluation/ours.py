@@ -155,7 +155,7 @@ class Gaussian:
     def label(self) -> str:
         """See `Codec`."""
         letter = {"denoised": "D", "ancestral": "A", "flow": "F"}[self.reconstruction]
-        return f"VDM-{letter}, T = {self.steps}, hypothetical{_trained(self.run)}"
+        return f"VDM-{letter}, T = {self.steps}, hypothetical{trained(self.run)}"
 
     @property
     def identity(self) -> Mapping[str, Any]:
@@ -179,7 +179,7 @@ class Gaussian:
 
 
 @functools.cache
-def _trained(run: str) -> str:
+def trained(run: str) -> str:
     """How long a run trained, as labels say it; nothing of a published checkpoint, which does not tell."""
     from uqdm.models import runs
 
