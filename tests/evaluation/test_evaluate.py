@@ -23,7 +23,7 @@ from uqdm import images
 from uqdm.cli import main
 from uqdm.errors import EvaluationError
 from uqdm.evaluation import compare, evaluate, figures, plots, registry, report
-from uqdm.evaluation.curves import Curve
+from uqdm.evaluation.curves import Curve, Point
 from uqdm.evaluation.evaluate import Measured, Measures
 
 pytest.importorskip("torchmetrics")
@@ -271,6 +271,27 @@ def test_the_main_table_says_what_the_curves_do(results: evaluate.Results) -> No
     elsewhere = dataclasses.replace(results.curves[0], elsewhere=True)
     assert report.main_table([elsewhere]).kinds == ["published"]
     assert report.delta_table([elsewhere, *results.curves[1:]]) is None  # of other pictures
+
+
+def test_ours_against_each_other_at_equal_rates() -> None:
+    def line(name: str, label: str, decibels: float, lossless: float, header: float | None) -> Curve:
+        def at(rate: float, exact: int, quality: float | None) -> Point:
+            return Point(f"{rate}", 1, rate, None if header is None else rate - header, exact, quality, None)
+
+        lossy = [at(r, 0, decibels + 6 * np.log2(r)) for r in (1.0, 2.0, 4.0, 8.0)]
+        return Curve(name, label, (*lossy, at(lossless, 1, None)))
+
+    ours, other = line("uqdm", "ours", 20.0, 12.0, 0.5), line("jxl", "theirs", 18.0, 12.5, None)
+    assert report.versus([ours]) == []
+    (table,) = report.versus([ours, other, line("png", "no headers", 20.0, 11.0, 0.0)])
+    assert table.kinds == ["other", "other"]
+    theirs, plain = ([*zip(table.head, row)] for row in table.rows)
+    assert theirs == [
+        ("against", "theirs"), ("lossless, bits", "+0.50 / –"), ("dB at 0.25", "–"), ("dB at 0.5", "–"), ("dB at 1", "+2.0 / –"),
+        ("dB at 2", "+2.0 / –"), ("dB at 3", "+2.0 / –"), ("dB at 5", "+2.0 / –"), ("dB at 8", "+2.0 / –"),
+    ]  # fmt: skip
+    assert plain[1] == ("lossless, bits", "-1.00 / -0.50")
+    assert plain[5][1].startswith("+0.0 / +")
 
 
 @pytest.mark.parametrize("metric", ["psnr", "ssim", "swd"])

@@ -3,9 +3,10 @@
 import base64
 import csv
 import dataclasses
+import functools
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -139,6 +140,42 @@ def delta_table(
     return Table(["codec", *(c.label for c in others)], rows, ["ours"] * len(rows), caption)
 
 
+def versus_table(ours: Curve, others: Sequence[Curve]) -> Table:
+    """A row for each other curve: by how much ours is better, at equal rates, by both countings."""
+
+    def gains(found: Callable[[Curve, bool], float | None], digits: int) -> list[str]:
+        cells = []
+        for other in others:
+            pairs = [(found(ours, payload), found(other, payload)) for payload in (False, True)]
+            both = ["–" if own is None or theirs is None else f"{own - theirs:+.{digits}f}" for own, theirs in pairs]
+            cells.append(" / ".join(both) if both != ["–", "–"] else "–")
+        return cells
+
+    def cost(curve: Curve, payload: bool) -> float | None:
+        end = curve.lossless()
+        bits = None if end is None else end.payload_bpp if payload else end.bpp
+        return None if bits is None else -bits
+
+    columns = [[other.label for other in others], gains(cost, 2)]
+    columns += [gains(functools.partial(_decibels, rate), 1) for rate in RATES]
+    caption = (
+        f"{ours.label} against each, file / payload: bits per pixel that it saves lossless, and how many dB it is better by at so many "
+        "bits per pixel; minus where it is worse, a dash where one of the two has no value"
+    )
+    head = ["against", "lossless, bits", *(f"dB at {r:g}" for r in RATES)]
+    return Table(head, [list(row) for row in zip(*columns)], [kind(c) for c in others], caption)
+
+
+def _decibels(rate: float, curve: Curve, payload: bool) -> float | None:
+    return curve.at(rate, payload=payload)
+
+
+def versus(curves: Sequence[Curve]) -> list[Table]:
+    """Of every one of ours against those that are not."""
+    others = [c for c in curves if not plots.is_ours(c)]
+    return [versus_table(c, others) for c in curves if plots.is_ours(c)] if others else []
+
+
 def point_table(curve: Curve) -> dict[str, Any]:
     """All there is of a curve."""
     columns = (
@@ -233,7 +270,7 @@ def write(
     for name, text in (
         ("results.json", json.dumps(record, indent=1, allow_nan=False) + "\n"),
         ("results.csv", table.getvalue()),
-        ("table.md", main_table(curves).markdown() + "\n"),
+        ("table.md", "\n\n".join(t.markdown() for t in (main_table(curves), *versus(curves))) + "\n"),
         ("report.html", page(results, conditions, published, missing)),
     ):
         images.write_atomic(out / name, text.encode(), force=True)
@@ -281,6 +318,7 @@ def page(results: Results, conditions: Conditions, published: Sequence[Curve], m
         payload=main_table([c for c in curves if c.known("psnr", payload=True)[0]], payload=True).for_page(),
         times=PAPER_TIMES,
         deltas=deltas.for_page() if deltas else None,
+        versus=[table.for_page() for table in versus(curves)],
         plots=shown,
         strips=strips(results),
         tables=[point_table(c) for c in curves],
