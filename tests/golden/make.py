@@ -1,4 +1,4 @@
-"""Makes the golden files: small pictures drawn by a program, four models, every kind of header. Their bits change only with the format.
+"""Makes the golden files: small pictures drawn by a program, four models, every kind of header. Their bits never change; new cases may come.
 
 PYTHONPATH=src:tests python tests/golden/make.py        writes *.uqdm, the models by chance and pins.json beside this file
 """
