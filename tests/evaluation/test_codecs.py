@@ -83,6 +83,17 @@ def test_pngs_and_webps_payload_is_their_data() -> None:
     assert classical.webp_payload(classical.saved(pixels, "WEBP", lossless=True, icc_profile=b"z" * 300)) == classical.webp_payload(plain)
 
 
+def test_a_lossless_file_that_is_cheaper_than_a_lossy_one_is_preferred() -> None:
+    pixels = np.random.default_rng(0).integers(0, 2, (32, 32, 3), dtype=np.uint8) * 255  # hard edges: lossy costs more
+    system = made("jxl")
+    lossless = next(c for c in points(system, pixels) if c.setting == "lossless")
+    found = system.within(pixels, lossless.bits)  # type: ignore[attr-defined]
+    assert found.setting == "lossless"
+    assert found.bits == lossless.bits
+    few = system.within(pixels, lossless.bits - 1)  # type: ignore[attr-defined]
+    assert few.bits < lossless.bits
+
+
 @pytest.mark.parametrize("name", ["jpeg", "jpeg2000", "jpeg2000-97", "jxl", "webp", "avif", "heic", "uqdm"])
 def test_at_a_rate_a_codec_gives_the_best_that_costs_no_more(name: str) -> None:
     pixels = photograph(64, 64)
@@ -194,7 +205,7 @@ def test_a_vdm_gives_hypothetical_points_that_end_with_the_picture(tmp_path: Pat
     a, b = (points(registry.Spec(f"vdm-a:{run}@4", seed=s).make(), pixels)[1].bits for s in (0, 1))
     assert a != b
     for name in (f"vdm:{tmp_path}", f"vdm:{run}@0"):
-        with pytest.raises(EvaluationError, match="expected RUN or RUN@T"):
+        with pytest.raises(EvaluationError, match="expected vdm:RUN, perhaps @T"):
             registry.Spec(name).make()
 
 
@@ -287,13 +298,15 @@ def test_commands_that_fail_or_are_not_there_are_named(described: Path, tmp_path
 
 
 def test_names_that_nobody_knows_are_refused_and_all_leaves_out_what_is_not_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("jpeg3", "uqdm:no-such-model", "jpeg:9", "vdm"):
+    for name in ("jpeg3", "uqdm:no-such-model", "jpeg:9", "vdm:nowhere", "vdm-b"):
         with pytest.raises(Exception, match=name.partition(":")[2] or name):
             registry.specs([name])
     monkeypatch.setenv("PATH", "")
     chosen, missing = registry.specs(["all"])
     assert {"uqdm", "jpeg", "jpeg2000", "webp", "png"} <= {s.name for s in chosen}
     assert "not on the PATH" in missing["flif"]
+    assert "--beside" in missing["vdm"]  # it takes too long for `all`
+    assert "vdm" not in registry.specs(["all", "vdm-d:" + str(Path(__file__).parents[2] / registry.BASELINE)])[1]
     assert "heic" not in {s.name for s in chosen}  # it stands in BPG's place
 
 

@@ -207,6 +207,9 @@ def test_memory_is_that_of_the_picture_and_not_of_the_parent(pictures: list[np.n
     found = evaluate.footprint(registry.Spec("png"), large)
     assert found is not None
     assert 3 <= found < 200
+    with_model = evaluate.footprint(registry.Spec("uqdm"), pictures[0])
+    assert with_model is not None
+    assert 10 < with_model < 1000
     assert held[0] == 1
     chosen, _ = registry.specs(["bad"], described=[described(tmp_path, bad="fail")])
     assert evaluate.footprint(chosen[0], pictures[0]) is None
@@ -264,13 +267,29 @@ def test_the_main_table_says_what_the_curves_do(results: evaluate.Results) -> No
     assert png[1] == f"{results.curves[3].points[0].bpp:.2f}"
     assert set(png[3:13]) == {"–"}
     assert table.kinds == ["ours", "other", "other", "other"]
-    assert table.markdown().count("\n") == 5
+    assert table.markdown().startswith(table.caption)
+    assert table.markdown().count("\n| ") == 6
     deltas = report.delta_table(results.curves)
     assert deltas is not None
-    assert deltas.head[1:] == ["JPEG2000, 5/3, progressive", "JPEG 4:4:4"]
+    assert deltas.head[1:] == [row[0] for row in deltas.rows]
+    assert set(deltas.head[1:]) == {"uqdm, nano", "JPEG2000, 5/3, progressive", "JPEG 4:4:4"}
+    assert [deltas.rows[i][i + 1] for i in range(3)] == ["–"] * 3
+    there, back = (1 + float(deltas.rows[i][k + 1].split()[0]) / 100 for i, k in ((1, 2), (2, 1)))
+    assert there * back == pytest.approx(1, abs=0.02)
+    assert report.delta_table(results.curves[3:]) is None
     elsewhere = dataclasses.replace(results.curves[0], elsewhere=True)
     assert report.main_table([elsewhere]).kinds == ["published"]
-    assert report.delta_table([elsewhere, *results.curves[1:]]) is None  # of other pictures
+    counted = dataclasses.replace(results.curves[0], hypothetical=True)
+    assert report.main_table([counted]).rows[0][1] == "–"  # no file
+    assert [t.caption for t in report.tables(results.curves, results.curves)].count("") == 0
+
+
+def test_lossless_times_are_apart_from_lossy_ones(results: evaluate.Results) -> None:
+    ours, _, jpeg, png = results.curves
+    assert report.spent(ours, "encode") == f"{1e3 * ours.points[-1].encode:.1f}"  # type: ignore[operator]
+    assert report.spent(ours, "decode").count(" / ") == 1
+    assert report.spent(jpeg, "encode").count(" / ") == 0
+    assert report.spent(png, "encode") == f"{1e3 * png.points[0].encode:.1f}"  # type: ignore[operator]
 
 
 def test_ours_against_each_other_at_equal_rates() -> None:
@@ -281,7 +300,7 @@ def test_ours_against_each_other_at_equal_rates() -> None:
         lossy = [at(r, 0, decibels + 6 * np.log2(r)) for r in (1.0, 2.0, 4.0, 8.0)]
         return Curve(name, label, (*lossy, at(lossless, 1, None)))
 
-    ours, other = line("uqdm", "ours", 20.0, 12.0, 0.5), line("jxl", "theirs", 18.0, 12.5, None)
+    ours, other = line("uqdm", "uqdm, ours", 20.0, 12.0, 0.5), line("jxl", "theirs", 18.0, 12.5, None)
     assert report.versus([ours]) == []
     (table,) = report.versus([ours, other, line("png", "no headers", 20.0, 11.0, 0.0)])
     assert table.kinds == ["other", "other"]

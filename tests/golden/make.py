@@ -1,4 +1,4 @@
-"""Makes the golden files: small pictures drawn by a program, four models, every kind of header. Their bits never change; new cases may come.
+"""Makes the golden files: small pictures drawn by a program, four models, every kind of header. Their bits stay; cases may come.
 
 PYTHONPATH=src:tests python tests/golden/make.py        writes *.uqdm, the models by chance and pins.json beside this file
 """

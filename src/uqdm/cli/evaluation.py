@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -18,6 +18,9 @@ _codecs = click.option(
 )
 _external = click.option(
     "--external", multiple=True, type=click.Path(exists=True, dir_okay=False), metavar="FILE …", help="Codecs with a command line (TOML)."
+)
+_features = click.option(
+    "--features", type=click.Path(exists=True, dir_okay=False), metavar="FILE", help="TorchScript of Inception, say, for FID."
 )
 _paper = click.option("--as-paper", "paper", is_flag=True, help="Set and count every codec as the paper did.")
 _published = click.option(
@@ -46,7 +49,7 @@ _jobs = click.option("--jobs", type=click.IntRange(min=1), metavar="N", help="Pr
     "--beside", multiple=True, type=click.Path(exists=True, dir_okay=False), metavar="FILE …", help="results.json of other evaluations."
 )
 @_external
-@click.option("--features", type=click.Path(exists=True, dir_okay=False), metavar="FILE", help="TorchScript of Inception, say, for FID.")
+@_features
 @click.option("--lpips", type=click.Path(exists=True, dir_okay=False), metavar="FILE", help="TorchScript of LPIPS.")
 @click.option(
     "--show", "kept", type=click.IntRange(min=0), default=4, show_default=True, metavar="N", help="Pictures in the report, the first N."
@@ -137,12 +140,13 @@ def read(data: tuple[str, ...], every: int, limit: int | None) -> tuple[list[Any
 
 
 def show(curves: list[Curve]) -> None:
-    """The main table, in the terminal."""
+    """The main table by both countings, in the terminal."""
     from uqdm.evaluation.report import main_table
 
-    table = main_table(curves)
-    echo_table([table.head, *table.rows])
-    click.echo(table.caption)
+    for table in (main_table(curves), main_table([c for c in curves if c.known("psnr", payload=True)[0]], payload=True)):
+        if table.rows:
+            echo_table([table.head, *table.rows])
+            click.echo(f"{table.caption}.\n")
 
 
 def versions() -> dict[str, str]:
@@ -242,6 +246,9 @@ def _crop(text: str | None, shape: tuple[int, ...]) -> Any:
 @click.option("--data", multiple=True, metavar="PATH …", help="Pictures: CIFAR-10 for fig3, ImageNet 64 or the like for the others.")
 @_published
 @click.option("--models", multiple=True, metavar="NAME …", help="Models to show; by default the embedded one.")
+@click.option("--codec", "names", multiple=True, metavar="NAME …", help="Codecs to show besides (fig1, fig3, fig4, fig9, fig10).")
+@_external
+@_features
 @_every
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N: by default 100 for curves, 4 to look at.")
 @click.option("--small", is_flag=True, help="Of the swirl (fig2, fig6, fig7): fewer runs and steps, some minutes.")
@@ -253,6 +260,9 @@ def reproduce(
     data: tuple[str, ...],
     published: tuple[str, ...],
     models: tuple[str, ...],
+    names: tuple[str, ...],
+    external: tuple[str, ...],
+    features: str | None,
     every: int,
     limit: int | None,
     small: bool,
@@ -283,18 +293,21 @@ def reproduce(
             raise click.UsageError(f"fig{number} needs pictures: --data")
         count = limit or (100 if number in (3, 4) else 4)
         pictures, _, label = read(data, every, count)
-        _figure(number, pictures, label, out, published, models or (package.DEFAULT,), seed, jobs)
+        more = _More(names, external, features, published)
+        _figure(number, pictures, label, out, models or (package.DEFAULT,), more, seed, jobs)
+
+
+class _More(NamedTuple):
+    """What a figure shows besides what it always does."""
+
+    names: tuple[str, ...]
+    external: tuple[str, ...]
+    features: str | None
+    published: tuple[str, ...]
 
 
 def _figure(
-    number: int,
-    pictures: list[Any],
-    label: str,
-    out: Path,
-    published: tuple[str, ...],
-    models: tuple[str, ...],
-    seed: int,
-    jobs: int | None,
+    number: int, pictures: list[Any], label: str, out: Path, models: tuple[str, ...], more: _More, seed: int, jobs: int | None
 ) -> None:
     from tqdm import tqdm
 
@@ -306,22 +319,24 @@ def _figure(
     names = [f"uqdm:{model}" for model in models]
     if number in (3, 4):
         ancestral = [name.replace("uqdm", "uqdm-ancestral", 1) for name in names]
-        chosen, missing = registry.specs([*names, *ancestral, "jpeg", "jpeg2000", "bpg"], seed=seed, lenient=True)
+        wanted = [*names, *ancestral, "jpeg", "jpeg2000", "bpg", *more.names]
+        chosen, missing = registry.specs(wanted, False, more.external, seed, lenient=True)
+        measures = Measures(seed, 0, more.features)
         with tqdm(total=len(pictures) * len(chosen), unit="picture", disable=None) as bar:
-            results = run(
-                pictures, chosen, out / "cache", Measures(seed, kept=0), jobs=jobs, memory=False, tick=lambda what: bar.update() and None
-            )
-        others = [curve for path in published for curve in curves.read_published(path)]
+            results = run(pictures, chosen, out / "cache", measures, jobs=jobs, memory=False, tick=lambda what: bar.update() and None)
+        others = [curve for path in more.published for curve in curves.read_published(path)]
         title = f"{label}: {len(pictures)} pictures"
         _save(number, out, *made.rates(results.curves, others, title, [*missing, *results.failed]))
     elif number == 5:
-        _save(number, out, *made.progressive(models, pictures, (made.DENOISED, *made.ANCESTRAL), f"Progressive reconstructions, {label}"))
+        ways = (made.DENOISED, *made.ANCESTRAL)
+        _save(number, out, *made.progressive(models, pictures, ways, f"Progressive reconstructions, {label}", seed))
     elif number == 8:
-        _save(number, out, *made.progressive(models, pictures, (made.FLOW,), f"Flow-based reconstructions, {label}"))
+        _save(number, out, *made.progressive(models, pictures, (made.FLOW,), f"Flow-based reconstructions, {label}", seed))
         found = dict(made.size_of(model, pictures) for model in models)
         _save(number, out, *made.sizes(found, f"measured, {label}"), suffix="-sizes")
     else:
-        chosen, missing = registry.specs([*names, "jpeg", "jpeg2000", "jxl", "webp", "avif", "bpg"], seed=seed, lenient=True)
+        wanted = [*names, "jpeg", "jpeg2000", "jxl", "webp", "avif", "bpg", *more.names]
+        chosen, missing = registry.specs(wanted, False, more.external, seed, lenient=True)
         _save(number, out, *made.beside(number, [spec.make() for spec in chosen], pictures, list(missing)))
 
 

@@ -15,7 +15,7 @@ SPREAD = {  # options of commands that take every word up to the next option
     "train": ("--data", "--held", "--set"),
     "evaluate": ("--codec", "--published", "--beside", "--external"),
     "compare": ("--codec", "--external"),
-    "reproduce": ("--data", "--published", "--models"),
+    "reproduce": ("--data", "--published", "--models", "--codec", "--external"),
 }
 
 

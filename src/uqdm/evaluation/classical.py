@@ -17,7 +17,7 @@ import PIL
 from PIL import Image, features
 
 from uqdm.errors import EvaluationError
-from uqdm.evaluation.codecs import Codec, Coded, Ladder, Pixels, cheapest_within, rgb, timed
+from uqdm.evaluation.codecs import Codec, Coded, Ladder, Pixels, best_within, rgb, timed
 from uqdm.evaluation.external import Command
 
 JPEG_QUALITIES = (1, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 100)  # the paper's
@@ -233,7 +233,7 @@ class Layered:
             found.append(next(dataclasses.replace(self, layers=(ratio, 1)).code(pixels)))
             if found[-1].bits <= bits:
                 break
-        return dataclasses.replace(cheapest_within(found, bits), setting="a layer for the rate")
+        return dataclasses.replace(best_within(found, pixels, bits), setting="a layer for the rate")
 
     def _same(self, data: bytes, whole: Pixels) -> bool:
         try:
@@ -261,7 +261,8 @@ def jpeg2000_97(paper: bool) -> Ladder:
 
     settings = {f"ratio {r:g}": common | {"quality_layers": [r]} for r in RATIOS}
     dial = [common | {"quality_layers": [120 / 1.03**k]} for k in range(142)]
-    return Ladder("jpeg2000-97", "JPEG2000, 9/7", settings, encode, opened, packets, OPENJPEG, dial)
+    versions = OPENJPEG | {"resolutions": "6, or down to eight pixels a side"}
+    return Ladder("jpeg2000-97", "JPEG2000, 9/7", settings, encode, opened, packets, versions, dial)
 
 
 def resolutions(pixels: Pixels) -> int:
@@ -288,7 +289,7 @@ def jxl(paper: bool) -> Ladder:
 
     settings: dict[str, dict[str, Any]] = {f"d {d}": {"distance": float(d)} for d in JXL_DISTANCES}
     settings["lossless"] = {"lossless": True}
-    versions = {"imagecodecs": str(imagecodecs.__version__), "libjxl": str(imagecodecs.jpegxl_version())}
+    versions = {"imagecodecs": str(imagecodecs.__version__), "libjxl": str(imagecodecs.jpegxl_version()), "effort": "7"}
     dial = [{"distance": 15 / 1.05**k} for k in range(130)] + [{"lossless": True}]
     return Ladder("jxl", "JPEG XL", settings, encode, decode, len, versions, dial)
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uqdm.errors import UqdmError
+from uqdm.evaluation.metrics import mse
 
 Pixels = NDArray[np.uint8]  # (H, W, 3)
 
@@ -60,10 +61,10 @@ class Codec(Protocol):
         """The best point that costs at most `bits`, settings between those of `code` included; the cheapest where all cost more."""
 
 
-def cheapest_within(points: Sequence[Coded], bits: float) -> Coded:
-    """Of points the costliest that costs at most `bits`; the cheapest where all cost more."""
+def best_within(points: Sequence[Coded], pixels: Pixels, bits: float) -> Coded:
+    """Of points the one with the least error that costs at most `bits`; the cheapest where all cost more."""
     some = [one for one in points if one.bits <= bits]
-    return max(some, key=lambda one: one.bits) if some else min(points, key=lambda one: one.bits)
+    return min(some, key=lambda one: (mse(pixels, one.pixels), one.bits)) if some else min(points, key=lambda one: one.bits)
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class Ladder:
     decode: Callable[[bytes], Pixels] = field(repr=False)
     payload: Callable[[bytes], int | None] = field(repr=False)  # bytes
     versions: Mapping[str, str] = field(default_factory=dict)  # of the libraries or programs that do the work
-    dial: Sequence[Mapping[str, Any]] = field(default=(), repr=False)  # settings from the cheapest to the best, for `within`
+    dial: Sequence[Mapping[str, Any]] = field(default=(), repr=False)  # settings by cost, for `within`; lossless last, if at all
     progressive: bool = False
     hypothetical: bool = False
 
@@ -94,11 +95,17 @@ class Ladder:
     def within(self, pixels: Pixels, bits: float) -> Coded:
         """See `Codec`. By bisection along the dial."""
         if not self.dial:
-            return cheapest_within(list(self.code(pixels)), bits)
-        low, high = 0, len(self.dial) - 1
-        while low < high:
-            middle = (low + high + 1) // 2
-            low, high = (middle, high) if 8 * len(self.encode(pixels, **self.dial[middle])) <= bits else (low, middle - 1)
+            return best_within(list(self.code(pixels)), pixels, bits)
+
+        def fits(k: int) -> bool:
+            return 8 * len(self.encode(pixels, **self.dial[k])) <= bits
+
+        low = last = len(self.dial) - 1
+        if not fits(last):  # which may be lossless, and then cheaper than some before it
+            low, high = 0, last - 1
+            while low < high:
+                middle = (low + high + 1) // 2
+                low, high = (middle, high) if fits(middle) else (low, middle - 1)
         turned = {k: v for k, v in self.dial[low].items() if v != self.dial[low - 1].get(k)}
         return self._coded(", ".join(map(_setting, turned, turned.values())), self.dial[low], pixels)
 

@@ -20,6 +20,23 @@ from uqdm.evaluation.metrics import psnr
 CAP = psnr(1 / 12)  # 58.92 dB: of rounding to whole values itself. A mean with infinite PSNRs, or with 100 dB for them, says nothing
 
 
+PUBLISHED = {  # names beside the paper's code -> what they are, and whether bits were counted without a file
+    "jpeg": ("JPEG 4:2:0", False),
+    "jpeg2000": ("JPEG2000, no colour transform", False),
+    "bpg": ("BPG 4:2:0", False),
+    "ctc": ("CTC", False),
+    "cdc-0": ("CDC, ρ = 0, estimated", True),
+    "cdc-p": ("CDC, ρ = 0.9, estimated", True),
+    "vdm-d": ("VDM-D, T = 20, hypothetical", True),
+    "vdm-a": ("VDM-A, T = 20, hypothetical", True),
+    "vdm-f": ("VDM-F, T = 20, hypothetical", True),
+    "vdm-1000d": ("VDM-D, T = 1000, hypothetical", True),
+    "uqdm-d": ("UQDM-D, model entropy", True),
+    "uqdm-a": ("UQDM-A, model entropy", True),
+    "uqdm-f": ("UQDM-F, model entropy", True),
+}
+
+
 @dataclasses.dataclass(frozen=True)
 class Point:
     """One setting over n pictures. Rates in bits per pixel; None: not known, or not there at this size. Of published numbers n is 0."""
@@ -94,13 +111,15 @@ class Curve:
 
     def to_json(self) -> dict[str, Any]:
         """As plain values."""
-        return dataclasses.asdict(self)
+        points = [dataclasses.asdict(p) | {"bits_per_dimension": p.bits_per_dimension} for p in self.points]
+        return dataclasses.asdict(self) | {"points": points}
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> "Curve":
         """Inverse of `to_json`."""
         tuples = {name: tuple(record[name]) for name in ("aside", "dropped")}
-        return cls(**dict(record) | tuples | {"points": tuple(Point(**p) for p in record["points"])})
+        points = [{k: v for k, v in p.items() if k != "bits_per_dimension"} for p in record["points"]]
+        return cls(**dict(record) | tuples | {"points": tuple(Point(**p) for p in points)})
 
 
 def point(
@@ -152,13 +171,15 @@ def read_published(path: str | Path) -> list[Curve]:
         found = []
         for name, table in tables.items():
             columns = [table["bpp"], table["psnr"], table.get("fid", [None] * len(table["bpp"]))]
+            label, counted = PUBLISHED.get(name, (name, False))
             points = []
             for i, (bpp, value, fid) in enumerate(zip(*columns, strict=True)):
                 if math.isnan(float(value)) or not math.isfinite(float(bpp)):
                     raise ValueError(f"{name}: bpp {bpp}, psnr {value}; expected numbers, or .inf for lossless")
                 quality = float(value) if math.isfinite(float(value)) else None
-                points.append(Point(f"{i + 1}", 0, float(bpp), None, 0, quality, None, fid=None if fid is None else float(fid)))
-            found.append(Curve(f"published:{name}", f"{name}, published", tuple(points), published=True))
+                realism = None if fid is None else float(fid)
+                points.append(Point(f"{i + 1}", 0, float(bpp), float(bpp) if counted else None, 0, quality, None, fid=realism))
+            found.append(Curve(f"published:{name}", f"{label}, published", tuple(points), hypothetical=counted, published=True))
         return found
     except ModuleNotFoundError as error:
         raise EvaluationError(f"{path}: {error}; pip install 'uqdm[eval]'") from None
@@ -184,7 +205,7 @@ def read_results(path: str | Path) -> list[Curve]:
     return marked
 
 
-def bd_rate(anchor: Curve, other: Curve, metric: str = "psnr") -> float:
+def bd_rate(anchor: Curve, other: Curve, metric: str = "psnr", payload: bool = False) -> float:
     """Bjøntegaard's delta rate (VCEG-M33): by how much more (+) or less (-) rate `other` has the quality of `anchor`, per cent.
 
     The mean difference of log rate over the range of quality that both have, with a monotone cubic (PCHIP) through each curve's points
@@ -196,7 +217,7 @@ def bd_rate(anchor: Curve, other: Curve, metric: str = "psnr") -> float:
 
     fits, low, high = [], -math.inf, math.inf
     for curve in (anchor, other):
-        rates, values = curve.known(metric)
+        rates, values = curve.known(metric, payload)
         kept: list[tuple[float, float]] = []
         for rate, value in zip(rates, values):  # the upper envelope: quality as a function that can be inverted
             if not kept or value > kept[-1][1] + 1e-9:

@@ -6,6 +6,7 @@ identity (settings, versions, fingerprint), and what is measured. Knows no table
 
 import collections
 import concurrent.futures
+import contextlib
 import dataclasses
 import hashlib
 import importlib.metadata
@@ -116,9 +117,10 @@ def middle(pixels: Pixels) -> Pixels:
 
 
 def footprint(spec: Spec, pixels: Pixels) -> float | None:
-    """MiB that coding a picture takes beyond what the process had, in a process of its own, the codec warmed up on a corner before.
+    """MiB that a process holds at most while it codes a picture, its libraries and its model included, beyond what it had without.
 
-    None where it cannot be told: of external programs, and where the system does not say.
+    What loading takes for a moment does not count: the codec has coded a corner before. None where it cannot be told: of external
+    programs, and where the system does not say.
     """
     try:
         with _Pool(1) as pool:
@@ -129,23 +131,25 @@ def footprint(spec: Spec, pixels: Pixels) -> float | None:
 
 
 def _footprint(spec: Spec, pixels: Pixels) -> float | None:
+    before = _memory_of("VmRSS")
     codec = _codec(spec)
     if isinstance(codec, Command):
         return None
-    for part in (pixels[:16, :16], pixels):
-        before = _peak()
-        collections.deque(codec.code(np.ascontiguousarray(part)), maxlen=0)
-    after = _peak()
+    collections.deque(codec.code(np.ascontiguousarray(pixels[:16, :16])), maxlen=0)
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    collections.deque(codec.code(pixels), maxlen=0)
+    after = _memory_of("VmHWM")
     return None if before is None or after is None else (after - before) / 1024
 
 
-def _peak() -> int | None:
-    """KiB that this process has had at most. Not `getrusage`, which begins with the parent's."""
+def _memory_of(field: str) -> int | None:
+    """KiB that this process has (VmRSS), or has had at most (VmHWM). Not `getrusage`, which begins with the parent's."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:
         return None
-    return next((int(line.split()[1]) for line in lines if line.startswith("VmHWM")), None)
+    return next((int(line.split()[1]) for line in lines if line.startswith(field)), None)
 
 
 # --- over many ---------------------------------------------------------------------------------------------------------------------
@@ -246,13 +250,14 @@ def _slim(one: Measured | None, i: int) -> Measured | None:
 
 def _memory(spec: Spec, pixels: Pixels, folder: Path, digest: str) -> float | None:
     """`footprint`, kept."""
-    path = folder / f"{digest}-memory.json"
+    path = folder / f"{digest}-held.json"
     try:
         stored: float | None = json.loads(path.read_text())
         return stored
     except (OSError, ValueError):
         found = footprint(spec, pixels)
-        images.write_atomic(path, json.dumps(found).encode(), force=True)
+        if found is not None:
+            images.write_atomic(path, json.dumps(found).encode(), force=True)
         return found
 
 

@@ -18,6 +18,7 @@ per pixel; {output} is the decoded PNG then, and the points are hypothetical.
 """
 
 import dataclasses
+import hashlib
 import io
 import os
 import re
@@ -35,7 +36,7 @@ import numpy as np
 from PIL import Image
 
 from uqdm.errors import EvaluationError
-from uqdm.evaluation.codecs import Coded, Pixels, cheapest_within, rgb, timed
+from uqdm.evaluation.codecs import Coded, Pixels, best_within, rgb, timed
 
 SECONDS = 3600  # a command may take
 
@@ -61,8 +62,9 @@ class Command:
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """See `Codec`. Commands cannot be asked for their version: after another one is installed, remove the cache."""
-        return dataclasses.asdict(self)
+        """See `Codec`. Of the programs themselves the files' contents; what a script calls in its turn is not seen."""
+        programs = {words[0]: _digest(words[0]) for words in map(shlex.split, (self.encode, self.decode)) if words}
+        return dataclasses.asdict(self) | {"programs": programs}
 
     def code(self, pixels: Pixels) -> Iterator[Coded]:
         """See `Codec`. Raises `EvaluationError` where a command fails."""
@@ -88,7 +90,7 @@ class Command:
 
     def within(self, pixels: Pixels, bits: float) -> Coded:
         """See `Codec`: of the settings there are."""
-        return cheapest_within(list(self.code(pixels)), bits)
+        return best_within(list(self.code(pixels)), pixels, bits)
 
     def _estimated(self, said: str) -> float:
         found = re.search(self.estimate or "", said)
@@ -124,6 +126,11 @@ class Command:
                 f"{'' if target.exists() else f', and no file {target.name}'}{': ' + said[-1] if said else ''}"
             )
         return done.stdout
+
+
+def _digest(program: str) -> str | None:
+    path = shutil.which(program)
+    return None if path is None else hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 REQUIRED, OPTIONAL = {"encode", "settings"}, {"decode", "estimate", "label", "suffix", "environment"}

@@ -28,7 +28,8 @@ PUBLISHED_SIZES = {  # of the published README: parameters as stated there, bits
     "UQDM-medium": (122e6, 15.77),
     "UQDM-big": (273e6, 15.68),
 }
-ABSENT = "CTC, CDC: not installed (docs/benchmarks.md says how to add them)"
+RESEARCH = ("ctc", "cdc")  # systems of the paper that come by --external
+ABSENT = "{}: not installed (docs/benchmarks.md says how to add them)"
 Found = tuple[Figure, dict[str, Any]]
 
 
@@ -36,7 +37,9 @@ def beside(number: int, systems: Sequence[Codec], pictures: Sequence[Pixels], mi
     """Figures 1, 9 and 10: a row a picture, a column a codec, each at most `RATES[number]` bits per pixel."""
     rate = RATES[number]
     shown = [panels(systems, picture, rate) for picture in pictures]
-    absent = [*missing, *sorted({name for _, failed in shown for name in failed}), ABSENT]
+    others = [name.upper() for name in RESEARCH if not any(system.name.lower().startswith(name) for system in systems)]
+    absent = [*missing, *sorted({name for _, failed in shown for name in failed})]
+    absent += [ABSENT.format(", ".join(others))] if others else []
     grid = [
         [("original", "24 bits/pixel", picture), *((p.label, p.line(), p.pixels) for p in row)]
         for picture, (row, _) in zip(pictures, shown)
@@ -69,19 +72,19 @@ FLOW: Way = ("flow", "flow", 1.0)
 ANCESTRAL: tuple[Way, ...] = (("ancestral, temperature 0.5", "ancestral", 0.5), ("ancestral", "ancestral", 1.0))
 
 
-def progressive(models: Sequence[str], pictures: Sequence[Pixels], ways: Sequence[Way], title: str) -> Found:
+def progressive(models: Sequence[str], pictures: Sequence[Pixels], ways: Sequence[Way], title: str, seed: int = 0) -> Found:
     """Figures 5 and 8: every picture after each step of each model's file, one block of columns a way."""
     grid, record = [], []
     for model in models:
         one = opened(model)
         for picture in pictures:
-            data = one.compress(picture)
+            data = one.compress(picture, seed=seed)
             area = picture.shape[0] * picture.shape[1]
             ends = [c.end for c in container.parse(data).chunks if c.kind == container.STEP]
             row: list[tuple[str, str, Pixels]] = []
             for name, method, temperature in ways:
                 for step, end in enumerate(ends[:-1], 1):
-                    shown = one.decode(data, step=step, method=method, temperature=temperature).image
+                    shown = one.decode(data, step=step, method=method, seed=seed, temperature=temperature).image
                     quality = psnr(mse(picture, shown))
                     row.append((f"{name}, step {step}", f"{8 * end / area:.2f} bits/pixel, {quality:.1f} dB", shown))
                     record.append({"model": one.name, "way": name, "step": step, "bpp": 8 * end / area, "psnr": _finite(quality)})
@@ -132,7 +135,7 @@ def _grid(rows: Sequence[Sequence[tuple[str, str, Pixels]]], title: str) -> Figu
                 label, text, pixels = row[k]
                 one.imshow(pixels, interpolation="nearest")
                 one.set_xlabel(text, fontsize=6.2, labelpad=2)
-                if i == 0 or rows[i - 1][k][0] != label:
+                if i == 0 or k >= len(rows[i - 1]) or rows[i - 1][k][0] != label:
                     one.set_title(plots.wrapped(label, 24), fontsize=7)
         figure.suptitle(title, fontsize=8.5, x=0.01, ha="left")
     return figure

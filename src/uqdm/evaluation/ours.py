@@ -5,19 +5,21 @@ and checks. `Estimated` counts as the paper did: the model's own code length, wi
 a variational diffusion model's steps counted at their relative entropies, which no coder of practical speed reaches.
 """
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
 from collections.abc import Iterator, Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import uqdm
-from uqdm import codec, container
+from uqdm import codec, container, package
 from uqdm.errors import EvaluationError
-from uqdm.evaluation.codecs import Coded, Pixels, cheapest_within, timed
+from uqdm.evaluation.codecs import Coded, Pixels, best_within, timed
 
 RATES = (0.15, 0.25, 0.4, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0, 12.0)  # bits per pixel of cut files
 
@@ -41,14 +43,14 @@ class Progressive:
     @property
     def label(self) -> str:
         """See `Codec`."""
-        return f"uqdm, {Path(self.model).name}" + (f", {self.method}" if self.method != "denoise" else "")
+        return _called(self.model) + (f", {self.method}" if self.method != "denoise" else "")
 
     @property
     def identity(self) -> Mapping[str, Any]:
         """See `Codec`. Files follow from the model's fingerprint and the format, previews from the code."""
         found = opened(self.model)
         own = {"name": self.name, "fingerprint": found.fingerprint, "rates": self.rates, "method": self.method, "seed": self.seed}
-        return own | {"code": _code(), "format": container.VERSION}
+        return own | {"format": container.VERSION} | _code()
 
     def code(self, pixels: Pixels) -> Iterator[Coded]:
         """See `Codec`."""
@@ -77,15 +79,24 @@ class Progressive:
 
 
 @functools.cache
-def _code() -> str:
-    """Of the source that makes previews: results of another are not this one's."""
+def _called(model: str) -> str:
+    """A model in labels: ours by name, published weights with how they were read."""
+    found = package.read(Path(model))
+    published = str(found.about.get("description", "")).startswith("published")
+    return f"UQDM, {found.name}, published weights, {found.about.get('reading')}" if published else f"uqdm, {found.name}"
+
+
+@functools.cache
+def _code() -> dict[str, Any]:
+    """Of what makes files and previews, ours and others' that computes: results of another are not this one's."""
     root = Path(uqdm.__file__).parent
-    files = (
-        [root / name for name in ("codec.py", "exact.py", "passes.py")]
-        + sorted(root.glob("families/*.py"))
-        + sorted(root.glob("backends/*.py"))
-    )
-    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16]
+    apart = {root / name for name in ("cli", "data", "evaluation", "training")}
+    files = [path for path in sorted(root.rglob("*.py")) if not apart & set(path.parents)] + [Path(__file__)]
+    found = {"code": hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16]}
+    for name in ("numpy", "onnxruntime", "torch", "numba", "constriction"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
 
 
 def _payload(data: bytes, model: codec.Codec) -> int:
@@ -111,12 +122,12 @@ class Estimated:
     @property
     def label(self) -> str:
         """See `Codec`."""
-        return f"uqdm, {Path(self.model).name}, model entropy" + (f", {self.method}" if self.method != "denoise" else "")
+        return f"{_called(self.model)}, model entropy" + (f", {self.method}" if self.method != "denoise" else "")
 
     @property
     def identity(self) -> Mapping[str, Any]:
         """See `Codec`."""
-        return {"name": self.name, "fingerprint": opened(self.model).fingerprint, "method": self.method, "seed": self.seed, "code": _code()}
+        return {"name": self.name, "fingerprint": opened(self.model).fingerprint, "method": self.method, "seed": self.seed} | _code()
 
     def code(self, pixels: Pixels) -> Iterator[Coded]:
         """See `Codec`."""
@@ -130,7 +141,7 @@ class Estimated:
 
     def within(self, pixels: Pixels, bits: float) -> Coded:
         """See `Codec`: a whole step."""
-        return cheapest_within(list(self.code(pixels)), bits)
+        return best_within(list(self.code(pixels)), pixels, bits)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,7 +174,7 @@ class Gaussian:
         files = [path for path in sorted(Path(self.run).iterdir()) if path.name.startswith("checkpoint.") or path.name == "config.json"]
         weights = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
         own = {"name": self.name, "weights": weights, "reconstruction": self.reconstruction, "seed": self.seed}
-        return own | {"steps": self.steps, "points": self.points, "version": uqdm.__version__}
+        return own | {"steps": self.steps, "points": self.points} | _code()
 
     def code(self, pixels: Pixels) -> Iterator[Coded]:
         """See `Codec`."""
@@ -175,7 +186,7 @@ class Gaussian:
 
     def within(self, pixels: Pixels, bits: float) -> Coded:
         """See `Codec`: one of the points."""
-        return cheapest_within(list(self.code(pixels)), bits)
+        return best_within(list(self.code(pixels)), pixels, bits)
 
 
 @functools.cache

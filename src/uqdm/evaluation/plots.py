@@ -49,8 +49,8 @@ STYLE: Any = {
 
 
 def is_ours(curve: Curve) -> bool:
-    """Whether a curve is one of our models, measured now."""
-    return curve.name.startswith("uqdm") and not curve.elsewhere
+    """Whether a curve is one of our models, measured now; published weights are not."""
+    return curve.label.startswith("uqdm,") and not curve.elsewhere
 
 
 def looks(curves: Sequence[Curve]) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import uqdm
 from uqdm import package
 from uqdm.errors import EvaluationError, UqdmError
 from uqdm.evaluation import external
@@ -12,7 +13,9 @@ from uqdm.evaluation.codecs import Codec
 from uqdm.evaluation.ours import Estimated, Gaussian, Progressive, opened_vdm
 
 MODELS = ("uqdm", "uqdm-ancestral", "uqdm-flow")  # each perhaps with :MODEL
-GAUSSIAN = {"vdm": "denoised", "vdm-d": "denoised", "vdm-a": "ancestral", "vdm-f": "flow"}  # each with :RUN, perhaps :RUN@T
+GAUSSIAN = {"vdm": "denoised", "vdm-d": "denoised", "vdm-a": "ancestral", "vdm-f": "flow"}  # each perhaps with :RUN, perhaps with @T
+BASELINE = Path("checkpoints", "tiny-vdm")  # the run that a VDM without one is of, here or in the project's repository
+APART = "takes seconds a picture: name vdm-d, vdm-a, vdm-f (@1000 for T = 1000), on fewer pictures, and show that with --beside"
 
 
 @dataclass(frozen=True)
@@ -36,22 +39,26 @@ class Spec:
             model = rest or package.DEFAULT
             made = Estimated if self.paper else Progressive
             return made(self.name, str(package.find(model)), method=method, seed=self.seed)  # type: ignore[arg-type]
-        if kind in GAUSSIAN and rest:
-            run, mark, last = rest.rpartition("@")
-            steps = int(last) if mark and last.isdecimal() else 20
-            run = run if mark and last.isdecimal() else rest
-            if steps < 1 or not (Path(run) / "config.json").is_file():
-                raise EvaluationError(f"{self.name}: expected RUN or RUN@T, with a run in the folder RUN and T of at least 1")
-            opened_vdm(run)
-            return Gaussian(self.name, run, GAUSSIAN[kind], steps, seed=self.seed)
+        name, _, last = self.name.partition("@") if self.name.rpartition("@")[2].isdecimal() else (self.name, "", "20")
+        kind, _, run = name.partition(":")
+        if kind in GAUSSIAN:
+            steps, folder = int(last), Path(run) if run else _baseline()
+            if steps < 1 or not (folder / "config.json").is_file():
+                raise EvaluationError(f"{self.name}: expected {kind}:RUN, perhaps @T, with a run in the folder RUN and T of at least 1")
+            opened_vdm(str(folder))
+            return Gaussian(self.name, str(folder), GAUSSIAN[kind], steps, seed=self.seed)
         raise EvaluationError(f"codec {self.name!r}; {known()}")
+
+
+def _baseline() -> Path:
+    return BASELINE if BASELINE.is_dir() else Path(uqdm.__file__).parents[2] / BASELINE
 
 
 def known() -> str:
     """What there is, in a line."""
     models = ", ".join(f"{m} or {m}:MODEL" for m in MODELS)
-    gaussian = ", ".join(f"{g}:RUN" for g in GAUSSIAN)
-    return f"expected all, {', '.join(CLASSICAL)}, {models}, {gaussian} (RUN@T for T steps), or a name of an --external file"
+    gaussian = ", ".join(f"{g} or {g}:RUN" for g in GAUSSIAN)
+    return f"expected all, {', '.join(CLASSICAL)}, {models}, {gaussian} (@T behind it for T steps), or a name of an --external file"
 
 
 def specs(
@@ -65,6 +72,8 @@ def specs(
     outside = {name: str(path) for path in described for name in external.read(path)}
     found: dict[str, Spec] = {}
     missing: dict[str, str] = {}
+    if "all" in (names or ("all",)) and not any(name.startswith("vdm") for name in names):
+        missing["vdm"] = APART
     for name in names or ("all",):
         for one in ("uqdm", *CLASSICAL, *outside) if name == "all" else (name,):
             if name == "all" and one == "heic" and not has_bpg():  # then it stands in BPG's place

@@ -43,7 +43,8 @@ UNCAPPED = (
 )
 AS_PAPER = (
     "Counted as in the paper: JPEG and BPG at 4:2:0 and JPEG2000 without its colour transform, in whole files; UQDM and VDM by their "
-    "models’ own code length, without any header. These rates do not compare with each other."
+    "models’ own code length, without any header. These rates do not compare with each other. In the paper a UQDM’s PSNR is of the mean "
+    "squared error of two pictures at a time; here it is each picture’s own."
 )
 
 
@@ -94,50 +95,58 @@ class Table:
     def markdown(self) -> str:
         """As Markdown."""
         lines = [self.head, ["---"] + ["---:"] * (len(self.head) - 1), *self.rows]
-        return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+        return self.caption + ".\n\n" + "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-def main_table(curves: Sequence[Curve], payload: bool = False) -> Table:
+def main_table(curves: Sequence[Curve], metric: str = "psnr", payload: bool = False) -> Table:
     """A row a codec: lossless rate both ways, PSNR at rates, rates at PSNRs, time and memory."""
     head = ["codec", "lossless, file", "payload", *(f"dB at {r:g}" for r in RATES), *(f"bpp at {q:g} dB" for q in QUALITIES)]
     head += ["encode, ms", "decode, ms", "MiB"]
     rows, kinds = [], []
     for curve in curves:
         end = curve.lossless()
-        cells = [curve.label, number(end.bpp if end else None, 2), number(end.payload_bpp if end else None, 2)]
-        cells += [number(curve.at(rate, payload=payload), 1) for rate in RATES]
-        cells += [number(rate_at(curve, quality, payload), 2) for quality in QUALITIES]
-        for time in ("encode", "decode"):
-            own = [getattr(p, time) for p in curve.points if getattr(p, time) is not None]
-            cells.append(number(1000 * float(np.median(own)), 1) if own else "–")
-        rows.append([*cells, number(curve.memory, 0)])
+        cells = [curve.label, number(end.bpp if end and not curve.hypothetical else None, 2), number(end.payload_bpp if end else None, 2)]
+        cells += [number(curve.at(rate, metric, payload), 1) for rate in RATES]
+        cells += [number(rate_at(curve, quality, metric, payload), 2) for quality in QUALITIES]
+        rows.append([*cells, spent(curve, "encode"), spent(curve, "decode"), number(curve.memory, 0)])
         kinds.append(kind(curve))
-    counting = "payload only, of codecs of which it is known" if payload else "whole files"
-    caption = f"PSNR at bits per pixel of {counting}. Times: medians over pictures and points, one thread where libraries can be held to it"
+    counting = "payload only, of codecs of which it is known" if payload else "whole files, of hypothetical codecs of what a model counts"
+    mean = "of the pooled squared error" if metric == "pooled_psnr" else "mean of pictures’ own"
+    caption = (
+        f"PSNR ({mean}) at bits per pixel of {counting}. Times: of a picture, lossy / lossless where they differ, medians, one thread "
+        "where libraries can be held to it. MiB: what a process holds beyond an idle one, library and model included"
+    )
     return Table(head, rows, kinds, caption)
 
 
-def delta_table(
-    curves: Sequence[Curve], anchors: Sequence[str] = ("jpeg2000", "jpeg2000-97", "jpeg", "jxl", "webp", "avif", "bpg")
-) -> Table | None:
-    """Bjøntegaard deltas of our curves against others; None where there is nothing to compare."""
-    ours = [c for c in curves if plots.is_ours(c)]
-    others = [c for name in anchors for c in curves if c.name == name]
-    if not ours or not others:
+def spent(curve: Curve, what: str) -> str:
+    """Milliseconds to encode or decode: the median of lossy points / of the lossless one; one alone where there is no other or one file."""
+    end = curve.lossless()
+    last: float | None = None if end is None else getattr(end, what)
+    lossy = [getattr(p, what) for p in curve.points if getattr(p, what) is not None and not p.lossless and p.setting not in curve.aside]
+    times = [] if what == "encode" and curve.progressive else [float(np.median(lossy))] if lossy else []
+    return " / ".join(f"{1e3 * t:.1f}" for t in [*times, *([] if last is None else [last])]) or "–"
+
+
+def delta_table(curves: Sequence[Curve], payload: bool = False) -> Table | None:
+    """Bjøntegaard deltas of each curve against each other; None where there is nothing to compare."""
+    some = [c for c in curves if len(c.known("psnr", payload)[0]) >= 4]
+    if len(some) < 2:
         return None
 
     def cell(anchor: Curve, other: Curve) -> str:
         try:
-            return f"{bd_rate(anchor, other):+.0f} %"
+            return "–" if anchor is other else f"{bd_rate(anchor, other, payload=payload):+.0f} %"
         except EvaluationError:
             return "–"
 
-    rows = [[c.label, *(cell(anchor, c) for anchor in others)] for c in ours]
+    rows = [[c.label, *(cell(anchor, c) for anchor in some)] for c in some]
+    counting = "payload" if payload else "whole files"
     caption = (
-        "Bjøntegaard delta rate (PSNR, whole files) against each; minus: fewer bits at equal PSNR, over the range both have. A dash: less "
-        "than 1 dB in common, or fewer than four points"
+        f"Bjøntegaard delta rate (PSNR, {counting}) of each row against each column; minus: fewer bits at equal PSNR, over the range both "
+        "have. A dash: less than 1 dB in common"
     )
-    return Table(["codec", *(c.label for c in others)], rows, ["ours"] * len(rows), caption)
+    return Table(["codec", *(c.label for c in some)], rows, [kind(c) for c in some], caption)
 
 
 def versus_table(ours: Curve, others: Sequence[Curve]) -> Table:
@@ -146,7 +155,7 @@ def versus_table(ours: Curve, others: Sequence[Curve]) -> Table:
     def gains(found: Callable[[Curve, bool], float | None], digits: int) -> list[str]:
         cells = []
         for other in others:
-            pairs = [(found(ours, payload), found(other, payload)) for payload in (False, True)]
+            pairs = [(None if other.hypothetical else found(ours, False), found(other, False)), (found(ours, True), found(other, True))]
             both = ["–" if own is None or theirs is None else f"{own - theirs:+.{digits}f}" for own, theirs in pairs]
             cells.append(" / ".join(both) if both != ["–", "–"] else "–")
         return cells
@@ -176,6 +185,18 @@ def versus(curves: Sequence[Curve]) -> list[Table]:
     return [versus_table(c, others) for c in curves if plots.is_ours(c)] if others else []
 
 
+def deltas(curves: Sequence[Curve]) -> list[Table]:
+    """By both countings, where there is something to compare."""
+    return [t for t in (delta_table(curves), delta_table(curves, payload=True)) if t]
+
+
+def tables(curves: Sequence[Curve], measured: Sequence[Curve]) -> list[Table]:
+    """What `table.md` has: at a glance, by payload, from pooled errors, ours against each, Bjøntegaard deltas."""
+    with_payload = [c for c in curves if c.known("psnr", payload=True)[0]]
+    found = [main_table(curves), main_table(with_payload, payload=True), main_table(measured, "pooled_psnr")]
+    return [*found, *versus(curves), *deltas(measured)]
+
+
 def point_table(curve: Curve) -> dict[str, Any]:
     """All there is of a curve."""
     columns = (
@@ -190,9 +211,9 @@ def point_table(curve: Curve) -> dict[str, Any]:
     return {"title": curve.label, "head": [n for n, _ in kept], "rows": [[get(p) for _, get in kept] for p in curve.points]}
 
 
-def rate_at(curve: Curve, quality: float, payload: bool = False) -> float | None:
+def rate_at(curve: Curve, quality: float, metric: str = "psnr", payload: bool = False) -> float | None:
     """The first rate at which a curve reaches a PSNR, linear in the rate's logarithm; None where it does not, or begins above it."""
-    rates, values = curve.known("psnr", payload)
+    rates, values = curve.known(metric, payload)
     if not values or values[0] > quality:
         return None
     for (r0, v0), (r1, v1) in zip(zip(rates, values), zip(rates[1:], values[1:])):
@@ -256,21 +277,24 @@ def write(
         "counting": conditions.counting(curves),
         "missing": missing,
         "curves": [c.to_json() for c in curves],
+        "bjontegaard": [t.markdown() for t in deltas(results.curves)],
     }
     table = io.StringIO()
     fields = ["codec", "label", "progressive", "hypothetical", "published", "elsewhere", *(f.name for f in dataclasses.fields(Point))]
+    fields.append("bits_per_dimension")
     rows = csv.DictWriter(table, fields, lineterminator="\n")
     rows.writeheader()
     for curve in curves:
         own = {"codec": curve.name, "label": curve.label, "progressive": curve.progressive, "hypothetical": curve.hypothetical}
         for p in curve.points:
-            rows.writerow(own | {"published": curve.published, "elsewhere": curve.elsewhere} | dataclasses.asdict(p))
+            own |= {"published": curve.published, "elsewhere": curve.elsewhere, "bits_per_dimension": p.bits_per_dimension}
+            rows.writerow(own | dataclasses.asdict(p))
     out.mkdir(parents=True, exist_ok=True)
     written = []
     for name, text in (
         ("results.json", json.dumps(record, indent=1, allow_nan=False) + "\n"),
         ("results.csv", table.getvalue()),
-        ("table.md", "\n\n".join(t.markdown() for t in (main_table(curves), *versus(curves))) + "\n"),
+        ("table.md", "\n\n".join(t.markdown() for t in tables(curves, results.curves)) + "\n"),
         ("report.html", page(results, conditions, published, missing)),
     ):
         images.write_atomic(out / name, text.encode(), force=True)
@@ -307,7 +331,6 @@ def page(results: Results, conditions: Conditions, published: Sequence[Curve], m
         if known:
             shown.append({"svg": plots.svg(plots.rate_figure(known, metric, payload=payload, most=most)), "caption": caption})
     template = Environment(autoescape=True).from_string(resources.files("uqdm.evaluation").joinpath("report.html").read_text())
-    deltas = delta_table(results.curves)
     side = max((p.shape[1] for p in results.pictures), default=64)
     return template.render(
         title=f"Rate and distortion: {conditions.data}",
@@ -315,9 +338,12 @@ def page(results: Results, conditions: Conditions, published: Sequence[Curve], m
         counting=conditions.counting(curves),
         missing=missing,
         main=main_table(curves).for_page(),
-        payload=main_table([c for c in curves if c.known("psnr", payload=True)[0]], payload=True).for_page(),
+        others=[
+            ("The same by payload alone", main_table([c for c in curves if c.known("psnr", payload=True)[0]], payload=True).for_page()),
+            ("The same with PSNR of the pooled squared error", main_table(results.curves, "pooled_psnr").for_page()),
+        ],
         times=PAPER_TIMES,
-        deltas=deltas.for_page() if deltas else None,
+        deltas=[table.for_page() for table in deltas(results.curves)],
         versus=[table.for_page() for table in versus(curves)],
         plots=shown,
         strips=strips(results),
