@@ -322,10 +322,7 @@ class Codec:
         pictures above `max_pixels`.
         """
         pictures = [_picture(one) for one in image] if _is_batch(image) else [_picture(image)]
-        files = self._compress(pictures, mode, seed)
-        if max_error is not None:
-            steps = [self.step_within(max_error, mode, p.pixels.shape[2] == 1) for p in pictures]
-            files = [container.truncate(file, step=step) for file, step in zip(files, steps)]
+        files = self._compress(pictures, mode, seed, max_error)
         return files if _is_batch(image) else files[0]
 
     def step_within(self, max_error: int, mode: Mode = "tight", grey: bool = False) -> int:
@@ -334,14 +331,15 @@ class Codec:
             raise ValueError(f"max_error {max_error}; expected 0 or more")
         return families.step_within(self.family(mode).guarantees(grey), max_error)
 
-    def _compress(self, pictures: list[Picture], mode: Mode, seed: int) -> list[bytes]:
+    def _compress(self, pictures: list[Picture], mode: Mode, seed: int, max_error: int | None) -> list[bytes]:
         family = self.family(mode)
         out = [b""] * len(pictures)
         for members in _groups([p.pixels.shape for p in pictures]):
             some = [pictures[i] for i in members]
             files = [self._open(p, mode, family.chunks, seed) for p in some]
             writer = _Writer(family.values(_rgb(some)), self._coder)
-            for state in walk(family, _start(family, some, seed), writer):
+            last = None if max_error is None else self.step_within(max_error, mode, some[0].pixels.shape[2] == 1)
+            for state in walk(family, _start(family, some, seed), writer, last):
                 for file, payload in zip(files, writer.take()):
                     file += container.write_chunk(container.STEP, state.step, payload, file)
             for i, file in zip(members, files):
@@ -557,7 +555,7 @@ class Codec:
         if (header.arithmetic == "exact") != self.exact:
             kind = "integers" if self.exact else "floats"
             raise DamagedError(f"the header says {header.arithmetic} arithmetic; model {self.name!r}, which it names, computes in {kind}")
-        chunks = self.family(families.mode(header.extra), header.arithmetic).chunks
+        chunks = self.family(families.mode_of(self.package, header.extra), header.arithmetic).chunks
         if header.chunks != chunks:
             raise DamagedError(f"the header says {header.chunks} steps; model {self.name!r}, which it names, has {chunks}")
 

@@ -379,6 +379,11 @@ def test_files_of_float_models_say_in_which_arithmetic_and_decode_in_it(run: Run
         succeeded(run("decompress", "a.uqdm", "b.png", "--model", floats, "--force"))
         assert (pixels("b.png") == array).all()
     failed(run("compress", "a.png", "b.uqdm", "--model", floats, "--backend", "numpy"), 1, "numpy")
+    failed(run("truncate", "a.uqdm", "b.uqdm", "--max-error", 100, "--force"), 1, "--model")
+    succeeded(run("truncate", "a.uqdm", "c.uqdm", "--max-error", 100, "--model", floats))
+    assert "off by at most" not in succeeded(run("info", "a.uqdm")).stdout
+    assert "off by at most" in succeeded(run("info", "a.uqdm", "--model", floats)).stdout
+    failed(run("info", "a.uqdm", "--model", "nano"), 1, "nano is another model")
 
 
 def test_every_backend_and_precision_writes_the_same_file_of_an_exact_model(run: Run) -> None:

@@ -16,6 +16,7 @@ pytest.importorskip("torch")
 import torch
 from untrained import seeded, small_nested
 
+import uqdm
 from uqdm import backends, codec, container, families, package, passes
 from uqdm.backends.nested import NestedNetworks
 from uqdm.codec import Codec
@@ -125,6 +126,62 @@ def test_every_method_shows_the_picture_in_the_end_and_something_before(coder: C
     assert errors[3] == 0
     assert errors[0] > errors[1] > errors[2]
     assert len(coder.sample(2, 6, 5)) == 2
+
+
+def test_the_flow_shrinks_boxes_that_were_all_there_is_within_the_range(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = uqdm.load()  # whose first cells are wider than the range
+    family = model.family("tight")
+    assert isinstance(family, families.nested.Nested)
+    pixels = photograph(32, 32, 2)
+    data = model.compress(pixels)
+    boxes: list[tuple[NDArray[np.int16], NDArray[np.int16]]] = []
+    filled = family._filled
+
+    def noted(step: int, trunk: Any, low: Any, high: Any, *begun: Any) -> NDArray[np.int32]:
+        boxes.append((low.copy(), high.copy()))
+        return filled(step, trunk, low, high, *begun)
+
+    monkeypatch.setattr(family, "_filled", noted)
+    for step in range(3):
+        boxes.clear()
+        shown = model.decompress(data, step=step, method="flow")
+        known_low, known_high = boxes[0]
+        for k, (low, high) in enumerate(boxes):
+            widths = (high.astype(int) - low + 1).max((0, 2, 3))
+            cells = (256, 511, 511) if step + k == 0 else family.constants.widths[step + k - 1]
+            assert (low >= known_low - 1).all()
+            assert (high <= known_high + 1).all()
+            assert (widths <= np.array(cells) + 1).all()
+        denoised = model.decompress(data, step=step)
+        errors = [((a.astype(float) - pixels) ** 2).mean() for a in (shown, denoised)]
+        assert errors[0] < 1.5 * errors[1]
+
+
+def test_a_package_with_more_widths_than_networks_is_refused(made: Package) -> None:
+    constants = dict(made.constants) | {"widths": [[90, 234, 180], *made.constants["widths"]]}
+    with pytest.raises(PackageError, match="widths for 4 steps, networks for 3"):
+        Codec(dataclasses.replace(made, constants=constants)).compress(photograph(8, 8))
+
+
+def test_a_file_of_bounded_error_is_the_beginning_of_the_whole_one_and_no_more_is_computed(
+    coder: Codec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures = [photograph(16, 16, 3), photograph(16, 16, 3)[..., :1]]  # a grey one has other guarantees
+    whole = [coder.compress(p) for p in pictures]
+    asked = []
+    walk = codec.walk
+
+    def counted(*given: Any) -> Any:
+        for state in walk(*given):
+            asked.append(state.step)
+            yield state
+
+    monkeypatch.setattr(codec, "walk", counted)
+    for file, short, picture in zip(whole, coder.compress(pictures, max_error=20), pictures):
+        step = coder.step_within(20, grey=picture.shape[2] == 1)
+        assert 0 < step < 3
+        assert short == container.truncate(file, step=step)
+    assert max(asked) < 3
 
 
 @pytest.mark.parametrize("backend", ["torch", "onnxruntime", "numpy"])

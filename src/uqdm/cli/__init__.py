@@ -105,6 +105,7 @@ _run = _together(
     click.option("--max-pixels", type=click.IntRange(min=1), metavar="N", help="Refuse larger pictures; 67,108,864 by default."),
     click.option("--threads", type=click.IntRange(min=1), metavar="N", help="CPU threads of the network; by default all cores."),
 )
+_where = click.option("--model", metavar="NAME|PATH", help="Where the model is, if not found by the name in the file.")
 _model = click.option("--model", metavar="NAME|PATH", help="The model, by name (see `uqdm models`) or as a folder.")
 _force = click.option("--force", is_flag=True, help="Replace what is there already.")
 _temperature = click.option(
@@ -241,7 +242,7 @@ def compress(
 )
 @click.option("--seed", type=click.IntRange(0, 2**64 - 1), default=0, show_default=True, metavar="N", help="Seed of --method ancestral.")
 @_temperature
-@click.option("--model", metavar="NAME|PATH", help="Where the model is, if not found by the name in the file.")
+@_where
 @click.option("--salvage", is_flag=True, help="Of a damaged file decode what comes before the damage; exit code 1 all the same.")
 @_batch
 @_run
@@ -342,7 +343,8 @@ def decompress(
 @main.command(short_help="What a file holds, and what each step costs.")
 @click.argument("file", metavar="FILE")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
-def info(file: str, as_json: bool) -> None:
+@_where
+def info(file: str, as_json: bool, model: str | None) -> None:
     """Show what a .uqdm file holds: size, model, and what each step costs. The picture is not decoded.
 
     \b
@@ -360,10 +362,11 @@ def info(file: str, as_json: bool) -> None:
     assert data is not None
     found = job.attempt(lambda: container.inspect(data))
     assert found is not None
-    available, mode = _is_available(found.model, found.fingerprint), _mode(found)
+    available, mode = model is not None or _is_available(found.model, found.fingerprint), _mode(found)
     errors: list[tuple[int, int, int]] = []
     if available and mode:
-        errors = _guarantees(container.parse(data, steps=0, max_pixels=None).header)
+        header = container.parse(data, steps=0, max_pixels=None).header
+        errors = job.attempt(lambda: _guarantees(header, model)) or []
     if as_json:
         more = {"mode": mode, "model_available": available, "max_error": errors or None}
         click.echo(json.dumps(json.loads(found.to_json()) | more, indent=2, ensure_ascii=False))
@@ -403,8 +406,18 @@ def info(file: str, as_json: bool) -> None:
 @click.argument("source", metavar="IN")
 @click.argument("target", metavar="OUT")
 @_rate
+@_where
 @_force
-def truncate(source: str, target: str, step: int | None, bpp: float | None, nbytes: int | None, max_error: int | None, force: bool) -> None:
+def truncate(
+    source: str,
+    target: str,
+    step: int | None,
+    bpp: float | None,
+    nbytes: int | None,
+    max_error: int | None,
+    model: str | None,
+    force: bool,
+) -> None:
     """Shorten a .uqdm file to a lower rate: OUT is the first bytes of IN, nothing is re-encoded.
 
     --bytes N is exactly the first N bytes; --bpp, --step and --max-error only choose N; the last needs the file's model. One of the
@@ -432,7 +445,7 @@ def truncate(source: str, target: str, step: int | None, bpp: float | None, nbyt
         last = step
         if max_error is not None:
             header = container.parse(data, steps=0, max_pixels=None).header
-            last = families.step_within(_guarantees(header), max_error)
+            last = families.step_within(_guarantees(header, model), max_error)
         return container.truncate(data, step=last, bpp=bpp, nbytes=nbytes)
 
     short = job.attempt(shortened)
@@ -826,12 +839,16 @@ def _mode_of(header: Header) -> Any:
     return families.mode(header.extra)
 
 
-def _guarantees(header: Header) -> list[tuple[int, int, int]]:
-    """How far R, G and B of a preview can be off after each step; raises where the model is not here."""
+def _guarantees(header: Header, given: str | None) -> list[tuple[int, int, int]]:
+    """How far R, G and B of a preview can be off after each step; raises where the model is not here, or is another."""
     from uqdm import families, package
+    from uqdm.errors import FingerprintError
 
-    model = package.read(package.find_for(header.model, header.fingerprint.hex()))
-    return families.guarantees(model, _mode_of(header), header.grey)
+    fingerprint = header.fingerprint.hex()
+    model = package.read(package.find(given) if given is not None else package.find_for(header.model, fingerprint))
+    if not model.fingerprint.startswith(fingerprint):
+        raise FingerprintError(f"the file was written with model {header.model!r}, fingerprint {fingerprint}; {given} is another model")
+    return families.guarantees(model, families.mode_of(model, header.extra), header.grey)
 
 
 def _is_available(model: str, fingerprint: str) -> bool:

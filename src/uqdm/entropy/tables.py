@@ -256,10 +256,22 @@ def mixture_mean(
     count = location.shape[-1]
     if count == 1:
         return mean(location[..., 0], level[..., 0], low, high, coder)
+    found = np.empty(low.shape, np.int32)
+    flat = [a.reshape(-1, count) for a in (location, level, weight)] + [np.ravel(a) for a in (low, high)]
+    for begin in range(0, found.size, 1 << 16):  # blocks, so that temporary arrays stay small
+        part = slice(begin, begin + (1 << 16))
+        logistics, boxes = [a[part] for a in flat[:3]], [a[part] for a in flat[3:]]
+        found.reshape(-1)[part] = _mixture_mean(*logistics, *boxes, coder=coder)
+    return found
+
+
+def _mixture_mean(
+    location: NDArray[Any], level: NDArray[Any], weight: NDArray[Any], low: NDArray[Any], high: NDArray[Any], *, coder: str | None
+) -> NDArray[np.int64]:
     bottom = (low.astype(np.int64) << FRACTION) - ONE // 2
     top = (high.astype(np.int64) << FRACTION) + ONE // 2
     total, summed, plain, even = (np.zeros(low.shape, np.int64) for _ in range(4))
-    for j in range(count):
+    for j in range(location.shape[-1]):
         place, scale = location[..., j].astype(np.int64), level[..., j].astype(np.int64)
         own = mean(place, scale, low, high, coder) - bottom
         mass = cdf(top, place, scale) - cdf(bottom, place, scale)
@@ -270,7 +282,7 @@ def mixture_mean(
         total += share
         summed += share * own
     lost = total == 0
-    found: NDArray[np.int32] = (bottom + np.where(lost, even, summed) // np.where(lost, plain, total)).astype(np.int32)
+    found: NDArray[np.int64] = bottom + np.where(lost, even, summed) // np.where(lost, plain, total)
     return found
 
 

@@ -106,6 +106,15 @@ def modes(model: Package) -> tuple[str, ...]:
     return known[model.family]
 
 
+def mode_of(model: Package, extra: bytes) -> str:
+    """What a header says of the mode, of a file of that package. Raises `DamagedError` for none, or one that the family has not."""
+    found = mode(extra)
+    if found not in modes(model):
+        known = ", ".join(modes(model))
+        raise DamagedError(f"header: its sub-header says mode {found}; model {model.name!r}, which it names, has {known} only")
+    return found
+
+
 def build(model: Package, mode: str, denoiser: Any) -> Family:
     """The family of a package in an entropy mode, on a running network. Raises `PackageError`, `ValueError` for the mode."""
     from uqdm.families import nested, uqdm

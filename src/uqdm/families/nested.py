@@ -70,9 +70,13 @@ class Constants:
     def of(cls, model: Package) -> "Constants":
         """A package's. Raises `PackageError` where they are not those of this family."""
         try:
-            return cls(**{name: tuples(value) for name, value in model.constants.items()})
-        except (TypeError, ValueError, AttributeError) as error:
+            found = cls(**{name: tuples(value) for name, value in model.constants.items()})
+            networks = len(model.network["steps"])
+        except (TypeError, ValueError, AttributeError, KeyError) as error:
             raise PackageError(f"{model.name}: the constants are not those of the family 'nested': {error}") from None
+        if networks != found.steps:
+            raise PackageError(f"{model.name}: widths for {found.steps} steps, networks for {networks}")
+        return found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -241,18 +245,22 @@ class Nested:
         """The `flow` reconstruction: eq. 17 with alpha = 1 to the end; a box shrinks around the mean as cells do, clipped into the box."""
         if state.step >= self.chunks or state.cut:
             return self.denoise(state)
-        ends = [a.astype(np.int64) << FRACTION for a in (state.low, state.high)]
-        low, high = ends
-        mean = self.mean(state).astype(np.int64)
+        low, high = (a.astype(np.int32) << FRACTION for a in (state.low, state.high))
+        mean = self.mean(state)
+        whole = tuple(most - least + 1 for least, most in zip(colour.LOWEST[SPACE], colour.HIGHEST[SPACE]))
+        rows = [whole, *(tuple(map(min, row, whole)) for row in self.constants.widths)]  # no box is wider than all there is
         for step in range(state.step + 1, self.chunks):
-            above = self.constants.widths[step - 2] if step > 1 else (256, 511, 511)
-            below = self.constants.widths[step - 1]
-            ratio = np.array([(b << 16) // a for a, b in zip(above, below)], np.int64)[:, None, None]
-            low, high = (mean + ((end - mean) * ratio >> 16) for end in (low, high))
-            bottom, top = ((end + (1 << 15)) >> FRACTION for end in (low, high))
-            boxes = bottom.astype(np.int16), np.maximum(bottom, top).astype(np.int16)
-            mean = self._filled(step, self.networks.trunk(step, *boxes), *boxes, *boxes).astype(np.int64)
-        return shown(np.clip(mean, *ends).astype(np.int32), state.low, state.high, SPACE, state.grey)
+            for channel, (above, below) in enumerate(zip(rows[step - 1], rows[step])):
+                middle = mean[:, channel].astype(np.int64)
+                for end in (low, high):
+                    end[:, channel] = middle + ((end[:, channel] - middle) * ((below << 16) // above) >> 16)
+            bottom, top = ((end + (1 << (FRACTION - 1)) >> FRACTION).astype(np.int16) for end in (low, high))
+            np.maximum(bottom, top, out=top)
+            mean = self._filled(step, self.networks.trunk(step, bottom, top), bottom, top, bottom, top)
+        for end, limit, bound in ((low, state.low, np.maximum), (high, state.high, np.minimum)):
+            np.left_shift(limit, FRACTION, out=end, dtype=np.int32)
+            mean = bound(mean, end)
+        return shown(mean, state.low, state.high, SPACE, state.grey)
 
     def bound(self, state: State) -> list[int]:
         """For each picture, how far any pixel of a preview can be from the true one: previews lie in the boxes."""
