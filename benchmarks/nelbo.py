@@ -2,8 +2,9 @@
 
 Pictures are every `--every`th of the pack, at most `--limit`, cut in the middle to `--crop`. Printed are means over pictures and draws
 of the cumulative bits per pixel, and of the PSNR per picture of what is asked for: the denoised prediction x_hat, ancestral samples, the
-flow; after the last step the likeliest pixel values given z_0. Of a VDM the rate is hypothetical, an ideal simulation of the
-Gaussian channel: its rows "ancestral" and "flow" are DiffC-A and DiffC-F. `--over` runs a VDM's weights as a UQDM of fixed variance.
+flow; after the last step the likeliest pixel values given z_0. Of a nested model: one draw, and posterior means. Of a VDM the rate is
+hypothetical, an ideal simulation of the Gaussian channel: its rows "ancestral" and "flow" are DiffC-A and DiffC-F. `--over` runs a VDM's
+weights as a UQDM of fixed variance.
 
     python benchmarks/nelbo.py uqdm-tiny --data imagenet64-dev.zip --reading ema --draws 3
     python benchmarks/nelbo.py runs/tiny-vdm --data imagenet64-dev.zip --steps 20 --show ancestral flow --limit 20
@@ -17,7 +18,8 @@ import numpy as np
 import torch
 
 from uqdm.data.sources import load_pack
-from uqdm.models.evaluate import RECONSTRUCTIONS, Evaluation, evaluate
+from uqdm.models.evaluate import RECONSTRUCTIONS, Evaluation, evaluate, held_out
+from uqdm.models.nested import Nested
 from uqdm.models.runs import read_folder
 from uqdm.models.uqdm import UQDM
 
@@ -45,6 +47,12 @@ def main() -> None:
         y, x = ((side - args.crop) // 2 for side in pack.shape[1:3])
         pack = pack[:, y : y + args.crop, x : x + args.crop]
     pictures = torch.split(torch.from_numpy(pack.transpose(0, 3, 1, 2).copy()), args.batch)
+    if isinstance(model, Nested):
+        found = held_out(model, pictures)
+        print(f"{args.checkpoint.name}, {args.reading}, nested, T = {len(model.steps)}; {len(pack)} pictures, 1 draw")
+        print(found.table())
+        print(found.line())
+        return
     count = len(model.gammas(args.steps)) - 1
     indices = sorted({round(i * count / (args.points - 1)) for i in range(args.points)})
     start = time.monotonic()
