@@ -2,6 +2,7 @@
 
     python benchmarks/sizes.py PICTURES [--model NAME] [--megapixels 0.1 0.4 1.6 6.4 12] [--threads 2] [--backend NAME]
 
+Directions: encode, decode; the preview of a file cut in the middle of the last step but one ("cut"), and the flow from step 1 ("flow").
 Photographs of any size are made by laying the pictures of the folder PICTURES side by side. Memory is the peak resident size of the
 process less what it was when the model had been loaded; 12 megapixels are 4000 x 3000.
 """
@@ -18,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from uqdm import images, package
+from uqdm import container, images, package
 
 
 def mosaic(folder: Path, width: int, height: int) -> np.ndarray:
@@ -50,7 +51,14 @@ def work(a: argparse.Namespace) -> None:
         clock = time.perf_counter()
         Path(a.output).write_bytes(codec.compress(pixels))
     else:
-        np.save(a.output, codec.decompress(Path(a.input).read_bytes()))
+        data = Path(a.input).read_bytes()
+        ends = [c.end for c in container.parse(data, max_pixels=None).chunks if c.kind == container.STEP]
+        if a.worker == "cut":
+            codec.decompress(data[: (ends[-3] + ends[-2]) // 2])
+        elif a.worker == "flow":
+            codec.decompress(data, step=1, method="flow")
+        else:
+            np.save(a.output, codec.decompress(data))
     seconds = time.perf_counter() - clock
     print(json.dumps([seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - begin_kib]))
 
@@ -76,7 +84,7 @@ def main() -> None:
             pixels = mosaic(a.pictures, width, height)
             source, file, back = (str(Path(folder) / name) for name in ("in.npy", "f.uqdm", "out.npy"))
             np.save(source, pixels)
-            for direction, given, made in (("encode", source, file), ("decode", file, back)):
+            for direction, given, made in (("encode", source, file), *((d, file, back) for d in ("decode", "cut", "flow"))):
                 words = [sys.executable, __file__, "--worker", direction, "--input", given, "--output", made, "--model", a.model]
                 words += ["--threads", str(a.threads), *(["--backend", a.backend] if a.backend else [])]
                 seconds, kib = json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
