@@ -103,7 +103,9 @@ def rate_figure(
         rate_axes(axes, curves, metric, payload=payload, most=most)
         lines, labels = axes.get_legend_handles_labels()
         if lines:
-            axes.legend(lines, [wrapped(label, 30) for label in labels], loc="center left", bbox_to_anchor=(1.0, 0.5))
+            folded = [wrapped(label, 38) for label in labels]
+            figure.set_figheight(max(4.4, 0.16 * sum(label.count("\n") + 1 for label in folded)))  # room for them all
+            axes.legend(lines, folded, loc="center left", bbox_to_anchor=(1.0, 0.5))
         axes.set_title(title, fontsize=9, loc="left")
     return figure
 
