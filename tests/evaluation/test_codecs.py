@@ -317,3 +317,15 @@ def test_a_decoder_that_gives_another_picture_is_noticed() -> None:
     with pytest.raises(ValueError, match=r"gave uint8 \(3, 3, 3\); expected uint8 \(8, 8, 3\)"):
         points(broken, photograph(8, 8))
     assert rgb(np.zeros((2, 2), np.uint8), (2, 2, 3)).shape == (2, 2, 3)
+
+
+@pytest.mark.parametrize("name", ["jpeg", "jpeg2000"])
+def test_rates_as_in_the_paper_are_the_published_ones_within_two_per_cent(name: str, shared: Path) -> None:
+    from uqdm.data.sources import load_pack
+    from uqdm.evaluation.curves import read_published
+
+    pictures = load_pack(shared / "data" / "cifar10_test.zip")[:400]
+    (published,) = [c for c in read_published(shared / "published" / "cifar.yml") if c.name == f"published:{name}"]
+    system = registry.Spec(name, paper=True).make()
+    bits = np.mean([[c.bits / 1024 for c in points(system, p)] for p in pictures], 0)
+    assert bits == pytest.approx([p.bpp for p in published.points], rel=0.02)
