@@ -220,7 +220,8 @@ class Nested:
         mean = self._filled(state.step + 1, self.networks.trunk(state.step + 1, *boxes), *boxes, *boxes)
         if own is None:
             return mean
-        own += ((mean - own).astype(np.int64) * state.share >> 16).astype(np.int32)
+        for one, other in zip(own.reshape(-1, *own.shape[2:]), mean.reshape(-1, *mean.shape[2:])):  # a field at a time: 64 bits take room
+            one += ((other - one).astype(np.int64) * state.share >> 16).astype(np.int32)
         return own
 
     def _filled(self, step: int, trunk: Any, low: Boxes, high: Boxes, before_low: Boxes, before_high: Boxes) -> NDArray[np.int32]:
