@@ -12,7 +12,7 @@ import io
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, Protocol, overload
+from typing import Any, BinaryIO, Literal, Protocol, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +60,17 @@ def walk(model: Family, state: Any, answers: Answers, chunks: int | None = None)
                 yield state
                 return
         yield state
+
+
+def mode_in(model: Package, header: Header) -> Mode:
+    """The entropy mode of a file of that model. Raises `FingerprintError` for another model's, `DamagedError` for a mode it has not."""
+    fingerprint = bytes.fromhex(model.fingerprint)[:8]
+    if header.fingerprint != fingerprint:
+        raise FingerprintError(
+            f"the file was written with model {header.model!r}, fingerprint {header.fingerprint.hex()}; "
+            f"this is {model.name!r}, fingerprint {fingerprint.hex()}. Get that version of the model"
+        )
+    return cast(Mode, families.mode_of(model, header.extra))
 
 
 def _blocks(start: int, end: int) -> Iterator[slice]:
@@ -547,16 +558,11 @@ class Codec:
         return family, family.start((h.height, h.width), [one.seed for one in headers], h.grey)
 
     def _match(self, header: Header) -> None:
-        fingerprint = bytes.fromhex(self.fingerprint)[:8]
-        if header.fingerprint != fingerprint:
-            raise FingerprintError(
-                f"the file was written with model {header.model!r}, fingerprint {header.fingerprint.hex()}; "
-                f"this is {self.name!r}, fingerprint {fingerprint.hex()}. Get that version of the model"
-            )
+        mode = mode_in(self.package, header)
         if (header.arithmetic == "exact") != self.exact:
             kind = "integers" if self.exact else "floats"
             raise DamagedError(f"the header says {header.arithmetic} arithmetic; model {self.name!r}, which it names, computes in {kind}")
-        chunks = self.family(families.mode_of(self.package, header.extra), header.arithmetic).chunks
+        chunks = self.family(mode, header.arithmetic).chunks
         if header.chunks != chunks:
             raise DamagedError(f"the header says {header.chunks} steps; model {self.name!r}, which it names, has {chunks}")
 

@@ -1,5 +1,6 @@
 """What the command line does, seen from outside: files, stdout, stderr, exit codes."""
 
+import dataclasses
 import io
 import json
 import os
@@ -203,6 +204,16 @@ def test_the_first_step_that_keeps_every_pixel_within_an_error_is_taken(run: Run
     failed(run("truncate", "a.uqdm", "b.uqdm", "--max-error", 3, "--step", 2), 2, "--step and --max-error cannot be used together")
 
 
+def test_a_header_of_a_mode_that_the_model_has_not_is_damage_to_every_command(run: Run) -> None:
+    picture()
+    succeeded(run("compress", "a.png", "--model", "nano"))
+    header = container.parse(Path("a.uqdm").read_bytes(), steps=0).header
+    Path("a.uqdm").write_bytes(container.write_header(dataclasses.replace(header, extra=b"\1")))  # and no step
+    bounded = "--max-error", 15
+    for words in (["info", "a.uqdm"], ["truncate", "a.uqdm", "b.uqdm", *bounded], ["decompress", "a.uqdm", "b.png", *bounded]):
+        failed(run(*words), 1, "says mode paper; model 'nano'")
+
+
 def test_decompressing_a_part_is_decompressing_the_truncated_file(run: Run) -> None:
     picture()
     succeeded(run("compress", "a.png"))
@@ -383,7 +394,7 @@ def test_files_of_float_models_say_in_which_arithmetic_and_decode_in_it(run: Run
     succeeded(run("truncate", "a.uqdm", "c.uqdm", "--max-error", 100, "--model", floats))
     assert "off by at most" not in succeeded(run("info", "a.uqdm")).stdout
     assert "off by at most" in succeeded(run("info", "a.uqdm", "--model", floats)).stdout
-    failed(run("info", "a.uqdm", "--model", "nano"), 1, "nano is another model")
+    failed(run("info", "a.uqdm", "--model", "nano"), 1, "this is 'nano'")
 
 
 def test_every_backend_and_precision_writes_the_same_file_of_an_exact_model(run: Run) -> None:

@@ -292,7 +292,7 @@ def decompress(
     """
     _at_most_one(step=step, bpp=bpp, bytes=nbytes, max_error=max_error)
     from uqdm import container, images
-    from uqdm.codec import open_for
+    from uqdm.codec import mode_in, open_for
 
     jobs = _plan(paths, FILES, ".png", force)
     for job in jobs:
@@ -306,7 +306,7 @@ def decompress(
         key = (header.model, header.fingerprint, header.arithmetic)
         if key not in codecs:
             codecs[key] = open_for(data, device=device, threads=threads, model=model, max_pixels=max_pixels, backend=backend)
-        last = step if max_error is None else codecs[key].step_within(max_error, _mode_of(header), header.grey)
+        last = step if max_error is None else codecs[key].step_within(max_error, mode_in(codecs[key].package, header), header.grey)
         if not (last is None and bpp is None and nbytes is None):
             # With --salvage a step that is not there is no reason to stop: what is there is decoded.
             with contextlib.suppress(*[FormatError] * (salvage and last is not None)):
@@ -833,22 +833,13 @@ def _mode(found: Info) -> str | None:
         return None
 
 
-def _mode_of(header: Header) -> Any:
-    from uqdm import families
-
-    return families.mode(header.extra)
-
-
 def _guarantees(header: Header, given: str | None) -> list[tuple[int, int, int]]:
     """How far R, G and B of a preview can be off after each step; raises where the model is not here, or is another."""
     from uqdm import families, package
-    from uqdm.errors import FingerprintError
+    from uqdm.codec import mode_in
 
-    fingerprint = header.fingerprint.hex()
-    model = package.read(package.find(given) if given is not None else package.find_for(header.model, fingerprint))
-    if not model.fingerprint.startswith(fingerprint):
-        raise FingerprintError(f"the file was written with model {header.model!r}, fingerprint {fingerprint}; {given} is another model")
-    return families.guarantees(model, families.mode_of(model, header.extra), header.grey)
+    model = package.read(package.find(given) if given is not None else package.find_for(header.model, header.fingerprint.hex()))
+    return families.guarantees(model, mode_in(model, header), header.grey)
 
 
 def _is_available(model: str, fingerprint: str) -> bool:

@@ -143,7 +143,7 @@ def show(curves: list[Curve]) -> None:
     """The main table by both countings, in the terminal."""
     from uqdm.evaluation.report import main_table
 
-    for table in (main_table(curves), main_table([c for c in curves if c.known("psnr", payload=True)[0]], payload=True)):
+    for table in (main_table(curves), main_table(curves, payload=True)):
         if table.rows:
             echo_table([table.head, *table.rows])
             click.echo(f"{table.caption}.\n")

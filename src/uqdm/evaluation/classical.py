@@ -282,15 +282,15 @@ def jxl(paper: bool) -> Ladder:
         raise EvaluationError(f"jxl: {error}; pip install 'uqdm[eval]'") from None
 
     def encode(pixels: Pixels, **options: Any) -> bytes:
-        return bytes(imagecodecs.jpegxl_encode(pixels, effort=7, usecontainer=False, numthreads=1, **options))
+        return bytes(imagecodecs.jpegxl_encode(pixels, usecontainer=False, numthreads=1, **options))
 
     def decode(data: bytes) -> Pixels:
         return np.asarray(imagecodecs.jpegxl_decode(data, numthreads=1))
 
-    settings: dict[str, dict[str, Any]] = {f"d {d}": {"distance": float(d)} for d in JXL_DISTANCES}
-    settings["lossless"] = {"lossless": True}
-    versions = {"imagecodecs": str(imagecodecs.__version__), "libjxl": str(imagecodecs.jpegxl_version()), "effort": "7"}
-    dial = [{"distance": 15 / 1.05**k} for k in range(130)] + [{"lossless": True}]
+    lossless: dict[str, Any] = {"lossless": True, "effort": 7}
+    settings = {f"d {d}": {"distance": float(d), "effort": 7} for d in JXL_DISTANCES} | {"lossless": lossless}
+    versions = {"imagecodecs": str(imagecodecs.__version__), "libjxl": str(imagecodecs.jpegxl_version())}
+    dial = [*({"distance": 15 / 1.05**k, "effort": 7} for k in range(130)), lossless]
     return Ladder("jxl", "JPEG XL", settings, encode, decode, len, versions, dial)
 
 

@@ -164,9 +164,9 @@ def point(
 
 def read_published(path: str | Path) -> list[Curve]:
     """Curves of a YAML file like those beside the paper's code: name -> bpp, psnr, fid. Raises `EvaluationError`."""
-    try:
-        import yaml
+    import yaml
 
+    try:
         tables = yaml.safe_load(Path(path).read_text())
         found = []
         for name, table in tables.items():
@@ -181,8 +181,6 @@ def read_published(path: str | Path) -> list[Curve]:
                 points.append(Point(f"{i + 1}", 0, float(bpp), float(bpp) if counted else None, 0, quality, None, fid=realism))
             found.append(Curve(f"published:{name}", f"{label}, published", tuple(points), hypothetical=counted, published=True))
         return found
-    except ModuleNotFoundError as error:
-        raise EvaluationError(f"{path}: {error}; pip install 'uqdm[eval]'") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
         raise EvaluationError(f"{path}: no curves of bpp and psnr by name: {type(error).__name__}: {error}") from None
 

@@ -103,7 +103,7 @@ def main_table(curves: Sequence[Curve], metric: str = "psnr", payload: bool = Fa
     head = ["codec", "lossless, file", "payload", *(f"dB at {r:g}" for r in RATES), *(f"bpp at {q:g} dB" for q in QUALITIES)]
     head += ["encode, ms", "decode, ms", "MiB"]
     rows, kinds = [], []
-    for curve in curves:
+    for curve in (c for c in curves if not payload or c.known(metric, payload)[0]):
         end = curve.lossless()
         cells = [curve.label, number(end.bpp if end and not curve.hypothetical else None, 2), number(end.payload_bpp if end else None, 2)]
         cells += [number(curve.at(rate, metric, payload), 1) for rate in RATES]
@@ -192,8 +192,7 @@ def deltas(curves: Sequence[Curve]) -> list[Table]:
 
 def tables(curves: Sequence[Curve], measured: Sequence[Curve]) -> list[Table]:
     """What `table.md` has: at a glance, by payload, from pooled errors, ours against each, Bjøntegaard deltas."""
-    with_payload = [c for c in curves if c.known("psnr", payload=True)[0]]
-    found = [main_table(curves), main_table(with_payload, payload=True), main_table(measured, "pooled_psnr")]
+    found = [main_table(curves), main_table(curves, payload=True), main_table(measured, "pooled_psnr")]
     return [*found, *versus(curves), *deltas(measured)]
 
 
@@ -335,7 +334,7 @@ def page(results: Results, conditions: Conditions, published: Sequence[Curve], m
         missing=missing,
         main=main_table(curves).for_page(),
         others=[
-            ("The same by payload alone", main_table([c for c in curves if c.known("psnr", payload=True)[0]], payload=True).for_page()),
+            ("The same by payload alone", main_table(curves, payload=True).for_page()),
             ("The same with PSNR of the pooled squared error", main_table(results.curves, "pooled_psnr").for_page()),
         ],
         times=PAPER_TIMES,
