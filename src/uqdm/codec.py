@@ -481,8 +481,8 @@ class Codec:
         """Previews as bytes arrive: `parts` of them a chunk, evenly spaced in bytes, and one of what a cut file's end holds.
 
         `data`: bytes, or a binary stream that is read as needed. With the default of 2 all previews together cost about twice what
-        one decode does, of a nested model, whose previews in the middle of a step ask two steps' networks, four times; with 1 twice. Each
-        goes on from the one before. Raises at damage, after the previews before it.
+        one decode does, of a nested model, whose previews in the middle of a step ask two steps' networks, four to five times; with 1
+        twice. Each goes on from the one before. Raises at damage, after the previews before it.
         """
         stream = io.BytesIO(data) if isinstance(data, bytes | bytearray | memoryview) else data
         reader = container.Reader(stream, max_pixels=self.max_pixels)

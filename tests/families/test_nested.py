@@ -118,6 +118,30 @@ def test_previews_as_bytes_arrive_are_those_of_cut_files(coder: Codec) -> None:
         assert (whole.image == shown[3 * k + 2].image).all()
 
 
+def test_previews_as_bytes_arrive_ask_networks_as_often_as_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = uqdm.load()
+    work = [11, 81, 100, 100]  # thousand multiply-adds a pixel by step, as the card has them: four passes each
+    data = model.compress(photograph(32, 32, 4))
+    asked: list[float] = []
+    mixture = NestedNetworks.mixture
+
+    def counted(self: NestedNetworks, step: int, *given: Any) -> Any:
+        asked.append(work[step] / 4)
+        return mixture(self, step, *given)
+
+    monkeypatch.setattr(NestedNetworks, "mixture", counted)
+
+    def cost(action: Callable[[], Any]) -> float:
+        asked.clear()
+        action()
+        return sum(asked)
+
+    once = cost(lambda: model.decode(data))
+    assert once == sum(work)
+    shares = [cost(lambda p=parts: list(model.progressive(data, parts=p))) / once for parts in (1, 2)]  # type: ignore[misc]
+    assert shares == pytest.approx([1.96, 4.47], abs=0.05)
+
+
 @pytest.mark.parametrize("method", ["denoise", "ancestral", "flow"])
 def test_every_method_shows_the_picture_in_the_end_and_something_before(coder: Codec, method: Any) -> None:
     pixels = photograph(16, 16, 1)
