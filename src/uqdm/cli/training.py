@@ -146,13 +146,15 @@ def _size(config: Any, side: int | None = None) -> tuple[int, float, str]:
     """Parameters, multiply-adds a pixel, and what these are for. `side`: of a picture, for networks in which it matters."""
     import torch
 
+    from uqdm.families.pyramid.torch.model import Pyramid
     from uqdm.models.nested import Nested
     from uqdm.models.network import new_network
 
     with torch.device("meta"):
-        network = Nested(config) if config.family == "nested" else new_network(config.model)
+        own: Any = {"nested": Nested, "pyramid": Pyramid}.get(config.family)
+        network = own(config) if own else new_network(config.model)
     count = sum(p.numel() for p in network.parameters())
-    if isinstance(network, Nested):
+    if isinstance(network, Nested | Pyramid):
         return count, network.multiply_adds(), " and file"
     side = side or config.data.crop or 64
     return count, sum(network.multiply_adds(side, side)), f" and call at {side} x {side}"
@@ -184,7 +186,7 @@ def list_presets(as_json: bool) -> None:
     rows = [("preset", "family", "T", "parameters", "k multiply-adds a pixel", "loss", "batch", "steps")]
     for name, c in PRESETS.items():
         count, work, how = _size(c, 1 if c.model.network == "points" else 32 if "cifar" in name else None)
-        steps = len(c.nested.widths) if c.family == "nested" else c.model.n_timesteps
+        steps = {"nested": len(c.nested.widths), "pyramid": len(c.pyramid.bases)}.get(c.family, c.model.n_timesteps)
         rows.append(
             (name, c.family, str(steps), f"{count:,}", f"{work / 1e3:,.1f}{how}", c.training.loss, str(c.data.batch_size),
              f"{c.training.n_steps:,}")

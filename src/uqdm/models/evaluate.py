@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
+from uqdm.families.pyramid.torch.model import Pyramid
 from uqdm.models.diffusion import Diffusion
 from uqdm.models.nested import Nested
 from uqdm.models.runs import Model
@@ -57,7 +58,7 @@ def psnr(x_hat: Tensor, real: Tensor) -> Tensor:
 
 def held_out(model: Model, held: Iterable[Tensor], loss: str = "full", *, seed: int = 0, batches: int | None = None) -> Evaluation:
     """What a run reports of its averages: `evaluate`, or what stands for it in a model of that kind trained on that loss."""
-    if isinstance(model, Nested):
+    if isinstance(model, Nested | Pyramid):
         return evaluate_nested(model, held, seed=seed, batches=batches)
     if isinstance(model, VDM) and loss == "continuous":  # its T steps are many
         return evaluate_limit(model, held, seed=seed, batches=batches)
@@ -143,7 +144,7 @@ def evaluate_limit(model: VDM, held: Iterable[Tensor], *, seed: int = 0, batches
 
 
 @torch.no_grad()
-def evaluate_nested(model: Nested, held: Iterable[Tensor], *, seed: int = 0, batches: int | None = None) -> Evaluation:
+def evaluate_nested(model: Nested | Pyramid, held: Iterable[Tensor], *, seed: int = 0, batches: int | None = None) -> Evaluation:
     """A nested model's bits by step, and the PSNR of its previews, rounded to pixels; one network call a step.
 
     `held`, `batches` and `seed` as in `evaluate`. Pictures of odd sizes lose a row or column.
@@ -159,7 +160,7 @@ def evaluate_nested(model: Nested, held: Iterable[Tensor], *, seed: int = 0, bat
         quality.append(torch.stack([psnr(picture.round() / 127.5, x / 127.5) for picture in shown]).cpu())
     model.train(training)
     means = {"denoised": torch.cat(quality, 1).mean(1).tolist()} if quality else {}
-    return _evaluation(model, bits, list(range(len(model.steps) + 1)), means)
+    return _evaluation(model, bits, list(range(len(quality[0])) if quality else []), means)
 
 
 def _evaluation(model: Model, bits: list[Tensor], indices: list[int], psnr: dict[str, list[float]]) -> Evaluation:

@@ -119,6 +119,54 @@ class NestedConfig:
             raise ValueError(f"n_mixtures is {self.n_mixtures}, ema_rate {self.ema_rate}; expected 1 to 8, and 0 <= ema_rate < 1")
 
 
+@dataclasses.dataclass(frozen=True)
+class PyramidConfig:
+    """The `pyramid` section: a model of the family "pyramid" (`families/pyramid`). T steps.
+
+    `networks`: a row a step of three, for level 1, level 2 and all coarser ones: channels and blocks of the trunk, channels and blocks of
+    each pass; all 0 where the step does not visit that level. Raises `ValueError` for what cannot be.
+    """
+
+    bases: tuple[int, ...] = (64, 32, 16, 4, 1)  # widths of cells after each step, of Y and a synthesis norm of 1
+    networks: tuple[tuple[tuple[int, ...], ...], ...] = (
+        ((0, 0, 0, 0), (40, 1, 40, 1), (64, 1, 80, 1)),
+        ((24, 1, 32, 1), (48, 1, 48, 1), (64, 1, 80, 1)),
+        ((32, 1, 40, 1), (48, 1, 56, 1), (64, 1, 80, 1)),
+        ((56, 1, 72, 1), (64, 1, 80, 1), (64, 1, 80, 1)),
+        ((72, 1, 100, 1), (64, 1, 80, 1), (64, 1, 80, 1)),
+    )
+    kernel: int = 1  # of the second convolution of a block, a side
+    n_mixtures: int = 3  # logistics of a coefficient
+    threshold: float = 0.15  # a coefficient whose scale is below this many widths is not asked for
+    ema_rate: float = 0.999
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "bases", _frozen(self.bases))
+        object.__setattr__(self, "networks", _frozen(self.networks))
+        steps = len(self.bases)
+        if not 1 <= steps <= 16 or self.bases[-1] != 1 or any(a <= b for a, b in itertools.pairwise(self.bases)) or self.bases[0] > 256:
+            raise ValueError(f"bases are {self.bases}; expected 1 to 16 that decrease from at most 256 to 1")
+        rows = [net for row in self.networks for net in row]
+        if len(self.networks) != steps or any(len(row) != 3 for row in self.networks) or any(len(net) != 4 for net in rows):
+            raise ValueError(f"networks are {self.networks}; expected for each of {steps} steps three times four numbers")
+        for row in self.networks:
+            visited = [net != (0, 0, 0, 0) for net in row]
+            if visited != sorted(visited) or not visited[-1]:
+                raise ValueError(f"networks are {self.networks}; expected all coarser levels to be visited where a finer one is")
+        if any(not (0 <= c <= 1024 and 0 <= b <= 64) for net in rows for c, b in (net[:2], net[2:])):
+            raise ValueError(f"networks are {self.networks}; expected up to 1024 channels and 64 blocks")
+        if not (self.kernel in (1, 3) and 1 <= self.n_mixtures <= 8 and 0 <= self.threshold < 1 and 0 <= self.ema_rate < 1):
+            raise ValueError(
+                f"kernel is {self.kernel}, n_mixtures {self.n_mixtures}, threshold {self.threshold}, ema_rate {self.ema_rate}; "
+                "expected 1 or 3, 1 to 8, and 0 <= both < 1"
+            )
+
+
+def _frozen(value: Any) -> Any:
+    """Lists, as JSON has them, to tuples."""
+    return tuple(_frozen(v) for v in value) if isinstance(value, list | tuple) else value
+
+
 OURS = ("network", "downsample")  # keys of the model section that a published config.json lacks
 
 
@@ -187,9 +235,13 @@ class DataConfig:
     flip: bool = False  # half of the pictures left to right
     scale_min: float = 1.0  # pictures are first made smaller by a factor between these, boxes of pixels becoming one
     scale_max: float = 1.0
+    large: int = 0  # pixels a side of the crops of every second batch, of the same area; 0: all batches are alike
+    even: bool = False  # every source is as likely as any other, however many pictures it has
 
     def __post_init__(self) -> None:
         _check_types(self)
+        if self.large and not (self.shuffle and 0 < self.crop <= self.large):
+            raise ValueError(f"large is {self.large}, crop {self.crop}, shuffle {self.shuffle}; expected a crop no larger, and shuffle")
         if self.batch_size < 1 or self.crop < 0 or self.num_workers < 0:
             raise ValueError(f"batch_size is {self.batch_size}, crop {self.crop}, num_workers {self.num_workers}: one is too small")
         if not 0 < self.scale_min <= self.scale_max <= 1:
@@ -207,20 +259,29 @@ class Config:
     restore_ckpt: str | None = None  # a file name, as published; nothing is read from where it points
     family: str = "uqdm"  # or "vdm", or "nested", whose section `nested` then stands for `model`
     nested: NestedConfig = NestedConfig()
+    pyramid: PyramidConfig = PyramidConfig()
 
     @property
     def ema_rate(self) -> float:
         """Of the moving average of weights, a step."""
-        return self.nested.ema_rate if self.family == "nested" else self.model.ema_rate
+        own: Any = getattr(self, _own(self.family))
+        return float(own.ema_rate)
 
     def __post_init__(self) -> None:
-        _one_of(self, "family", ("uqdm", "vdm", "nested"))
-        if self.family == "nested" and self.training.loss != "full":
-            raise ValueError(f"training.loss is {self.training.loss!r}; a nested model is trained on all its steps: full")
-        if self.family == "nested" and self.training.compile:
+        _one_of(self, "family", ("uqdm", "vdm", "nested", "pyramid"))
+        if self.family in OWN and self.training.loss != "full":
+            raise ValueError(f"training.loss is {self.training.loss!r}; a {self.family} model is trained on all its steps: full")
+        if self.family in OWN and self.training.compile:
             raise ValueError("training.compile is true; only the networks of uqdm and vdm can be compiled")
         if self.family != "vdm" and self.training.loss == "continuous":
             raise ValueError("training.loss is 'continuous', which only a VDM has; expected full or single")
+
+
+OWN = ("nested", "pyramid")  # families with a section of their own name in place of `model`
+
+
+def _own(family: str) -> str:
+    return family if family in OWN else "model"
 
 
 # The published sizes, ImageNet 64x64, T = 4. All that differs is the three columns; appendix C.3 gives 128 channels for medium,
@@ -262,6 +323,14 @@ def _nested(model: NestedConfig, batch: int, lr: float, warmup: int, steps: int,
     return Config(ModelConfig(), training, optim, DataConfig(True, batch_size=batch, crop=crop, flip=True), family="nested", nested=model)
 
 
+def _pyramid(model: PyramidConfig, batch: int, lr: float, warmup: int, steps: int, crop: int) -> Config:
+    every = max(1, steps // 50)
+    training = TrainingConfig(steps, max(1, every // 5), every, every, max(1, 500 // batch), precision="bfloat16")
+    optim = OptimConfig(lr=lr, warmup=warmup, beta2=0.98, decay="cosine")
+    data = DataConfig(True, batch_size=batch, crop=crop, flip=True, large=2 * crop, even=True)
+    return Config(ModelConfig(), training, optim, data, family="pyramid", pyramid=model)
+
+
 _BASE = NestedConfig(  # ratios of 3, so twice the steps, and wide networks
     widths=((405, 1053, 810), (135, 351, 270), (45, 117, 90), (15, 39, 30), (5, 13, 10), (1, 1, 1)),
     trunks=((0, 0), (64, 2), (96, 2), (96, 2), (108, 2), (106, 2)),
@@ -282,6 +351,7 @@ PRESETS: dict[str, Config] = {
     "cifar10-vdm": _preset("vdm",  _vdm(_CIFAR),    "continuous",   128, 2e-4,  1000,  500_000,  32, True),
     "nano":        _nested(NestedConfig(),                           16, 4e-3,   300,   60_000,  32),
     "base":        _nested(_BASE,                                    64, 2e-3,   500,  100_000,  64),
+    "photo":       _pyramid(PyramidConfig(),                          8, 3e-3,   300,   60_000,  64),
     "swirl-vdm":   _preset("vdm",  _vdm(_SWIRL),    "continuous",  1024, 1e-3,   200,   12_000,   0, False),
 }  # fmt: skip
 
@@ -296,6 +366,7 @@ def preset(name: str) -> Config:
 SECTIONS: dict[str, Any] = {
     "model": ModelConfig,
     "nested": NestedConfig,
+    "pyramid": PyramidConfig,
     "training": TrainingConfig,
     "optim": OptimConfig,
     "data": DataConfig,
@@ -329,7 +400,7 @@ def override(config: Config, settings: dict[str, Any]) -> Config:
 
 def _sections(family: str) -> tuple[str, ...]:
     """Of a config.json of that family."""
-    return ("nested" if family == "nested" else "model", "training", "optim", "data")
+    return (_own(family), "training", "optim", "data")
 
 
 def _value(key: str, value: Any, kind: Any) -> Any:
@@ -348,7 +419,8 @@ def _value(key: str, value: Any, kind: Any) -> Any:
 def to_json(config: Config) -> str:
     """`config` as the text of a config.json, every key written."""
     tree = dataclasses.asdict(config)
-    del tree["model" if config.family == "nested" else "nested"]
+    for other in {"model", *OWN} - {_own(config.family)}:
+        del tree[other]
     return _short(json.dumps(tree, indent=2)) + "\n"
 
 

@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from uqdm.errors import CheckpointError
+from uqdm.families.pyramid.torch.model import Pyramid
 from uqdm.models.checkpoint import read_published
 from uqdm.models.diffusion import Diffusion
 from uqdm.models.nested import Nested
@@ -25,8 +26,8 @@ from uqdm.models.vdm import VDM
 
 CHECKPOINT = "checkpoint.safetensors"
 KIND = "uqdm training state 1"
-Model = Diffusion | Nested
-FAMILIES: dict[str, type[Diffusion] | type[Nested]] = {"uqdm": UQDM, "vdm": VDM, "nested": Nested}
+Model = Diffusion | Nested | Pyramid
+FAMILIES: dict[str, type[Diffusion] | type[Nested] | type[Pyramid]] = {"uqdm": UQDM, "vdm": VDM, "nested": Nested, "pyramid": Pyramid}
 
 
 def new_model(config: Config) -> Model:

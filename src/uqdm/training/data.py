@@ -122,7 +122,8 @@ class Batches:
 
     `shuffle` is what makes it training: random order, scales, crops and flips, all from `seed`; without it, pictures come in order and
     are cut in the middle. `weights`: shares of the sources, in their order, in place of their sizes; pictures are then drawn with
-    replacement, and an epoch is only a number of batches.
+    replacement, and an epoch is only a number of batches. `every_second`: where the second, fourth, ... batch of `batch` and `ahead` comes
+    from instead, whole: larger crops, say, and fewer of them.
 
     A picture that is broken, or smaller than the crop, is left out: the next usable one stands in for it, and `left_out` says why, by
     number in `pictures`. The first is a warning; `report()` sums up. Raises `ImageError` where no picture is usable, where a whole
@@ -135,6 +136,7 @@ class Batches:
     augment: Augment = Augment()
     seed: int = 0
     weights: Sequence[float] | None = None
+    every_second: "Batches | None" = None
     left_out: dict[int, str] = dataclasses.field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
@@ -177,6 +179,10 @@ class Batches:
         """Rows `begin` to `end` of `batch(step)`; no others are decoded."""
         if step < 0 or not 0 <= begin < end <= self.batch_size:
             raise ValueError(f"step {step}, rows {begin} to {end}; expected a step from 0 and rows of a batch of {self.batch_size}")
+        if self.every_second is not None:
+            if step % 2:
+                return self.every_second.batch(step // 2)
+            step //= 2
         return self._stream(step * self.batch_size + begin, step * self.batch_size + end)
 
     def ahead(
@@ -317,10 +323,27 @@ def load_data(
     crop = _crop(crop or getattr(config, "crop", 0) or None, train, kept)
     if scales is None and getattr(config, "scale_min", 1) < 1:
         scales = config.scale_min, config.scale_max
+    if weights is None and getattr(config, "even", False):
+        weights = [float(len(source) > 0) for source in train]
+    flip = bool(getattr(config, "flip", True))
     return (
-        Batches(train, batch_size, shuffle, Augment(crop, bool(getattr(config, "flip", True)), scales), seed, weights),
+        Batches(train, batch_size, shuffle, Augment(crop, flip, scales), seed, weights, _larger(train, config, crop, flip, seed, weights)),
         Batches(kept, batch_size, False, Augment(crop, flip=False), seed),
     )
+
+
+def _larger(
+    sources: Sequence[Source], config: Any, crop: int | None, flip: bool, seed: int, weights: Sequence[float] | None
+) -> Batches | None:
+    """Every second batch: crops of `config.large` pixels a side, as many as cover what a batch of `crop` does."""
+    large = int(getattr(config, "large", 0))
+    if not large or crop is None:
+        return None
+    chosen = [(s, w) for s, w in zip(sources, weights or [1.0] * len(sources)) if min(max(sizes(s) or {(large, large)}, key=min)) >= large]
+    if not chosen:
+        raise ImageError(f"no source has pictures of {large} x {large}, which every second batch is to be of; give large=0")
+    count = max(1, config.batch_size * crop**2 // large**2)
+    return Batches([s for s, _ in chosen], count, True, Augment(large, flip), seed, [w for _, w in chosen] if weights else None)
 
 
 def _several(source: Data) -> list[Data]:

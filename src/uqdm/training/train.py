@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from uqdm.errors import CheckpointError, TrainingError
+from uqdm.families.pyramid.torch.model import Pyramid
 from uqdm.models import runs
 from uqdm.models.diffusion import Sampled
 from uqdm.models.evaluate import Evaluation, held_out
@@ -68,6 +69,10 @@ class Objective(nn.Module):
             sums, mixed = terms.steps.sum(1).detach(), MIXED * mixed
             # What only previews ask has a gradient, and no part in what is reported.
             return terms.total().mean() + mixed - mixed.detach(), sums, torch.full_like(sums, len(x))
+        if isinstance(self.model, Pyramid):
+            terms, bits = self.model.bits_of_all(x, generator)
+            sums = terms.steps.sum(1).detach()
+            return bits.sum(0).mean(), sums, torch.full_like(sums, len(x))
         if self.loss == "single":
             found: Sampled = self.model.sampled_nelbo(x, generator)
             where = nn.functional.one_hot(found.which, found.steps).to(found.step)
@@ -197,7 +202,7 @@ def train(
         if rank == 0:
             say(f"{out}: going on from step {state.step}")
     objective: nn.Module = Objective(state.model, config.training.loss)
-    if config.training.compile and not isinstance(state.model, Nested):
+    if config.training.compile and not isinstance(state.model, Nested | Pyramid):
         state.model.network.compile()
     if world > 1:
         objective = DistributedDataParallel(objective, device_ids=[where.index] if where.type == "cuda" else None)

@@ -1,0 +1,405 @@
+"""The pyramid in floats: cells of wavelet coefficients, told step over step, level over level, band over band; knows no bytes.
+
+A picture becomes YCoCg-R and then the reversible 5/3 wavelet (`families.pyramid.lattice`). Every coefficient has one random offset and
+cells of widths w_1 >= w_2 >= ... >= w_T = 1, each a multiple of the next (as in `models.nested`). A step goes from the coarsest level to
+the finest. At a level it knows the level's low-pass image, and asks for HL, LH and HH in turn, in each for Y, Co and Cg in turn. A network
+gives each coefficient a mixture of logistics, truncated to the cell that is known of it. Three things it sees are from this very step:
+what earlier bands were told, how wrong the predictions were there, and how wrong they were at the level above.
+
+A coefficient whose predicted scale is below `threshold` times the step's width is not asked for: its cell stays, and a later step tells it
+from there. Both ends know the prediction, so nothing is sent for that. The loss counts every coefficient all the same; else networks
+learn to predict tiny scales and to ask for nothing.
+
+The details of a level are (B, 9, h, w): HL, LH, HH, of each Y, Co, Cg, all of the low-pass image's size. A band that is shorter repeats its
+edge there, and those places count nowhere.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from uqdm.families.pyramid import lattice
+from uqdm.models.convnet import high_pass
+from uqdm.models.diffusion import Terms
+from uqdm.models.nested import LEAK, Cells, Mixture, coordinates, pixels
+from uqdm.models.presets import Config
+
+CHANNELS = 3
+DETAILS = 9  # of a position: three bands of three channels
+MIDDLE = (127.5, 0.0, 0.0)  # of Y, Co, Cg in a low-pass image
+SCALES = (-3.4, 7.5)  # log of the least and the greatest scale: what tables hold
+QUIET = 0.7  # what log(1 + |error| / scale) is on average; taken from it, so that 0 says nothing
+WIDEST = 4.0  # widths of cells as a feature, in units; wider ones count as that
+FIRST = 4  # the unit of the first step, in its widths
+LOW_BITS = 10  # that a coefficient of the last low-pass costs, at most: it is sent as it is
+FARTHEST = 64.0  # scales that an error counts as, at most
+COUPLINGS = 6  # Co: error of Y, for location and scale; Cg: errors of Y and Co, likewise
+
+
+class Told(NamedTuple):
+    """What is known of a level's details, (B, 9, h, w) each."""
+
+    low: Tensor  # the cell, ends included
+    high: Tensor
+    value: Tensor  # the best guess: its middle, or, of one that was not asked for, the last predicted mean within it
+
+
+class Spoken(NamedTuple):
+    """What a step said of a level, (B, 9, h, w) each."""
+
+    told: Told
+    loud: Tensor  # log(1 + |error| / scale) - QUIET; 0 where nothing was asked
+    bits: Tensor  # that the child costs, whether it was asked for or not
+    asked: Tensor  # bool
+    mean: Tensor | None  # of the mixture truncated to what is known, for previews
+
+
+class Block(nn.Module):
+    """x + conv(act(conv(act(x)))): 3 x 3, then `size` x `size`. The second one begins at zero."""
+
+    def __init__(self, channels: int, size: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(channels, channels, 3, padding=1)
+        self.second = _zero(nn.Conv2d(channels, channels, size, padding=size // 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.second(F.leaky_relu(self.first(F.leaky_relu(x, LEAK)), LEAK))  # type: ignore[no-any-return]
+
+
+class Pass(nn.Module):
+    """The network of one band: the trunk and what earlier bands were told -> mixtures for three channels, in turn.
+
+    `seen`: planes of earlier bands, 0, 9 or 18. `shape`: channels and blocks.
+    """
+
+    def __init__(self, trunk: int, seen: int, shape: tuple[int, int, int], mixtures: int) -> None:
+        super().__init__()
+        channels, blocks, size = shape
+        self.join = nn.Conv2d(trunk, channels, 1)
+        self.enter = nn.Conv2d(seen, channels, 3, padding=1, bias=False) if seen else None
+        self.body = nn.Sequential(*[Block(channels, size) for _ in range(blocks)])
+        self.head = _zero(nn.Conv2d(channels, 3 * mixtures * CHANNELS + COUPLINGS, 1))
+        self.linear = _zero(nn.Conv2d(CHANNELS + DETAILS + seen // 3, CHANNELS, 3, padding=1, bias=False))
+        self.mixtures = mixtures
+        self.offset = nn.Parameter(torch.linspace(-0.05, 0.05, mixtures).mul(mixtures > 1).repeat(CHANNELS, 1))
+        self.stretch = nn.Parameter(torch.linspace(-2.5, -0.5, mixtures).add(-1.0 * (mixtures == 1)).repeat(CHANNELS, 1))
+
+    def forward(self, trunk: Tensor, seen: Tensor | None) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, ...]]:
+        """-> raw offsets, stretches, weights, (B, C, J, h, w) each, and couplings, (B, h, w) each."""
+        h = self.join(trunk)
+        if self.enter is not None:
+            h = h + self.enter(seen)
+        raw = self.head(F.leaky_relu(self.body(h), LEAK)).float()
+        part = self.mixtures * CHANNELS
+        offset, stretch, weight, coupling = raw.split([part, part, part, COUPLINGS], 1)
+        shape = (len(raw), CHANNELS, self.mixtures, *raw.shape[2:])
+        return offset.reshape(shape), stretch.reshape(shape), weight.reshape(shape), coupling.unbind(1)
+
+
+class LevelNet(nn.Module):
+    """The networks of one level (or of all coarse ones) in one step. `trunk` and `passes`: channels, blocks, size of their second kernel."""
+
+    def __init__(self, trunk: tuple[int, int, int], passes: tuple[int, int, int], mixtures: int) -> None:
+        super().__init__()
+        channels, blocks, size = trunk
+        self.enter = nn.Conv2d(2 * CHANNELS + 3 * DETAILS, channels, 3, padding=1)
+        self.body = nn.Sequential(*[Block(channels, size) for _ in range(blocks)])
+        self.passes = nn.ModuleList([Pass(channels, 9 * band, passes, mixtures) for band in range(len(lattice.BANDS))])
+
+    def trunk(self, features: Tensor) -> Tensor:
+        """(B, 33, h, w) -> activations (B, K, h, w)."""
+        return F.leaky_relu(self.body(self.enter(features)), LEAK)
+
+    def multiply_adds(self) -> int:
+        """A position, all passes."""
+        return sum(m.weight.numel() for m in self.modules() if isinstance(m, nn.Conv2d))
+
+
+class Pyramid(nn.Module):
+    """All steps of a config: `Pyramid(PRESETS["photo"])` is a fresh one."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config, model = config, config.pyramid
+        self.bases, self.threshold = model.bases, model.threshold
+        self.widths = lattice.widths(model.bases)
+        self.layers = nn.ModuleList()
+        for row in model.networks:
+            row_nets = nn.ModuleList()
+            for t, tb, p, pb in row:
+                size = model.kernel
+                row_nets.append(LevelNet((t, tb, size), (p, pb, size), model.n_mixtures) if t else nn.Identity())
+            self.layers.append(row_nets)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    @property
+    def steps(self) -> int:
+        """T."""
+        return len(self.bases)
+
+    def net(self, step: int, level: int) -> LevelNet | None:
+        """The network of a level (from 1) in a step (from 0): levels 1 and 2 have one each, the others share one. None: not visited."""
+        found = self.layers[step][min(level, 3) - 1]  # type: ignore[index]
+        return found if isinstance(found, LevelNet) else None
+
+    def start(self, v: Tensor) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+        """Coordinates (B, 3, H, W) -> the last low-pass, details (B, 9, h, w) by level, and 0 or 1 where they count (1, 9, h, w)."""
+        count = lattice.levels(*v.shape[2:])
+        low, bands = _forward(v, count)
+        details, valid = [], []
+        for (h, w), level in zip(lattice.shapes(*v.shape[2:], count)[1:], bands):
+            parts = [
+                F.pad(b, (0, w - b.shape[-1], 0, h - b.shape[-2]), mode="replicate") if b.numel() else b.new_zeros(len(b), CHANNELS, h, w)
+                for b in level
+            ]
+            details.append(torch.cat(parts, 1))
+            ones = [
+                F.pad(torch.ones_like(b[:1]), (0, w - b.shape[-1], 0, h - b.shape[-2])) if b.numel() else b.new_zeros(1, CHANNELS, h, w)
+                for b in level
+            ]
+            valid.append(torch.cat(ones, 1))
+        return low, details, valid
+
+    def walk(self, v: Tensor, generator: torch.Generator, means: bool = False) -> "Walked":
+        """All steps over coordinates (B, 3, H, W)."""
+        low, details, valid = self.start(v)
+        size = v.shape[2:]
+        offsets = [torch.rand(d.shape, generator=generator, device=d.device) for d in details]
+        told = [_everything(d, i + 1) for i, d in enumerate(details)]
+        shapes = lattice.shapes(*size, len(details))
+        bits, asked, previews = [], [], []
+        best = [t.value for t in told]
+        for step in range(self.steps):
+            cost, sent = low.new_zeros(len(low)), low.new_zeros(len(low))
+            if step == 0:
+                sent = cost = low.new_full((len(low),), float(LOW_BITS * CHANNELS * low[0, 0].numel()))
+            image, above = low, None
+            for level in range(len(details), 0, -1):
+                net, i = self.net(step, level), level - 1
+                if net is None:
+                    break
+                found = self.speak(net, step, level, image, told[i], details[i], offsets[i], above, means)
+                counted = found.bits * valid[i]
+                cost = cost + counted.sum((1, 2, 3))
+                sent = sent + (counted.detach() * found.asked).sum((1, 2, 3))
+                told[i] = Told(*(_edged(t, shapes[level - 1]) for t in found.told))
+                if found.mean is not None:
+                    best[i] = found.mean
+                if level > 1 and self.net(step, level - 1) is not None:
+                    h, w = shapes[level - 1]
+                    image = _level_up(image, told[i].value, (h, w), exact=step + 1 == self.steps)
+                    above = F.interpolate(_edged(found.loud, (h, w)), scale_factor=2.0, mode="nearest")[..., :h, :w]
+            bits.append(cost / (size[0] * size[1]))
+            asked.append(sent / (size[0] * size[1]))
+            if means:
+                shown = low
+                for level in range(len(details), 0, -1):
+                    shown = _level_up(shown, best[level - 1], shapes[level - 1], exact=False)
+                previews.append(pixels(shown))
+        return Walked(torch.stack(bits), torch.stack(asked), previews)
+
+    def speak(
+        self,
+        net: LevelNet,
+        step: int,
+        level: int,
+        image: Tensor,
+        told: Told,
+        truth: Tensor,
+        offset: Tensor,
+        above: Tensor | None,
+        means: bool,
+    ) -> Spoken:
+        """One step at one level: image (B, 3, h, w), the rest (B, 9, h, w)."""
+        last = step + 1 == self.steps
+        width, unit, largest = (image.new_tensor(rows).view(1, -1, 1, 1) for rows in self._widths(step, level))
+        offset = torch.minimum(torch.floor(offset * largest), largest - 1)
+        child = _cells(truth, offset, width, told)
+        several = torch.floor((told.low - offset) / width) < torch.floor((told.high - offset) / width)  # children
+        centre = torch.where(several, (child.low + child.high) / 2, (told.low + told.high) / 2)
+        sharp, middle = high_pass(image), image.new_tensor(MIDDLE).view(1, -1, 1, 1)
+        above = torch.zeros_like(truth) if above is None else above
+        wide = ((told.high - told.low + 1) / unit).clamp_max(WIDEST)
+        trunk = net.trunk(torch.cat([(image - middle) / 64, sharp / unit[:, :3], told.value / unit, wide, above], 1))
+        parts: list[list[Tensor]] = [[], [], []]  # location, log-scale, log-weight
+        values: list[Tensor] = []
+        errors: list[Tensor] = []
+        louds: list[Tensor] = []
+        asked: list[Tensor] = []
+        for band in range(len(lattice.BANDS)):
+            here = slice(3 * band, 3 * band + 3)
+            one: Pass = net.passes[band]  # type: ignore[assignment]
+            earlier = torch.stack(values, 1) if band else None
+            seen = None
+            if earlier is not None:
+                seen = torch.cat([earlier / unit[:, : 3 * band], torch.stack(errors, 1), torch.stack(louds, 1)], 1)
+            shift, stretch, weight, coupling = one(trunk, seen)
+            moved = [] if earlier is None else [earlier - told.value[:, : 3 * band]]
+            with torch.autocast(image.device.type, enabled=False):
+                base = one.linear(torch.cat([sharp, told.value, *moved], 1)) + told.value[:, here]
+            u = unit[:, here, None]
+            locations = (base[:, :, None] + u * (shift + one.offset[None, :, :, None, None])).unbind(1)
+            log_scales = (stretch + one.stretch[None, :, :, None, None] + torch.log(u)).unbind(1)
+            log_weights = torch.log_softmax(weight, 2).unbind(1)
+            for c in range(CHANNELS):
+                k = 3 * band + c
+                place, size = locations[c], log_scales[c]
+                if c:
+                    at = 2 * (c - 1)  # see COUPLINGS
+                    place = place + unit[0, k] * sum(coupling[at + 2 * o] * errors[3 * band + o] for o in range(c))[:, None]  # type: ignore[index]
+                    size = size + sum(coupling[at + 2 * o + 1] * louds[3 * band + o] for o in range(c))[:, None]  # type: ignore[index]
+                size = size.clamp(*SCALES)
+                for part, found in zip(parts, (place, size, log_weights[c])):
+                    part.append(found)
+                with torch.no_grad():
+                    share = log_weights[c].exp()
+                    guess = (share * place).sum(1)
+                    guess = torch.minimum(torch.maximum(guess, told.low[:, k]), told.high[:, k])
+                    scale = (share * size).sum(1).exp()
+                    ask = several[:, k] if last else several[:, k] & (scale >= self.threshold * width[0, k])
+                    error = torch.where(ask, centre[:, k] - guess, 0.0)
+                    asked.append(ask)
+                    values.append(torch.where(several[:, k] & ~ask, guess, centre[:, k]))
+                    errors.append(error / unit[0, k])
+                    louds.append(torch.where(ask, torch.log1p((error.abs() / scale).clamp_max(FARTHEST)) - QUIET, 0.0))
+        mixture = Mixture(*(torch.stack(part, 1) for part in parts))
+        sent = torch.stack(asked, 1)
+        known = Told(torch.where(sent, child.low, told.low), torch.where(sent, child.high, told.high), torch.stack(values, 1))
+        cost = torch.where(several, mixture.truncated_bits(Cells(told.low, told.high), child), 0.0)
+        mean = mixture.mean(Cells(known.low, known.high)) if means else None
+        return Spoken(known, torch.stack(louds, 1), cost, sent, mean)
+
+    def _widths(self, step: int, level: int) -> tuple[list[int], list[int], list[int]]:
+        """(9,) each: of the children's cells, of what networks count in (the parents' cells), of the first step's cells."""
+        rows = [[w for band in table[level - 1] for w in band] for table in self.widths]
+        return rows[step], rows[step - 1] if step else [FIRST * w for w in rows[0]], rows[0]
+
+    def nelbo(self, x: Tensor, generator: torch.Generator) -> Terms:
+        """-log2 p(x | offsets) with one draw of the offsets, by step: bits per pixel of what is asked for."""
+        found = self.walk(coordinates(x), generator).asked
+        none = found.new_zeros(len(x))
+        return Terms(none, found, none)
+
+    def bits_of_all(self, x: Tensor, generator: torch.Generator) -> tuple[Terms, Tensor]:
+        """`nelbo`, and what training sums: bits per pixel of every coefficient in every step, (T, B), asked for or not."""
+        found = self.walk(coordinates(x), generator)
+        none = found.bits.new_zeros(len(x))
+        return Terms(none, found.asked, none), found.bits
+
+    def coded(self, x: Tensor, generator: torch.Generator) -> tuple[Terms, list[Tensor]]:
+        """`nelbo`, and T + 1 previews: before the first step, after it, ... as RGB (B, 3, H, W), 0 .. 255."""
+        found = self.walk(coordinates(x), generator, means=True)
+        none = found.bits.new_zeros(len(x))
+        grey = torch.full_like(x, 128, dtype=torch.float32)
+        return Terms(none, found.asked, none), [grey, *found.previews[:-1], x.float()]
+
+    def multiply_adds(self) -> float:
+        """A pixel, all steps: a whole file of a large picture."""
+        return sum(self.step_multiply_adds(step) for step in range(self.steps))
+
+    def step_multiply_adds(self, step: int) -> float:
+        """A pixel, one step."""
+        nets = [self.net(step, level) for level in range(1, lattice.MOST_LEVELS + 1)]
+        return sum(net.multiply_adds() / 4 ** (i + 1) for i, net in enumerate(nets) if net is not None)
+
+
+class Walked(NamedTuple):
+    """Bits per pixel by step, (T, B): of every coefficient, and of those asked for; previews after each step."""
+
+    bits: Tensor
+    asked: Tensor
+    previews: list[Tensor]
+
+
+def _zero(convolution: nn.Conv2d) -> nn.Conv2d:
+    nn.init.zeros_(convolution.weight)
+    if convolution.bias is not None:
+        nn.init.zeros_(convolution.bias)
+    return convolution
+
+
+def _everything(like: Tensor, level: int) -> Told:
+    """Before the first step: the whole range of every detail."""
+    ends = like.new_tensor([lattice.detail_range(level, band, c) for band in range(3) for c in range(CHANNELS)]).view(1, -1, 1, 1)
+    high = ends.expand_as(like).contiguous()
+    return Told(-high, high, torch.zeros_like(like))
+
+
+def _cells(v: Tensor, offset: Tensor, width: Tensor, within: Told) -> Cells:
+    """The cells of integers at a width, cut to what is known."""
+    low = offset + width * torch.floor((v - offset) / width)
+    return Cells(torch.maximum(low, within.low), torch.minimum(low + width - 1, within.high))
+
+
+def _edged(field: Tensor, finer: tuple[int, int]) -> Tensor:
+    """Details (B, 9, h, w) with the edge of a shorter band repeated again; `finer`: the size of the field that they make."""
+    h, w = finer
+    if h % 2 == 0 and w % 2 == 0:
+        return field
+    field = field.clone()
+    hl, lh, hh = (field[:, 3 * band : 3 * band + 3] for band in range(3))
+    for part, down, across in ((hl, False, True), (lh, True, False), (hh, True, True)):
+        if across and w % 2 and w > 1:
+            part[..., -1] = part[..., -2]
+        if down and h % 2 and h > 1:
+            part[..., -1, :] = part[..., -2, :]
+    return field
+
+
+def _sides(high: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    before = torch.cat([high[..., :1], high], -1)[..., :count]
+    behind = high if high.shape[-1] == count else torch.cat([high, high[..., -1:]], -1)
+    return before, behind
+
+
+def _right(even: Tensor, count: int) -> Tensor:
+    return even[..., 1:] if even.shape[-1] > count else torch.cat([even[..., 1:], even[..., -1:]], -1)
+
+
+def _split(a: Tensor) -> tuple[Tensor, Tensor]:
+    """Along the last axis; floats that hold integers (see `lattice`)."""
+    even, odd = a[..., ::2], a[..., 1::2]
+    if not odd.shape[-1]:
+        return even, odd
+    high = odd - torch.floor((even[..., : odd.shape[-1]] + _right(even, odd.shape[-1])) / 2)
+    before, behind = _sides(high, even.shape[-1])
+    return even + torch.floor((before + behind + 2) / 4), high
+
+
+def _join(low: Tensor, high: Tensor, exact: bool) -> Tensor:
+    """Inverse of `_split`. Not `exact`: of real numbers, with the mean that rounding down leaves behind (1/4 and 3/8)."""
+    if not high.shape[-1]:
+        return low
+    before, behind = _sides(high, low.shape[-1])
+    sums = (before + behind + 2) / 4
+    even = low - (torch.floor(sums) if exact else sums - 0.375)
+    halves = (even[..., : high.shape[-1]] + _right(even, high.shape[-1])) / 2
+    odd = high + (torch.floor(halves) if exact else halves - 0.25)
+    found = low.new_empty(*low.shape[:-1], low.shape[-1] + high.shape[-1])
+    found[..., ::2], found[..., 1::2] = even, odd
+    return found
+
+
+def _forward(v: Tensor, count: int) -> tuple[Tensor, list[tuple[Tensor, Tensor, Tensor]]]:
+    bands = []
+    for _ in range(count):
+        top, bottom = (part.transpose(-1, -2) for part in _split(v.transpose(-1, -2)))
+        (v, hl), (lh, hh) = _split(top), _split(bottom)
+        bands.append((hl, lh, hh))
+    return v, bands
+
+
+def _level_up(low: Tensor, details: Tensor, finer: tuple[int, int], exact: bool) -> Tensor:
+    """LL (B, 3, h, w) and details (B, 9, h, w) -> the finer field (B, 3, *finer)."""
+    h, w = finer
+    hl = details[:, 0:3, :, : w // 2]
+    lh, hh = details[:, 3:6, : h // 2], details[:, 6:9, : h // 2, : w // 2]
+    top, bottom = _join(low, hl, exact), _join(lh, hh, exact)
+    return _join(top.transpose(-1, -2), bottom.transpose(-1, -2), exact).transpose(-1, -2)
