@@ -13,6 +13,7 @@ import torch
 from uqdm.codec import Codec
 from uqdm.container import inspect, parse
 from uqdm.errors import CheckpointError, ImageError
+from uqdm.families.pyramid.torch.model import Pyramid
 from uqdm.models import runs
 from uqdm.models.evaluate import RECONSTRUCTIONS, Evaluation, evaluate_nested
 from uqdm.models.evaluate import evaluate as evaluate_model
@@ -108,7 +109,7 @@ class PublishedModel:
         default; files have the config's. The weights are those that were loaded, so by default the averages.
         """
         held = list(itertools.islice(eval_iter, batches))
-        if isinstance(self.model, Nested):
+        if isinstance(self.model, Nested | Pyramid):
             found = evaluate_nested(self.model, held, seed=seed)
         else:
             found = evaluate_model(self.model, held, seed=seed, steps=steps, reconstructions=reconstructions)

@@ -6,6 +6,7 @@ PyTorch's alone: ONNX Runtime has no float64 convolution on the CPU, and in floa
 
 import functools
 import importlib.util
+from typing import Any
 
 from uqdm import exact
 from uqdm.backends.integers import ExactDenoiser, Runtime
@@ -38,11 +39,14 @@ def denoiser(
     if backend not in (None, *MODULES):
         raise BackendError(f"backend {backend!r}; expected one of {', '.join(MODULES)}")
     kind = package.network.get("kind")
-    if kind in ("exact", "nested"):
-        networks = ExactDenoiser if kind == "exact" else NestedNetworks
-        return networks(package, *_runtime(backend, device, threads, precision or "float32"))
+    if kind in ("exact", "nested", "pyramid"):
+        from uqdm.families.pyramid.running import PyramidNetworks
+
+        networks: Any = {"exact": ExactDenoiser, "nested": NestedNetworks, "pyramid": PyramidNetworks}[kind]
+        found: Denoiser | Networks = networks(package, *_runtime(backend, device, threads, precision or "float32"))
+        return found
     if kind not in FLOATS:
-        raise PackageError(f"{package.name}: network kind {kind!r}; this version runs exact, nested, {', '.join(FLOATS)}")
+        raise PackageError(f"{package.name}: network kind {kind!r}; this version runs exact, nested, pyramid, {', '.join(FLOATS)}")
     why = f"{package.name} is a network of floats, which only PyTorch runs in float64"
     if backend not in (None, "torch"):
         raise BackendError(f"{why}, not {backend}: leave the backend out")

@@ -100,9 +100,9 @@ def mode(extra: bytes) -> str:
 
 def modes(model: Package) -> tuple[str, ...]:
     """The entropy modes of a package's family. Raises `PackageError`."""
-    known = {"nested": ("tight",), "uqdm": MODES}
+    known = {"nested": ("tight",), "pyramid": ("tight",), "uqdm": MODES}
     if model.family not in known:
-        raise PackageError(f"{model.name}: family {model.family!r}; this version knows 'uqdm' and 'nested'")
+        raise PackageError(f"{model.name}: family {model.family!r}; this version knows {', '.join(sorted(known))}")
     return known[model.family]
 
 
@@ -122,6 +122,10 @@ def build(model: Package, mode: str, denoiser: Any) -> Family:
     extra(mode)
     if mode not in modes(model):
         raise ValueError(f"mode {mode!r}; {model.name} is of the family {model.family!r}, which has {', '.join(modes(model))} only")
+    if model.family == "pyramid":
+        from uqdm.families.pyramid import walk
+
+        return walk.Pyramid(walk.Constants.of(model), denoiser)
     if model.family == "nested":
         return nested.Nested(nested.Constants.of(model), denoiser)
     return {"tight": uqdm.Tight, "paper": uqdm.Paper}[mode](uqdm.Constants.of(model), denoiser)

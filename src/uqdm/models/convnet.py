@@ -24,16 +24,16 @@ def high_pass(centre: Tensor) -> Tensor:
 
 
 class Residual(nn.Module):
-    """x + conv(act(conv(act(x)))), 3 x 3 both; the second convolution starts at zero, so the block starts as identity.
+    """x + conv(act(conv(act(x)))), 3 x 3 and `size` x `size`; the second convolution starts at zero, so the block starts as identity.
 
     act is ReLU, or with a `leak` passes that share of what is below zero.
     """
 
-    def __init__(self, channels: int, leak: float = 0.0) -> None:
+    def __init__(self, channels: int, leak: float = 0.0, size: int = 3) -> None:
         super().__init__()
         self.leak = leak
         self.first = nn.Conv2d(channels, channels, 3, padding=1)
-        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+        self.second = nn.Conv2d(channels, channels, size, padding=size // 2)
         nn.init.zeros_(self.second.weight)
         nn.init.zeros_(self.second.bias)  # type: ignore[arg-type]
 

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 BANDS = ("HL", "LH", "HH")  # in the order in which a level sends them
 MOST_LEVELS = 6
 SMALLEST = 2  # pixels: a field whose longer side is no larger is not split again
-NORMS = (  # of the synthesis basis of the 5/3, levels 1 to 6: what an error of 1 in a coefficient of HL (LH), HH does to the picture, root of the sum of squares
+# What an error of 1 in a coefficient of HL (or LH) and of HH does to the picture, the root of the sum of squares; levels 1 to 6.
+NORMS = (
     (1.038, 0.719), (1.592, 0.922), (2.919, 1.586), (5.703, 3.043), (11.33, 6.019), (22.64, 12.01),
 )  # fmt: skip
 FACTORS = (1.0, 2.449, 2.0)  # of widths of Y, Co, Cg: then each makes the same error in RGB

@@ -14,7 +14,7 @@ The details of a level are (B, 9, h, w): HL, LH, HH, of each Y, Co, Cg, all of t
 edge there, and those places count nowhere.
 """
 
-import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from uqdm.families.pyramid import lattice
-from uqdm.models.convnet import high_pass
+from uqdm.models.convnet import Residual, high_pass
 from uqdm.models.diffusion import Terms
 from uqdm.models.nested import LEAK, Cells, Mixture, coordinates, pixels
 from uqdm.models.presets import Config
@@ -57,16 +57,19 @@ class Spoken(NamedTuple):
     mean: Tensor | None  # of the mixture truncated to what is known, for previews
 
 
-class Block(nn.Module):
-    """x + conv(act(conv(act(x)))): 3 x 3, then `size` x `size`. The second one begins at zero."""
+class Seen(NamedTuple):
+    """What the networks of a level saw in a step, for calibration. (B, 9, h, w), but for the image and the unit."""
 
-    def __init__(self, channels: int, size: int) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(channels, channels, 3, padding=1)
-        self.second = _zero(nn.Conv2d(channels, channels, size, padding=size // 2))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.second(F.leaky_relu(self.first(F.leaky_relu(x, LEAK)), LEAK))  # type: ignore[no-any-return]
+    step: int
+    level: int
+    image: Tensor  # (B, 3, h, w)
+    told: Told  # as the step began
+    above: Tensor
+    trunk: Tensor  # activations (B, K, h, w)
+    value: Tensor
+    error: Tensor  # in units
+    loud: Tensor
+    unit: Tensor  # (9,)
 
 
 class Pass(nn.Module):
@@ -80,7 +83,7 @@ class Pass(nn.Module):
         channels, blocks, size = shape
         self.join = nn.Conv2d(trunk, channels, 1)
         self.enter = nn.Conv2d(seen, channels, 3, padding=1, bias=False) if seen else None
-        self.body = nn.Sequential(*[Block(channels, size) for _ in range(blocks)])
+        self.body = nn.Sequential(*[Residual(channels, LEAK, size) for _ in range(blocks)])
         self.head = _zero(nn.Conv2d(channels, 3 * mixtures * CHANNELS + COUPLINGS, 1))
         self.linear = _zero(nn.Conv2d(CHANNELS + DETAILS + seen // 3, CHANNELS, 3, padding=1, bias=False))
         self.mixtures = mixtures
@@ -100,13 +103,13 @@ class Pass(nn.Module):
 
 
 class LevelNet(nn.Module):
-    """The networks of one level (or of all coarse ones) in one step. `trunk` and `passes`: channels, blocks, size of their second kernel."""
+    """The networks of one level, or of all coarse ones, in one step. `trunk`, `passes`: channels, blocks, second kernel of a block."""
 
     def __init__(self, trunk: tuple[int, int, int], passes: tuple[int, int, int], mixtures: int) -> None:
         super().__init__()
         channels, blocks, size = trunk
         self.enter = nn.Conv2d(2 * CHANNELS + 3 * DETAILS, channels, 3, padding=1)
-        self.body = nn.Sequential(*[Block(channels, size) for _ in range(blocks)])
+        self.body = nn.Sequential(*[Residual(channels, LEAK, size) for _ in range(blocks)])
         self.passes = nn.ModuleList([Pass(channels, 9 * band, passes, mixtures) for band in range(len(lattice.BANDS))])
 
     def trunk(self, features: Tensor) -> Tensor:
@@ -115,7 +118,7 @@ class LevelNet(nn.Module):
 
     def multiply_adds(self) -> int:
         """A position, all passes."""
-        return sum(m.weight.numel() for m in self.modules() if isinstance(m, nn.Conv2d))
+        return sum(int(m.weight.numel()) for m in self.modules() if isinstance(m, nn.Conv2d))
 
 
 class Pyramid(nn.Module):
@@ -140,7 +143,7 @@ class Pyramid(nn.Module):
         return next(self.parameters()).device
 
     @property
-    def steps(self) -> int:
+    def n_steps(self) -> int:
         """T."""
         return len(self.bases)
 
@@ -151,10 +154,11 @@ class Pyramid(nn.Module):
 
     def start(self, v: Tensor) -> tuple[Tensor, list[Tensor], list[Tensor]]:
         """Coordinates (B, 3, H, W) -> the last low-pass, details (B, 9, h, w) by level, and 0 or 1 where they count (1, 9, h, w)."""
-        count = lattice.levels(*v.shape[2:])
+        height, width = v.shape[2:]
+        count = lattice.levels(height, width)
         low, bands = _forward(v, count)
         details, valid = [], []
-        for (h, w), level in zip(lattice.shapes(*v.shape[2:], count)[1:], bands):
+        for (h, w), level in zip(lattice.shapes(height, width, count)[1:], bands):
             parts = [
                 F.pad(b, (0, w - b.shape[-1], 0, h - b.shape[-2]), mode="replicate") if b.numel() else b.new_zeros(len(b), CHANNELS, h, w)
                 for b in level
@@ -167,16 +171,16 @@ class Pyramid(nn.Module):
             valid.append(torch.cat(ones, 1))
         return low, details, valid
 
-    def walk(self, v: Tensor, generator: torch.Generator, means: bool = False) -> "Walked":
-        """All steps over coordinates (B, 3, H, W)."""
+    def walk(self, v: Tensor, generator: torch.Generator, means: bool = False, record: Callable[[Seen], None] | None = None) -> "Walked":
+        """All steps over coordinates (B, 3, H, W). `means`: previews too. `record` is told what networks see."""
         low, details, valid = self.start(v)
-        size = v.shape[2:]
+        size = (v.shape[2], v.shape[3])
         offsets = [torch.rand(d.shape, generator=generator, device=d.device) for d in details]
         told = [_everything(d, i + 1) for i, d in enumerate(details)]
         shapes = lattice.shapes(*size, len(details))
         bits, asked, previews = [], [], []
         best = [t.value for t in told]
-        for step in range(self.steps):
+        for step in range(self.n_steps):
             cost, sent = low.new_zeros(len(low)), low.new_zeros(len(low))
             if step == 0:
                 sent = cost = low.new_full((len(low),), float(LOW_BITS * CHANNELS * low[0, 0].numel()))
@@ -185,7 +189,7 @@ class Pyramid(nn.Module):
                 net, i = self.net(step, level), level - 1
                 if net is None:
                     break
-                found = self.speak(net, step, level, image, told[i], details[i], offsets[i], above, means)
+                found = self.speak(net, step, level, image, told[i], details[i], offsets[i], above, means, record)
                 counted = found.bits * valid[i]
                 cost = cost + counted.sum((1, 2, 3))
                 sent = sent + (counted.detach() * found.asked).sum((1, 2, 3))
@@ -194,7 +198,7 @@ class Pyramid(nn.Module):
                     best[i] = found.mean
                 if level > 1 and self.net(step, level - 1) is not None:
                     h, w = shapes[level - 1]
-                    image = _level_up(image, told[i].value, (h, w), exact=step + 1 == self.steps)
+                    image = _level_up(image, told[i].value, (h, w), exact=step + 1 == self.n_steps)
                     above = F.interpolate(_edged(found.loud, (h, w)), scale_factor=2.0, mode="nearest")[..., :h, :w]
             bits.append(cost / (size[0] * size[1]))
             asked.append(sent / (size[0] * size[1]))
@@ -216,9 +220,10 @@ class Pyramid(nn.Module):
         offset: Tensor,
         above: Tensor | None,
         means: bool,
+        record: Callable[[Seen], None] | None = None,
     ) -> Spoken:
         """One step at one level: image (B, 3, h, w), the rest (B, 9, h, w)."""
-        last = step + 1 == self.steps
+        last = step + 1 == self.n_steps
         width, unit, largest = (image.new_tensor(rows).view(1, -1, 1, 1) for rows in self._widths(step, level))
         offset = torch.minimum(torch.floor(offset * largest), largest - 1)
         child = _cells(truth, offset, width, told)
@@ -253,8 +258,8 @@ class Pyramid(nn.Module):
                 place, size = locations[c], log_scales[c]
                 if c:
                     at = 2 * (c - 1)  # see COUPLINGS
-                    place = place + unit[0, k] * sum(coupling[at + 2 * o] * errors[3 * band + o] for o in range(c))[:, None]  # type: ignore[index]
-                    size = size + sum(coupling[at + 2 * o + 1] * louds[3 * band + o] for o in range(c))[:, None]  # type: ignore[index]
+                    place = place + unit[0, k] * sum(coupling[at + 2 * o] * errors[3 * band + o] for o in range(c))[:, None]
+                    size = size + sum(coupling[at + 2 * o + 1] * louds[3 * band + o] for o in range(c))[:, None]
                 size = size.clamp(*SCALES)
                 for part, found in zip(parts, (place, size, log_weights[c])):
                     part.append(found)
@@ -272,6 +277,9 @@ class Pyramid(nn.Module):
         mixture = Mixture(*(torch.stack(part, 1) for part in parts))
         sent = torch.stack(asked, 1)
         known = Told(torch.where(sent, child.low, told.low), torch.where(sent, child.high, told.high), torch.stack(values, 1))
+        if record is not None:
+            loud = torch.stack(louds, 1)
+            record(Seen(step, level, image, told, above, trunk, known.value, torch.stack(errors, 1), loud, unit.flatten()))
         cost = torch.where(several, mixture.truncated_bits(Cells(told.low, told.high), child), 0.0)
         mean = mixture.mean(Cells(known.low, known.high)) if means else None
         return Spoken(known, torch.stack(louds, 1), cost, sent, mean)
@@ -302,12 +310,12 @@ class Pyramid(nn.Module):
 
     def multiply_adds(self) -> float:
         """A pixel, all steps: a whole file of a large picture."""
-        return sum(self.step_multiply_adds(step) for step in range(self.steps))
+        return sum(self.step_multiply_adds(step) for step in range(self.n_steps))
 
     def step_multiply_adds(self, step: int) -> float:
         """A pixel, one step."""
         nets = [self.net(step, level) for level in range(1, lattice.MOST_LEVELS + 1)]
-        return sum(net.multiply_adds() / 4 ** (i + 1) for i, net in enumerate(nets) if net is not None)
+        return float(sum(net.multiply_adds() / 4 ** (i + 1) for i, net in enumerate(nets) if net is not None))
 
 
 class Walked(NamedTuple):

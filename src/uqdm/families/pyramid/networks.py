@@ -1,0 +1,282 @@
+"""One level of one step in integers: features, trunk, three passes, mixtures; knows no runtime (`torch/model.py` is the same in floats).
+
+Details are (N, 9, h, w): HL, LH, HH, of each Y, Co, Cg. Values are int16 in 2**-VALUE_BITS pixel values. Everything that networks see
+or say goes through here, in NumPy's integers. What is relative to a coefficient's unit (its cells' width before the step) is counted in
+2**-UNIT_BITS units, within +-LIMITED, so that one network serves levels of any width.
+
+    features    low-pass image, its high-pass, values, widths of cells, how wrong predictions were at the level above: what a trunk sees
+    seen        values and errors of the bands before: what a pass sees besides the trunk's activations
+    linear      the linear part of locations, in 64-bit integers: nothing there is limited, so sharp edges are seen whole
+    mixture     a pass's raw outputs to locations, scale levels and weights of one channel, given the errors of the channels before
+
+Raw outputs of a pass are (N, 9 J + 6, h, w): for three channels J offsets in 2**-LOCATION_BITS units, then J levels in 2**-LEVEL_BITS, then
+J logarithms of weights in 2**-WEIGHT_BITS nats; at last six couplings in 2**-COUPLING_BITS.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from decimal import Decimal, localcontext
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from uqdm import exact
+from uqdm.entropy.tables import FRACTION, LEVELS_PER_OCTAVE, LOWEST_OCTAVE, reciprocals
+from uqdm.errors import PackageError
+from uqdm.exact import FARTHEST, LEVEL_BITS, LEVELS, LOCATION_BITS, Net, high_pass
+from uqdm.families.pyramid import lattice
+from uqdm.passes import TOTAL, WEIGHT_BITS, weights
+
+CHANNELS = 3
+DETAILS = 9
+VALUE_BITS = 3  # behind the point of values
+SHARP_BITS = VALUE_BITS + 4  # and of their high-pass
+UNIT_BITS = 5  # of what is relative to a unit
+LIMITED = 2047  # of such a feature, and of the image's
+WIDEST = 4 << UNIT_BITS  # of a cell's width as a feature
+LOUD_BITS = 5  # of log(1 + |error| / scale)
+QUIET = 22  # 0.7 in that
+FARTHEST_ERROR = 64  # scales that an error counts as, at most
+LOUDEST = 134  # log(1 + FARTHEST_ERROR) in 2**-LOUD_BITS
+COUPLING_BITS = 8
+LINEAR_BITS = 12  # of linear weights
+MIDDLE = (255, 0, 0)  # twice the middle of Y, Co, Cg in a low-pass image
+RECIPROCAL_BITS = 24
+FIRST = 4  # the unit of the first step, in its widths
+
+Array = NDArray[Any]
+PASS = ("offset", "level", "linear")
+
+
+class Mixture(NamedTuple):
+    """Mixtures of J logistics for the coefficients of one band and channel."""
+
+    location: NDArray[np.int32]  # (N, h, w, J) 2**-16 pixel values
+    level: NDArray[np.uint8]  # the same shape, of scales (`entropy.tables`)
+    weight: NDArray[np.uint16]  # the same shape, adding up to TOTAL
+    turn: NDArray[np.uint16]  # (N, h, w) the weighted sum of the levels: TOTAL times their mean
+    guess: NDArray[np.int16]  # (N, h, w) the weighted mean of the locations, a value, not limited to what is known
+
+
+@functools.cache
+def unit_level(unit: int) -> int:
+    """The scale level of one unit, in 2**-LEVEL_BITS levels."""
+    with localcontext() as context:
+        context.prec = 50
+        octaves = Decimal(unit).ln() / Decimal(2).ln() - LOWEST_OCTAVE
+        return int((octaves * LEVELS_PER_OCTAVE * 2**LEVEL_BITS).to_integral_value())
+
+
+@functools.cache
+def nat() -> int:
+    """What a scale's logarithm of one nat is in 2**-LEVEL_BITS levels."""
+    with localcontext() as context:
+        context.prec = 50
+        return int((LEVELS_PER_OCTAVE * 2**LEVEL_BITS / Decimal(2).ln()).to_integral_value())
+
+
+@functools.cache
+def louds() -> NDArray[np.int16]:
+    """log(1 + r) in 2**-LOUD_BITS for r = 0, 1/32, 2/32, ..., FARTHEST_ERROR."""
+    with localcontext() as context:
+        context.prec = 50
+        return np.array(
+            [int(((1 + Decimal(i) / 32).ln() * 2**LOUD_BITS).to_integral_value()) for i in range(32 * FARTHEST_ERROR + 1)], np.int16
+        )
+
+
+def relative(x: Array, bits: int, unit: NDArray[np.int64]) -> NDArray[np.int32]:
+    """x (N, k, h, w), with `bits` behind the point, in units (k,): to the nearest 2**-UNIT_BITS, limited."""
+    reciprocal = ((1 << RECIPROCAL_BITS) // unit)[:, None, None]
+    shift = RECIPROCAL_BITS + bits - UNIT_BITS
+    found: NDArray[np.int32] = np.clip((x * reciprocal + (1 << (shift - 1))) >> shift, -LIMITED, LIMITED).astype(np.int32)
+    return found
+
+
+def loud(error: Array, turn: NDArray[np.uint16]) -> NDArray[np.int16]:
+    """log(1 + |error| / scale) less its usual value, in 2**-LOUD_BITS: errors are values, `turn` of `Mixture`."""
+    mantissa, shift = reciprocals()
+    level = (turn.astype(np.int64) + TOTAL // 2) // TOTAL
+    ratio = (np.abs(error.astype(np.int64)) << (FRACTION - VALUE_BITS)) * mantissa[level] >> shift[level]
+    found: NDArray[np.int16] = louds()[np.minimum(ratio >> (FRACTION - 5), 32 * FARTHEST_ERROR)] - np.int16(QUIET)
+    return found
+
+
+def features(
+    image: NDArray[np.int16],
+    value: NDArray[np.int16],
+    width: NDArray[np.int16],
+    above: NDArray[np.int16],
+    unit: NDArray[np.int64],
+) -> NDArray[np.float32]:
+    """image (N, 3, h, w), the rest (N, 9, h, w), values; width: of cells, pixel values; unit (9,) -> (N, 33, h, w) as float32."""
+    flat = np.clip((image.astype(np.int32) - (np.array(MIDDLE, np.int32) << (VALUE_BITS - 1))[:, None, None]) >> 2, -LIMITED, LIMITED)
+    sharp = relative(high_pass(image.astype(np.int32)), SHARP_BITS, unit[:CHANNELS])
+    wide = np.minimum(relative(width, 0, unit), WIDEST)
+    return np.concatenate([flat, sharp, relative(value, VALUE_BITS, unit), wide, above], 1).astype(np.float32)
+
+
+def seen(band: int, value: NDArray[np.int16], error: Array, loudness: Array, unit: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Of the bands before: values, errors (N, 3 band, h, w), both values, and loudness -> (N, 9 band, h, w) as float32."""
+    unit = unit[: 3 * band]
+    return np.concatenate([relative(value, VALUE_BITS, unit), relative(error, VALUE_BITS, unit), loudness], 1).astype(np.float32)
+
+
+@dataclasses.dataclass(frozen=True)
+class Pass:
+    """The network of one band, and what is added to what it says. J logistics for each of three channels."""
+
+    net: Net
+    offset: Array  # (3, J) to raw offsets
+    level: Array  # (3, J) to raw levels
+    linear: Array  # (3, I, 3, 3) weights of the linear part in 2**-LINEAR_BITS, I = 12 + 3 for each band before
+
+
+@dataclasses.dataclass(frozen=True)
+class LevelNet:
+    """The networks of one level, or of all coarse ones, in one step."""
+
+    trunk: Net
+    passes: tuple[Pass, ...]
+
+    @property
+    def reach(self) -> int:
+        """How far around a position the trunk's activations depend on its features: positions."""
+        return _reach(self.trunk)
+
+    def pass_reach(self, band: int) -> int:
+        """The same of a pass."""
+        return _reach(self.passes[band].net)
+
+    def limits(self) -> NDArray[np.int64]:
+        """(33,) what the features cannot exceed in size."""
+        return np.array([LIMITED] * (2 * CHANNELS + DETAILS) + [WIDEST] * DETAILS + [LOUDEST] * DETAILS, np.int64)
+
+    def pass_limits(self, band: int) -> NDArray[np.int64]:
+        """Likewise of what a pass sees; the first one sees the trunk's activations only."""
+        if band == 0:
+            return np.full(len(self.trunk.layers[2]), exact.LIMIT, np.int64)
+        return np.array([LIMITED] * (6 * band) + [LOUDEST] * (3 * band), np.int64)
+
+    def check(self, name: str) -> float:
+        """log2 of the largest partial sum there can be. Raises `PackageError` from 2**24 on, or where it is no such network."""
+        width = len(self.trunk.layers[2])
+        largest = [self.trunk.largest(f"{name}, trunk", self.limits())]
+        for band, one in enumerate(self.passes):
+            largest.append(one.net.largest(f"{name}, pass {band + 1}", self.pass_limits(band)))
+            head, join = one.net.head, one.net.join
+            fits = head is not None and len(head.bias) == 3 * one.offset.size + 6 and one.offset.ndim == 2 and len(one.offset) == CHANNELS
+            fits = fits and one.level.shape == one.offset.shape and one.linear.shape == (CHANNELS, CHANNELS + DETAILS + 3 * band, 3, 3)
+            fits = fits and (join is None if band == 0 else join is not None and join.weight.shape[1] == width)
+            if not fits:
+                raise PackageError(f"{name}, pass {band + 1}: the layers' sizes do not fit together")
+            sizes = (one.offset, 1 << 20), (one.level, 1 << 15), (one.linear, 1 << 16)
+            if any(np.abs(a.astype(np.int64)).max(initial=0) > most for a, most in sizes):
+                raise PackageError(f"{name}, pass {band + 1}: a constant is out of range")
+        if self.trunk.head is not None or len(self.passes) != len(lattice.BANDS):
+            raise PackageError(f"{name}: {len(self.passes)} passes, expected {len(lattice.BANDS)}; a trunk has no head")
+        return float(np.log2(max(largest)))
+
+    def linear(self, band: int, image: NDArray[np.int16], before: NDArray[np.int16], now: NDArray[np.int16]) -> NDArray[np.int64]:
+        """The linear part of a band's locations and the values that it starts from: (N, 3, h, w) in 2**-16 pixel values.
+
+        `before`: values (N, 9, h, w) as the step began; `now`: those of earlier bands (N, 3 band, h, w). Zeros around the field.
+        """
+        weight = self.passes[band].linear.astype(np.int64)
+        sharp = (high_pass(image.astype(np.int32)) + 8) >> 4
+        moved = now.astype(np.int32) - before[:, : 3 * band]
+        x = np.pad(np.concatenate([sharp, before, moved], 1), ((0, 0), (0, 0), (1, 1), (1, 1)))
+        n, _, h, w = x.shape
+        found = np.zeros((n, CHANNELS, h - 2, w - 2), np.int64)
+        for c, i, dy, dx in np.argwhere(weight).tolist():
+            found[:, c] += weight[c, i, dy, dx] * x[:, i, dy : dy + h - 2, dx : dx + w - 2]
+        found <<= FRACTION - LINEAR_BITS - VALUE_BITS
+        found += before[:, 3 * band : 3 * band + 3].astype(np.int64) << (FRACTION - VALUE_BITS)
+        return found
+
+    # --- what they say
+
+    def mixture(
+        self,
+        band: int,
+        channel: int,
+        raw: Array,
+        base: NDArray[np.int64],
+        unit: NDArray[np.int64],
+        errors: list[NDArray[np.int32]],
+        loudness: list[NDArray[np.int16]],
+    ) -> Mixture:
+        """Of one channel of a band: raw outputs (N, 9 J + 6, h, w), base (N, 3, h, w) of `linear`, unit (9,) of the level.
+
+        `errors`, relative to their units, and `loudness` (N, h, w): of the channels before this one.
+        """
+        one, u = self.passes[band], int(unit[3 * band + channel])
+        j = one.offset.shape[1]
+        pick: Callable[[int], Array] = lambda kind: raw[:, (3 * kind + channel) * j : (3 * kind + channel + 1) * j].transpose(0, 2, 3, 1)  # noqa: E731
+        coupling = raw[:, 9 * j :].astype(np.int64)
+        shift, stretch = np.zeros((2, *raw.shape[:1], *raw.shape[2:]), np.int64)
+        for other in range(channel):
+            at = 2 * (channel - 1 + other)
+            shift += coupling[:, at] * errors[other]
+            stretch += coupling[:, at + 1] * loudness[other]
+        stretch = stretch * nat() >> (COUPLING_BITS + LOUD_BITS)
+        offset = pick(0).astype(np.int64) + one.offset[channel].astype(np.int64)
+        location = (offset * u << (FRACTION - LOCATION_BITS)) + (shift * u << (FRACTION - COUPLING_BITS - UNIT_BITS))[..., None]
+        location += base[:, channel, :, :, None]
+        location = np.clip(location, -FARTHEST, FARTHEST).astype(np.int32)
+        level = (
+            pick(1).astype(np.int64) + one.level[channel].astype(np.int64) + stretch[..., None] + (unit_level(u) + (1 << (LEVEL_BITS - 1)))
+        )
+        level = np.clip(level >> LEVEL_BITS, 0, LEVELS - 1).astype(np.uint8)
+        weight = weights(pick(2))
+        turn = (level.astype(np.int32) * weight).sum(-1).astype(np.uint16)
+        mean = (location.astype(np.int64) * weight).sum(-1) // TOTAL
+        half = 1 << (FRACTION - VALUE_BITS - 1)
+        guess = np.clip((mean + half) >> (FRACTION - VALUE_BITS), -32768, 32767).astype(np.int16)
+        return Mixture(location, level, weight, turn, guess)
+
+
+def _reach(net: Net) -> int:
+    return 1 + sum(1 + int(block.second.weight.shape[2]) // 2 for block in net.blocks)
+
+
+def parse(name: str, network: Mapping[str, Any], arrays: Mapping[str, Array]) -> list[list[LevelNet | None]]:
+    """The networks of a package by step and level class (0: level 1, 1: level 2, 2: coarser). Raises `PackageError`."""
+    found: list[list[LevelNet | None]] = []
+    try:
+        for step, row in enumerate(network["steps"]):
+            found.append([])
+            for kind, described in enumerate(row):
+                if described is None:
+                    found[-1].append(None)
+                    continue
+                take = functools.partial(exact.take, arrays, f"{step}.{kind}.")
+                passes = []
+                for band in range(len(lattice.BANDS)):
+                    fields = {field: take(f"pass{band}.{field}") for field in PASS}
+                    passes.append(Pass(exact.net(take, f"pass{band}.", described["passes"], True), **fields))
+                one = LevelNet(exact.net(take, "trunk.", described["trunk"], True), tuple(passes))
+                one.check(f"{name}, step {step + 1}, network {kind + 1}")
+                found[-1].append(one)
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise PackageError(f"{name}: not a network of the family 'pyramid': {type(error).__name__}: {error}") from None
+    return found
+
+
+def described(one: LevelNet | None) -> dict[str, Any] | None:
+    """A level's networks as a package's description has them: numbers of residual blocks; None: the level is not visited."""
+    return None if one is None else {"trunk": len(one.trunk.blocks), "passes": len(one.passes[0].net.blocks)}
+
+
+def named(one: LevelNet, prefix: str) -> dict[str, Array]:
+    """Their arrays by the names that `parse` reads."""
+    out = exact.named_net(one.trunk, prefix + "trunk.")
+    for band, each in enumerate(one.passes):
+        out |= {f"{prefix}pass{band}.{field}": getattr(each, field) for field in PASS}
+        out |= exact.named_net(each.net, f"{prefix}pass{band}.")
+    return out
+
+
+assert WEIGHT_BITS == 6  # of raw logarithms, as `passes.weights` reads them
