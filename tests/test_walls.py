@@ -13,9 +13,10 @@ ALLOWED = {  # part -> outside packages, own parts
     "errors.py": (set(), set()),
     "entropy": ({"numpy", "constriction", "numba"}, {"entropy", "errors"}),
     "container.py": (set(), {"errors"}),
-    "images.py": ({"numpy", "PIL"}, {"errors"}),
+    "picture.py": ({"numpy"}, {"errors"}),
+    "files": ({"numpy", "PIL"}, {"files", "picture", "errors"}),
     "package.py": ({"numpy", "safetensors"}, {"errors"}),
-    "data": ({"numpy", "PIL"}, {"data", "images", "errors"}),
+    "data": ({"numpy"}, {"data", "files", "picture", "errors"}),
     "exact.py": ({"numpy"}, {"package", "errors"}),
     "passes.py": ({"numpy"}, {"exact", "errors"}),
     "families": ({"numpy"}, {"families", "entropy", "package", "errors"}),
@@ -23,16 +24,17 @@ ALLOWED = {  # part -> outside packages, own parts
         {"numpy", "torch", "onnx", "onnxruntime", "numba"},
         {"backends", "exact", "passes", "families", "package", "errors", "models"},
     ),
-    "codec.py": ({"numpy"}, {"backends", "container", "images", "package", "entropy", "families", "errors"}),
+    "codec.py": ({"numpy"}, {"backends", "container", "files", "picture", "package", "entropy", "families", "errors"}),
     "models": ({"numpy", "torch", "safetensors"}, {"models", "exact", "passes", "entropy/tables", "families", "package", "errors"}),
     "training": (
         {"numpy", "torch", "PIL", "matplotlib"},
-        {"training", "data", "models", "entropy", "codec", "exact", "passes", "container", "families", "images", "package", "errors"},
+        {"training", "data", "models", "entropy", "codec", "exact", "passes", "container", "families", "files", "picture"}
+        | {"package", "errors"},
     ),
 }
 ALLOWED["evaluation"] = (
     {"numpy", "torch", "PIL", "matplotlib", "scipy", "jinja2", "yaml", "torchmetrics", "imagecodecs", "pillow_heif"},
-    {"evaluation", "models", "codec", "container", "images", "package", "errors"},
+    {"evaluation", "models", "codec", "container", "files", "picture", "package", "errors"},
 )
 STANDARD = set(sys.stdlib_module_names)
 

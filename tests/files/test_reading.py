@@ -1,7 +1,6 @@
-"""Pictures come in as they are or not at all, and go out unchanged."""
+"""Pictures come in as they are or not at all."""
 
 import io
-import os
 import struct
 import warnings
 import zlib
@@ -10,12 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 
-from uqdm.errors import DamagedError, ImageError, LimitError, OutputError
-from uqdm.images import Picture, check_target, encode, from_array, pack_alpha, read, to_array, unpack_alpha, write, write_atomic
+from uqdm.errors import ImageError, LimitError
+from uqdm.files import encode, read, write
+from uqdm.picture import Picture, from_array, to_array
 
 
 def noise(*shape: int) -> Any:
@@ -145,120 +143,3 @@ def test_too_many_pixels_are_refused_before_they_are_decoded() -> None:
                 read(bomb)
     with pytest.raises(LimitError, match="1600 pixels; the limit is 1599"):
         read(WHOLE, max_pixels=1599)
-
-
-@pytest.mark.parametrize("array", [np.zeros((2, 2)), np.zeros((2, 2, 5), np.uint8), np.zeros((0, 2), np.uint8), np.zeros(4, np.uint8)])
-def test_arrays_of_other_shapes_and_types_are_refused(array: Any) -> None:
-    with pytest.raises(ImageError, match="expected"):
-        from_array(array)
-
-
-def test_a_picture_checks_its_planes() -> None:
-    with pytest.raises(ImageError, match="pixels are"):
-        Picture(noise(2, 2))
-    with pytest.raises(ImageError, match="alpha is"):
-        Picture(noise(2, 2, 3), noise(2, 3))
-
-
-# --- alpha -------------------------------------------------------------------------------------------------------------------------
-
-
-@given(st.integers(1, 20), st.integers(1, 20), st.integers(0, 2**32), st.sampled_from([1, 2, 256]))
-@settings(max_examples=60)
-def test_an_alpha_plane_comes_back(height: int, width: int, seed: int, levels: int) -> None:
-    alpha = np.random.default_rng(seed).integers(0, levels, (height, width), dtype=np.uint8)
-    assert (unpack_alpha(pack_alpha(alpha), height, width) == alpha).all()
-
-
-def test_simple_alpha_planes_are_small() -> None:
-    assert pack_alpha(np.full((3000, 2000), 255, np.uint8)) == b"\x00\xff"
-    ramp = (np.arange(256)[:, None] + np.arange(256)).astype(np.uint8)
-    assert len(pack_alpha(ramp)) < 600
-    assert len(pack_alpha(noise(64, 64))) <= 64 * 64 * 65 // 64 + 1024  # the container's limit holds for what does not compress
-
-
-def test_a_hostile_alpha_plane_does_not_expand() -> None:
-    with pytest.raises(DamagedError, match="101 values"):
-        unpack_alpha(b"\x01" + zlib.compress(bytes(1 << 24)), 10, 10)
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"",
-        b"\x00",
-        b"\x00\x01\x02",
-        b"\x09abc",
-        b"\x01noise",
-        b"\x01" + zlib.compress(bytes(99)),
-        b"\x01" + zlib.compress(bytes(100)) + b"!",
-    ],
-)
-def test_a_broken_alpha_plane_is_refused(data: bytes) -> None:
-    with pytest.raises(DamagedError, match="alpha plane"):
-        unpack_alpha(data, 10, 10)
-
-
-# --- writing -----------------------------------------------------------------------------------------------------------------------
-
-
-def test_an_existing_file_is_replaced_only_on_request(tmp_path: Path) -> None:
-    target = tmp_path / "out"
-    write_atomic(target, b"first")
-    target.chmod(0o640)
-    with pytest.raises(OutputError, match="exists already; use --force"):
-        write_atomic(target, b"second")
-    assert target.read_bytes() == b"first"
-    write_atomic(target, b"second", force=True)
-    assert target.read_bytes() == b"second"
-    assert target.stat().st_mode & 0o777 == 0o640
-    assert [path.name for path in tmp_path.iterdir()] == ["out"]
-
-
-def test_places_that_cannot_be_written_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for target, why in ((tmp_path / "no" / "out", "does not exist"), (tmp_path, "is a folder")):
-        with pytest.raises(OutputError, match=why):
-            write_atomic(target, b"", force=True)
-    (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(OutputError, match=r"cannot be written"):
-        write_atomic(tmp_path / "file" / "out", b"")
-    monkeypatch.setattr(os, "access", lambda path, mode: False)  # the superuser may write anywhere, so it is asked for
-    (tmp_path / "out").write_bytes(b"")
-    with pytest.raises(OutputError, match="out is write-protected"):
-        write_atomic(tmp_path / "out", b"", force=True)
-    with pytest.raises(OutputError, match=r"folder .* is write-protected"):
-        check_target(tmp_path / "new", force=False)
-
-
-def test_a_failed_write_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(self: Path, target: Path) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Path, "replace", full)
-    with pytest.raises(OutputError, match="No space left"):
-        write_atomic(tmp_path / "out", b"data")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_devices_are_written_to_without_renaming() -> None:
-    write_atomic("/dev/null", b"data")
-    assert Path("/dev/null").is_char_device()
-
-
-def test_formats_that_cannot_hold_a_picture_are_named(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match=r"RGBA.*JPEG"):
-        write(from_array(noise(4, 4, 4)), tmp_path / "a.jpg")
-    with pytest.raises(OutputError, match=r"suffix \.xyz"):
-        write(from_array(noise(4, 4)), tmp_path / "a.xyz")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_the_suffix_chooses_the_format(tmp_path: Path) -> None:
-    picture = from_array(noise(4, 4, 3))
-    for name, format in (("a.png", "PNG"), ("b.TIF", "TIFF"), ("c", "PNG"), ("d.bmp", "BMP")):
-        write(picture, tmp_path / name)
-        with Image.open(tmp_path / name) as image:
-            assert image.format == format
-    write(picture, tmp_path / "e.png", "BMP")
-    with Image.open(tmp_path / "e.png") as image:
-        assert image.format == "BMP"

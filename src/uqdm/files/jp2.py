@@ -1,0 +1,116 @@
+"""What a JPEG 2000 file holds: the boxes of its header and the sizes in its codestream."""
+
+import struct
+
+from uqdm.files.boxes import boxes
+from uqdm.files.facts import Facts, depth
+
+MAGIC, CODESTREAM = b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51"
+_XMP = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
+_EXIF = b"JpgTiffExif->JP2"
+_SRGB, _GREY = 16, 17
+_COLOUR, _OPACITY, _PREMULTIPLIED = 0, 1, 2  # what a channel is, by the box of channel definitions
+_MAIN = 65535  # any colour: what an alpha channel belongs to is then the whole picture (0)
+
+
+def look(data: bytes) -> Facts:
+    """Raises `ValueError`, `struct.error`, `IndexError` where the file is broken."""
+    found = list(boxes(data))
+    header = dict(reversed(list(boxes(_only(found, b"jp2h")))))  # of two of a kind the first counts
+    stream = _only(found, b"jp2c")
+    width, height, sizes, comment = _sizes(stream)
+    kinds = _kinds(header.get(b"cdef"), len(sizes))
+    bits = max((value & 0x7F) + 1 for value, _, _ in sizes)
+    alpha = len(sizes) in (2, 4)
+    grey = len(sizes) <= 2
+    method, space, icc = _space(header)
+    reasons: list[str] = []
+    impossible = None
+    if b"pclr" in header:
+        reasons.append("a palette")
+    if any(value & 0x80 for value, _, _ in sizes):
+        impossible = "values with a sign"
+    elif len(sizes) > 4:
+        impossible = f"{len(sizes)} bands"
+    elif any((value & 0x7F) != 7 for value, _, _ in sizes):
+        reasons.append(depth(bits))
+    if any((x, y) != (1, 1) for _, x, y in sizes):
+        reasons.append("channels of lower resolution")
+    if method == 1 and space != (_GREY if grey else _SRGB):
+        called = {12: "CMYK", 14: "Lab", 18: "YCC"}.get(space, f"number {space}")
+        reasons.append(f"another colour space ({called})")
+    elif method not in (1, 2, 3):
+        reasons.append("a colour space that is not said")
+    premultiplied = False
+    if alpha:
+        last = kinds.get(len(sizes) - 1)
+        premultiplied = last == _PREMULTIPLIED
+        if premultiplied:
+            reasons.append("colours multiplied by alpha")
+        elif last != _OPACITY:
+            reasons.append(f"{len(sizes)} bands, of which none is said to be alpha")
+    dropped = ["a comment"] if comment else []
+    exif = xmp = None
+    for name, body in found:
+        if name == b"uuid" and body.startswith(_XMP):
+            xmp = body[16:]
+        elif name == b"uuid" and body.startswith(_EXIF):
+            exif = body[16:].removeprefix(b"Exif\0\0")
+        elif name in (b"uuid", b"xml ", b"jp2i", b"uinf"):
+            dropped.append(f"the box {name.decode('latin-1').strip()}")
+    if b"res " in header:
+        dropped.append("resolution (the box res)")
+    if icc and method == 1:
+        dropped.append("an ICC profile beside the colour space")
+        icc = None
+    return Facts(
+        "JPEG 2000", width, height, bits, grey, alpha, tuple(reasons), impossible, premultiplied=premultiplied, icc=icc, exif=exif,
+        xmp=xmp, dropped=tuple(dict.fromkeys(dropped)),
+    )  # fmt: skip
+
+
+def _only(found: list[tuple[bytes, bytes]], name: bytes) -> bytes:
+    for other, body in found:
+        if other == name:
+            return body
+    raise ValueError(f"no box {name.decode()}")
+
+
+def _sizes(stream: bytes) -> tuple[int, int, list[tuple[int, int, int]], bool]:
+    """Width, height, each component's depth and steps, and whether there is a comment that a person wrote."""
+    if stream[:4] != CODESTREAM:
+        raise ValueError("no codestream")
+    right, bottom, left, top = struct.unpack_from(">IIII", stream, 8)
+    (count,) = struct.unpack_from(">H", stream, 40)
+    sizes = [struct.unpack_from(">BBB", stream, 42 + 3 * i) for i in range(count)]
+    if not sizes or right <= left or bottom <= top:
+        raise ValueError("no picture in it")
+    at, comment = 2, False
+    while stream[at : at + 2] not in (b"\xff\x90", b"\xff\xd9"):
+        marker, size = struct.unpack_from(">HH", stream, at)
+        text = stream[at + 6 : at + 2 + size]
+        comment = comment or (marker == 0xFF64 and not text.startswith((b"Created by OpenJPEG", b"Kakadu")))
+        at += 2 + size
+    return right - left, bottom - top, sizes, comment
+
+
+def _kinds(body: bytes | None, count: int) -> dict[int, int]:
+    """What each channel is. Without a box all are colours."""
+    if body is None:
+        return dict.fromkeys(range(count), _COLOUR)
+    (entries,) = struct.unpack_from(">H", body)
+    found = [struct.unpack_from(">HHH", body, 2 + 6 * i) for i in range(entries)]
+    if any(kind == _COLOUR and belongs != channel + 1 for channel, kind, belongs in found):
+        return {}  # channels in another order
+    return {channel: kind for channel, kind, belongs in found if kind == _COLOUR or belongs in (0, _MAIN)}
+
+
+def _space(header: dict[bytes, bytes]) -> tuple[int, int, bytes | None]:
+    """Method, number of the colour space, ICC profile."""
+    body = header.get(b"colr")
+    if body is None:
+        return 0, 0, None
+    method = body[0]
+    if method == 1:
+        return 1, struct.unpack_from(">I", body, 3)[0], None
+    return method, 0, body[3:] if method in (2, 3) else None
