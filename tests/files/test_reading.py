@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from uqdm.errors import ImageError, LimitError
-from uqdm.files import encode, read, write
-from uqdm.picture import Picture, from_array, to_array
+from uqdm.files import read, write
+from uqdm.picture import to_array
 
 
 def noise(*shape: int) -> Any:
@@ -33,30 +33,6 @@ def png16(colour_type: int, values: Any) -> bytes:
     chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, colour_type, 0, 0, 0)), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
     body = b"".join(struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks)
     return b"\x89PNG\r\n\x1a\n" + body
-
-
-@pytest.mark.parametrize("shape", [(5, 7), (5, 7, 2), (5, 7, 3), (5, 7, 4), (1, 1), (1, 1, 4)])
-@pytest.mark.parametrize("format", ["PNG", "TIFF", "WEBP"])
-def test_lossless_formats_give_the_array_back(shape: tuple[int, ...], format: str) -> None:
-    array = noise(*shape)
-    picture = read(encode(from_array(array), format))
-    if format == "WEBP" and shape[2:] in ((), (2,)):
-        assert (picture.pixels == from_array(array).pixels).all()  # WebP has no grey: three equal channels
-    else:
-        assert (to_array(picture) == array).all()
-        assert to_array(picture).shape == shape
-
-
-def test_metadata_is_carried(tmp_path: Path) -> None:
-    exif = Image.Exif()
-    exif[0x0112] = 6  # orientation: carried, not applied
-    picture = Picture(noise(4, 6, 3), None, b"an ICC profile", exif.tobytes().removeprefix(b"Exif\x00\x00"), b"<x:xmpmeta/>")
-    for name in ("a.png", "a.jpg", "a.webp"):
-        write(picture, tmp_path / name)
-        found = read(tmp_path / name)
-        assert (found.icc, found.exif, found.xmp) == (picture.icc, picture.exif, picture.xmp), name
-        assert found.pixels.shape == (4, 6, 3)
-    assert (read(tmp_path / "a.png").pixels == picture.pixels).all()
 
 
 def test_a_picture_is_read_from_a_path_bytes_or_an_open_file(tmp_path: Path) -> None:
@@ -91,14 +67,14 @@ def frames() -> bytes:
 WIDE = (np.arange(12).reshape(2, 2, 3) * 5000).astype(np.uint16)
 REFUSED: list[tuple[str, bytes, str, list[Any]]] = [
     ("16-bit grey", png16(0, WIDE[:, :, :1]), r"16 bits a channel", (WIDE[:, :, 0] >> 8).tolist()),
-    ("16-bit RGB", png16(2, WIDE), r"16 bits a channel \(mode RGB\)", (WIDE >> 8).tolist()),
-    ("16-bit TIFF", png(Image.fromarray(WIDE[:, :, 0]), format="TIFF"), r"I;16", (WIDE[:, :, 0] >> 8).tolist()),
+    ("16-bit RGB", png16(2, WIDE), "16 bits a channel", (WIDE >> 8).tolist()),
+    ("16-bit TIFF", png(Image.fromarray(WIDE[:, :, 0]), format="TIFF"), "16 bits a channel", (WIDE[:, :, 0] >> 8).tolist()),
     ("16-bit PGM", b"P5 2 1 65535\n\x12\x34\x56\x78", r"16 bits", [[0x12, 0x56]]),
     ("16-bit PPM", b"P6 1 1 65535\n\x12\x00\x34\x00\x56\x00", r"16 bits", [[[0x12, 0x34, 0x56]]]),
-    ("palette", palette(False), r"a palette \(mode P\)", [[[255, 0, 0], [0, 0, 255]]]),
+    ("palette", palette(False), "a palette", [[[255, 0, 0], [0, 0, 255]]]),
     ("transparent palette", palette(True), r"a palette", [[[255, 0, 0, 0], [0, 0, 255, 255]]]),
-    ("1 bit", png(Image.fromarray(np.array([[True, False]]))), r"1 bit a pixel \(mode 1\)", [[255, 0]]),
-    ("CMYK", png(Image.new("CMYK", (1, 1), (0, 0, 0, 0)), format="TIFF"), r"mode CMYK", [[[255, 255, 255]]]),
+    ("1 bit", png(Image.fromarray(np.array([[True, False]]))), "1 bit a pixel", [[255, 0]]),
+    ("CMYK", png(Image.new("CMYK", (1, 1), (0, 0, 0, 0)), format="TIFF"), "CMYK", [[[255, 255, 255]]]),
     ("float", png(Image.fromarray(np.array([[0.0, 1.0, 0.5]], np.float32)), format="TIFF"), r"float values", [[0, 255, 128]]),
     ("32-bit", png(Image.fromarray(np.array([[0, 300]], np.int32)), format="TIFF"), r"32-bit integers", [[0, 255]]),
     ("animated", frames(), r"2 frames", noise(4, 4, 3).tolist()),

@@ -55,5 +55,7 @@ def look(name: str, data: bytes) -> Facts:
     known = ", ".join(one.name for one in FORMATS)
     for pattern, what in _OTHERS:
         if re.match(pattern, data[:64], re.DOTALL):
-            raise ImageError(f"{name} is of no known format ({what}); {known} are read: convert it to one of them first")
-    raise ImageError(f"{name} is of no known format; {known} are read")
+            raise ImageError(
+                f"{name} is not a picture that can be read: of no known format ({what}); {known} are read: convert it to one of them"
+            )
+    raise ImageError(f"{name} is not a picture that can be read: of no known format; {known} are read")

@@ -21,7 +21,6 @@ def look(data: bytes) -> Facts:
     width, height, sizes, comment = _sizes(stream)
     kinds = _kinds(header.get(b"cdef"), len(sizes))
     bits = max((value & 0x7F) + 1 for value, _, _ in sizes)
-    alpha = len(sizes) in (2, 4)
     grey = len(sizes) <= 2
     method, space, icc = _space(header)
     reasons: list[str] = []
@@ -32,8 +31,13 @@ def look(data: bytes) -> Facts:
         impossible = "values with a sign"
     elif len(sizes) > 4:
         impossible = f"{len(sizes)} bands"
+    elif bits > 8 and len(sizes) > 1:
+        # Pillow's decoder rounds the brightest values of such a picture up, and then round to 0.
+        impossible = f"{depth(bits)} in {len(sizes)} channels"
     elif any((value & 0x7F) != 7 for value, _, _ in sizes):
         reasons.append(depth(bits))
+    if list(kinds.values())[: 1 if grey else 3] != [_COLOUR] * (1 if grey else 3):
+        impossible = impossible or "channels in another order"
     if any((x, y) != (1, 1) for _, x, y in sizes):
         reasons.append("channels of lower resolution")
     if method == 1 and space != (_GREY if grey else _SRGB):
@@ -41,14 +45,14 @@ def look(data: bytes) -> Facts:
         reasons.append(f"another colour space ({called})")
     elif method not in (1, 2, 3):
         reasons.append("a colour space that is not said")
-    premultiplied = False
-    if alpha:
-        last = kinds.get(len(sizes) - 1)
-        premultiplied = last == _PREMULTIPLIED
-        if premultiplied:
-            reasons.append("colours multiplied by alpha")
-        elif last != _OPACITY:
-            reasons.append(f"{len(sizes)} bands, of which none is said to be alpha")
+    last = kinds.get(len(sizes) - 1) if len(sizes) in (2, 4) else None
+    alpha, premultiplied = last in (_OPACITY, _PREMULTIPLIED), last == _PREMULTIPLIED
+    lost = ()
+    if premultiplied:
+        reasons.append("colours multiplied by alpha")
+    elif len(sizes) in (2, 4) and not alpha:
+        reasons.append(f"{len(sizes)} bands, of which none is said to be alpha")
+        lost = ("the last band",)
     dropped = ["a comment"] if comment else []
     exif = xmp = None
     for name, body in found:
@@ -65,7 +69,7 @@ def look(data: bytes) -> Facts:
         icc = None
     return Facts(
         "JPEG 2000", width, height, bits, grey, alpha, tuple(reasons), impossible, premultiplied=premultiplied, icc=icc, exif=exif,
-        xmp=xmp, dropped=tuple(dict.fromkeys(dropped)),
+        xmp=xmp, dropped=tuple(dict.fromkeys(dropped)), lost=lost,
     )  # fmt: skip
 
 

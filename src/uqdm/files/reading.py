@@ -126,17 +126,23 @@ def _decoded(facts: Facts, data: bytes, pixels: int) -> tuple[NDArray[np.uint8],
             info = image.info
             facts = dataclasses.replace(facts, icc=info.get("icc_profile"), exif=_blob(info.get("exif")), xmp=_blob(info.get("xmp")))
         if facts.reasons:
-            converted = _converted(facts, image)
-            return _with_alpha(facts, image, converted, data), facts
-        array: Bytes8 = np.asarray(image)
-        if facts.grey and image.mode in ("RGB", "RGBA"):  # AVIF's decoder has no grey
-            grey = array[:, :, 0]
-            if (array[:, :, 1] != grey).any() or (array[:, :, 2] != grey).any():
-                raise ImageError("the header says grey, the decoder delivers colours")
-            array = np.dstack([grey, array[:, :, 3]]) if image.mode == "RGBA" else grey
-        elif image.mode != _mode(facts):
-            raise ImageError(f"the header says {_mode(facts)}, the decoder delivers {image.mode}")
+            array = _converted(facts, image)
+        else:
+            array = np.asarray(image)
+            # Of AVIF, and of PNG with 16 bits and alpha, the decoder delivers grey as colours.
+            if image.mode != _mode(facts) and not (facts.grey and image.mode in ("RGB", "RGBA")):
+                raise ImageError(f"the header says {_mode(facts)}, the decoder delivers {image.mode}")
+        array = _one_channel(array) if facts.grey else array
         return _with_alpha(facts, image, array, data), facts
+
+
+def _one_channel(array: Bytes8) -> Bytes8:
+    """Grey that was delivered in three channels, which are the same, as one; alpha stays."""
+    if array.ndim == 2 or array.shape[2] < 3:
+        return array
+    if (array[:, :, 1:3] != array[:, :, :1]).any():
+        raise ImageError("the header says grey, the decoder delivers colours")
+    return np.ascontiguousarray(array[:, :, ::3]) if array.shape[2] == 4 else array[:, :, 0]
 
 
 def _mode(facts: Facts) -> str:
@@ -156,7 +162,7 @@ def _opened(facts: Facts, data: bytes) -> ImageFile.ImageFile:
 def _converted(facts: Facts, image: Image.Image) -> Bytes8:
     """Pixels of any kind as 8-bit grey or RGB, with the alpha that the decoder delivers."""
     mode = image.mode
-    if mode == "I" and facts.format != "PNM" and facts.bits != 16:
+    if mode == "I" and facts.format == "TIFF":  # 32 bits, or 16 with a sign
         return np.asarray(image).astype(np.int64).clip(0, 255).astype(np.uint8)
     if mode.startswith("I"):
         shift = facts.bits - 8 if facts.format == "TIFF" else 8  # TIFF's values are those of the file, others are scaled to 16 bits

@@ -22,6 +22,7 @@ _WHITE_IS_ZERO, _GREY, _RGB, _PALETTE, _CMYK, _YCBCR = 0, 1, 2, 3, 5, 6
 _NAMES = {4: "a mask", 8: "Lab colours", 9: "Lab colours", 10: "Lab colours", 32803: "the raw values of a sensor (CFA)",
           32844: "LogL values", 32845: "LogLuv values", 34892: "the raw values of a sensor", 51177: "a depth map"}  # fmt: skip
 _JPEG = 7
+_UNPACKED = {1, 2, 3, 4, 5, _JPEG, 8, 32773, 32946, 34925, 50000}  # compressions that every build of the decoder has, but Zstandard
 _STRAIGHT, _MULTIPLIED = 2, 1  # what an extra band is
 _MOST = 1 << 20  # bytes of a tag's values: more is not a description, but Photoshop's layers or the like
 
@@ -43,12 +44,18 @@ def look(data: bytes) -> Facts:
     own = {_WHITE_IS_ZERO: 1, _GREY: 1, _RGB: 3, _PALETTE: 1, _CMYK: 4, _YCBCR: 3}.get(colours, 0)
     if not own:
         impossible = _NAMES.get(colours, f"colours of kind {colours}")
+    elif packing not in _UNPACKED:
+        impossible = f"a compression that is not decoded (number {packing})"
     elif samples < own or (len(widths) not in (1, samples) and samples > 1):
         raise ValueError(f"{samples} bands with {len(widths)} depths, for colours of kind {colours}")
     elif len(set(widths)) > 1:
         impossible = f"bands of different depths ({', '.join(map(str, widths))} bits)"
     elif len(kinds) > 1 or not kinds <= {1, 2, 3, 4}:
         impossible = f"values of the kinds {', '.join(map(str, sorted(kinds)))}"
+    elif (kinds != {1} or bits > 16) and (samples > 1 or (bits != 32 and kinds != {2})):
+        impossible = f"{'float values' if kinds == {3} else 'integers'} of {bits} bits in {samples} band{'s' * (samples > 1)}"
+    elif samples > own + 3 or (samples > own + 1 and colours != _RGB):
+        impossible = f"{samples} bands"
     elif kinds == {3}:
         reasons += ("float values",)
     elif kinds == {2}:

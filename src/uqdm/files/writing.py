@@ -71,8 +71,8 @@ def check_format(format: str, *, grey: bool, alpha: bool, lossy: bool, size: tup
     kind = _kind(format)
     if not kind.exact and not lossy:
         raise OutputError(
-            f"{kind.name} changes the values of a picture, and this one is decoded to the end, so exactly: "
-            f"use one of {', '.join(EXACT)}, or --lossy-output (lossy=True)"
+            f"{kind.name} changes the values of a picture, and this one is there exactly: "
+            f"use {', '.join(EXACT)}, or allow it with --lossy-output (lossy=True)"
         )
     if alpha and not kind.alpha:
         raise OutputError(f"a picture with alpha ({'LA' if grey else 'RGBA'}) cannot be written as {kind.name}; use .png")
