@@ -1,6 +1,8 @@
 """Pictures come in as they are or not at all."""
 
+import concurrent.futures
 import io
+import os
 import struct
 import warnings
 import zlib
@@ -119,3 +121,78 @@ def test_too_many_pixels_are_refused_before_they_are_decoded() -> None:
                 read(bomb)
     with pytest.raises(LimitError, match="1600 pixels; the limit is 1599"):
         read(WHOLE, max_pixels=1599)
+
+
+# --- only what is meant to be read ---------------------------------------------------------------------------------------------------
+
+
+def test_an_eps_with_the_name_of_a_png_starts_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "gs"
+    program.write_text(f"#!/bin/sh\ntouch {tmp_path}/started\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n%%EOF\n"
+    (tmp_path / "holiday.png").write_bytes(eps)
+    for convert in (False, True):
+        with pytest.raises(ImageError, match=r"holiday\.png.*no known format \(EPS\)"):
+            read(tmp_path / "holiday.png", convert)
+    assert not (tmp_path / "started").exists()
+
+
+@pytest.mark.parametrize("format", sorted(Image.SAVE))
+def test_what_pillow_would_open_otherwise_is_refused(format: str) -> None:
+    if format in ("PNG", "JPEG", "MPO", "TIFF", "WEBP", "BMP", "DIB", "PPM", "GIF", "JPEG2000", "AVIF"):
+        return
+    try:
+        data = png(Image.new("RGB", (16, 16)), format=format)
+    except (OSError, ValueError, KeyError, AttributeError):
+        return
+    with pytest.raises(ImageError, match="no known format"):
+        read(data, convert=True)
+
+
+# --- limits ------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "TIFF", "WEBP", "BMP", "PPM", "GIF", "JPEG2000", "AVIF"])
+def test_our_limit_is_the_only_one(format: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = png(Image.fromarray(noise(60, 40, 3)), format=format)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)  # Pillow's, which stands for a picture of 200 megapixels
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert read(data, convert=True, max_pixels=2400).pixels.shape[:2] == (60, 40)
+    with pytest.raises(LimitError, match=r"40 × 60, 2400 pixels; the limit is 2399.*--max-pixels"):
+        read(data, convert=True, max_pixels=2399)
+    assert Image.MAX_IMAGE_PIXELS == 100
+
+
+def test_pillows_limit_is_back_after_threads_have_lifted_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = png(Image.fromarray(noise(60, 40, 3)), format="WEBP", lossless=True)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(read, [data] * 64))
+    assert all((one.pixels == noise(60, 40, 3)).all() for one in found)
+    assert Image.MAX_IMAGE_PIXELS == 100
+
+
+# --- broken files ------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "TIFF", "WEBP", "BMP", "PPM", "GIF", "JPEG2000", "AVIF"])
+def test_a_cut_or_changed_file_is_read_or_refused_but_never_anything_else(format: str) -> None:
+    data = png(Image.fromarray(noise(20, 24, 3)), format=format)
+    rng = np.random.default_rng(5)
+    cuts = [data[:size] for size in rng.integers(1, len(data), 25)]
+    changed = []
+    for _ in range(75):
+        one = bytearray(data)
+        for at in rng.integers(0, min(len(data), 200), rng.integers(1, 4)):  # headers, mostly
+            one[at] = rng.integers(256)
+        changed.append(bytes(one))
+    refused = 0
+    for one in cuts + changed:
+        try:
+            read(one, convert=True, max_pixels=1 << 20)
+        except (ImageError, LimitError):
+            refused += 1
+    assert refused >= 20

@@ -36,11 +36,19 @@ FORMATS = (
     Format("AVIF", avif.is_avif, avif.look),
 )
 _OTHERS = (  # what people have, by its first bytes: named, so that they see why it is refused
-    (rb"%!PS|\xc5\xd0\xd3\xc6", "EPS"), (rb"%PDF", "PDF"), (rb"8BPS", "Photoshop"), (rb"\xff\x0a|\x00\x00\x00\x0cJXL ", "JPEG XL"),
-    (rb"....ftyp(heic|heix|hevc|mif1|msf1|heim)", "HEIC"), (rb"\x00\x00\x01\x00", "ICO"), (rb"v/1\x01", "OpenEXR"), (rb"P[7Ff]\s", "PAM or PFM"),
-    (rb"\xff\x4f\xff\x51", "a JPEG 2000 codestream without its file format"), (rb"\s*<(\?xml|svg)", "SVG"), (rb"#\?RADIANCE", "HDR"),
+    (rb"%!PS|\xc5\xd0\xd3\xc6", "EPS"),
+    (rb"%PDF", "PDF"),
+    (rb"8BPS", "Photoshop"),
+    (rb"\xff\x0a|\x00\x00\x00\x0cJXL ", "JPEG XL"),
+    (rb"....ftyp(heic|heix|hevc|mif1|msf1|heim)", "HEIC"),
+    (rb"\x00\x00\x01\x00", "ICO"),
+    (rb"v/1\x01", "OpenEXR"),
+    (rb"P[7Ff]\s", "PAM or PFM"),
+    (rb"\xff\x4f\xff\x51", "a JPEG 2000 codestream without its file format"),
+    (rb"\s*<(\?xml|svg)", "SVG"),
+    (rb"#\?RADIANCE", "HDR"),
     (rb"\x89UQD", "a .uqdm file; decompress it first"),
-)  # fmt: skip
+)
 BROKEN = (ValueError, IndexError, KeyError, StopIteration, struct.error, zlib.error, OverflowError)  # of `look`, at a broken header
 
 
@@ -53,9 +61,6 @@ def look(name: str, data: bytes) -> Facts:
             except BROKEN as error:
                 raise ImageError(f"{name} is a {one.name} file that is broken or cut: {str(error) or type(error).__name__}") from error
     known = ", ".join(one.name for one in FORMATS)
-    for pattern, what in _OTHERS:
-        if re.match(pattern, data[:64], re.DOTALL):
-            raise ImageError(
-                f"{name} is not a picture that can be read: of no known format ({what}); {known} are read: convert it to one of them"
-            )
-    raise ImageError(f"{name} is not a picture that can be read: of no known format; {known} are read")
+    others = [what for pattern, what in _OTHERS if re.match(pattern, data[:64], re.DOTALL)]
+    kind = f"of no known format ({others[0]})" if others else "of no known format"
+    raise ImageError(f"{name} is not a picture that can be read: {kind}; {known} are read")

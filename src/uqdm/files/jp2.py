@@ -47,7 +47,7 @@ def look(data: bytes) -> Facts:
         reasons.append("a colour space that is not said")
     last = kinds.get(len(sizes) - 1) if len(sizes) in (2, 4) else None
     alpha, premultiplied = last in (_OPACITY, _PREMULTIPLIED), last == _PREMULTIPLIED
-    lost = ()
+    lost: tuple[str, ...] = ()
     if premultiplied:
         reasons.append("colours multiplied by alpha")
     elif len(sizes) in (2, 4) and not alpha:

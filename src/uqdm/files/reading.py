@@ -77,8 +77,10 @@ def read(source: str | os.PathLike[str] | bytes | BinaryIO, convert: bool = Fals
     check(name, facts, convert)
     try:
         array, facts = _decoded(facts, data, pixels)
-    except (ImageError, MemoryError):
+    except ImageError:
         raise
+    except MemoryError as error:
+        raise LimitError(f"{name} needs more memory than there is, or is broken: {facts.width} × {facts.height} pixels") from error
     except Exception as error:  # what Pillow raises for a broken file depends on its format and on where it is broken
         if facts.reasons:
             advice = "it is broken, or of a kind that is not converted: turn it into an 8-bit PNG with another program"
