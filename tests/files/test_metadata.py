@@ -7,8 +7,10 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+import imagecodecs as ic
 import numpy as np
 import pytest
+import tifffile
 from PIL import ExifTags, Image
 
 from uqdm.errors import ImageError
@@ -17,9 +19,6 @@ from uqdm.files.reading import _DECODERS
 from uqdm.picture import Picture, to_array
 
 from .making import bmp, box, jp2, jpeg_with, noise, png, saved, tiff
-
-ic = pytest.importorskip("imagecodecs")
-tifffile = pytest.importorskip("tifffile")
 
 GREY, RGB = noise(12, 16), noise(12, 16, 3)
 
@@ -308,3 +307,13 @@ def test_every_format_has_its_decoder() -> None:
 
 def test_a_bmp_of_24_bits_by_hand_is_read() -> None:
     assert to_array(read(bmp(24, b"\3\2\1\0", (1, 1)))).tolist() == [[[1, 2, 3]]]
+
+
+def test_a_directory_that_leads_to_itself_is_read_once() -> None:
+    inner = {ifd.EXIF: ifd.number(ifd.LONG, 26), 33434: ifd.number(ifd.RATIONAL, 1, 250)}
+    data = ifd.blob({ifd.EXIF: inner})
+    order, _, at = ifd.header(data)
+    place = ifd.read(data, at, order)[0][ifd.EXIF].numbers()[0]
+    assert ifd.read(data, place, order)[0][ifd.EXIF].numbers() == [place]
+    found, _ = ifd.exif_tree(data)
+    assert set(found[ifd.EXIF]) == {33434}  # type: ignore[arg-type]

@@ -5,8 +5,10 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
+import imagecodecs as ic
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from uqdm.errors import ImageError
@@ -14,9 +16,6 @@ from uqdm.files import read
 from uqdm.picture import to_array
 
 from .making import bmp, box, jp2, noise, png, saved, tiff
-
-ic = pytest.importorskip("imagecodecs")
-tifffile = pytest.importorskip("tifffile")
 
 G, GA, RGB, RGBA = noise(13, 17), noise(13, 17, 2), noise(13, 17, 3), noise(13, 17, 4)
 SHAPES = {"grey": G, "grey and alpha": GA, "RGB": RGB, "RGBA": RGBA}

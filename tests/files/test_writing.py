@@ -5,8 +5,10 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import imagecodecs as ic
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from uqdm.errors import OutputError
@@ -15,9 +17,6 @@ from uqdm.files.writing import KINDS
 from uqdm.picture import Picture, from_array, to_array
 
 from .making import noise
-
-ic = pytest.importorskip("imagecodecs")
-tifffile = pytest.importorskip("tifffile")
 
 SECOND = {
     "PNG": ic.png_decode,

@@ -34,7 +34,7 @@ def look(data: bytes) -> Facts:
     bits = max([bits, *(value for name, body in properties if name == b"pixi" for value in body[5:])])
     grey = all(body[2] & 0x10 for name, body in owned if name == b"av1C") and any(name == b"av1C" for name, _ in owned)
     alpha = any(name == b"auxC" and body[4:].split(b"\0")[0] in _ALPHA for name, body in properties)
-    dropped = ["the transparency's own depth"] if alpha and bits > 8 else []
+    dropped: list[str] = []
     for name, body in owned:
         if name == b"colr" and body[:4] == b"nclx" and struct.unpack_from(">HH", body, 4) not in _PLAIN:
             dropped.append("colour space (nclx {}, {})".format(*struct.unpack_from(">HH", body, 4)))

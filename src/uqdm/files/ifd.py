@@ -65,6 +65,7 @@ def read(data: bytes, at: int, order: str, big: bool = False) -> tuple[Directory
         raise ValueError(f"a directory of {count} tags")
     at += struct.calcsize("=" + count_code)
     found: Directory = {}
+    total = 0
     for _ in range(count):
         tag, kind, values = struct.unpack_from(order + entry_code, data, at)
         at += struct.calcsize("=" + entry_code)
@@ -75,6 +76,9 @@ def read(data: bytes, at: int, order: str, big: bool = False) -> tuple[Directory
             continue  # of a type that is not defined: there is no value
         if place + size > len(data):
             raise ValueError(f"tag {tag} is cut")
+        total += size
+        if total > len(data):
+            raise ValueError("tags whose values lie one over the other")
         found.setdefault(tag, Entry(kind, values, _swapped(data[place : place + size], kind, order), place))
     (following,) = struct.unpack_from(order + ("Q" if big else "I"), data, at)
     return found, following
@@ -90,13 +94,17 @@ def _swapped(data: bytes, kind: int, order: str) -> bytes:
 
 def tree(data: bytes, directory: Directory, order: str, big: bool = False) -> dict[int, "Entry | Tree"]:
     """A directory with those that it points to. One that is broken raises as `read` does."""
+    return _tree(data, directory, order, big, (EXIF, GPS))
+
+
+def _tree(data: bytes, directory: Directory, order: str, big: bool, below: tuple[int, ...]) -> dict[int, "Entry | Tree"]:
+    """`below`: the pointers that are followed. Others are left out, so a directory cannot lead to itself."""
     found: dict[int, Entry | Tree] = {}
     for tag, entry in directory.items():
-        if tag in POINTERS:
+        if tag in below:
             inner, _ = read(data, entry.numbers()[0], order, big)
-            # Only EXIF's own directory points further, so there is no loop.
-            found[tag] = tree(data, inner, order, big) if tag == EXIF else {t: e for t, e in inner.items() if t not in POINTERS}
-        else:
+            found[tag] = _tree(data, inner, order, big, (INTEROPERABILITY,) if tag == EXIF else ())
+        elif tag not in POINTERS:
             found[tag] = entry
     return found
 

@@ -108,8 +108,10 @@ def _name(chunk: bytes) -> str:
 
 
 def _text(name: bytes, body: bytes) -> tuple[str, bytes]:
-    """Keyword and text of a text chunk."""
+    """Keyword of a text chunk, and its text where that is carried."""
     keyword, _, rest = body.partition(b"\0")
+    if not keyword.lower().startswith((b"raw profile type ", b"xml:com.adobe.xmp")):
+        return keyword.decode("latin-1"), b""  # what is only named need not be unpacked
     if name == b"zTXt":
         rest = _inflated(rest[1:])
     elif name == b"iTXt":

@@ -24,6 +24,7 @@ _NAMES = {4: "a mask", 8: "Lab colours", 9: "Lab colours", 10: "Lab colours", 32
 _JPEG = 7
 _UNPACKED = {1, 2, 3, 4, 5, _JPEG, 8, 32773, 32946, 34925, 50000}  # compressions that every build of the decoder has, but Zstandard
 _STRAIGHT, _MULTIPLIED = 2, 1  # what an extra band is
+_MOST_PAGES = 1 << 12  # that are counted
 _MOST = 1 << 20  # bytes of a tag's values: more is not a description, but Photoshop's layers or the like
 
 
@@ -118,7 +119,7 @@ def _one(directory: ifd.Directory, tag: int, default: int | None = None) -> int:
 def _count(data: bytes, order: str, big: bool, first: int, following: int) -> int:
     """How many directories there are; one that is broken ends the count, and so does a loop."""
     seen = {first}
-    while following and following not in seen:
+    while following and following not in seen and len(seen) < _MOST_PAGES:
         seen.add(following)
         try:
             _, following = ifd.read(data, following, order, big)
