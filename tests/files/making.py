@@ -33,19 +33,25 @@ def chunk(name: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
 
-def png(colour: int, bits: int, values: Any, *chunks: tuple[bytes, bytes]) -> bytes:
-    """A PNG of values in file units, uint (H, W, C), with chunks between header and pixels. Filters take turns."""
-    height, width, samples = values.shape
-    if bits == 16:
-        rows = values.astype(">u2").tobytes()
-        rows_of = [rows[i * width * samples * 2 : (i + 1) * width * samples * 2] for i in range(height)]
-    else:
-        spread = ((values.reshape(height, -1, 1).astype(np.uint8) >> np.arange(bits - 1, -1, -1, dtype=np.uint8)) & 1).reshape(height, -1)
-        rows_of = [row.tobytes() for row in np.packbits(spread, axis=1)]
-    body = b"".join(b"\0" + row for row in rows_of)
-    header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
+ADAM7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))  # y, x, steps of a pass
+
+
+def png(colour: int, bits: int, values: Any, *chunks: tuple[bytes, bytes], interlaced: bool = False) -> bytes:
+    """A PNG of values in file units, uint (H, W, C), with chunks between header and pixels."""
+    height, width, _ = values.shape
+    passes = [values[y::down, x::right] for y, x, down, right in ADAM7] if interlaced else [values]
+    body = b"".join(b"\0" + row for one in passes if one.size for row in _rows(one, bits))
+    header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, interlaced)
     parts = [chunk(b"IHDR", header), *(chunk(*one) for one in chunks), chunk(b"IDAT", zlib.compress(body)), chunk(b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def _rows(values: Any, bits: int) -> list[bytes]:
+    """Rows of packed samples."""
+    if bits == 16:
+        return [row.astype(">u2").tobytes() for row in values]
+    spread = (values.reshape(len(values), -1, 1).astype(np.uint8) >> np.arange(bits - 1, -1, -1, dtype=np.uint8)) & 1
+    return [row.tobytes() for row in np.packbits(spread.reshape(len(values), -1), axis=1)]
 
 
 def bmp(bits: int, rows: bytes, size: tuple[int, int], packing: int = 0, more: bytes = b"", header: int = 40) -> bytes:

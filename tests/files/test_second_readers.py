@@ -47,7 +47,9 @@ def opacity(band: int, kind: int = 1) -> bytes:
 
 TAKEN: dict[str, tuple[bytes, Callable[[bytes], Any]]] = {
     **{f"PNG, {name}": (ic.png_encode(array), ic.png_decode) for name, array in SHAPES.items()},
-    "PNG, interlaced by nothing, 4 bits": (png(0, 4, noise(9, 7, 1, top=15)), ic.png_decode),
+    "PNG, interlaced": (png(2, 8, RGB, interlaced=True), ic.png_decode),
+    "PNG, interlaced, grey of 4 bits": (png(0, 4, noise(9, 7, 1, top=15), interlaced=True), ic.png_decode),
+    "PNG, 4 bits": (png(0, 4, noise(9, 7, 1, top=15)), ic.png_decode),
     "PNG, 2 bits": (png(0, 2, noise(9, 7, 1, top=3)), ic.png_decode),
     **{f"JPEG, {name}": (ic.jpeg8_encode(SHAPES[name], level=80), ic.jpeg8_decode) for name in ("grey", "RGB")},
     "JPEG, progressive, 4:2:0": (saved(RGB, "JPEG", progressive=True, subsampling=2), ic.jpeg8_decode),
@@ -223,12 +225,13 @@ def test_the_transparent_grey_of_a_png_is_found_at_every_depth(bits: int) -> Non
         assert (read(png(0, 16, values, (b"tRNS", struct.pack(">H", key))), convert=True).alpha)[3, 4] == 255  # type: ignore[index]
 
 
+@pytest.mark.parametrize("interlaced", [False, True])
 @pytest.mark.parametrize("bits", [8, 16])
-def test_the_transparent_colour_of_a_png_is_found_by_all_its_bits(bits: int) -> None:
+def test_the_transparent_colour_of_a_png_is_found_by_all_its_bits(bits: int, interlaced: bool) -> None:
     values = noise(6, 7, 3, top=(1 << bits) - 1, kind=np.uint16)
     values[1, 1] = values[0, 0]
     values[2, 2] = values[0, 0] ^ np.array([0, 0, 1], np.uint16)
-    picture = read(png(2, bits, values, (b"tRNS", struct.pack(">3H", *values[0, 0]))), convert=bits == 16)
+    picture = read(png(2, bits, values, (b"tRNS", struct.pack(">3H", *values[0, 0])), interlaced=interlaced), convert=bits == 16)
     assert picture.alpha is not None
     assert sorted(zip(*np.nonzero(picture.alpha == 0))) == [(0, 0), (1, 1)]
     assert (picture.pixels == (values >> (bits - 8))).all()

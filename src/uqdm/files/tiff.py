@@ -99,13 +99,19 @@ def look(data: bytes) -> Facts:
 
 
 def upright(data: bytes) -> bytes:
-    """The same file, its pixels as they are stored: decoders would turn them by the tag of the orientation, which stays in EXIF."""
+    """The same file for a decoder of pixels: it does not turn them by the tag of the orientation, and reads no EXIF.
+
+    Both are read here. The directories of EXIF and GPS become empty ones at the end.
+    """
     order, big, at = ifd.header(data)
     first, _ = ifd.read(data, at, order, big)
-    entry = first.get(ifd.ORIENTATION)
-    if entry is None or entry.type != SHORT or entry.count != 1:
-        return data
-    return data[: entry.place] + struct.pack(order + "H", 1) + data[entry.place + 2 :]
+    changed = bytearray(data + bytes(16))
+    for tag, entry in first.items():
+        if tag == ifd.ORIENTATION and entry.type == SHORT and entry.count == 1:
+            struct.pack_into(order + "H", changed, entry.place, 1)
+        elif tag in ifd.POINTERS and entry.count == 1 and len(entry.data) in (4, 8):
+            struct.pack_into(order + ("I" if len(entry.data) == 4 else "Q"), changed, entry.place, len(data))
+    return bytes(changed)
 
 
 def _one(directory: ifd.Directory, tag: int, default: int | None = None) -> int:
