@@ -99,3 +99,12 @@ def test_only_the_command_line_prints_or_exits() -> None:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
                 assert node.func.id not in {"print", "exit", "quit"}, f"{relative}:{node.lineno}"
+
+
+def test_picture_files_are_opened_in_one_place() -> None:
+    for path in SOURCE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("Image.open", "PIL.Image.open"):
+                # What is measured there is Pillow itself, on files that it has just written.
+                assert path.name == "classical.py", f"{path.name}:{node.lineno} opens pictures beside uqdm.files"
+                assert "formats" in {keyword.arg for keyword in node.keywords}

@@ -196,3 +196,11 @@ def test_a_cut_or_changed_file_is_read_or_refused_but_never_anything_else(format
         except (ImageError, LimitError):
             refused += 1
     assert refused >= 20
+
+
+def test_two_headers_that_differ_are_not_decoded_by_the_larger() -> None:
+    data = bytearray(png(Image.fromarray(noise(20, 24, 3)), format="JPEG2000"))
+    at = data.index(b"ihdr") + 4
+    data[at : at + 8] = struct.pack(">II", 60000, 60000)  # as a decoder would believe, and allocate 10 GB
+    with pytest.raises(ImageError, match="24 × 20, the decoder 60000 × 60000"):
+        read(bytes(data))

@@ -219,7 +219,7 @@ def compress(
         source = job.data() if job.source == STD else job.source
         picture = files.read(source, convert, max_pixels=max_pixels or files.MAX_PIXELS)
         if picture.dropped:
-            complain(f"{job.name}: not carried: {', '.join(picture.dropped)}")
+            job.remark(f"{job.name}: not carried: {', '.join(picture.dropped)}")
         return picture
 
     def encode(pictures: list[Picture]) -> list[bytes]:
@@ -343,7 +343,7 @@ def decompress(
         job.say("  ".join(facts))
         lost = files.unheld(decoded.picture, format)
         if lost:
-            complain(f"{job.name if job.target == STD else job.target}: {format} does not hold {', '.join(lost)}")
+            job.remark(f"{'stdout' if job.target == STD else job.target}: {format} does not hold {', '.join(lost)}")
         if decoded.damage is not None:
             job.failed = True
             complain(f"{job.name}: decoded what comes before the damage: {decoded.damage}")
@@ -526,7 +526,8 @@ def sample(
     jobs = [Job("sample", str(target)) for target in targets]
     for job in jobs:
         job.check(force)
-        _ = files.format_of(job.target) if job.target != STD else ""
+        if job.target != STD:
+            files.check_format(files.format_of(job.target), grey=False, alpha=False, lossy=True, size=size[::-1])
     options = {"device": device, "threads": threads, "max_pixels": max_pixels, "backend": backend}
     codec: Codec = load(*([model] if model is not None else []), **options)  # type: ignore[arg-type]
     width, height = size
@@ -698,6 +699,12 @@ class Job:
     def say(self, text: str) -> None:
         """The line of this job's result."""
         self._tell(f"{'stdout' if self.target == STD else self.target}  {text}", err=self.target == STD)
+
+    def remark(self, text: str) -> None:
+        """A line on stderr beside the result, which does not run into the bar."""
+        if self.bar is not None:
+            self.bar.clear()
+        complain(text)
 
     def _tell(self, line: str, err: bool) -> None:
         """The last word of a job: a line that does not run into the bar, which moves on."""

@@ -200,7 +200,7 @@ def compare(
     from uqdm.evaluation import registry
 
     target = out or Path(f"{Path(image).stem}-compare.png")
-    files.format_of(str(target))
+    files.check_format(files.format_of(target), grey=False, alpha=False, lossy=True)
     files.check_target(target, force)
     pixels = files.read(image, convert=True).pixels
     pixels = pixels if pixels.shape[2] == 3 else pixels.repeat(3, 2)

@@ -121,9 +121,9 @@ def _reason(error: Exception) -> str:
 def _decoded(facts: Facts, data: bytes, pixels: int) -> tuple[NDArray[np.uint8], Facts]:
     """uint8 (H, W), or (H, W, C), and the facts with what only the decoder tells: of AVIF, the metadata."""
     with _unlimited(pixels), _opened(facts, data) as image:
+        _same_size(facts, image)  # before anything is allocated by the decoder's reading of the header
         image.load()
-        if image.size != (facts.width, facts.height):
-            raise ImageError(f"the header says {facts.width} × {facts.height}, the decoder delivers {image.width} × {image.height}")
+        _same_size(facts, image)
         if facts.format == "AVIF":
             info = image.info
             facts = dataclasses.replace(facts, icc=info.get("icc_profile"), exif=_blob(info.get("exif")), xmp=_blob(info.get("xmp")))
@@ -147,6 +147,11 @@ def _one_channel(array: Bytes8) -> Bytes8:
     return np.ascontiguousarray(array[:, :, ::3]) if array.shape[2] == 4 else array[:, :, 0]
 
 
+def _same_size(facts: Facts, image: Image.Image) -> None:
+    if image.size != (facts.width, facts.height):
+        raise ImageError(f"the header says {facts.width} × {facts.height}, the decoder {image.width} × {image.height}: the file is broken")
+
+
 def _mode(facts: Facts) -> str:
     """Pillow's name of what an accepted file holds."""
     return ("L" if facts.grey else "RGB") + ("A" if facts.alpha else "")
@@ -156,7 +161,7 @@ def _opened(facts: Facts, data: bytes) -> ImageFile.ImageFile:
     if facts.format == "PNG":
         data = png.pixels_only(data)
     elif facts.format == "TIFF":
-        data = tiff.upright(data)
+        data = tiff.pixels_only(data)
     opened: ImageFile.ImageFile = _DECODERS[facts.format](io.BytesIO(data), "")
     return opened
 

@@ -18,6 +18,7 @@ _STRUCTURE = {
     322, 323, 324, 325, 326, 327, 328, 330, 332, 333, 334, 336, 337, 338, 339, 340, 341, 342, 343, 344, 345, 346, 347, 351, 400, 401, 402,
     403, 404, 433, 434, 435, 512, 513, 514, 515, 517, 518, 519, 520, 521, 529, 530, 531, 532, 559, 700, 34675,
 }  # fmt: skip
+_DECODING = _STRUCTURE - {SUB_PICTURES, XMP, ICC}
 _WHITE_IS_ZERO, _GREY, _RGB, _PALETTE, _CMYK, _YCBCR = 0, 1, 2, 3, 5, 6
 _NAMES = {4: "a mask", 8: "Lab colours", 9: "Lab colours", 10: "Lab colours", 32803: "the raw values of a sensor (CFA)",
           32844: "LogL values", 32845: "LogLuv values", 34892: "the raw values of a sensor", 51177: "a depth map"}  # fmt: skip
@@ -98,20 +99,21 @@ def look(data: bytes) -> Facts:
     )  # fmt: skip
 
 
-def upright(data: bytes) -> bytes:
-    """The same file for a decoder of pixels: it does not turn them by the tag of the orientation, and reads no EXIF.
-
-    Both are read here. The directories of EXIF and GPS become empty ones at the end.
+def pixels_only(data: bytes) -> bytes:
+    """The same file with a directory of the first picture's pixels alone, for the decoder: no orientation by which it would turn
+    them, no EXIF, no tags that it does not know, no further pictures.
     """
     order, big, at = ifd.header(data)
-    first, _ = ifd.read(data, at, order, big)
-    changed = bytearray(data + bytes(16))
-    for tag, entry in first.items():
-        if tag == ifd.ORIENTATION and entry.type == SHORT and entry.count == 1:
-            struct.pack_into(order + "H", changed, entry.place, 1)
-        elif tag in ifd.POINTERS and entry.count == 1 and len(entry.data) in (4, 8):
-            struct.pack_into(order + ("I" if len(entry.data) == 4 else "Q"), changed, entry.place, len(data))
-    return bytes(changed)
+    count_code, pointer_code, size = ("Q", "Q", 20) if big else ("H", "I", 12)
+    (count,) = struct.unpack_from(order + count_code, data, at)
+    at += struct.calcsize("=" + count_code)
+    entries = [data[at + size * i : at + size * (i + 1)] for i in range(count)]
+    kept = [one for one in entries if struct.unpack_from(order + "H", one)[0] in _DECODING]
+    place = len(data) + len(data) % 2
+    table = struct.pack(order + count_code, len(kept)) + b"".join(kept) + bytes(struct.calcsize("=" + pointer_code))
+    start = 8 if big else 4
+    pointer = struct.pack(order + pointer_code, place)
+    return data[:start] + pointer + data[start + len(pointer) :] + bytes(len(data) % 2) + table
 
 
 def _one(directory: ifd.Directory, tag: int, default: int | None = None) -> int:
