@@ -187,7 +187,10 @@ IMPOSSIBLE: dict[str, tuple[bytes, str]] = {
     "TIFF of doubles": (tiff(G.astype(np.float64)), "float values of 64 bits"),
     "TIFF of seven bands": (tiff(noise(5, 5, 7), photometric="minisblack", planarconfig="contig"), "7 bands"),
     "TIFF with JPEG XL inside": (tiff(RGB, photometric="rgb", compression="jpegxl"), "a compression"),
-    "16-bit JP2 in colours": (jp2(j2k(DEEP), 3, 16, bits=16, size=(13, 17)), "16 bits a channel in 3 channels"),
+    "16-bit JP2 in colours, with loss": (
+        jp2(ic.jpeg2k_encode(DEEP, level=40, reversible=False, codecformat="j2k"), 3, 16, bits=16, size=(13, 17)),
+        "16 bits a channel in 3 channels",
+    ),
     "JP2 with signs": (jp2(j2k(noise(9, 9, top=127, kind=np.int8)), 1, 17, size=(9, 9)), "values with a sign"),
     "10-10-10 BMP": (bmp(32, bytes(4), (1, 1), 3, struct.pack("<3I", 0x3FF00000, 0xFFC00, 0x3FF)), "masks"),
     "JPEG XL": (ic.jpegxl_encode(RGB), "JPEG XL"),
@@ -263,3 +266,15 @@ def test_a_palette_keeps_its_transparency_on_request() -> None:
     colours = b"\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c"
     data = png(3, 2, np.array([[[0], [1], [2], [3]]]), (b"PLTE", colours), (b"tRNS", b"\0\x80"))
     assert to_array(read(data, convert=True)).tolist() == [[[1, 2, 3, 0], [4, 5, 6, 128], [7, 8, 9, 255], [10, 11, 12, 255]]]
+
+
+@pytest.mark.parametrize("bits", [10, 12, 16])
+@pytest.mark.parametrize("bands", [2, 3, 4])
+def test_bright_values_of_a_deep_jp2_stay_bright(bits: int, bands: int) -> None:
+    top = (1 << bits) - 1
+    values = noise(40, 40, bands, top=top, kind=np.uint16)
+    values[:4], values[4:8] = top - np.arange(160).reshape(4, 40, 1), np.arange(160).reshape(4, 40, 1)
+    boxes = [opacity(bands - 1)] if bands != 3 else []
+    data = jp2(j2k(values, bitspersample=bits), bands, 17 if bands == 2 else 16, *boxes, bits=bits, size=(40, 40))
+    half = 1 << (bits - 9)
+    assert (to_array(read(data, convert=True)) == np.minimum(values.astype(int) + half >> (bits - 8), 255)).all()

@@ -18,7 +18,7 @@ def look(data: bytes) -> Facts:
     found = list(boxes(data))
     header = dict(reversed(list(boxes(_only(found, b"jp2h")))))  # of two of a kind the first counts
     stream = _only(found, b"jp2c")
-    width, height, sizes, comment = _sizes(stream)
+    width, height, sizes, comment, exact = _sizes(stream)
     kinds = _kinds(header.get(b"cdef"), len(sizes))
     bits = max((value & 0x7F) + 1 for value, _, _ in sizes)
     grey = len(sizes) <= 2
@@ -31,9 +31,8 @@ def look(data: bytes) -> Facts:
         impossible = "values with a sign"
     elif len(sizes) > 4:
         impossible = f"{len(sizes)} bands"
-    elif bits > 8 and len(sizes) > 1:
-        # Pillow's decoder rounds the brightest values of such a picture up, and then round to 0.
-        impossible = f"{depth(bits)} in {len(sizes)} channels"
+    elif bits > 8 and len(sizes) > 1 and not (exact and len(set(sizes)) == 1 and bits <= 16):
+        impossible = f"{depth(bits)} in {len(sizes)} channels, coded with loss or each in its own way"  # see `wider`
     elif any((value & 0x7F) != 7 for value, _, _ in sizes):
         reasons.append(depth(bits))
     if list(kinds.values())[: 1 if grey else 3] != [_COLOUR] * (1 if grey else 3):
@@ -50,6 +49,7 @@ def look(data: bytes) -> Facts:
     lost: tuple[str, ...] = ()
     if premultiplied:
         reasons.append("colours multiplied by alpha")
+        impossible = impossible or (f"{depth(bits)}, multiplied by alpha" if bits > 8 else None)
     elif len(sizes) in (2, 4) and not alpha:
         reasons.append(f"{len(sizes)} bands, of which none is said to be alpha")
         lost = ("the last band",)
@@ -80,8 +80,20 @@ def _only(found: list[tuple[bytes, bytes]], name: bytes) -> bytes:
     raise ValueError(f"no box {name.decode()}")
 
 
-def _sizes(stream: bytes) -> tuple[int, int, list[tuple[int, int, int]], bool]:
-    """Width, height, each component's depth and steps, and whether there is a comment that a person wrote."""
+def wider(data: bytes) -> bytes:
+    """The codestream alone, of which each component is said to have one bit more.
+
+    Pillow shifts several components of more than 8 bits to 8 bits, and rounds; the brightest values become 256, which it stores as 0. Of
+    a stream without loss the same values lie in the middle of the wider range, so what is bright and what is dark can be told apart.
+    """
+    stream = bytearray(_only(list(boxes(data)), b"jp2c"))
+    for i in range(struct.unpack_from(">H", stream, 40)[0]):
+        stream[42 + 3 * i] += 1
+    return bytes(stream)
+
+
+def _sizes(stream: bytes) -> tuple[int, int, list[tuple[int, int, int]], bool, bool]:
+    """Width, height, each component's depth and steps, whether there is a comment that a person wrote, whether nothing is lost."""
     if stream[:4] != CODESTREAM:
         raise ValueError("no codestream")
     right, bottom, left, top = struct.unpack_from(">IIII", stream, 8)
@@ -89,13 +101,18 @@ def _sizes(stream: bytes) -> tuple[int, int, list[tuple[int, int, int]], bool]:
     sizes = [struct.unpack_from(">BBB", stream, 42 + 3 * i) for i in range(count)]
     if not sizes or right <= left or bottom <= top:
         raise ValueError("no picture in it")
-    at, comment = 2, False
+    at, comment, exact = 2, False, False
     while stream[at : at + 2] not in (b"\xff\x90", b"\xff\xd9"):
         marker, size = struct.unpack_from(">HH", stream, at)
         text = stream[at + 6 : at + 2 + size]
         comment = comment or (marker == 0xFF64 and not text.startswith((b"Created by OpenJPEG", b"Kakadu")))
+        if marker == 0xFF52:  # COD; its last byte but the precincts' names the wavelet
+            exact = stream[at + 13] == 1
+        elif marker == 0xFF53:  # COC: a component of its own way
+            exact = False
+            break
         at += 2 + size
-    return right - left, bottom - top, sizes, comment
+    return right - left, bottom - top, sizes, comment, exact
 
 
 def _kinds(body: bytes | None, count: int) -> dict[int, int]:

@@ -34,7 +34,7 @@ from PIL import (
 )
 
 from uqdm.errors import ImageError, LimitError
-from uqdm.files import formats, ifd, png, tiff
+from uqdm.files import formats, ifd, jp2, png, tiff
 from uqdm.files.facts import Facts
 from uqdm.picture import Bytes8, Picture, from_array
 
@@ -129,6 +129,8 @@ def _decoded(facts: Facts, data: bytes, pixels: int) -> tuple[NDArray[np.uint8],
             facts = dataclasses.replace(facts, icc=info.get("icc_profile"), exif=_blob(info.get("exif")), xmp=_blob(info.get("xmp")))
         if facts.reasons:
             array = _converted(facts, image)
+            if facts.format == "JPEG 2000" and facts.bits > 8 and array.ndim == 3:
+                array = _brightest(array, data)
         else:
             array = np.asarray(image)
             # Of AVIF, and of PNG with 16 bits and alpha, the decoder delivers grey as colours.
@@ -189,6 +191,14 @@ def _converted(facts: Facts, image: Image.Image) -> Bytes8:
         if facts.premultiplied:
             return _divided(array)
     return array
+
+
+def _brightest(array: Bytes8, data: bytes) -> Bytes8:
+    """The brightest values of a JPEG 2000 file, which the decoder makes 0, as 255; see `jp2.wider`."""
+    with Jpeg2KImagePlugin.Jpeg2KImageFile(io.BytesIO(jp2.wider(data)), "") as image:
+        image.load()
+        other = np.asarray(image)[:, :, : array.shape[2]]
+    return np.where((array == 0) & (other >= 128), np.uint8(255), array)
 
 
 def _divided(array: Bytes8) -> Bytes8:
