@@ -91,6 +91,11 @@ def test_the_codec_is_imported_without_any_runtime() -> None:
     assert run.stdout == "[]\n"
 
 
+def test_the_codec_needs_no_pillow() -> None:
+    code = "import sys, uqdm, uqdm.codec, uqdm.picture; print('PIL' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
 def test_only_the_command_line_prints_or_exits() -> None:
     for path in SOURCE.rglob("*.py"):
         relative = path.relative_to(SOURCE).as_posix()

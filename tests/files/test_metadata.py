@@ -210,6 +210,21 @@ def test_a_resolution_is_carried_as_exif(data: bytes) -> None:
     assert picture.dropped == ()
 
 
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "a.jpg"])
+@pytest.mark.parametrize("given", ["PNG", "JPEG", "TIFF", "BMP"])
+def test_a_resolution_is_written_where_programs_look_for_it(name: str, given: str, tmp_path: Path) -> None:
+    data = saved(RGB, given, dpi=(300, 150))
+    write(read(data), tmp_path / name, lossy=True)
+    with Image.open(tmp_path / name) as image:
+        assert tuple(map(float, image.info["dpi"])) == pytest.approx((300, 150), abs=0.02)
+    assert read(tmp_path / name).dropped == ()
+
+
+def test_a_resolution_of_a_png_comes_back_to_the_last_digit(tmp_path: Path) -> None:
+    write(read(png(2, 8, RGB, (b"pHYs", struct.pack(">IIB", 11811, 3779, 1)))), tmp_path / "a.png")
+    assert b"pHYs" + struct.pack(">IIB", 11811, 3779, 1) in (tmp_path / "a.png").read_bytes()
+
+
 def test_a_resolution_beside_exif_is_named_where_exif_does_not_say_it() -> None:
     exif = b"Exif\0\0" + camera()
     assert read(saved(RGB, "JPEG", dpi=(72, 72), exif=exif)).dropped == ()

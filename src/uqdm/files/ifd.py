@@ -6,6 +6,7 @@ Values are kept as bytes, in little-endian order whatever the order of the file,
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Union
 
 EXIF, GPS, INTEROPERABILITY = 0x8769, 0x8825, 0xA005  # tags whose value is the place of another directory
@@ -148,6 +149,20 @@ def blob(root: "Tree") -> bytes:
 def resolution(x: Sequence[int], y: Sequence[int], unit: int) -> dict[int, Entry]:
     """The entries of a resolution: two fractions and a unit (2: inch, 3: centimetre)."""
     return {X_RESOLUTION: number(RATIONAL, *x), Y_RESOLUTION: number(RATIONAL, *y), RESOLUTION_UNIT: number(SHORT, unit)}
+
+
+def resolution_of(exif: bytes) -> tuple[Fraction, Fraction] | None:
+    """Pixels per inch in x and y, as an EXIF blob says them, or None."""
+    try:
+        found, _ = exif_tree(exif)
+        entries = [found[tag] for tag in (X_RESOLUTION, Y_RESOLUTION)]
+        unit = found.get(RESOLUTION_UNIT)
+        name = unit.numbers()[0] if isinstance(unit, Entry) else 2
+        scale = {2: Fraction(1), 3: Fraction(254, 100)}[name]
+        x, y = (Fraction(*struct.unpack("<II", entry.data[:8])) * scale for entry in entries if isinstance(entry, Entry))
+    except (ValueError, KeyError, IndexError, struct.error, ZeroDivisionError):
+        return None
+    return (x, y) if x > 0 and y > 0 else None
 
 
 def _fits(place: int) -> int:

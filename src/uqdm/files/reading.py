@@ -8,7 +8,6 @@ import contextlib
 import dataclasses
 import io
 import os
-import struct
 import sys
 import threading
 import warnings
@@ -275,24 +274,11 @@ def _with_resolution(facts: Facts) -> tuple[bytes | None, tuple[str, ...]]:
         return facts.exif or None, facts.dropped
     if not facts.exif:
         return ifd.blob(ifd.resolution(*facts.resolution)), facts.dropped
-    said = _resolution_of(facts.exif)
+    said = ifd.resolution_of(facts.exif)
     x, y = (Fraction(*value) * (Fraction(254, 100) if facts.resolution[2] == 3 else 1) for value in facts.resolution[:2])
     if said is not None and all(abs(a - b) * 100 < a for a, b in zip((x, y), said, strict=True)):
         return facts.exif, facts.dropped
     return facts.exif, (*facts.dropped, f"resolution ({float(x):.4g} × {float(y):.4g} dpi)")
-
-
-def _resolution_of(exif: bytes) -> tuple[Fraction, Fraction] | None:
-    """Pixels per inch in x and y, as EXIF says them, or None."""
-    try:
-        found, _ = ifd.exif_tree(exif)
-        entries = [found[tag] for tag in (ifd.X_RESOLUTION, ifd.Y_RESOLUTION)]
-        unit = found.get(ifd.RESOLUTION_UNIT)
-        scale = Fraction(254, 100) if isinstance(unit, ifd.Entry) and unit.numbers()[0] == 3 else Fraction(1)
-        x, y = (Fraction(*struct.unpack("<II", entry.data[:8])) * scale for entry in entries if isinstance(entry, ifd.Entry))
-    except (ValueError, KeyError, IndexError, struct.error, ZeroDivisionError):
-        return None
-    return x, y
 
 
 # --- Pillow images ---------------------------------------------------------------------------------------------------------------

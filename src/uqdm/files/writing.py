@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 from PIL import Image, PngImagePlugin
 
 from uqdm.errors import ImageError, OutputError
-from uqdm.files import tiff
+from uqdm.files import ifd, tiff
 from uqdm.files.placing import write_atomic
 from uqdm.picture import Picture, to_array
 
@@ -139,6 +139,9 @@ def _by_pillow(picture: Picture, kind: Kind) -> bytes:
             options["pnginfo"] = chunks
     elif picture.xmp and kind.xmp:
         options["xmp"] = picture.xmp
+    resolution = ifd.resolution_of(picture.exif) if picture.exif and kind.name in ("PNG", "JPEG") else None
+    if resolution and max(resolution) < 1 << 16:  # said again where programs look for it; JPEG has whole numbers only
+        options["dpi"] = tuple(float(value) if kind.name == "PNG" else round(value) for value in resolution)
     out = io.BytesIO()
     name = "PPM" if kind.name in ("PGM", "PNM") else kind.name
     Image.fromarray(to_array(picture)).save(out, name, **options)
