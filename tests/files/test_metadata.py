@@ -15,7 +15,7 @@ from PIL import ExifTags, Image
 
 from uqdm.errors import ImageError
 from uqdm.files import encode, from_pillow, ifd, read, unheld, write
-from uqdm.files.reading import _DECODERS
+from uqdm.files.decoding import DECODERS
 from uqdm.picture import Picture, to_array
 
 from .making import bmp, box, jp2, jpeg_with, noise, png, saved, tiff
@@ -317,7 +317,7 @@ def test_what_a_pillow_image_does_not_carry_is_named_in_a_warning() -> None:
 def test_every_format_has_its_decoder() -> None:
     from uqdm.files.formats import FORMATS
 
-    assert {one.name for one in FORMATS} == set(_DECODERS)
+    assert {one.name for one in FORMATS} == set(DECODERS)
 
 
 def test_a_bmp_of_24_bits_by_hand_is_read() -> None:
