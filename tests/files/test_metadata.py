@@ -332,3 +332,16 @@ def test_a_directory_that_leads_to_itself_is_read_once() -> None:
     assert ifd.read(data, place, order)[0][ifd.EXIF].numbers() == [place]
     found, _ = ifd.exif_tree(data)
     assert set(found[ifd.EXIF]) == {33434}  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "GIF"])
+def test_what_comes_after_the_picture_is_named(format: str) -> None:
+    data = saved(GREY if format == "GIF" else RGB, format)
+    assert read(data, convert=True).dropped == ()
+    assert read(data + bytes(7), convert=True).dropped == ()  # padding
+    assert read(data + b"a film\xff\xd9", convert=True).dropped == ("8 bytes after the end of the picture",)
+
+
+def test_the_end_of_a_progressive_jpeg_is_found() -> None:
+    data = saved(noise(100, 120, 3), "JPEG", progressive=True, quality=100, restart_marker_rows=1)
+    assert read(data + b"more").dropped == ("4 bytes after the end of the picture",)

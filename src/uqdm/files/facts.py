@@ -43,3 +43,9 @@ def frames(count: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
     if count <= 1:
         return (), ()
     return (f"{count} frames",), (f"{count - 1} further frame{'s' * (count > 2)}",)
+
+
+def after(data: bytes, end: int) -> tuple[str, ...]:
+    """What is dropped of a file whose picture ends before the file does; zeros are padding."""
+    rest = len(data[end:].rstrip(b"\0"))
+    return (f"{rest} bytes after the end of the picture",) if rest else ()

@@ -2,7 +2,7 @@
 
 import struct
 
-from uqdm.files.facts import Facts, frames
+from uqdm.files.facts import Facts, after, frames
 
 
 def look(data: bytes) -> Facts:
@@ -30,7 +30,15 @@ def look(data: bytes) -> Facts:
     if count == 0:
         raise ValueError("no picture in it")
     reasons, lost = frames(count)
-    return Facts("GIF", width, height, alpha=clear, reasons=(*reasons, "a palette"), dropped=tuple(dict.fromkeys(dropped)), lost=lost)
+    return Facts(
+        "GIF",
+        width,
+        height,
+        alpha=clear,
+        reasons=(*reasons, "a palette"),
+        dropped=(*dict.fromkeys(dropped), *after(data, at + 1)),
+        lost=lost,
+    )
 
 
 def _after(data: bytes, at: int) -> int:

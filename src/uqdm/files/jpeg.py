@@ -1,12 +1,14 @@
 """What a JPEG file holds: its frame header and its application segments, up to the first scan."""
 
+import re
 import struct
 from collections.abc import Iterator
 
-from uqdm.files.facts import Facts, depth
+from uqdm.files.facts import Facts, after, depth
 
 _FRAMES = {0xC0 + i for i in range(16)} - {0xC4, 0xC8, 0xCC}  # SOF0 .. SOF15 without the tables' markers
 _DECODED = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}  # Huffman and arithmetic coding, sequential and progressive
+_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # but not what stands inside a scan
 _ALONE = {0x01, *range(0xD0, 0xD8)}
 _EXIF, _XMP, _MORE_XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b"http://ns.adobe.com/xmp/extension/\0"
 _ICC, _PHOTOSHOP = b"ICC_PROFILE\0", b"Photoshop 3.0\0"
@@ -32,6 +34,18 @@ def segments(data: bytes) -> Iterator[tuple[int, bytes]]:
             raise ValueError(f"the segment at byte {at} is cut")
         yield marker, data[at + 2 : at + size]
         at += size
+
+
+def _end(data: bytes) -> int:
+    """The place after the last scan of the picture; the end of the file where that is not found."""
+    at = 2
+    while (found := _MARKER.search(data, at)) is not None:
+        marker, at = data[found.end() - 1], found.end()
+        if marker == 0xD9:
+            return at
+        if marker not in _ALONE and at + 2 <= len(data):
+            at += int(struct.unpack_from(">H", data, at)[0])
+    return len(data)
 
 
 def look(data: bytes) -> Facts:
@@ -93,5 +107,5 @@ def look(data: bytes) -> Facts:
         impossible = "a height that is given after the picture"
     return Facts(
         "JPEG", width, height, bits, components == 1, reasons=tuple(reasons), impossible=impossible, icc=icc, exif=exif, xmp=xmp,
-        resolution=resolution, dropped=tuple(dict.fromkeys(dropped)), lost=tuple(lost),
+        resolution=resolution, dropped=(*dict.fromkeys(dropped), *after(data, _end(data))), lost=tuple(lost),
     )  # fmt: skip

@@ -5,7 +5,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 
-from uqdm.files.facts import Facts, depth, frames
+from uqdm.files.facts import Facts, after, depth, frames
 
 MAGIC = b"\x89PNG\r\n\x1a\n"
 GREY, RGB, PALETTE, GREY_ALPHA, RGB_ALPHA = 0, 2, 3, 4, 6
@@ -38,6 +38,7 @@ def pixels_only(data: bytes) -> bytes:
 def look(data: bytes) -> Facts:
     """Raises `ValueError`, `struct.error`, `zlib.error` where the file is broken."""
     found = list(chunks(data))
+    end = len(MAGIC) + sum(12 + len(body) for _, body in found)
     if found[0][0] != b"IHDR":
         raise ValueError("the first chunk is not IHDR")
     width, height, bits, colour, _, _, _ = struct.unpack(">IIBBBBB", found[0][1])
@@ -95,7 +96,7 @@ def look(data: bytes) -> Facts:
         reasons += (depth(bits),)
     return Facts(
         "PNG", width, height, bits, colour in (GREY, GREY_ALPHA), clear or colour in (GREY_ALPHA, RGB_ALPHA), reasons, key=key,
-        icc=icc, exif=exif, xmp=xmp, resolution=resolution, dropped=tuple(dict.fromkeys(dropped)), lost=lost,
+        icc=icc, exif=exif, xmp=xmp, resolution=resolution, dropped=(*dict.fromkeys(dropped), *after(data, end)), lost=lost,
     )  # fmt: skip
 
 

@@ -41,8 +41,8 @@ def read(source: str | os.PathLike[str] | bytes | BinaryIO, convert: bool = Fals
     check(name, facts, convert)
     try:
         array, facts = decoding.decoded(facts, data)
-    except ImageError:
-        raise
+    except ImageError as error:
+        raise ImageError(f"{name}: {error}") from error
     except MemoryError as error:
         raise LimitError(f"{name} needs more memory than there is, or is broken: {facts.width} × {facts.height} pixels") from error
     except Exception as error:  # what Pillow raises for a broken file depends on its format and on where it is broken

@@ -3,7 +3,7 @@
 import struct
 from collections.abc import Iterator
 
-from uqdm.files.facts import Facts, frames
+from uqdm.files.facts import Facts, after, frames
 
 
 def chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -49,5 +49,5 @@ def look(data: bytes) -> Facts:
     exif = carried.get(b"EXIF", b"").removeprefix(b"Exif\0\0") or None
     return Facts(
         "WebP", *size, alpha=alpha, reasons=reasons, icc=carried.get(b"ICCP"), exif=exif, xmp=carried.get(b"XMP "),
-        dropped=tuple(dropped), lost=lost,
+        dropped=(*dropped, *after(data, 8 + int(struct.unpack_from("<I", data, 4)[0]))), lost=lost,
     )  # fmt: skip
