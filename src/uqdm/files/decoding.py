@@ -168,21 +168,20 @@ def _unlimited(pixels: int) -> Iterator[None]:
     Most decoders do not ask for it when they are made by name; those of WebP, GIF and TIFF's tiles do.
     """
     global _inside, _before
-    if Image.MAX_IMAGE_PIXELS is None or pixels <= Image.MAX_IMAGE_PIXELS:
-        yield
-        return
     with _lock:
-        if _inside == 0:
-            _before = Image.MAX_IMAGE_PIXELS
-        _inside += 1
-        Image.MAX_IMAGE_PIXELS = None
+        limit = _before if _inside else Image.MAX_IMAGE_PIXELS
+        lifted = limit is not None and pixels > limit
+        if lifted:
+            _before, _inside = limit, _inside + 1
+            Image.MAX_IMAGE_PIXELS = None
     try:
         yield
     finally:
-        with _lock:
-            _inside -= 1
-            if _inside == 0:
-                Image.MAX_IMAGE_PIXELS = _before
+        if lifted:
+            with _lock:
+                _inside -= 1
+                if _inside == 0:
+                    Image.MAX_IMAGE_PIXELS = _before
 
 
 def blob(value: Any) -> bytes | None:

@@ -55,7 +55,8 @@ def look(data: bytes) -> Facts:
     elif len(kinds) > 1 or not kinds <= {1, 2, 3, 4}:
         impossible = f"values of the kinds {', '.join(map(str, sorted(kinds)))}"
     elif (kinds != {1} or bits > 16) and (samples > 1 or (bits != 32 and kinds != {2})):
-        impossible = f"{'float values' if kinds == {3} else 'integers'} of {bits} bits in {samples} band{'s' * (samples > 1)}"
+        kind = {1: "integers", 2: "integers with a sign", 3: "float values", 4: "values of no defined kind"}[min(kinds)]
+        impossible = f"{kind} of {bits} bits in {samples} band{'s' * (samples > 1)}"
     elif samples > own + 3 or (samples > own + 1 and colours != _RGB):
         impossible = f"{samples} bands"
     elif kinds == {3}:
