@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 import uqdm
-from uqdm import images, package
+from uqdm import files, package
 from uqdm.codec import Codec
 from uqdm.entropy import coder
 
@@ -60,30 +60,30 @@ def main() -> None:
     parser.add_argument("--coder", nargs="*", choices=coder.available(), default=coder.available(), help="by default all that there are")
     a = parser.parse_args()
     sample = Path(__file__).parent.parent / "examples" / "parrots.png"
-    pixels = images.read(a.picture).pixels if a.picture else images.read(sample).pixels[100:164, 200:264]
+    pixels = files.read(a.picture).pixels if a.picture else files.read(sample).pixels[100:164, 200:264]
     load = functools.partial(uqdm.load, a.model, threads=a.threads, precision=a.precision)
     codecs = {name: load(coder=name) for name in a.coder}
     clocks = {name: timed(codec, a.mode) for name, codec in codecs.items()}
     rows: dict[tuple[str, str], list[tuple[float, float]]] = {(n, d): [] for n in codecs for d in ("encode", "decode")}
-    files = {}
+    coded = {}
     for i in range(a.repeat + 1):
         for name, codec in codecs.items():
             for direction in ("encode", "decode"):
                 clocks[name][0], begin = 0.0, time.perf_counter()
                 if direction == "encode":
-                    files[name] = codec.compress([pixels] * a.batch, mode=a.mode)
+                    coded[name] = codec.compress([pixels] * a.batch, mode=a.mode)
                 else:
-                    back = codec.decompress(files[name])
+                    back = codec.decompress(coded[name])
                 whole = time.perf_counter() - begin
                 if i:  # the first run warms up
                     rows[name, direction].append((clocks[name][0], whole - clocks[name][0]))
             assert all(np.array_equal(one.reshape(pixels.shape), pixels) for one in back)
-    assert len({tuple(f) for f in files.values()}) == 1, "the coders' files differ"
+    assert len({tuple(f) for f in coded.values()}) == 1, "the coders' files differ"
     h, w = pixels.shape[:2]
     one = codecs[next(iter(codecs))]
     print(
         f"{one.name}, {w} x {h}, batch {a.batch}, mode {a.mode}, {one.arithmetic}, {a.threads} threads, {a.repeat} repetitions, "
-        f"{len(files[next(iter(files))][0])} bytes each, all coders' files the same"
+        f"{len(coded[next(iter(coded))][0])} bytes each, all coders' files the same"
     )
     print(f"{'coder':14}{'':8}{'network s':>12}{'else s':>12}{'else/network':>14}{'symbols/s else':>16}")
     symbols = one.family(a.mode).chunks * pixels.size * a.batch

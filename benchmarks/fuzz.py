@@ -56,7 +56,7 @@ from uqdm import container, package
 from uqdm.codec import Codec, Decoded
 from uqdm.container import STEP
 from uqdm.errors import UqdmError
-from uqdm.images import Picture
+from uqdm.picture import Picture
 
 MAX_PIXELS = 1 << 14  # what the decoder is told to allow
 STALLED = 60  # seconds beyond the limit after which a worker is given up

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 import uqdm
-from uqdm import container, images, package
+from uqdm import container, files, package
 from uqdm.data.sources import load_pack
 
 
@@ -37,7 +37,7 @@ def main() -> None:
     if a.data.suffix == ".zip":
         pictures = list(load_pack(a.data))
     else:
-        pictures = [images.read(p).pixels for p in sorted(a.data.iterdir()) if p.suffix.lower() in {".png", ".jpg", ".webp"}]
+        pictures = [files.read(p).pixels for p in sorted(a.data.iterdir()) if p.suffix.lower() in {".png", ".jpg", ".webp"}]
     pictures = pictures[:: a.every][: a.limit]
     codec = uqdm.load(a.model, threads=a.threads, precision=a.precision, backend=a.backend)
     at_start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -50,9 +50,9 @@ def main() -> None:
     for begin in range(0, len(pictures), a.batch):
         some = pictures[begin : begin + a.batch]
         clock = time.perf_counter()
-        files = codec.compress(some, mode=a.mode)
+        coded = codec.compress(some, mode=a.mode)
         seconds["encode"].append((time.perf_counter() - clock) / len(some))
-        for data in files:
+        for data in coded:
             info = uqdm.inspect(data)
             bpp.append(info.bpp)
             overhead.append(len(data) - sum(len(c.payload) - 4 for c in container.parse(data).chunks if c.kind == container.STEP))
@@ -63,14 +63,14 @@ def main() -> None:
                 estimated.extend(codec.estimate(group, mode=a.mode) / (group[0].shape[0] * group[0].shape[1]))
         if a.previews:
             for (method, step), found in psnr.items():
-                back = codec.decode_many(files, step=step, method=method)
+                back = codec.decode_many(coded, step=step, method=method)
                 found += [10 * np.log10(255**2 / ((x.astype(float) - y.image) ** 2).mean()) for x, y in zip(some, back, strict=True)]
         if not a.no_decode:
             half = max(1, len(some) // 2)
             for part in range(0, len(some), half):
                 clock = time.perf_counter()
-                back = codec.decompress(files[part : part + half])
-                seconds["decode"].append((time.perf_counter() - clock) / len(files[part : part + half]))
+                back = codec.decompress(coded[part : part + half])
+                seconds["decode"].append((time.perf_counter() - clock) / len(coded[part : part + half]))
                 wrong += sum(not np.array_equal(x, y) for x, y in zip(some[part : part + half], back, strict=True))
     mean = np.mean(bpp, 0)
     result = {

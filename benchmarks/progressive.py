@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 import uqdm
-from uqdm import container, images, package
+from uqdm import container, files, package
 from uqdm.codec import Codec
 from uqdm.families.uqdm import Tight
 
@@ -36,7 +36,7 @@ def pictures(source: str, every: int, limit: int | None) -> list[np.ndarray]:
 
         return list(load_pack(source)[::every][:limit])
     paths = sorted(p for p in Path(source).iterdir() if p.suffix in {".png", ".webp"})
-    return [images.read(p).pixels for p in paths[::every][:limit]]
+    return [files.read(p).pixels for p in paths[::every][:limit]]
 
 
 def psnr(found: np.ndarray, true: np.ndarray) -> float:

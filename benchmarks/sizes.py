@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from uqdm import container, images, package
+from uqdm import container, files, package
 
 
 def mosaic(folder: Path, width: int, height: int) -> np.ndarray:
@@ -29,7 +29,7 @@ def mosaic(folder: Path, width: int, height: int) -> np.ndarray:
     while y < height:
         x, tall = 0, 0
         while x < width:
-            picture = images.read(paths[number % len(paths)]).pixels
+            picture = files.read(paths[number % len(paths)]).pixels
             picture = picture if picture.shape[0] < picture.shape[1] else picture.transpose(1, 0, 2)
             h, w = min(picture.shape[0], height - y), min(picture.shape[1], width - x)
             out[y : y + h, x : x + w] = picture[:h, :w]

@@ -11,7 +11,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 import uqdm
-from uqdm import images
+from uqdm import files
+from uqdm.picture import to_array
 
 SAMPLE = Path(__file__).parent / "parrots.png"  # Kodak image 23, released for unrestricted use
 PANEL, CAPTION, GAP = (300, 400), 58, 10
@@ -46,14 +47,14 @@ def main() -> None:
     a = parser.parse_args()
     a.out.mkdir(parents=True, exist_ok=True)
 
-    picture = images.read(a.picture, convert=True)
-    original = images.to_array(picture)
+    picture = files.read(a.picture, convert=True)
+    original = to_array(picture)
     codec = uqdm.load(a.model)
     begin = time.perf_counter()
     data = codec.compress(picture)
     seconds = time.perf_counter() - begin
     stream = a.out / f"{a.picture.stem}.uqdm"
-    images.write_atomic(stream, data, force=True)
+    files.write_atomic(stream, data, force=True)
 
     h, w = original.shape[:2]
     info = uqdm.inspect(data)
@@ -65,7 +66,7 @@ def main() -> None:
         size = round(rate * w * h / 8)
         quality = psnr(decoded.image, original)
         out = a.out / f"{a.picture.stem}-step{decoded.step}.png"
-        images.write(decoded.picture, out, force=True)
+        files.write(decoded.picture, out, force=True)
         shown = "lossless" if quality == float("inf") else f"{quality:.2f}"
         print(f"{decoded.step:>4}{size:>10,}{rate:>12.3f}{shown:>9}{time.perf_counter() - begin:>10.1f}  {out}")
         panels.append((decoded.image, f"{rate:.2f} bits/pixel", f"first {size:,} bytes, {shown}{'' if shown == 'lossless' else ' dB'}"))

@@ -14,9 +14,9 @@ from conftest import photograph
 from toys import Floats, Integers, ToyCodec
 
 import uqdm
-from uqdm import codec, container, errors, images, package
+from uqdm import codec, container, errors, files, package
 from uqdm.entropy import choice
-from uqdm.images import Picture
+from uqdm.picture import Picture
 
 HEAD = 4  # bytes of a payload before its stream, where the network is exact
 
@@ -760,7 +760,7 @@ def test_pictures_from_files_keep_what_they_carry(default: codec.Codec) -> None:
     picture = photograph(12, 12)
     file = io.BytesIO()
     carried = Picture(picture, None, b"profile", b"II*\0exif", b"<x/>")
-    images.write(carried, file, "PNG")
-    back = default.decode(default.compress(images.read(file.getvalue()))).picture
+    files.write(carried, file, "PNG")
+    back = default.decode(default.compress(files.read(file.getvalue()))).picture
     assert (back.pixels == picture).all()
     assert (back.icc, back.exif, back.xmp) == (carried.icc, carried.exif, carried.xmp)

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from golden import make
 
-from uqdm import codec, images
+from uqdm import codec
+from uqdm.picture import to_array
 
 PINS: dict[str, Any] = json.loads((make.HERE / "pins.json").read_text())
 CASES = make.cases()
@@ -30,7 +31,7 @@ def test_a_golden_file_decodes_as_it_did(codecs: dict[str, codec.Codec], name: s
     data = (make.HERE / f"{name}.uqdm").read_bytes()
     assert make.pins(codecs[model], data) == PINS[name]
     back = codecs[model].decode(data)
-    assert (images.to_array(back.picture) == images.to_array(picture)).all()
+    assert (to_array(back.picture) == to_array(picture)).all()
     assert (back.picture.icc, back.picture.exif, back.picture.xmp) == (picture.icc, picture.exif, picture.xmp)
 
 

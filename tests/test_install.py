@@ -10,7 +10,8 @@ import pytest
 from conftest import photograph
 
 import uqdm
-from uqdm import images
+from uqdm import files
+from uqdm.picture import from_array
 
 RUN = """
 import sys
@@ -34,13 +35,13 @@ def run(blocked: set[str], *words: str) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(scope="module")
 def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("install") / "p.png"
-    path.write_bytes(images.encode(images.from_array(photograph(40, 52)), "PNG"))
+    path.write_bytes(files.encode(from_array(photograph(40, 52)), "PNG"))
     return path
 
 
 @pytest.fixture(scope="module")
 def expected(picture: Path) -> bytes:
-    return uqdm.load().compress(images.read(picture))  # type: ignore[no-any-return]
+    return uqdm.load().compress(files.read(picture))  # type: ignore[no-any-return]
 
 
 @pytest.mark.parametrize(
@@ -61,7 +62,7 @@ def test_every_install_writes_the_same_file_and_reads_it(blocked: set[str], pict
     assert file.read_bytes() == expected
     done = run(blocked, "decompress", str(file), str(back))
     assert done.returncode == 0, done.stderr
-    assert np.array_equal(images.read(back).pixels, images.read(picture).pixels)
+    assert np.array_equal(files.read(back).pixels, files.read(picture).pixels)
     done = run(blocked, "info", str(file))
     assert done.returncode == 0, done.stderr
 

@@ -13,9 +13,10 @@ ALLOWED = {  # part -> outside packages, own parts
     "errors.py": (set(), set()),
     "entropy": ({"numpy", "constriction", "numba"}, {"entropy", "errors"}),
     "container.py": (set(), {"errors"}),
-    "images.py": ({"numpy", "PIL"}, {"errors"}),
+    "picture.py": ({"numpy"}, {"errors"}),
+    "files": ({"numpy", "PIL"}, {"files", "picture", "errors"}),
     "package.py": ({"numpy", "safetensors"}, {"errors"}),
-    "data": ({"numpy", "PIL"}, {"data", "images", "errors"}),
+    "data": ({"numpy"}, {"data", "files", "picture", "errors"}),
     "exact.py": ({"numpy"}, {"package", "errors"}),
     "passes.py": ({"numpy"}, {"exact", "errors"}),
     "families": ({"numpy"}, {"families", "entropy", "package", "errors"}),
@@ -23,16 +24,17 @@ ALLOWED = {  # part -> outside packages, own parts
         {"numpy", "torch", "onnx", "onnxruntime", "numba"},
         {"backends", "exact", "passes", "families", "package", "errors", "models"},
     ),
-    "codec.py": ({"numpy"}, {"backends", "container", "images", "package", "entropy", "families", "errors"}),
+    "codec.py": ({"numpy"}, {"backends", "container", "files", "picture", "package", "entropy", "families", "errors"}),
     "models": ({"numpy", "torch", "safetensors"}, {"models", "exact", "passes", "entropy/tables", "families", "package", "errors"}),
     "training": (
         {"numpy", "torch", "PIL", "matplotlib"},
-        {"training", "data", "models", "entropy", "codec", "exact", "passes", "container", "families", "images", "package", "errors"},
+        {"training", "data", "models", "entropy", "codec", "exact", "passes", "container", "families", "files", "picture"}
+        | {"package", "errors"},
     ),
 }
 ALLOWED["evaluation"] = (
     {"numpy", "torch", "PIL", "matplotlib", "scipy", "jinja2", "yaml", "torchmetrics", "imagecodecs", "pillow_heif"},
-    {"evaluation", "models", "codec", "container", "images", "package", "errors"},
+    {"evaluation", "models", "codec", "container", "files", "picture", "package", "errors"},
 )
 STANDARD = set(sys.stdlib_module_names)
 
@@ -89,6 +91,11 @@ def test_the_codec_is_imported_without_any_runtime() -> None:
     assert run.stdout == "[]\n"
 
 
+def test_the_codec_needs_no_pillow() -> None:
+    code = "import sys, uqdm, uqdm.codec, uqdm.picture; print('PIL' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
 def test_only_the_command_line_prints_or_exits() -> None:
     for path in SOURCE.rglob("*.py"):
         relative = path.relative_to(SOURCE).as_posix()
@@ -97,3 +104,12 @@ def test_only_the_command_line_prints_or_exits() -> None:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
                 assert node.func.id not in {"print", "exit", "quit"}, f"{relative}:{node.lineno}"
+
+
+def test_picture_files_are_opened_in_one_place() -> None:
+    for path in SOURCE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("Image.open", "PIL.Image.open"):
+                # What is measured there is Pillow itself, on files that it has just written.
+                assert path.name == "classical.py", f"{path.name}:{node.lineno} opens pictures beside uqdm.files"
+                assert "formats" in {keyword.arg for keyword in node.keywords}

@@ -37,8 +37,8 @@ from uqdm.errors import (
 if TYPE_CHECKING:
     from uqdm.codec import Codec, Decoded
     from uqdm.container import Info, inspect, truncate
-    from uqdm.images import Picture
     from uqdm.package import available as list_models
+    from uqdm.picture import Picture
     from uqdm.published import load_checkpoint
     from uqdm.training.data import load_data
 
@@ -50,7 +50,7 @@ _WHERE = {
     "Info": "uqdm.container",
     "inspect": "uqdm.container",
     "truncate": "uqdm.container",
-    "Picture": "uqdm.images",
+    "Picture": "uqdm.picture",
     "list_models": "uqdm.package",
     "load_checkpoint": "uqdm.published",
     "load_data": "uqdm.training.data",

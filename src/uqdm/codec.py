@@ -9,6 +9,7 @@ Pictures of one size share network calls; each has its own streams, one range-co
 import collections
 import dataclasses
 import io
+import sys
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,14 +18,14 @@ from typing import Any, BinaryIO, Literal, Protocol, cast, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from uqdm import backends, container, families, images, package
+from uqdm import backends, container, families, package
 from uqdm.container import Chunk, Contents, Header
 from uqdm.entropy import coder, randomness
 from uqdm.entropy.tables import Cells
 from uqdm.errors import DamagedError, FingerprintError, FormatError, ImageError, LimitError, NumericsError
 from uqdm.families import Family, Question
-from uqdm.images import Picture
 from uqdm.package import Package
+from uqdm.picture import Picture, from_array, pack_alpha, to_array, unpack_alpha
 
 BLOCK = 1 << 14  # symbols coded at once; no bit depends on it
 GROUP = 1 << 17  # pixels of small pictures that share a network call
@@ -259,7 +260,7 @@ class Decoded:
     @property
     def image(self) -> NDArray[np.uint8]:
         """(H, W) grey, (H, W, 3), (H, W, 4) with alpha, (H, W, 2) grey with alpha."""
-        return images.to_array(self.picture)
+        return to_array(self.picture)
 
 
 class Codec:
@@ -367,7 +368,7 @@ class Codec:
         file = bytearray(container.write_header(header))
         carried = {container.ICC: picture.icc, container.EXIF: picture.exif, container.XMP: picture.xmp}
         if picture.alpha is not None:
-            carried[container.ALPHA] = images.pack_alpha(picture.alpha)
+            carried[container.ALPHA] = pack_alpha(picture.alpha)
         for kind, payload in carried.items():
             if payload:
                 file += container.write_chunk(kind, 0, payload, file)
@@ -613,9 +614,12 @@ def _picture(image: Any) -> Picture:
     if isinstance(image, Picture):
         return image
     if isinstance(image, np.ndarray):
-        return images.from_array(image)
-    if images.is_pillow(image):
-        return images.from_pillow(image)
+        return from_array(image)
+    if "PIL.Image" in sys.modules:  # whoever has a Pillow image has imported Pillow; nobody else needs it here
+        from uqdm import files
+
+        if files.is_pillow(image):
+            return files.from_pillow(image)
     found = "a tensor; give image.numpy() as (H, W, 3)" if hasattr(image, "detach") else type(image).__name__
     raise ImageError(f"expected a Picture, a Pillow image or a uint8 array (H, W), (H, W, 3) or (H, W, 4), found {found}")
 
@@ -659,5 +663,5 @@ def _finish(header: Header, chunks: Sequence[Chunk], rgb: NDArray[np.uint8]) -> 
     """(3, H, W) pixels and what the file carries to a picture. A file cut before its alpha chunk has no alpha."""
     carried = {chunk.kind: chunk.payload for chunk in chunks if chunk.kind != container.STEP}
     pixels = np.ascontiguousarray((rgb[1:2] if header.grey else rgb).transpose(1, 2, 0))
-    alpha = images.unpack_alpha(carried[container.ALPHA], header.height, header.width) if container.ALPHA in carried else None
+    alpha = unpack_alpha(carried[container.ALPHA], header.height, header.width) if container.ALPHA in carried else None
     return Picture(pixels, alpha, carried.get(container.ICC), carried.get(container.EXIF), carried.get(container.XMP))

@@ -19,7 +19,7 @@ from conftest import pack, photograph
 from PIL import Image
 
 import uqdm
-from uqdm import images
+from uqdm import files
 from uqdm.cli import main
 from uqdm.errors import EvaluationError
 from uqdm.evaluation import compare, evaluate, figures, plots, registry, report
@@ -253,7 +253,7 @@ def test_the_page_opens_in_a_browser(results: evaluate.Results, tmp_path: Path) 
         capture_output=True,
         timeout=120,
     )
-    seen = images.read(shot).pixels
+    seen = files.read(shot).pixels
     assert seen.shape[:2] == (2400, 1300)
     assert seen.std() > 10
     ours = np.abs(seen.astype(int) - [0xB3, 0x12, 0x3A]).max(2) < 8
@@ -317,7 +317,7 @@ def test_ours_against_each_other_at_equal_rates() -> None:
 def test_plots_are_drawn_with_and_without_points(results: evaluate.Results, metric: str) -> None:
     for curves in (results.curves, results.curves[3:], []):
         data = plots.png(plots.rate_figure(curves, metric, payload=True, most=8.0), 40)
-        assert images.read(data).pixels.std() > 5
+        assert files.read(data).pixels.std() > 5
 
 
 # --- one picture, and the paper's figures ------------------------------------------------------------------------------------------
@@ -358,7 +358,7 @@ def test_error_maps_are_four_times_the_error() -> None:
 
 def test_figures_hold_the_numbers_behind_them(results: evaluate.Results, pictures: list[np.ndarray]) -> None:
     figure, record = figures.progressive(["nano"], pictures[:1], (figures.DENOISED, figures.FLOW), "t")
-    assert images.read(plots.png(figure, 50)).pixels.std() > 10
+    assert files.read(plots.png(figure, 50)).pixels.std() > 10
     assert [row["step"] for row in record["rows"]] == [1, 2, 3, 1, 2, 3]
     rates = [row["bpp"] for row in record["rows"][:3]]
     assert rates == sorted(rates)
@@ -373,7 +373,7 @@ def test_figures_hold_the_numbers_behind_them(results: evaluate.Results, picture
     figure, record = figures.sizes({name: size}, "here")
     assert record["measured"]["nano"] == size
     assert size[1] == pytest.approx(8 * len(uqdm.load().compress(pictures[0])) / 1024)
-    assert images.read(plots.png(figure, 50)).pixels.std() > 5
+    assert files.read(plots.png(figure, 50)).pixels.std() > 5
 
 
 # --- the commands ------------------------------------------------------------------------------------------------------------------
@@ -402,7 +402,7 @@ def test_the_commands_write_what_they_say(tmp_path: Path, monkeypatch: pytest.Mo
     Image.fromarray(pictures[0]).save("a.png")
     done = CliRunner().invoke(main, ["compare", "a.png", "--codec", "uqdm", "jpeg", "--bpp", "4", "--crop", "16x16"])
     assert done.exit_code == 0, done.output
-    assert images.read("a-compare.png").pixels.shape[0] > 100
+    assert files.read("a-compare.png").pixels.shape[0] > 100
     assert CliRunner().invoke(main, ["compare", "a.png", "--codec", "jpeg"]).exit_code == 1  # a-compare.png is there
     assert CliRunner().invoke(main, ["compare", "a.png", "b.png", "--codec", "jpeg", "--crop", "99x1"]).exit_code == 2
     done = CliRunner().invoke(main, ["reproduce", "fig5", "fig10", "--data", str(data), "--limit", "1", "--out", "figures"])

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from uqdm import codec, container, package
 from uqdm.families.constants import diffusion_constants
-from uqdm.images import Picture
+from uqdm.picture import Picture
 
 HERE = Path(__file__).parent
 CUTS = (0.1, 0.37, 0.6, 0.85)  # shares of a file at which previews are pinned

@@ -7,7 +7,7 @@ import pytest
 from conftest import pack, photograph
 
 import uqdm
-from uqdm import container, images, package
+from uqdm import container, files, package
 from uqdm.errors import PackageError
 
 pytest.importorskip("torch")
@@ -20,7 +20,7 @@ FLOATS = ROOT / "checkpoints" / "uqdm-light-float"
 @pytest.fixture(scope="module")
 def crops() -> list[np.ndarray]:
     """Photographs of 48 x 48: pieces of the sample."""
-    sample = images.read(ROOT / "examples" / "parrots.png").pixels
+    sample = files.read(ROOT / "examples" / "parrots.png").pixels
     return [sample[y : y + 48, x : x + 48] for y in range(0, 240, 48) for x in range(0, 384, 48)]
 
 

@@ -25,9 +25,8 @@ from uqdm.errors import FormatError, OutputError, UqdmError
 if TYPE_CHECKING:
     from uqdm.codec import Codec, Decoded
     from uqdm.container import Header, Info
-    from uqdm.images import Picture
+    from uqdm.picture import Picture
 
-PICTURES = frozenset({".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"})
 FILES = frozenset({".uqdm"})
 STD = "-"
 EXTRAS = {"torch": ("PyTorch", "torch")} | {name: (name, "eval") for name in ("jinja2", "matplotlib", "scipy", "torchmetrics", "yaml")}
@@ -206,9 +205,9 @@ def compress(
       uqdm compress photo.png --backend numpy --threads 1
       uqdm compress - - < photo.png > photo.uqdm
     """
-    from uqdm import images, load
+    from uqdm import files, load
 
-    jobs = _plan(paths, PICTURES, ".uqdm", force)
+    jobs = _plan(paths, files.READABLE, ".uqdm", force)
     options = {"device": device, "threads": threads, "precision": precision, "max_pixels": max_pixels, "backend": backend}
     codec: Codec = load(*([model] if model is not None else []), **options)  # type: ignore[arg-type]
     if mode not in codec.modes:
@@ -217,7 +216,11 @@ def compress(
         )
 
     def read(job: Job) -> Picture:
-        return images.read(job.data() if job.source == STD else job.source, convert, max_pixels=max_pixels or images.MAX_PIXELS)
+        source = job.data() if job.source == STD else job.source
+        picture = files.read(source, convert, max_pixels=max_pixels or files.MAX_PIXELS)
+        if picture.dropped:
+            job.remark(f"{job.name}: not carried: {', '.join(picture.dropped)}")
+        return picture
 
     def encode(pictures: list[Picture]) -> list[bytes]:
         return codec.compress(pictures, mode=mode, seed=seed, max_error=max_error)  # type: ignore[call-overload,no-any-return]
@@ -244,6 +247,7 @@ def compress(
 @_temperature
 @_where
 @click.option("--salvage", is_flag=True, help="Of a damaged file decode what comes before the damage; exit code 1 all the same.")
+@click.option("--lossy-output", is_flag=True, help="Write whole pictures to JPEG or AVIF too, which change their values.")
 @_batch
 @_run
 @_force
@@ -258,6 +262,7 @@ def decompress(
     temperature: float,
     model: str | None,
     salvage: bool,
+    lossy_output: bool,
     batch: int,
     device: str,
     backend: str | None,
@@ -268,7 +273,8 @@ def decompress(
     """Decompress .uqdm files, whole or cut anywhere, to pictures.
 
     IN is a file, a folder of .uqdm files, a quoted glob, or - for stdin. OUT is a picture (its suffix chooses the format), or a
-    folder for several files; by default each picture is written beside its file, as PNG. With --step, --bpp or --bytes only the
+    folder for several files; by default each picture is written beside its file, as PNG. A whole file is written exactly, so to
+    PNG, TIFF, WebP, JPEG 2000, BMP, PPM or PGM; a preview also to JPEG or AVIF. With --step, --bpp or --bytes only the
     beginning of each file is decoded. Of a step that is cut, all that is there is used (but by --method flow).
 
     --method denoise shows the mean of what the picture can be: least error, little texture. ancestral draws one of the pictures that it
@@ -291,13 +297,15 @@ def decompress(
       head -c 4000 photo.uqdm | uqdm decompress - preview.png
     """
     _at_most_one(step=step, bpp=bpp, bytes=nbytes, max_error=max_error)
-    from uqdm import container, images
+    from uqdm import container, files
     from uqdm.codec import mode_in, open_for
+
+    def picture_format(job: Job) -> str:
+        return "PNG" if job.target == STD else files.format_of(job.target)
 
     jobs = _plan(paths, FILES, ".png", force)
     for job in jobs:
-        if job.target != STD:
-            images.format_of(job.target)  # an unknown suffix is noticed before the work is done
+        picture_format(job)  # an unknown suffix is noticed before the work is done
     codecs: dict[tuple[str, bytes, str], Codec] = {}
 
     def read(job: Job) -> File:
@@ -311,14 +319,21 @@ def decompress(
             # With --salvage a step that is not there is no reason to stop: what is there is decoded.
             with contextlib.suppress(*[FormatError] * (salvage and last is not None)):
                 data = container.truncate(data, step=last, bpp=bpp, nbytes=nbytes)
+        contents = container.parse(data, max_pixels=None, salvage=salvage)
+        kinds = [chunk.kind for chunk in contents.chunks]
+        whole = kinds.count(container.STEP) == header.chunks
+        size = header.height, header.width
+        lossy, alpha = lossy_output or not whole, container.ALPHA in kinds
+        files.check_format(picture_format(job), grey=header.grey, alpha=alpha, lossy=lossy, size=size)  # before the work is done
         return File(codecs[key], data, (header.height, header.width, header.grey, header.extra, *key))
 
-    def decode(files: list[File]) -> list[Decoded]:
-        batch = [file.data for file in files]
-        return files[0].codec.decode_many(batch, method=method, seed=seed, temperature=temperature, salvage=salvage)  # type: ignore[arg-type]
+    def decode(some: list[File]) -> list[Decoded]:
+        batch = [file.data for file in some]
+        return some[0].codec.decode_many(batch, method=method, seed=seed, temperature=temperature, salvage=salvage)  # type: ignore[arg-type]
 
     def finish(job: Job, file: File, decoded: Decoded) -> None:
-        job.write(images.encode(decoded.picture, "PNG" if job.target == STD else images.format_of(job.target)), force)
+        format = picture_format(job)
+        job.write(files.encode(decoded.picture, format, lossy=lossy_output or decoded.step < decoded.steps), force)
         height, width = decoded.picture.pixels.shape[:2]
         size = _used(file.data, decoded)
         reached = f"step {decoded.step} of {decoded.steps}" + decoded.partial * f" and part of step {decoded.step + 1}"
@@ -326,6 +341,9 @@ def decompress(
         if decoded.step < decoded.steps and decoded.bound < 255:
             facts.append(f"error at most {decoded.bound}")
         job.say("  ".join(facts))
+        lost = files.unheld(decoded.picture, format)
+        if lost:
+            job.remark(f"{'stdout' if job.target == STD else job.target}: {format} does not hold {', '.join(lost)}")
         if decoded.damage is not None:
             job.failed = True
             complain(f"{job.name}: decoded what comes before the damage: {decoded.damage}")
@@ -497,7 +515,8 @@ def sample(
       uqdm sample dream.png --size 128x96 --seed 7
       uqdm sample drawn.png --count 16 --model my-model/
     """
-    from uqdm import images, load
+    from uqdm import files, load
+    from uqdm.picture import from_array
 
     path = Path(out)
     path = path if out == STD or path.suffix else path.with_suffix(".png")
@@ -507,12 +526,13 @@ def sample(
     jobs = [Job("sample", str(target)) for target in targets]
     for job in jobs:
         job.check(force)
-        _ = images.format_of(job.target) if job.target != STD else ""
+        if job.target != STD:
+            files.check_format(files.format_of(job.target), grey=False, alpha=False, lossy=True, size=size[::-1])
     options = {"device": device, "threads": threads, "max_pixels": max_pixels, "backend": backend}
     codec: Codec = load(*([model] if model is not None else []), **options)  # type: ignore[arg-type]
     width, height = size
     for job, array in zip(jobs, codec.sample(count, height, width, seed, temperature=temperature), strict=True):
-        data = images.encode(images.from_array(array), "PNG" if job.target == STD else images.format_of(job.target))
+        data = files.encode(from_array(array), "PNG" if job.target == STD else files.format_of(job.target), lossy=True)
         job.write(data, force)
         job.say(f"{width} × {height}")
 
@@ -649,10 +669,10 @@ class Job:
 
     def check(self, force: bool) -> None:
         """Raises for a target that cannot be written, before the work is done."""
-        from uqdm import images
+        from uqdm import files
 
         if self.target != STD:
-            images.check_target(self.target, force)
+            files.check_target(self.target, force)
         elif sys.stdout.buffer.isatty():
             raise click.UsageError("stdout is a terminal: give a file name, or send the output elsewhere")
 
@@ -672,13 +692,19 @@ class Job:
             stdout.write(data)
             stdout.flush()
             return
-        from uqdm import images
+        from uqdm import files
 
-        images.write_atomic(self.target, data, force)
+        files.write_atomic(self.target, data, force)
 
     def say(self, text: str) -> None:
         """The line of this job's result."""
         self._tell(f"{'stdout' if self.target == STD else self.target}  {text}", err=self.target == STD)
+
+    def remark(self, text: str) -> None:
+        """A line on stderr beside the result, which does not run into the bar."""
+        if self.bar is not None:
+            self.bar.clear()
+        complain(text)
 
     def _tell(self, line: str, err: bool) -> None:
         """The last word of a job: a line that does not run into the bar, which moves on."""

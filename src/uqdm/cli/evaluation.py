@@ -195,14 +195,14 @@ def compare(
     """
     import dataclasses
 
-    from uqdm import images
+    from uqdm import files
     from uqdm.evaluation import compare as comparing
     from uqdm.evaluation import registry
 
     target = out or Path(f"{Path(image).stem}-compare.png")
-    images.format_of(str(target))
-    images.check_target(target, force)
-    pixels = images.read(image, convert=True).pixels
+    files.check_format(files.format_of(target), grey=False, alpha=False, lossy=True)
+    files.check_target(target, force)
+    pixels = files.read(image, convert=True).pixels
     pixels = pixels if pixels.shape[2] == 3 else pixels.repeat(3, 2)
     part = _crop(crop, pixels.shape)
     chosen, missing = registry.specs(names, paper, external)
@@ -218,7 +218,7 @@ def compare(
         raise EvaluationError("no codec gave a picture")
     cut = [dataclasses.replace(one, pixels=one.pixels[part]) for one in shown]
     made = comparing.sheet(pixels[part], cut, f"{Path(image).name} at {bpp:g} bits per pixel", errors=not no_errors)
-    images.write(images.from_pillow(made), target, force=force)
+    files.write(files.from_pillow(made), target, force=force, lossy=True)
     click.echo(str(target))
 
 
@@ -343,25 +343,25 @@ def _figure(
 def _swirl(number: int, out: Path, small: bool, seed: int, jobs: int) -> None:
     import json
 
-    from uqdm import images
+    from uqdm import files
     from uqdm.training import swirl
 
     found = swirl.everything(out / "swirl", small, seed=seed, jobs=jobs, say=lambda line: click.echo(line, err=True))
     png = (out / "swirl" / f"figure{number}.png").read_bytes()
     for path, content in ((out / f"fig{number}.png", png), (out / f"fig{number}.json", json.dumps(found).encode())):
-        images.write_atomic(path, content, force=True)
+        files.write_atomic(path, content, force=True)
         click.echo(str(path))
 
 
 def _save(number: int, out: Path, figure: Any, record: dict[str, Any], suffix: str = "") -> None:
     import json
 
-    from uqdm import images
+    from uqdm import files
     from uqdm.evaluation import plots
 
     for path, content in (
         (out / f"fig{number}{suffix}.png", plots.png(figure)),
         (out / f"fig{number}{suffix}.json", (json.dumps(record, indent=1) + "\n").encode()),
     ):
-        images.write_atomic(path, content, force=True)
+        files.write_atomic(path, content, force=True)
         click.echo(str(path))

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from uqdm.data.datasets import CIFAR, NAMED, NPZ, by_name, cifar, imagenet
-from uqdm.data.sources import SUFFIXES, Cache, Data, Files, Joined, Several, Shards, Source, Stack, load_pack, npy_file, stack
+from uqdm.data.sources import Cache, Data, Files, Joined, Several, Shards, Source, Stack, load_pack, npy_file, stack
 from uqdm.errors import ImageError
+from uqdm.files import READABLE
 
 EVALUATION = {"eval", "val", "valid", "validation", "test", "dev"}
 MAX_NAMES = 1 << 20  # that one {a..b} may stand for
@@ -95,12 +96,12 @@ def _open_path(where: str, cache: Cache) -> tuple[Source, Source | None]:
         suffix = _suffix(f)
         if suffix in kinds and not (folder and suffix == ".npz" and not NPZ.fullmatch(os.path.basename(f).lower())):
             kinds[suffix].append(f)
-        elif suffix in SUFFIXES or not folder:  # a file that was asked for by name or glob is taken for a picture
+        elif suffix in READABLE or not folder:  # a file that was asked for by name or glob is taken for a picture
             kinds["pictures"].append(f)
     present = [k for k, some in kinds.items() if some]
     if not present:
         raise ImageError(
-            f"{where}: no pictures there; expected a folder or glob of {', '.join(sorted(SUFFIXES))}, zip packs, tar shards, npy arrays, "
+            f"{where}: no pictures there; expected a folder or glob of {', '.join(sorted(READABLE))}, zip packs, tar shards, npy arrays, "
             f"CIFAR-10 or ImageNet 64 × 64 as published, or a name ({', '.join(NAMED)})"
         )
     if not folder and len(present) > 1:

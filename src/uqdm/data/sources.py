@@ -7,7 +7,6 @@ A pack is a zip of `meta.json` (h, w, n, sha256_of_uint8_NHWC) and `*.webp` stri
 """
 
 import hashlib
-import io
 import json
 import math
 import tarfile
@@ -21,12 +20,12 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from uqdm import images
+from uqdm import files
 from uqdm.errors import ImageError, LimitError
+from uqdm.files import READABLE
+from uqdm.picture import Picture, from_array
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".ppm", ".tif", ".tiff"}
 CACHE_BYTES = 2 << 30  # of decoded pictures
 
 Pixels = NDArray[np.uint8]  # (H, W, 3), or (n, H, W, 3)
@@ -130,10 +129,10 @@ class Stack:
 
 
 class Several:
-    """Arrays of any sizes: (H, W, 3), or what else `images.from_array` takes."""
+    """Arrays of any sizes: (H, W, 3), or what else `from_array` takes."""
 
     def __init__(self, arrays: Iterable[NDArray[Any]]) -> None:
-        self._arrays = [_rgb(images.from_array(a)) for a in arrays]
+        self._arrays = [_rgb(from_array(a)) for a in arrays]
         self.sizes = {(int(a.shape[0]), int(a.shape[1])) for a in self._arrays}
 
     def __len__(self) -> int:
@@ -179,10 +178,10 @@ def load_pack(path: str | Path) -> Pixels:
             meta = json.loads(pack.read("meta.json"))
             h, w = meta["h"], meta["w"]
             names = sorted(name for name in pack.namelist() if name.endswith(".webp"))
-            strips = [np.asarray(Image.open(io.BytesIO(pack.read(name))).convert("RGB")).reshape(-1, h, w, 3) for name in names]
+            strips = [files.read(pack.read(name)).pixels.reshape(-1, h, w, 3) for name in names]
         pictures = np.concatenate(strips)
         right = len(pictures) == meta["n"] and hashlib.sha256(pictures.tobytes()).hexdigest() == meta["sha256_of_uint8_NHWC"]
-    except (OSError, KeyError, TypeError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, KeyError, TypeError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error, ImageError, LimitError) as error:
         raise ImageError(f"{path}: not a pack of pictures (a zip of meta.json and strips): {error}") from None
     if not right:
         raise ImageError(f"{path}: the pictures are not those that meta.json describes ({meta['n']} of {h} x {w}); get the pack again")
@@ -216,14 +215,14 @@ class Cache:
         return pixels
 
 
-def _rgb(picture: images.Picture) -> Pixels:
+def _rgb(picture: Picture) -> Pixels:
     """Grey as RGB; alpha is dropped."""
     return np.repeat(picture.pixels, 3, 2) if picture.pixels.shape[2] == 1 else picture.pixels
 
 
 def _decode(what: str, source: str | bytes) -> Pixels:
     try:
-        return _rgb(images.read(source, convert=True))
+        return _rgb(files.read(source, convert=True))
     except (ImageError, LimitError) as error:
         raise ImageError(str(error) if isinstance(source, str) else f"{what}: {error}") from None
 
@@ -257,11 +256,11 @@ class Shards:
         found: list[tuple[int, int, int]] = []  # shard, offset, size
         for s, path in enumerate(self._paths):
             for member in _members(path):
-                if Path(member.name).suffix.lower() in SUFFIXES:
+                if Path(member.name).suffix.lower() in READABLE:
                     self._names.append(member.name)
                     found.append((s, member.offset_data, member.size))
         if not found:
-            raise ImageError(f"{self._paths[0]}: no pictures in the shards; expected members that end in {', '.join(sorted(SUFFIXES))}")
+            raise ImageError(f"{self._paths[0]}: no pictures in the shards; expected members that end in {', '.join(sorted(READABLE))}")
         self._found = np.array(found, np.int64)
 
     def __len__(self) -> int:

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from uqdm import images
+from uqdm import files
 from uqdm.errors import EvaluationError
 from uqdm.evaluation import metrics
 from uqdm.evaluation.codecs import Pixels, said
@@ -232,7 +232,7 @@ def _measured(
             except Exception as error:
                 raise EvaluationError(f"{names[i] if names else f'picture {i + 1}'}: {said(error)}") from error
             path.parent.mkdir(parents=True, exist_ok=True)
-            images.write_atomic(path, one.to_bytes(), force=True)
+            files.write_atomic(path, one.to_bytes(), force=True)
             found[i] = _slim(one, i)
             tick(spec.name)
     finally:
@@ -257,7 +257,7 @@ def _memory(spec: Spec, pixels: Pixels, folder: Path, digest: str) -> float | No
     except (OSError, ValueError):
         found = footprint(spec, pixels)
         if found is not None:
-            images.write_atomic(path, json.dumps(found).encode(), force=True)
+            files.write_atomic(path, json.dumps(found).encode(), force=True)
         return found
 
 

@@ -19,7 +19,6 @@ per pixel; {output} is the decoded PNG then, and the points are hypothetical.
 
 import dataclasses
 import hashlib
-import io
 import os
 import re
 import shlex
@@ -32,9 +31,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
+from uqdm import files
 from uqdm.errors import EvaluationError
 from uqdm.evaluation.codecs import Coded, Pixels, best_within, rgb, timed
 
@@ -82,10 +81,10 @@ class Command:
                     _, encoding = timed(self._run, self.encode, source, coded, setting)
                     moved = Path(shutil.move(coded, Path(other) / coded.name))  # a decoder sees nothing else
                     _, decoding = timed(self._run, self.decode, moved, back, setting)
-                    files = moved.rglob("*") if moved.is_dir() else [moved]
-                    bits = 8 * sum(file.stat().st_size for file in files if file.is_file())
-                with Image.open(io.BytesIO(back.read_bytes())) as image:
-                    found = np.asarray(image.convert("RGB"))
+                    coded_files = moved.rglob("*") if moved.is_dir() else [moved]
+                    bits = 8 * sum(file.stat().st_size for file in coded_files if file.is_file())
+                found = files.read(back, convert=True).pixels  # of whatever depth: the measure is of 8 bits
+                found = found[:, :, 0] if found.shape[2] == 1 else found
                 yield Coded(name, bits, None, rgb(found, pixels.shape), encoding, decoding)
 
     def within(self, pixels: Pixels, bits: float) -> Coded:

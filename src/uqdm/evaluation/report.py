@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from uqdm import images
+from uqdm import files
 from uqdm.errors import EvaluationError
 from uqdm.evaluation import plots
 from uqdm.evaluation.curves import Curve, Point, bd_rate
 from uqdm.evaluation.evaluate import SETS, Results
 from uqdm.evaluation.metrics import psnr
+from uqdm.picture import from_array
 
 RATES = (0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 8.0)  # bits per pixel in the main table
 QUALITIES = (30.0, 35.0, 40.0)  # dB
@@ -258,7 +259,7 @@ def strips(results: Results) -> list[dict[str, Any]]:
 
 def figure(pixels: Any, label: str, text: str, kind: str) -> dict[str, str]:
     """One picture of a strip."""
-    data = images.encode(images.from_array(np.ascontiguousarray(pixels)), "PNG")
+    data = files.encode(from_array(np.ascontiguousarray(pixels)), "PNG")
     return {"png": base64.b64encode(data).decode(), "label": label, "text": text, "kind": kind}
 
 
@@ -296,7 +297,7 @@ def write(
         ("table.md", "\n\n".join(t.markdown() for t in tables(curves, results.curves)) + "\n"),
         ("report.html", page(results, conditions, published, missing)),
     ):
-        images.write_atomic(out / name, text.encode(), force=True)
+        files.write_atomic(out / name, text.encode(), force=True)
         written.append(out / name)
     return written
 

@@ -1,0 +1,59 @@
+"""Files to their places: whole or not at all. Knows bytes and paths, no pictures."""
+
+import os
+import secrets
+import stat
+from pathlib import Path
+
+from uqdm.errors import OutputError
+
+
+def check_target(path: str | os.PathLike[str], force: bool) -> None:
+    """Raises the `OutputError` that `write_atomic` would raise, as far as it can be known before the work is done."""
+    target = Path(path)
+    try:
+        mode = target.stat().st_mode
+    except FileNotFoundError:
+        mode = None
+    except OSError as error:
+        raise OutputError(f"{target} cannot be written: {error.strerror}") from error
+    if mode is not None and stat.S_ISDIR(mode):
+        raise OutputError(f"{target} is a folder; expected the name of a file to write")
+    if mode is not None and stat.S_ISREG(mode) and not force:
+        raise OutputError(f"{target} exists already; use --force to replace it")
+    if mode is not None and not os.access(target, os.W_OK):
+        raise OutputError(f"{target} is write-protected")
+    folder = target.resolve().parent
+    if mode is None or stat.S_ISREG(mode):
+        if not folder.is_dir():
+            raise OutputError(f"{target} cannot be written: the folder {folder} does not exist")
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise OutputError(f"{target} cannot be written: the folder {folder} is write-protected")
+
+
+def write_atomic(path: str | os.PathLike[str], data: bytes, force: bool = False) -> None:
+    """Writes a file beside its place and then renames it, so that it is there whole or not at all.
+
+    Raises `OutputError`: something is there already and not `force`, it or its folder is write-protected, the folder is missing, the
+    disk is full. Devices and pipes are written to directly.
+    """
+    check_target(path, force)
+    target = Path(path).resolve()  # through symbolic links: replace what they point to, not the link
+    try:
+        if target.exists() and not target.is_file():
+            target.write_bytes(data)
+            return
+        beside = target.with_name(f".uqdm-{secrets.token_hex(8)}.tmp")
+        try:
+            with beside.open("xb") as file:
+                file.write(data)
+            if target.exists():
+                beside.chmod(stat.S_IMODE(target.stat().st_mode))
+            beside.replace(target)
+        except BaseException:
+            beside.unlink(missing_ok=True)
+            raise
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(f"{os.fspath(path)} cannot be written: {error.strerror}") from error
