@@ -1,4 +1,4 @@
-"""What commands print in columns."""
+"""What commands print: complaints, and columns."""
 
 from collections.abc import Sequence
 
@@ -11,3 +11,8 @@ def echo_table(rows: Sequence[Sequence[str]], left: tuple[int, ...] = (0,)) -> N
     for row in rows:
         cells = [cell.ljust(width) if i in left else cell.rjust(width) for i, (cell, width) in enumerate(zip(row, widths, strict=True))]
         click.echo("  ".join(cells).rstrip())
+
+
+def complain(message: str) -> None:
+    """One line on stderr, whatever the message holds."""
+    click.echo("uqdm: " + " ".join(message.split()), err=True)
