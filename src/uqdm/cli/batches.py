@@ -1,11 +1,12 @@
 """Many jobs share network calls, and one that fails does not stop the others."""
 
 import contextlib
-import sys
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any, Protocol, TypeVar
 
+from uqdm.cli.files import Plan
 from uqdm.cli.jobs import Job
+from uqdm.cli.waiting import Bar, Tick
 from uqdm.errors import UqdmError
 
 _WAITING = 64  # files that wait in memory for a batch of their size to fill
@@ -14,39 +15,57 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def in_batches(
-    jobs: list[Job],
-    batch: int,
-    read: Callable[[Job], T],
-    group: Callable[[T], tuple[Any, ...]],
-    work: Callable[[list[T]], list[R]],
-    finish: Callable[[Job, T, R], None],
-) -> int:
+class Work(Protocol[T, R]):
+    """What a command does with each of its jobs."""
+
+    def read(self, job: Job, /) -> T:
+        """What the job is about, in memory."""
+
+    def group(self, item: T, /) -> tuple[Any, ...]:
+        """Height, width, and what else items must share to be worked on together."""
+
+    def steps(self, item: T, /) -> int:
+        """How many steps there are to do."""
+
+    def work(self, items: list[T], tick: Tick, /) -> list[R]:
+        """The results of items of one group; calls `tick` as it goes on."""
+
+    def finish(self, job: Job, item: T, result: R, /) -> None:
+        """Writes a result, and says so."""
+
+
+def in_batches(plan: Plan, batch: int, work: Work[T, R]) -> int:
     """Reads each job's item, works on those of one group together, finishes each; returns the exit code.
 
-    `group`: height, width, and what else must agree. Items wait until `batch` of their group are there, or fewer large ones. Where a
-    batch fails, its items are tried one by one, so that one of them does not spoil the others.
+    Items wait until `batch` of their group are there, or fewer large ones. Where a batch fails, its items are tried one by one, so that
+    one of them does not spoil the others.
     """
     waiting: dict[Any, list[tuple[Job, T]]] = {}
+    with Bar(plan.jobs) as bar:
 
-    def flush(key: Any) -> None:
-        some = waiting.pop(key)
-        results: Sequence[R | None] | None = None
-        if len(some) > 1:
-            with contextlib.suppress(UqdmError):
-                results = work([item for _, item in some])
-        if results is None:
-            results = [one[0] if (one := job.attempt(work, [item])) is not None else None for job, item in some]
-        for (job, item), result in zip(some, results, strict=True):
-            if result is not None:
-                job.attempt(finish, job, item, result)
+        def flush(key: Any) -> None:
+            some = waiting.pop(key)
+            results: Sequence[R | None] | None = None
+            if len(some) > 1:
+                with contextlib.suppress(UqdmError, MemoryError):
+                    results = work.work([item for _, item in some], bar.tick(len(some), work.steps(some[0][1])))
+            for k, (job, item) in enumerate(some):
+                if results is None:
+                    one = job.attempt(work.work, [item], bar.tick(1, work.steps(item)))
+                    result = None if one is None else one[0]
+                else:
+                    result = results[k]
+                if result is not None:
+                    job.attempt(work.finish, job, item, result)
+                bar.done()
 
-    _show_progress(jobs)
-    try:
-        for job in jobs:
-            if job.failed or (item := job.attempt(read, job)) is None:
+        for job in plan.jobs:
+            if job.over:
                 continue
-            key = group(item)
+            if (item := job.attempt(work.read, job)) is None:
+                bar.done()
+                continue
+            key = work.group(item)
             waiting.setdefault(key, []).append((job, item))
             if len(waiting[key]) >= batch or len(waiting[key]) * key[0] * key[1] >= _LARGE:
                 flush(key)
@@ -54,18 +73,4 @@ def in_batches(
                 flush(max(waiting, key=lambda key: len(waiting[key])))
         for key in list(waiting):
             flush(key)
-    finally:
-        if jobs[0].bar is not None:
-            jobs[0].bar.close()
-    return int(any(job.failed for job in jobs))
-
-
-def _show_progress(jobs: list[Job]) -> None:
-    """A bar on stderr, if someone may be looking and there is more than one thing to wait for."""
-    if len(jobs) < 2 or not sys.stderr.isatty():
-        return
-    from tqdm import tqdm
-
-    bar = tqdm(total=len(jobs), initial=sum(job.failed for job in jobs), unit="file", file=sys.stderr, dynamic_ncols=True)
-    for job in jobs:
-        job.bar = bar
+    return plan.finish()

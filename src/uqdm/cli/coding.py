@@ -11,9 +11,9 @@ import click
 
 from uqdm.cli import options
 from uqdm.cli.batches import in_batches
-from uqdm.cli.files import FILES, PICTURES, plan
-from uqdm.cli.jobs import STD, Job
-from uqdm.cli.output import complain
+from uqdm.cli.files import FILES, Kind, pictures, plan
+from uqdm.cli.jobs import STD, Job, as_stream
+from uqdm.cli.waiting import Bar, Tick
 from uqdm.errors import FormatError
 
 if TYPE_CHECKING:
@@ -35,68 +35,90 @@ if TYPE_CHECKING:
 @options.batch
 @options.run
 @click.option("--convert", is_flag=True, help="Accept 16 bits, palettes, CMYK, … by converting to 8-bit grey or RGB: not lossless.")
+@options.batches
 @options.force
-def compress(
-    paths: tuple[str, ...],
-    model: str | None,
-    seed: int,
-    mode: str,
-    max_error: int | None,
-    precision: str | None,
-    batch: int,
-    device: str,
-    backend: str | None,
-    max_pixels: int | None,
-    threads: int | None,
-    convert: bool,
-    force: bool,
-) -> int:
+def compress(paths: tuple[str, ...], batch: int, skip_existing: bool, recursive: bool, force: bool, **given: Any) -> int:
     """Compress pictures to .uqdm files.
 
     IN is a picture, a folder of pictures, a quoted glob, or - for stdin. OUT is a file, or a folder for several pictures; by default
     each file is written beside its picture, with the suffix .uqdm. Prints a line per file: name, bytes, bits per pixel.
+
+    A picture that cannot be read is left out and named, the others are compressed, and the exit code is 1. Of several pictures the last
+    line, on stderr, says how many are done, skipped and failed.
 
     \b
     Examples:
       uqdm compress photo.png
       uqdm compress photo.png smaller.uqdm --model my-model/
       uqdm compress holiday/ compressed/ --device cuda --batch 32
+      uqdm compress holiday/ compressed/ --recursive --skip-existing
       uqdm compress 'scans/*.tif' compressed/ --convert
       uqdm compress photo.png near-lossless.uqdm --max-error 16
       uqdm compress photo.png --backend numpy --threads 1
       uqdm compress - - < photo.png > photo.uqdm
     """
-    from uqdm import images, load
+    planned = plan(paths, Kind("compress", "pictures", pictures(), FILES, ".uqdm"), force, skip_existing, recursive)
+    if all(job.over for job in planned.jobs):
+        return planned.finish()
+    work = Encoding(force=force, **given)
+    return in_batches(planned, batch, work)
 
-    jobs = plan(paths, PICTURES, ".uqdm", force)
-    options = {"device": device, "threads": threads, "precision": precision, "max_pixels": max_pixels, "backend": backend}
-    codec: Codec = load(*([model] if model is not None else []), **options)  # type: ignore[arg-type]
-    if mode not in codec.modes:
-        raise click.UsageError(
-            f"--mode {mode}: the model {codec.name} has {', '.join(codec.modes)} only; uqdm-light and imported ones have it"
-        )
 
-    def read(job: Job) -> Picture:
-        return images.read(job.data() if job.source == STD else job.source, convert, max_pixels=max_pixels or images.MAX_PIXELS)
+class Encoding:
+    """What `compress` does with its pictures; its arguments are the command's."""
 
-    def encode(pictures: list[Picture]) -> list[bytes]:
-        return codec.compress(pictures, mode=mode, seed=seed, max_error=max_error)  # type: ignore[call-overload,no-any-return]
+    def __init__(
+        self,
+        *,
+        model: str | None,
+        mode: str,
+        seed: int,
+        max_error: int | None,
+        max_pixels: int | None,
+        convert: bool,
+        force: bool,
+        **machine: Any,
+    ) -> None:
+        from uqdm import images, load
 
-    def finish(job: Job, picture: Picture, data: bytes) -> None:
-        job.write(data, force)
+        self._codec: Codec = load(*([model] if model is not None else []), max_pixels=max_pixels, **machine)
+        if mode not in self._codec.modes:
+            had = ", ".join(self._codec.modes)
+            raise click.UsageError(f"--mode {mode}: the model {self._codec.name} has {had} only; uqdm-light and imported ones have it")
+        self._mode, self._seed, self._max_error = mode, seed, max_error
+        self._max_pixels, self._convert, self._force = max_pixels or images.MAX_PIXELS, convert, force
+
+    def read(self, job: Job) -> Picture:
+        """The picture of a job. Of a .uqdm file the message says that it is one."""
+        from uqdm import container, images
+        from uqdm.errors import ImageError
+
+        data = job.data() if job.source == STD else None
+        try:
+            return images.read(job.source if data is None else data, self._convert, max_pixels=self._max_pixels)
+        except ImageError:
+            with contextlib.suppress(OSError):
+                if (data or Path(job.source).read_bytes()).startswith(container.MAGIC):
+                    raise ImageError(f"{job.name} is a .uqdm file whatever its suffix, and compress reads pictures") from None
+            raise
+
+    def group(self, picture: Picture) -> tuple[Any, ...]:
+        return picture.pixels.shape
+
+    def steps(self, picture: Picture) -> int:
+        """How many steps are written."""
+        if self._max_error is None:
+            return self._codec.steps
+        return self._codec.step_within(self._max_error, self._mode, picture.pixels.shape[2] == 1)  # type: ignore[arg-type]
+
+    def work(self, some: list[Picture], tick: Tick) -> list[bytes]:
+        return self._codec.compress(some, mode=self._mode, seed=self._seed, max_error=self._max_error, progress=tick)  # type: ignore[call-overload,no-any-return]
+
+    def finish(self, job: Job, picture: Picture, data: bytes) -> None:
+        """Writes a file, and says what it costs."""
+        job.write(data, self._force)
         height, width = picture.pixels.shape[:2]
         job.say(f"{len(data)} bytes  {8 * len(data) / (width * height):.3f} bpp")
-
-    return in_batches(jobs, batch, read, lambda picture: picture.pixels.shape, encode, finish)
-
-
-@dataclass(frozen=True)
-class File:
-    """A .uqdm file to decode: its codec, its bytes, and what files must share to be decoded in one batch."""
-
-    codec: Codec
-    data: bytes
-    group: tuple[Any, ...]
 
 
 @click.command(short_help="Files, whole or cut, to pictures.")
@@ -115,25 +137,9 @@ class File:
 @click.option("--salvage", is_flag=True, help="Of a damaged file decode what comes before the damage; exit code 1 all the same.")
 @options.batch
 @options.run
+@options.batches
 @options.force
-def decompress(
-    paths: tuple[str, ...],
-    step: int | None,
-    bpp: float | None,
-    nbytes: int | None,
-    max_error: int | None,
-    method: str,
-    seed: int,
-    temperature: float,
-    model: str | None,
-    salvage: bool,
-    batch: int,
-    device: str,
-    backend: str | None,
-    max_pixels: int | None,
-    threads: int | None,
-    force: bool,
-) -> int:
+def decompress(paths: tuple[str, ...], batch: int, skip_existing: bool, recursive: bool, force: bool, **given: Any) -> int:
     """Decompress .uqdm files, whole or cut anywhere, to pictures.
 
     IN is a file, a folder of .uqdm files, a quoted glob, or - for stdin. OUT is a picture (its suffix chooses the format), or a
@@ -147,7 +153,8 @@ def decompress(
     known. Bytes at the end of a cut file that no check covers yet are counted on stderr as unverified.
 
     A damaged file is an error; with --salvage what comes before the damage is written as a picture, the damage is named on stderr, and
-    the exit code is 1.
+    the exit code is 1. A file that cannot be decoded is left out and named, the others are decoded, and the exit code is 1. Of several
+    files the last line, on stderr, says how many are done, skipped and failed.
 
     \b
     Examples:
@@ -159,35 +166,86 @@ def decompress(
       uqdm decompress compressed/ pictures/ --force
       head -c 4000 photo.uqdm | uqdm decompress - preview.png
     """
-    options.at_most_one(step=step, bpp=bpp, bytes=nbytes, max_error=max_error)
-    from uqdm import container, images
-    from uqdm.codec import mode_in, open_for
+    options.at_most_one(**{name: given[name] for name in ("step", "bpp", "nbytes", "max_error")})
+    from uqdm import images
 
-    jobs = plan(paths, FILES, ".png", force)
-    for job in jobs:
+    planned = plan(paths, Kind("decompress", ".uqdm files", FILES, pictures(), ".png"), force, skip_existing, recursive)
+    for job in planned.jobs:
         if job.target != STD:
             images.format_of(job.target)  # an unknown suffix is noticed before the work is done
-    codecs: dict[tuple[str, bytes, str], Codec] = {}
+    return in_batches(planned, batch, Decoding(force=force, **given))
 
-    def read(job: Job) -> File:
+
+@dataclass(frozen=True)
+class File:
+    """A .uqdm file to decode: its codec, its bytes, how many steps they hold, and what files must share to be decoded in one batch."""
+
+    codec: Codec
+    data: bytes
+    steps: int
+    group: tuple[Any, ...]
+
+
+class Decoding:
+    """What `decompress` does with its files; its arguments are the command's."""
+
+    def __init__(
+        self,
+        *,
+        step: int | None,
+        bpp: float | None,
+        nbytes: int | None,
+        max_error: int | None,
+        method: str,
+        seed: int,
+        temperature: float,
+        salvage: bool,
+        max_pixels: int | None,
+        force: bool,
+        **machine: Any,
+    ) -> None:
+        self._step, self._bpp, self._nbytes, self._max_error = step, bpp, nbytes, max_error
+        self._whole = bpp is None and nbytes is None and max_error is None  # all bytes, or all of the steps asked for
+        self._how = {"method": method, "seed": seed, "temperature": temperature, "salvage": salvage}
+        self._salvage, self._max_pixels, self._force = salvage, max_pixels, force
+        self._machine = machine
+        self._codecs: dict[tuple[str, bytes, str], Codec] = {}
+
+    def read(self, job: Job) -> File:
+        """A job's file, shortened to what is asked for, with its codec."""
+        from uqdm import container
+        from uqdm.codec import mode_in, open_for
+
         data = job.data()
-        header = container.parse(data, steps=0, max_pixels=max_pixels or container.MAX_PIXELS, salvage=salvage).header
+        most = self._max_pixels or container.MAX_PIXELS
+        header = container.parse(data, steps=0, max_pixels=most, salvage=self._salvage).header
         key = (header.model, header.fingerprint, header.arithmetic)
-        if key not in codecs:
-            codecs[key] = open_for(data, device=device, threads=threads, model=model, max_pixels=max_pixels, backend=backend)
-        last = step if max_error is None else codecs[key].step_within(max_error, mode_in(codecs[key].package, header), header.grey)
-        if not (last is None and bpp is None and nbytes is None):
+        if key not in self._codecs:
+            self._codecs[key] = open_for(data, max_pixels=self._max_pixels, **self._machine)
+        codec, last = self._codecs[key], self._step
+        if self._max_error is not None:
+            last = codec.step_within(self._max_error, mode_in(codec.package, header), header.grey)
+        if not (last is None and self._bpp is None and self._nbytes is None):
             # With --salvage a step that is not there is no reason to stop: what is there is decoded.
-            with contextlib.suppress(*[FormatError] * (salvage and last is not None)):
-                data = container.truncate(data, step=last, bpp=bpp, nbytes=nbytes)
-        return File(codecs[key], data, (header.height, header.width, header.grey, header.extra, *key))
+            with contextlib.suppress(*[FormatError] * (self._salvage and last is not None)):
+                data = container.truncate(data, step=last, bpp=self._bpp, nbytes=self._nbytes)
+        steps = codec.steps if last is None else max(1, last)
+        return File(codec, data, steps, (header.height, header.width, header.grey, header.extra, *key))
 
-    def decode(files: list[File]) -> list[Decoded]:
-        batch = [file.data for file in files]
-        return files[0].codec.decode_many(batch, method=method, seed=seed, temperature=temperature, salvage=salvage)  # type: ignore[arg-type]
+    def group(self, file: File) -> tuple[Any, ...]:
+        return file.group
 
-    def finish(job: Job, file: File, decoded: Decoded) -> None:
-        job.write(images.encode(decoded.picture, "PNG" if job.target == STD else images.format_of(job.target)), force)
+    def steps(self, file: File) -> int:
+        return file.steps
+
+    def work(self, files: list[File], tick: Tick) -> list[Decoded]:
+        return files[0].codec.decode_many([file.data for file in files], progress=tick, **self._how)  # type: ignore[arg-type]
+
+    def finish(self, job: Job, file: File, decoded: Decoded) -> None:
+        """Writes a picture, and says what it was made of."""
+        from uqdm import images
+
+        job.write(images.encode(decoded.picture, "PNG" if job.target == STD else images.format_of(job.target)), self._force)
         height, width = decoded.picture.pixels.shape[:2]
         size = _used(file.data, decoded)
         reached = f"step {decoded.step} of {decoded.steps}" + decoded.partial * f" and part of step {decoded.step + 1}"
@@ -197,13 +255,11 @@ def decompress(
         job.say("  ".join(facts))
         if decoded.damage is not None:
             job.failed = True
-            complain(f"{job.name}: decoded what comes before the damage: {decoded.damage}")
+            job.complain(f"{job.name}: decoded what comes before the damage: {decoded.damage}")
         elif decoded.tail:
-            complain(f"{job.name}: last {decoded.tail} bytes unverified: no check covers them yet")
-        elif decoded.step < (decoded.steps if step is None else step) and bpp is None and nbytes is None and max_error is None:
-            complain(f"{job.name}: the file is cut; decoded to {reached}")
-
-    return in_batches(jobs, batch, read, lambda file: file.group, decode, finish)
+            job.complain(f"{job.name}: last {decoded.tail} bytes unverified: no check covers them yet")
+        elif decoded.step < (decoded.steps if self._step is None else self._step) and self._whole:
+            job.complain(f"{job.name}: the file is cut; decoded to {reached}")
 
 
 def _used(data: bytes, decoded: Decoded) -> int:
@@ -236,17 +292,7 @@ def _size(context: click.Context, parameter: click.Parameter, value: str) -> tup
 @options.run
 @options.force
 def sample(
-    out: str,
-    model: str | None,
-    count: int,
-    size: tuple[int, int],
-    seed: int,
-    temperature: float,
-    device: str,
-    backend: str | None,
-    max_pixels: int | None,
-    threads: int | None,
-    force: bool,
+    out: str, model: str | None, count: int, size: tuple[int, int], seed: int, temperature: float, force: bool, **machine: Any
 ) -> None:
     """Draw pictures from a model, out of nothing.
 
@@ -260,8 +306,12 @@ def sample(
     """
     from uqdm import images, load
 
+    if not out:
+        raise click.UsageError("OUT is empty: perhaps a variable that is not set")
+    out = as_stream(out, 1)
     path = Path(out)
-    path = path if out == STD or path.suffix else path.with_suffix(".png")
+    if out != STD and not path.suffix and not (path.exists() and not path.is_dir()):
+        path = path.with_suffix(".png")
     targets = [path] if count == 1 else [path.with_stem(f"{path.stem}-{i + 1}") for i in range(count)]
     if out == STD and count > 1:
         raise click.UsageError("only one picture can be written to stdout")
@@ -269,10 +319,13 @@ def sample(
     for job in jobs:
         job.check(force)
         _ = images.format_of(job.target) if job.target != STD else ""
-    options = {"device": device, "threads": threads, "max_pixels": max_pixels, "backend": backend}
-    codec: Codec = load(*([model] if model is not None else []), **options)  # type: ignore[arg-type]
+    codec: Codec = load(*([model] if model is not None else []), **machine)
     width, height = size
-    for job, array in zip(jobs, codec.sample(count, height, width, seed, temperature=temperature), strict=True):
-        data = images.encode(images.from_array(array), "PNG" if job.target == STD else images.format_of(job.target))
-        job.write(data, force)
-        job.say(f"{width} × {height}")
+    with Bar(jobs) as bar:
+        for i, job in enumerate(jobs):
+            tick = bar.tick(1, codec.steps)
+            array = codec.sample(1, height, width, (seed + i) % 2**64, temperature=temperature, progress=tick)[0]
+            data = images.encode(images.from_array(array), "PNG" if job.target == STD else images.format_of(job.target))
+            job.write(data, force)
+            job.say(f"{width} × {height}")
+            bar.done()

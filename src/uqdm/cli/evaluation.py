@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from uqdm.cli.output import echo_table
+from uqdm.cli.output import complain, echo, echo_table, printable
 from uqdm.errors import EvaluationError
 
 if TYPE_CHECKING:
@@ -115,8 +115,8 @@ def evaluate(
     written = report.write(results, conditions, out, others, missing)
     show([*results.curves, *others])
     for name, why in (missing | results.failed).items():
-        click.echo(f"uqdm: {name}: {why}", err=True)
-    click.echo("\n".join(str(path) for path in written))
+        complain(f"{name}: {why}")
+    echo("\n".join(str(path) for path in written))
     if results.failed:
         raise EvaluationError(f"{len(results.failed)} of {len(chosen)} codecs failed; what the others gave is in {out}")
 
@@ -134,7 +134,7 @@ def read(data: tuple[str, ...], every: int, limit: int | None) -> tuple[list[Any
     chosen = range(0, len(joined), every)[:limit]
     if not chosen:
         raise EvaluationError(f"{', '.join(data)}: no pictures")
-    label = ", ".join(Path(one).name or one for one in data)
+    label = ", ".join(printable(Path(one).name or one) for one in data)
     label += (f", one in {every}" if every > 1 else "") + (f", the first {limit}" if limit is not None else "")
     return [joined[i] for i in chosen], [joined.name(i) for i in chosen], label
 
@@ -146,7 +146,7 @@ def show(curves: list[Curve]) -> None:
     for table in (main_table(curves), main_table(curves, payload=True)):
         if table.rows:
             echo_table([table.head, *table.rows])
-            click.echo(f"{table.caption}.\n")
+            echo(f"{table.caption}.\n")
 
 
 def versions() -> dict[str, str]:
@@ -213,13 +213,13 @@ def compare(
         rows.append((one.label, f"{one.bpp:.3f}", quality, "–" if one.ssim is None else f"{one.ssim:.4f}", one.setting))
     echo_table(rows, left=(0, 4))
     for name, why in (missing | failed).items():
-        click.echo(f"uqdm: {name}: {why}", err=True)
+        complain(f"{name}: {why}")
     if not shown:
         raise EvaluationError("no codec gave a picture")
     cut = [dataclasses.replace(one, pixels=one.pixels[part]) for one in shown]
-    made = comparing.sheet(pixels[part], cut, f"{Path(image).name} at {bpp:g} bits per pixel", errors=not no_errors)
+    made = comparing.sheet(pixels[part], cut, f"{printable(Path(image).name)} at {bpp:g} bits per pixel", errors=not no_errors)
     images.write(images.from_pillow(made), target, force=force)
-    click.echo(str(target))
+    echo(str(target))
 
 
 def _crop(text: str | None, shape: tuple[int, ...]) -> Any:
@@ -346,11 +346,11 @@ def _swirl(number: int, out: Path, small: bool, seed: int, jobs: int) -> None:
     from uqdm import images
     from uqdm.training import swirl
 
-    found = swirl.everything(out / "swirl", small, seed=seed, jobs=jobs, say=lambda line: click.echo(line, err=True))
+    found = swirl.everything(out / "swirl", small, seed=seed, jobs=jobs, say=lambda line: echo(line, err=True))
     png = (out / "swirl" / f"figure{number}.png").read_bytes()
     for path, content in ((out / f"fig{number}.png", png), (out / f"fig{number}.json", json.dumps(found).encode())):
         images.write_atomic(path, content, force=True)
-        click.echo(str(path))
+        echo(str(path))
 
 
 def _save(number: int, out: Path, figure: Any, record: dict[str, Any], suffix: str = "") -> None:
@@ -364,4 +364,4 @@ def _save(number: int, out: Path, figure: Any, record: dict[str, Any], suffix: s
         (out / f"fig{number}{suffix}.json", (json.dumps(record, indent=1) + "\n").encode()),
     ):
         images.write_atomic(path, content, force=True)
-        click.echo(str(path))
+        echo(str(path))

@@ -1,44 +1,50 @@
 """The group of commands: where every error ends, as one line on stderr and an exit code."""
 
-import os
+import io
 import sys
 from typing import Any, NoReturn
 
 import click
 
-from uqdm.cli import training
-from uqdm.cli.output import complain
+from uqdm.cli import output, words
 from uqdm.errors import UqdmError
 
-EXTRAS = {"torch": ("PyTorch", "torch")} | {name: (name, "eval") for name in ("jinja2", "matplotlib", "scipy", "torchmetrics", "yaml")}
+EXTRAS = {
+    "torch": ("PyTorch", "torch"),
+    **{name: (name, "eval") for name in ("imagecodecs", "jinja2", "matplotlib", "pillow_heif", "scipy", "torchmetrics", "yaml")},
+    "tensorboard": ("tensorboard", "train"),
+}
 
 
 class Group(click.Group):
     """A group that turns errors into one line on stderr and an exit code, wherever `--debug` stands on the line."""
 
     def main(self, args: Any = None, prog_name: str | None = None, *rest: Any, **extra: Any) -> NoReturn:
-        words = list(sys.argv[1:] if args is None else args)
-        options = words[: words.index("--")] if "--" in words else words
+        line = list(sys.argv[1:] if args is None else args)
+        options = line[: line.index("--")] if "--" in line else line
         debug = "--debug" in options
         if debug:
-            words = [word for word in options if word != "--debug"] + words[len(options) :]
-        words = training.spread(words)
+            line = [word for word in options if word != "--debug"] + line[len(options) :]
         extra["standalone_mode"] = False
+        output.open_missing_descriptors()
         try:
-            code = super().main(words, "uqdm", *rest, **extra)
+            code = super().main(words.spread(line), "uqdm", *rest, **extra)
         except click.ClickException as error:
-            error.show()
+            shown = io.StringIO()
+            error.show(shown)
+            output.echo(shown.getvalue().rstrip("\n"), err=True)
             sys.exit(error.exit_code)
         except (click.Abort, KeyboardInterrupt):
             sys.exit(130)
-        except BrokenPipeError:
-            # Whoever read our output has left: nothing to complain about, and nothing to flush at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        except BrokenPipeError:  # whoever read our output has left: nothing to complain about, and nothing to flush at exit
+            output.silence()
             sys.exit(1)
         except Exception as error:
+            if isinstance(error, OSError):
+                output.silence()  # it may be stdout's
             if debug:
                 raise
-            complain(_one_line(error))
+            output.complain(_one_line(error))
             sys.exit(1)
         sys.exit(code if isinstance(code, int) else 0)
 
@@ -48,7 +54,10 @@ def _one_line(error: Exception) -> str:
         return str(error)
     if isinstance(error, ModuleNotFoundError) and error.name in EXTRAS:
         name, extra = EXTRAS[error.name]
-        return f"{name} is not installed and this needs it: pip install 'uqdm[{extra}]'"
+        return f"{name} is not installed and this needs it: pip install '.[{extra}]' in the folder of uqdm's source"
     if isinstance(error, MemoryError):
         return "out of memory"
+    if isinstance(error, OSError) and error.errno is not None:  # a disk, a folder, a stream: not a mistake of the program
+        named = f"{error.filename}: " if error.filename is not None else ""
+        return f"{named}{error.strerror or error}"
     return f"unexpected {type(error).__name__}: {error}. This is a mistake in uqdm; --debug shows where"

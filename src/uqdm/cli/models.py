@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from uqdm.cli import options
-from uqdm.cli.output import complain, echo_table
+from uqdm.cli.output import complain, echo, echo_table
 
 
 @click.command(short_help="List the models.")
@@ -24,7 +24,7 @@ def models(as_json: bool) -> None:
     if as_json:
         import json
 
-        click.echo(json.dumps([{**vars(one), "path": str(one.path)} for one in found], indent=2, ensure_ascii=False))
+        echo(json.dumps([{**vars(one), "path": str(one.path)} for one in found], indent=2))
         return
     if not found:
         complain("no models here: give a folder with --model, or its parent folder in UQDM_MODELS")
@@ -57,7 +57,7 @@ def import_checkpoint(folder: str, out: str, reading: str, force: bool) -> None:
     """
     from uqdm.models import export
 
-    click.echo(export.import_checkpoint(folder, out, reading=reading, force=force))
+    echo(export.import_checkpoint(folder, out, reading=reading, force=force))
 
 
 @click.command(short_help="A trained model to one that computes in integers.")
@@ -90,4 +90,4 @@ def quantise(model: str, out: str, data: tuple[str, ...], count: int, force: boo
     before, after = sum(cost.before), sum(cost.after)
     table.append(("all", f"{before:.4f}", f"{after:.4f}", f"{(after - before) / before:+.2%}", f"2^{max(cost.largest):.2f}"))
     echo_table(table)
-    click.echo(cost.path)
+    echo(cost.path)

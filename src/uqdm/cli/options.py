@@ -37,6 +37,12 @@ temperature = click.option(
     help="Of what is drawn: below 1 nearer to the middle of what is likely, with less texture and less noise.",
 )
 seed = click.option("--seed", type=click.IntRange(0, 2**64 - 1), default=0, show_default=True, metavar="N", help="Seed of the randomness.")
+batches = together(
+    click.option(
+        "--skip-existing", is_flag=True, help="Leave alone what has an output already: the same command goes on where it stopped."
+    ),
+    click.option("--recursive", is_flag=True, help="Of a folder also its sub-folders, which OUT then has too."),
+)
 batch = click.option(
     "--batch", type=click.IntRange(min=1), default=8, show_default=True, metavar="N", help="Pictures of one size that share a network call."
 )
@@ -60,6 +66,6 @@ rate = together(
 
 
 def at_most_one(**options: Any) -> None:
-    given = [f"--{name.replace('_', '-')}" for name, value in options.items() if value is not None]
+    given = [f"--{name.replace('_', '-').replace('nbytes', 'bytes')}" for name, value in options.items() if value is not None]
     if len(given) > 1:
         raise click.UsageError(f"{' and '.join(given)} cannot be used together: each says how much of the file to take")

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from uqdm.cli import options
-from uqdm.cli.jobs import STD, Job
-from uqdm.cli.output import echo_table
+from uqdm.cli.jobs import STD, Job, as_stream
+from uqdm.cli.output import echo, echo_table
 from uqdm.errors import FormatError
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def info(file: str, as_json: bool, model: str | None) -> None:
 
     from uqdm import container
 
-    job = Job(file, STD)
+    job = Job(as_stream(file, 0), STD)
     data = job.attempt(job.data)
     assert data is not None
     found = job.attempt(lambda: container.inspect(data))
@@ -45,7 +45,7 @@ def info(file: str, as_json: bool, model: str | None) -> None:
         errors = job.attempt(lambda: _guarantees(header, model)) or []
     if as_json:
         more = {"mode": mode, "model_available": available, "max_error": errors or None}
-        click.echo(json.dumps(json.loads(found.to_json()) | more, indent=2, ensure_ascii=False))
+        echo(json.dumps(json.loads(found.to_json()) | more, indent=2))
         return
     colour = ("grey" if found.channels == 1 else "RGB") + (" and alpha" if found.alpha else "")
     whole = f"whole, {found.chunks} steps" if found.complete else f"cut: {found.steps_available} of {found.chunks} steps are whole"
@@ -61,7 +61,7 @@ def info(file: str, as_json: bool, model: str | None) -> None:
         ("stream", whole),
     ]
     for name, text in facts:
-        click.echo(f"{name:<8}{text}")
+        echo(f"{name:<8}{text}")
     pixels = found.width * found.height
     rows = [("header", found.header_bytes), *found.metadata_bytes.items()]
     rows += [(f"step {k}", size) for k, size in enumerate(found.step_bytes, 1)]
@@ -74,7 +74,7 @@ def info(file: str, as_json: bool, model: str | None) -> None:
         total += size
         ends = [promised.get(name, "")][: len(promised)]
         table.append((name, str(size), f"{8 * size / pixels:.3f}", str(total), f"{8 * total / pixels:.3f}", *ends))
-    click.echo()
+    echo()
     echo_table(table)
 
 
@@ -106,11 +106,14 @@ def truncate(
       uqdm truncate photo.uqdm small.uqdm --max-error 16
       uqdm truncate photo.uqdm - --bytes 4000 | uqdm decompress - preview.png
     """
-    options.at_most_one(step=step, bpp=bpp, bytes=nbytes, max_error=max_error)
+    options.at_most_one(step=step, bpp=bpp, nbytes=nbytes, max_error=max_error)
     if step is None and bpp is None and nbytes is None and max_error is None:
         raise click.UsageError("one of --step, --bpp, --bytes and --max-error is needed")
     from uqdm import container, families
 
+    source, target = as_stream(source, 0), as_stream(target, 1)
+    if not source or not target:
+        raise click.UsageError("a name is empty: perhaps a variable that is not set")
     if target != STD and Path(target).is_dir():
         target = str(Path(target) / Path(source).name)
     job = Job(source, target)

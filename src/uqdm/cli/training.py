@@ -8,37 +8,8 @@ from typing import Any
 
 import click
 
-from uqdm.cli.output import echo_table
+from uqdm.cli.output import complain, echo, echo_table
 from uqdm.errors import TrainingError, UqdmError
-
-SPREAD = {  # options of commands that take every word up to the next option
-    "train": ("--data", "--held", "--set"),
-    "evaluate": ("--codec", "--published", "--beside", "--external"),
-    "compare": ("--codec", "--external"),
-    "reproduce": ("--data", "--published", "--models", "--codec", "--external"),
-}
-
-
-def spread(words: list[str]) -> list[str]:
-    """`--data A B` as click knows it, `--data A --data B`, in a command that has such options."""
-    if not words or words[0] not in SPREAD:
-        return words
-    found, option = [], None
-    for word in words:
-        if word.startswith("-") and len(word) > 1:
-            option = word if word in SPREAD[words[0]] else None
-            if option is None:
-                found.append(word)
-            first = True
-        elif option is not None:
-            found += [option, word]
-            first = False
-        else:
-            found.append(word)
-            continue
-        if option is not None and first and word is words[-1]:
-            found.append(option)
-    return found
 
 
 @click.command(short_help="Train a model.")
@@ -123,12 +94,12 @@ def train(
         train_data, held_data = load_data(sources, config.data, held=list(held) or None, seed=seed)
         begin = runs.read_folder(start) if start is not None else None
         if first:
-            click.echo(presets.to_json(config), nl=False)
-            click.echo(describe(config, len(train_data.pictures), len(held_data.pictures)))
-        say: Any = click.echo if first else _silent
+            echo(presets.to_json(config).rstrip("\n"))
+            echo(describe(config, len(train_data.pictures), len(held_data.pictures)))
+        say: Any = echo if first else _silent
         run(config, train_data, held_data, out, steps=steps, minutes=minutes, seed=seed, device=device, start=begin, say=say)
         if first and (left := train_data.report()):
-            click.echo(f"uqdm: {left}", err=True)
+            complain(left)
     except KeyboardInterrupt:
         raise TrainingError(f"interrupted; the same command goes on from the last checkpoint in {out}") from None
     finally:
@@ -179,7 +150,7 @@ def list_presets(as_json: bool) -> None:
     from uqdm.models.presets import PRESETS, to_json
 
     if as_json:
-        click.echo(json.dumps({name: json.loads(to_json(config)) for name, config in PRESETS.items()}, indent=2))
+        echo(json.dumps({name: json.loads(to_json(config)) for name, config in PRESETS.items()}, indent=2))
         return
     rows = [("preset", "family", "T", "parameters", "k multiply-adds a pixel", "loss", "batch", "steps")]
     for name, c in PRESETS.items():

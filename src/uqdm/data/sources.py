@@ -26,7 +26,9 @@ from PIL import Image
 from uqdm import images
 from uqdm.errors import ImageError, LimitError
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".ppm", ".tif", ".tiff"}
+SUFFIXES = {
+    ".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"
+}  # fmt: skip
 CACHE_BYTES = 2 << 30  # of decoded pictures
 
 Pixels = NDArray[np.uint8]  # (H, W, 3), or (n, H, W, 3)
