@@ -227,6 +227,8 @@ def _check_out(out: str | None, kind: Kind, found: Found, alone: bool) -> None:
         if _suffix(out) in kind.reads | kind.wrong and not os.path.isdir(out):
             raise click.UsageError(f"there are several inputs, so OUT must be a folder; {out} looks like a file")
         _make_folder(out)
+    elif out.endswith("/"):
+        _make_folder(out)
 
 
 def _make_folder(folder: str) -> None:
