@@ -43,10 +43,10 @@ def test_a_file_whose_name_has_a_comma_is_one(tmp_path: Path, monkeypatch: pytes
 @pytest.mark.parametrize(
     "words", [["--codec", "png", "jpeg", "p/a.png"], ["--codec", "png,jpeg", "p/a.png"], ["p/a.png", "--codec=png,jpeg"]]
 )
-def test_compare_takes_its_picture_on_either_side_of_a_list(run: Run, words: list[str]) -> None:
+def test_compare_takes_its_picture_on_either_side_of_a_list(run: Run, line: str) -> None:
     pytest.importorskip("scipy")
     picture("p/a.png", 24, 32)
-    result = succeeded(run("compare", *words, "--bpp", 30))
+    result = succeeded(run("compare", *line.split(), "--bpp", 30))
     assert [line.split("  ")[0] for line in result.stdout.splitlines()[:3]] == ["codec", "PNG", "JPEG 4:4:4"]
     assert Path("a-compare.png").exists()
 
