@@ -107,6 +107,41 @@ def test_a_link_that_leads_nowhere_fails_alone(run: Run) -> None:
     assert last(result) == "1 done, 0 skipped, 1 failed"
 
 
+def test_a_broken_picture_is_left_out_of_an_evaluation_named_and_counted(run: Run) -> None:
+    pytest.importorskip("torchmetrics")
+    for i in range(2):
+        picture(f"in/p{i}.png", 16, 16, seed=i)
+    Path("in/p2.png").write_text("not a picture")
+    result = run("evaluate", "in", "--codec", "png", "--out", "report", "--jobs", 1)
+    assert result.exit_code == 1
+    assert "left out: in/p2.png is not a picture" in result.stderr
+    assert "1 of 3 pictures were left out" in last(result)
+    assert "2 pictures" in Path("report/report.html").read_text()
+    assert Path("report/results.json").exists()
+    for i in range(2):
+        Path(f"in/p{i}.png").unlink()
+    failed_line = run("evaluate", "in", "--codec", "png", "--out", "report")
+    assert failed_line.exit_code == 1
+    assert last(failed_line) == "in: none of 1 pictures can be read"
+
+
+@pytest.mark.parametrize(("name", "text", "code"), [("x-broken", "not a picture", 1), ("x-small", None, 0)])
+def test_a_picture_that_cannot_be_used_is_left_out_of_training_named_and_counted(run: Run, name: str, text: str | None, code: int) -> None:
+    pytest.importorskip("torch")
+    for i in range(3):
+        picture(f"in/p{i}.png", 32, 32, seed=i)
+    picture(f"in/{name}.png", 8, 8)
+    if text is not None:
+        Path(f"in/{name}.png").write_text(text)
+    small = "batch_size=4 crop=16 embedding_dim=8 n_blocks=1 norm_groups=4"
+    with pytest.warns(UserWarning, match="left out"):
+        result = run("train", "--preset", "half", "--data", "in", "--out", "run", "--steps", 1, "--set", *small.split())
+    assert result.exit_code == code, result.stderr
+    assert f"left out: in/{name}.png" in result.stderr
+    assert f"pictures were left out, {code} of them broken" in last(result)
+    assert Path("run/checkpoint.safetensors").exists()
+
+
 def test_every_command_has_the_same_list_of_suffixes() -> None:
     from uqdm.cli.files import pictures
     from uqdm.data import opening

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from uqdm.cli.output import complain, echo, echo_table, printable
-from uqdm.errors import EvaluationError
+from uqdm.errors import EvaluationError, ImageError, SourceError
 
 if TYPE_CHECKING:
     from uqdm.evaluation.curves import Curve
@@ -73,12 +73,12 @@ def evaluate(
     seed: int,
     cache: Path | None,
     jobs: int | None,
-) -> None:
+) -> int:
     """Measure codecs over pictures: a table here, and in DIR results.json, results.csv and report.html.
 
     DATA is packs, folders, globs or a data set's name, as for `uqdm train`. By default all codecs that can run here. What was measured is
     kept: the same command goes on where it stopped, and another codec costs only itself. What takes long, on fewer pictures, is evaluated
-    apart and shown with --beside.
+    apart and shown with --beside. A picture that cannot be read is left out and named, and the exit code is 1.
 
     \b
     Examples:
@@ -97,7 +97,7 @@ def evaluate(
     from uqdm.evaluation.evaluate import Measures, machine
     from uqdm.evaluation.evaluate import evaluate as run
 
-    pictures, called, label = read(data, every, limit)
+    pictures, called, label, broken = read(data, every, limit)
     chosen, missing = registry.specs(names, paper, external, seed)
     others = [curve for path in beside for curve in curves.read_results(path)]
     others += [curve for path in published for curve in curves.read_published(path)]
@@ -119,10 +119,14 @@ def evaluate(
     echo("\n".join(str(path) for path in written))
     if results.failed:
         raise EvaluationError(f"{len(results.failed)} of {len(chosen)} codecs failed; what the others gave is in {out}")
+    return left_out(broken, len(pictures))
 
 
-def read(data: tuple[str, ...], every: int, limit: int | None) -> tuple[list[Any], list[str], str]:
-    """Pictures uint8 (H, W, 3), their names, and what to call them all. Of a data set with its own test pictures, those."""
+def read(data: tuple[str, ...], every: int, limit: int | None) -> tuple[list[Any], list[str], str, int]:
+    """Pictures uint8 (H, W, 3), their names, what to call them all, and how many were left out because they are broken.
+
+    Of a data set with its own test pictures, those. A broken picture is named on stderr; one of a file of many ends the command.
+    """
     from uqdm.data.opening import open_source
     from uqdm.data.sources import Joined
 
@@ -134,9 +138,29 @@ def read(data: tuple[str, ...], every: int, limit: int | None) -> tuple[list[Any
     chosen = range(0, len(joined), every)[:limit]
     if not chosen:
         raise EvaluationError(f"{', '.join(data)}: no pictures")
+    pictures, names = [], []
+    for i in chosen:
+        try:
+            pictures.append(joined[i])
+            names.append(printable(joined.name(i)))
+        except SourceError:
+            raise
+        except ImageError as error:
+            complain(f"left out: {error}")
+    broken = len(chosen) - len(pictures)
+    if not pictures:
+        raise EvaluationError(f"{', '.join(data)}: none of {broken} pictures can be read")
     label = ", ".join(printable(Path(one).name or one) for one in data)
     label += (f", one in {every}" if every > 1 else "") + (f", the first {limit}" if limit is not None else "")
-    return [joined[i] for i in chosen], [joined.name(i) for i in chosen], label
+    label += f", without {broken} that cannot be read" if broken else ""
+    return pictures, names, label, broken
+
+
+def left_out(broken: int, good: int) -> int:
+    """Says how many pictures were left out; the exit code."""
+    if broken:
+        complain(f"{broken} of {broken + good} pictures were left out, because they cannot be read")
+    return int(broken > 0)
 
 
 def show(curves: list[Curve]) -> None:
@@ -268,7 +292,7 @@ def reproduce(
     small: bool,
     seed: int,
     jobs: int | None,
-) -> None:
+) -> int:
     """Make the paper's figures anew: DIR/figN.png and the numbers behind it, DIR/figN.json.
 
     fig1, fig9, fig10: reconstructions beside other codecs at equal rates. fig2, fig6, fig7: the swirl, trained here (about 95 core-minutes;
@@ -283,7 +307,7 @@ def reproduce(
     """
     from uqdm import package
 
-    numbers = sorted({int(name[3:]) for name in figures})
+    code, numbers = 0, sorted({int(name[3:]) for name in figures})
     out.mkdir(parents=True, exist_ok=True)
     for number in numbers:
         if number in (2, 6, 7):
@@ -292,9 +316,11 @@ def reproduce(
         if not data:
             raise click.UsageError(f"fig{number} needs pictures: --data")
         count = limit or (100 if number in (3, 4) else 4)
-        pictures, _, label = read(data, every, count)
+        pictures, _, label, broken = read(data, every, count)
+        code |= left_out(broken, len(pictures))
         more = _More(names, external, features, published)
         _figure(number, pictures, label, out, models or (package.DEFAULT,), more, seed, jobs)
+    return code
 
 
 class _More(NamedTuple):

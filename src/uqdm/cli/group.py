@@ -54,7 +54,7 @@ def _one_line(error: Exception) -> str:
         return str(error)
     if isinstance(error, ModuleNotFoundError) and error.name in EXTRAS:
         name, extra = EXTRAS[error.name]
-        return f"{name} is not installed and this needs it: pip install '.[{extra}]' in the folder of uqdm's source"
+        return f"{name} is not installed and this needs it: pip install '.[{extra}]' in uqdm's folder"
     if isinstance(error, MemoryError):
         return "out of memory"
     if isinstance(error, OSError) and error.errno is not None:  # a disk, a folder, a stream: not a mistake of the program

@@ -6,6 +6,7 @@ import click
 
 from uqdm.cli import options
 from uqdm.cli.output import complain, echo, echo_table
+from uqdm.cli.training import left_out
 
 
 @click.command(short_help="List the models.")
@@ -68,7 +69,7 @@ def import_checkpoint(folder: str, out: str, reading: str, force: bool) -> None:
     "--count", type=click.IntRange(min=1), default=48, show_default=True, metavar="N", help="Pictures to calibrate on, and as many to test."
 )
 @options.force
-def quantise(model: str, out: str, data: tuple[str, ...], count: int, force: bool) -> None:
+def quantise(model: str, out: str, data: tuple[str, ...], count: int, force: bool) -> int:
     """Turn a run of `uqdm train` (or a convolutional MODEL of floats) into a model folder OUT that computes in integers.
 
     Scales are calibrated on some of the pictures; the cost in bits is measured on others. Prints both rates for every step, and how
@@ -91,3 +92,4 @@ def quantise(model: str, out: str, data: tuple[str, ...], count: int, force: boo
     table.append(("all", f"{before:.4f}", f"{after:.4f}", f"{(after - before) / before:+.2%}", f"2^{max(cost.largest):.2f}"))
     echo_table(table)
     echo(cost.path)
+    return left_out(train, held)

@@ -42,11 +42,12 @@ def train(
     start: str | None,
     device: str | None,
     threads: int | None,
-) -> None:
+) -> int:
     """Train a model on pictures; the same command again goes on where the run stopped, and with more --steps goes on from there.
 
     In the folder RUN: config.json (the resolved configuration), checkpoint.safetensors, metrics.jsonl, events/ for TensorBoard.
-    Started by torchrun, every process takes its share of each step.
+    Started by torchrun, every process takes its share of each step. A picture that cannot be read is left out and named, and the exit
+    code is 1 at the end; one that is smaller than the crop is only named.
 
     \b
     Examples:
@@ -98,13 +99,22 @@ def train(
             echo(describe(config, len(train_data.pictures), len(held_data.pictures)))
         say: Any = echo if first else _silent
         run(config, train_data, held_data, out, steps=steps, minutes=minutes, seed=seed, device=device, start=begin, say=say)
-        if first and (left := train_data.report()):
-            complain(left)
+        return left_out(train_data, held_data) if first else 0
     except KeyboardInterrupt:
         raise TrainingError(f"interrupted; the same command goes on from the last checkpoint in {out}") from None
     finally:
         if many:
             dist.destroy_process_group()
+
+
+def left_out(*data: Any) -> int:
+    """Names the pictures that were not used, and counts them. The exit code: 1 if some of them are broken, 0 if they are only small."""
+    for part in data:
+        for _, why in sorted(part.left_out.items()):
+            complain(f"left out: {why}")
+        if part.left_out:
+            complain(f"{len(part.left_out)} of {len(part.pictures)} pictures were left out, {len(part.broken)} of them broken")
+    return int(any(part.broken for part in data))
 
 
 def describe(config: Any, pictures: int, held: int) -> str:
@@ -140,7 +150,7 @@ def _silent(line: str) -> None:
 @click.command("presets", short_help="List what can be trained.")
 @click.option("--json", "as_json", is_flag=True, help="The whole configurations.")
 def list_presets(as_json: bool) -> None:
-    """List the presets of `uqdm train`, with their size and arithmetic.
+    """List the presets of `uqdm train`, with their size and arithmetic, which are counted where PyTorch is installed.
 
     \b
     Examples:
@@ -153,11 +163,19 @@ def list_presets(as_json: bool) -> None:
         echo(json.dumps({name: json.loads(to_json(config)) for name, config in PRESETS.items()}, indent=2))
         return
     rows = [("preset", "family", "T", "parameters", "k multiply-adds a pixel", "loss", "batch", "steps")]
+    try:
+        import torch  # noqa: F401
+
+        counted = True
+    except ImportError:
+        counted = False
     for name, c in PRESETS.items():
-        count, work, how = _size(c, 1 if c.model.network == "points" else 32 if "cifar" in name else None)
+        size = ("–", "–")
+        if counted:
+            count, work, how = _size(c, 1 if c.model.network == "points" else 32 if "cifar" in name else None)
+            size = (f"{count:,}", f"{work / 1e3:,.1f}{how}")
         steps = len(c.nested.widths) if c.family == "nested" else c.model.n_timesteps
-        rows.append(
-            (name, c.family, str(steps), f"{count:,}", f"{work / 1e3:,.1f}{how}", c.training.loss, str(c.data.batch_size),
-             f"{c.training.n_steps:,}")
-        )  # fmt: skip
+        rows.append((name, c.family, str(steps), *size, c.training.loss, str(c.data.batch_size), f"{c.training.n_steps:,}"))
     echo_table(rows, left=(0, 1, 4, 5))
+    if not counted:
+        complain("sizes are counted by PyTorch, and so is training done: pip install '.[train]' in uqdm's folder")
