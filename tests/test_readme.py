@@ -38,7 +38,7 @@ SMALLER = {  # a line of the README, without its comment -> what runs in its pla
 }
 MADE = {  # what the commands leave
     "photo.uqdm", "out.png", "lively.png", "small.uqdm", "near.uqdm", "dream.png", "photos/0-0.png", "packed/0-0.uqdm", "mine.uqdm",
-    "models/my-nano/model.json", "models/tiny/model.json", "report/report.html", "photo-compare.png", 
+    "models/my-nano/model.json", "models/tiny/model.json", "report/report.html", "photo-compare.png",
     "figures/fig5.png", "runs/nano/checkpoint.safetensors", "runs/tiny/metrics.jsonl",
 }  # fmt: skip
 

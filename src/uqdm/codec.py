@@ -571,7 +571,8 @@ class Codec:
     def _allow(self, width: int, height: int) -> None:
         if width * height > self.max_pixels:
             raise LimitError(
-                f"{width} x {height} is {width * height:,} pixels, more than max_pixels = {self.max_pixels:,}; raise that to allow it"
+                f"{width} x {height} is {width * height:,} pixels, more than max_pixels = {self.max_pixels:,}; "
+                "raise that (--max-pixels) to allow it"
             )
 
     def _begin(self, headers: Sequence[Header]) -> tuple[Family, Any]:

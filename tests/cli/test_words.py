@@ -40,9 +40,7 @@ def test_a_file_whose_name_has_a_comma_is_one(tmp_path: Path, monkeypatch: pytes
     assert spread(["evaluate", "--published", "a,b.yml"]) == ["evaluate", "--published", "a,b.yml"]
 
 
-@pytest.mark.parametrize(
-    "words", [["--codec", "png", "jpeg", "p/a.png"], ["--codec", "png,jpeg", "p/a.png"], ["p/a.png", "--codec=png,jpeg"]]
-)
+@pytest.mark.parametrize("line", ["--codec png jpeg p/a.png", "--codec png,jpeg p/a.png", "p/a.png --codec=png,jpeg"])
 def test_compare_takes_its_picture_on_either_side_of_a_list(run: Run, line: str) -> None:
     pytest.importorskip("scipy")
     picture("p/a.png", 24, 32)
@@ -119,3 +117,20 @@ def test_an_out_with_a_slash_at_its_end_is_a_folder(run: Run) -> None:
     picture("a.png")
     succeeded(run("compress", "a.png", "new/folder/"))
     assert Path("new/folder/a.uqdm").is_file()
+
+
+def test_an_input_that_is_missing_is_said_to_be_and_not_its_output(run: Run) -> None:
+    picture("a.png")
+    succeeded(run("compress", "a.png"))
+    Path("a.png").unlink()
+    failed(run("compress", "a.png"), 1, "a.png cannot be read: No such file")
+    failed(run("truncate", "b.uqdm", "a.uqdm", "--step", 1), 1, "b.uqdm cannot be read: No such file")
+    Path("a.uqdm").rename("c.uqdm")
+    Path("d.png").write_bytes(b"")
+    failed(run("decompress", "d.uqdm"), 1, "d.uqdm cannot be read: No such file")
+
+
+def test_a_contact_sheet_does_not_go_where_its_table_goes(run: Run) -> None:
+    picture("a.png")
+    failed(run("compare", "a.png", "-", "--codec", "png"), 2, "the name of a file")
+    failed(run("compare", "a.png", "/dev/stdout", "--codec", "png"), 2, "the name of a file")

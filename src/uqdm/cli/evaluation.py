@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from uqdm.cli.jobs import STD, as_stream
 from uqdm.cli.output import complain, echo, echo_table, printable
 from uqdm.errors import EvaluationError, ImageError, SourceError
 
@@ -14,10 +15,10 @@ if TYPE_CHECKING:
     from uqdm.evaluation.curves import Curve
 
 _codecs = click.option(
-    "--codec", "names", multiple=True, metavar="NAME …", help="uqdm, uqdm:MODEL, jpeg, jpeg2000, jxl, webp, avif, bpg, png, …, or all."
+    "--codec", "names", multiple=True, metavar="NAME,…", help="uqdm, uqdm:MODEL, jpeg, jpeg2000, jxl, webp, avif, bpg, png, …, or all."
 )
 _external = click.option(
-    "--external", multiple=True, type=click.Path(exists=True, dir_okay=False), metavar="FILE …", help="Codecs with a command line (TOML)."
+    "--external", multiple=True, type=click.Path(exists=True, dir_okay=False), metavar="FILE,…", help="Codecs with a command line (TOML)."
 )
 _features = click.option(
     "--features", type=click.Path(exists=True, dir_okay=False), metavar="FILE", help="TorchScript of Inception, say, for FID."
@@ -27,7 +28,7 @@ _published = click.option(
     "--published",
     multiple=True,
     type=click.Path(exists=True, dir_okay=False),
-    metavar="FILE …",
+    metavar="FILE,…",
     help="Published curves (YAML), drawn as such.",
 )
 _every = click.option("--every", type=click.IntRange(min=1), default=1, metavar="K", help="Only every K-th picture.")
@@ -46,7 +47,7 @@ _jobs = click.option("--jobs", type=click.IntRange(min=1), metavar="N", help="Pr
 @_paper
 @_published
 @click.option(
-    "--beside", multiple=True, type=click.Path(exists=True, dir_okay=False), metavar="FILE …", help="results.json of other evaluations."
+    "--beside", multiple=True, type=click.Path(exists=True, dir_okay=False), metavar="FILE,…", help="results.json of other evaluations."
 )
 @_external
 @_features
@@ -83,9 +84,9 @@ def evaluate(
     \b
     Examples:
       uqdm evaluate photographs/ --out report
-      uqdm evaluate dev.zip --every 5 --codec uqdm jxl webp jpeg2000 --out report
+      uqdm evaluate dev.zip --every 5 --codec uqdm,jxl,webp,jpeg2000 --out report
       uqdm evaluate CIFAR10 --codec all --as-paper --published cifar.yml --out as-paper
-      uqdm evaluate dev.zip --limit 20 --codec vdm-a:runs/vdm vdm-f:runs/vdm@1000 --out gaussian
+      uqdm evaluate dev.zip --limit 20 --codec vdm-a:runs/vdm,vdm-f:runs/vdm@1000 --out gaussian
     """
     # Here and not in a worker, hours later: what measures and reports has to be there.
     import jinja2  # noqa: F401
@@ -214,7 +215,7 @@ def compare(
     \b
     Examples:
       uqdm compare photo.png
-      uqdm compare photo.png --bpp 0.5 --codec uqdm uqdm-ancestral jpeg jxl webp
+      uqdm compare photo.png --bpp 0.5 --codec uqdm,uqdm-ancestral,jpeg,jxl,webp
       uqdm compare photo.png sheet.png --bpp 2 --crop 256x256+100+80
     """
     import dataclasses
@@ -223,6 +224,8 @@ def compare(
     from uqdm.evaluation import compare as comparing
     from uqdm.evaluation import registry
 
+    if out is not None and as_stream(str(out), 1) == STD:
+        raise click.UsageError("the table goes to stdout: give OUT the name of a file")
     target = out or Path(f"{Path(image).stem}-compare.png")
     images.format_of(str(target))
     images.check_target(target, force)
@@ -269,8 +272,8 @@ def _crop(text: str | None, shape: tuple[int, ...]) -> Any:
 )
 @click.option("--data", multiple=True, metavar="PATH …", help="Pictures: CIFAR-10 for fig3, ImageNet 64 or the like for the others.")
 @_published
-@click.option("--models", multiple=True, metavar="NAME …", help="Models to show; by default the embedded one.")
-@click.option("--codec", "names", multiple=True, metavar="NAME …", help="Codecs to show besides (fig1, fig3, fig4, fig9, fig10).")
+@click.option("--models", multiple=True, metavar="NAME,…", help="Models to show; by default the embedded one.")
+@click.option("--codec", "names", multiple=True, metavar="NAME,…", help="Codecs to show besides (fig1, fig3, fig4, fig9, fig10).")
 @_external
 @_features
 @_every

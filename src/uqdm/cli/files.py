@@ -106,6 +106,8 @@ def plan(paths: tuple[str, ...], kind: Kind, force: bool, skip_existing: bool = 
     ]
     _fail_clashes(jobs)
     for job in jobs:
+        if not job.failed and job.source != STD:
+            job.attempt(_check_source, job.source)  # before a target is complained of that is there already
         if not job.failed:
             if found.several and out is not None:
                 job.attempt(_make_folder, os.path.dirname(job.target))
@@ -229,6 +231,13 @@ def _check_out(out: str | None, kind: Kind, found: Found, alone: bool) -> None:
         _make_folder(out)
     elif out.endswith("/"):
         _make_folder(out)
+
+
+def _check_source(path: str) -> None:
+    try:
+        os.stat(path)
+    except OSError as error:
+        raise UqdmError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def _make_folder(folder: str) -> None:

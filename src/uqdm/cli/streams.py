@@ -117,8 +117,8 @@ def truncate(
     if target != STD and Path(target).is_dir():
         target = str(Path(target) / Path(source).name)
     job = Job(source, target)
-    job.check(force)
     data = job.data()
+    job.check(force)
 
     def shortened() -> bytes:
         last = step
