@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import run, toy  # noqa: F401
 from numpy.typing import NDArray
 from PIL import Image
 

@@ -1,8 +1,11 @@
 """What each install can do: the base without PyTorch, without a coder's library, without any runtime; the same bytes everywhere."""
 
+import ast
 import os
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -70,7 +73,7 @@ def test_every_install_writes_the_same_file_and_reads_it(blocked: set[str], pict
 def test_what_needs_pytorch_says_so(picture: Path, tmp_path: Path) -> None:
     done = run({"torch"}, "import-checkpoint", str(tmp_path), str(tmp_path / "m"))
     assert done.returncode == 1
-    assert "pip install 'uqdm[torch]'" in done.stderr
+    assert "pip install '.[torch]' in uqdm's folder" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -78,8 +81,48 @@ def test_what_needs_pytorch_says_so(picture: Path, tmp_path: Path) -> None:
 def test_what_evaluates_says_what_it_needs(module: str, picture: Path, tmp_path: Path) -> None:
     done = run({module}, "evaluate", str(picture), "--codec", "png", "--out", str(tmp_path / "report"))
     assert done.returncode == 1
-    assert f"{module} is not installed and this needs it: pip install 'uqdm[eval]'" in done.stderr
+    assert f"{module} is not installed and this needs it: pip install '.[eval]' in uqdm's folder" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("words", [("presets",), ("presets", "--json"), ("models",), ("--help",), ("train", "--help")])
+def test_what_lists_and_explains_needs_no_pytorch(words: tuple[str, ...]) -> None:
+    done = run(OUTSIDE | {"scipy", "torchmetrics", "jinja2", "yaml", "tensorboard"}, *words)
+    assert done.returncode == 0, done.stderr
+    assert "nano" in done.stdout or "--help" in words
+    assert ("pip install '.[train]'" in done.stderr) == (words == ("presets",))
+
+
+def test_every_extra_that_is_advised_is_one() -> None:
+    """`pip install '.[EXTRA]'` in messages and documents; `uqdm[EXTRA]` is on no index."""
+    root = Path(__file__).parent.parent
+    extras = set(tomllib.loads((root / "pyproject.toml").read_text())["project"]["optional-dependencies"])
+    texts = [*(root / "src").rglob("*.py"), *(root / "docs").glob("*.md"), root / "README.md", root / "CONTRIBUTING.md"]
+    found = {word for path in texts for word in re.findall(r"pip install [^\n]*?'?\.\[([a-z,]+)\]'?", path.read_text())}
+    assert {"fast", "train", "eval"} <= found
+    assert {one for word in found for one in word.split(",")} <= extras
+    for path in texts:
+        assert "'uqdm[" not in path.read_text(), path
+
+
+def test_every_option_and_command_that_a_message_names_is_one() -> None:
+    from uqdm.cli import main
+
+    options = {name for command in [main, *main.commands.values()] for option in command.params for name in option.opts}
+    outside = {"--help", "--nproc-per-node"}  # click's own; torchrun's
+    named: dict[str, Path] = {}
+    for path in sorted(Path(uqdm.__file__).parent.rglob("*.py")):
+        text = path.read_text()
+        if "argparse" in text or path.name in {"external.py", "classical.py"}:  # with options of their own, or of other programs
+            continue
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                named |= dict.fromkeys(re.findall(r"(?<![\w-])--[a-z][a-z-]+", node.value), path)
+                commands = re.findall(r"`uqdm ([a-z][a-z-]+)", node.value)
+                assert set(commands) <= set(main.commands), (path, commands)
+    assert {"--force", "--convert", "--salvage", "--model"} <= set(named)
+    unknown = {name: path.name for name, path in named.items() if name not in options | outside}
+    assert not unknown, unknown
 
 
 def test_a_backend_that_is_not_there_says_what_to_install(picture: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import dataclasses
 import io
 import sys
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, Protocol, cast, overload
 
@@ -34,6 +34,7 @@ PRECISIONS = ("float64", "float32")
 Mode = Literal["tight", "paper"]
 Method = Literal["denoise", "ancestral", "flow"]
 Symbols = NDArray[np.int64]
+Progress = Callable[[int, int, int], None]  # told after each part: its step, its number in it, of how many; all from 1 on
 
 
 class Answers(Protocol):
@@ -46,17 +47,20 @@ class Answers(Protocol):
         """The symbols of picture i, maybe fewer than asked for."""
 
 
-def walk(model: Family, state: Any, answers: Answers, chunks: int | None = None) -> Iterator[Any]:
+def walk(model: Family, state: Any, answers: Answers, chunks: int | None = None, progress: Progress | None = None) -> Iterator[Any]:
     """The one loop: yields what is known after each chunk from `state` on, up to `chunks` chunks in all.
 
     An answer shorter than its question ends the walk with what it made known.
     """
-    for _ in range(state.step, model.chunks if chunks is None else chunks):
+    for step in range(state.step, model.chunks if chunks is None else chunks):
         side = answers.side(model, state)
-        for part in range(model.parts(state)):
+        parts = model.parts(state)
+        for part in range(parts):
             questions = model.question(state, part, side)
             given = [answers(i, question) for i, question in enumerate(questions)]
             state = model.update(state, part, questions, given)
+            if progress is not None:
+                progress(step + 1, part + 1, parts)
             if any(len(a) < q.size for a, q in zip(given, questions)):
                 yield state
                 return
@@ -321,20 +325,30 @@ class Codec:
 
     @overload
     def compress(
-        self, image: list[Any] | tuple[Any, ...], *, mode: Mode = "tight", seed: int = 0, max_error: int | None = None
+        self,
+        image: list[Any] | tuple[Any, ...],
+        *,
+        mode: Mode = "tight",
+        seed: int = 0,
+        max_error: int | None = None,
+        progress: Progress | None = None,
     ) -> list[bytes]: ...
     @overload
-    def compress(self, image: Any, *, mode: Mode = "tight", seed: int = 0, max_error: int | None = None) -> Any: ...
-    def compress(self, image: Any, *, mode: Mode = "tight", seed: int = 0, max_error: int | None = None) -> bytes | list[bytes]:
+    def compress(
+        self, image: Any, *, mode: Mode = "tight", seed: int = 0, max_error: int | None = None, progress: Progress | None = None
+    ) -> Any: ...
+    def compress(
+        self, image: Any, *, mode: Mode = "tight", seed: int = 0, max_error: int | None = None, progress: Progress | None = None
+    ) -> bytes | list[bytes]:
         """One picture to `.uqdm` bytes, or a batch of them to a list.
 
         `image`: a `Picture`, a Pillow image, or a uint8 array (H, W), (H, W, 2), (H, W, 3) or (H, W, 4); a list of those, or an array
         (N, H, W, 3), is a batch. Pictures of one size share network calls. `seed` (below 2**64) fixes the dither. `max_error`: only the
-        steps after which no preview's pixel can be further from the true one. Raises `ImageError` for anything else, `LimitError` for
-        pictures above `max_pixels`.
+        steps after which no preview's pixel can be further from the true one. `progress`: called as the work goes on. Raises
+        `ImageError` for anything else, `LimitError` for pictures above `max_pixels`.
         """
         pictures = [_picture(one) for one in image] if _is_batch(image) else [_picture(image)]
-        files = self._compress(pictures, mode, seed, max_error)
+        files = self._compress(pictures, mode, seed, max_error, progress)
         return files if _is_batch(image) else files[0]
 
     def step_within(self, max_error: int, mode: Mode = "tight", grey: bool = False) -> int:
@@ -343,7 +357,7 @@ class Codec:
             raise ValueError(f"max_error {max_error}; expected 0 or more")
         return families.step_within(self.family(mode).guarantees(grey), max_error)
 
-    def _compress(self, pictures: list[Picture], mode: Mode, seed: int, max_error: int | None) -> list[bytes]:
+    def _compress(self, pictures: list[Picture], mode: Mode, seed: int, max_error: int | None, progress: Progress | None) -> list[bytes]:
         family = self.family(mode)
         out = [b""] * len(pictures)
         for members in _groups([p.pixels.shape for p in pictures]):
@@ -351,7 +365,7 @@ class Codec:
             files = [self._open(p, mode, family.chunks, seed) for p in some]
             writer = _Writer(family.values(_rgb(some)), self._coder)
             last = None if max_error is None else self.step_within(max_error, mode, some[0].pixels.shape[2] == 1)
-            for state in walk(family, _start(family, some, seed), writer, last):
+            for state in walk(family, _start(family, some, seed), writer, last, progress):
                 for file, payload in zip(files, writer.take()):
                     file += container.write_chunk(container.STEP, state.step, payload, file)
             for i, file in zip(members, files):
@@ -423,13 +437,14 @@ class Codec:
         seed: int = 0,
         temperature: float = 1.0,
         salvage: bool = False,
+        progress: Progress | None = None,
     ) -> list[Decoded]:
         """A batch: files of one size, mode and number of chunks share network calls; one that ends inside a chunk is decoded alone.
 
         Of a file that ends inside a chunk, all symbols are used that are certain by then, but for `method="flow"`, which goes on from
         whole chunks. `seed`, `temperature` (0 .. 1): of `method="ancestral"`, which answers by chance what the file does not say; below
         1 nearer to the middle of what is likely: less texture, less noise. `salvage`: of a damaged file, what precedes the damage;
-        `Decoded.damage` says what it was.
+        `Decoded.damage` says what it was. `progress`: called as the work goes on.
         """
         if not all(isinstance(one, bytes | bytearray | memoryview) for one in data):
             raise TypeError("expected the bytes of .uqdm files; read a path with pathlib.Path(path).read_bytes()")
@@ -454,10 +469,10 @@ class Codec:
             damage: FormatError | NumericsError | None = some[0].damage
             try:
                 for number in range(keys[members[0]][-2]):
-                    state = before = self._read(family, state, [_steps(one)[number] for one in some])
+                    state = before = self._read(family, state, [_steps(one)[number] for one in some], progress=progress)
                 if partial:
                     beginnings = [one.partial.payload for one in some if one.partial]
-                    state = self._read(family, before, beginnings, whole=False)
+                    state = self._read(family, before, beginnings, whole=False, progress=progress)
             except (DamagedError, NumericsError) as error:
                 if not salvage:
                     raise
@@ -468,9 +483,9 @@ class Codec:
                 damage = error
             if method == "ancestral" and state.cut:  # all but what is certain of the step that was cut is drawn
                 cut = _Reader(before.step + 1, beginnings, False, family.side_size, self._coder)
-                rgb = self._drawn(family, before, _Guesser(seed, temperature, cut))
+                rgb = self._drawn(family, before, _Guesser(seed, temperature, cut), progress)
             else:
-                rgb = self._reconstruct(family, state, method, _Guesser(seed, temperature))
+                rgb = self._reconstruct(family, state, method, _Guesser(seed, temperature), progress)
             bounds = self._bounds(family, state, method, some[0].header)
             for i, one, picture, bound in zip(members, some, rgb, bounds):
                 reached = min(len(_steps(one)), state.step)
@@ -515,24 +530,31 @@ class Codec:
             tail = reader.tail or len(chunk.payload) - chunk.verified
             yield Decoded(picture, state.step, family.chunks, now is not state, bound, tail)
 
-    def _read(self, family: Family, state: Any, payloads: Sequence[bytes], whole: bool = True) -> Any:
+    def _read(self, family: Family, state: Any, payloads: Sequence[bytes], whole: bool = True, progress: Progress | None = None) -> Any:
         """The state after one more chunk of each picture of a batch, or after a part of it."""
         if not whole and min(map(len, payloads)) <= family.side_size + CHECK:
             return state
-        return self._after(family, state, _Reader(state.step + 1, payloads, whole, family.side_size, self._coder))
+        return self._after(family, state, _Reader(state.step + 1, payloads, whole, family.side_size, self._coder), progress)
 
-    def _after(self, family: Family, state: Any, reader: _Reader) -> Any:
+    def _after(self, family: Family, state: Any, reader: _Reader, progress: Progress | None = None) -> Any:
         """The state after what the reader holds of one more chunk; `state` itself where not even one symbol is certain."""
-        after = next(walk(family, state, reader, state.step + 1))
+        after = next(walk(family, state, reader, state.step + 1, progress))
         reader.finish()
         return after if reader.whole or reader.received else state
 
     def sample(
-        self, count: int, height: int, width: int, seed: int = 0, mode: Mode = "tight", temperature: float = 1.0
+        self,
+        count: int,
+        height: int,
+        width: int,
+        seed: int = 0,
+        mode: Mode = "tight",
+        temperature: float = 1.0,
+        progress: Progress | None = None,
     ) -> list[NDArray[np.uint8]]:
         """Unconditional samples: the walk, answered by chance. (height, width, 3) uint8 each; the i-th follows from seed + i.
 
-        `temperature`: see `decode_many`.
+        `temperature`, `progress`: see `decode_many`.
         """
         if count < 1 or height < 1 or width < 1:
             raise LimitError(f"{count} samples of {width} x {height}: all three must be at least 1")
@@ -542,7 +564,7 @@ class Codec:
         for i in range(count):
             own = (seed + i) % 2**64
             answers = _Guesser(own, temperature)
-            drawn.append(self._drawn(family, family.start((height, width), [own]), answers)[0].transpose(1, 2, 0))
+            drawn.append(self._drawn(family, family.start((height, width), [own]), answers, progress)[0].transpose(1, 2, 0))
         return drawn
 
     # --- details
@@ -550,7 +572,8 @@ class Codec:
     def _allow(self, width: int, height: int) -> None:
         if width * height > self.max_pixels:
             raise LimitError(
-                f"{width} x {height} is {width * height:,} pixels, more than max_pixels = {self.max_pixels:,}; raise that to allow it"
+                f"{width} x {height} is {width * height:,} pixels, more than max_pixels = {self.max_pixels:,}; "
+                "raise that (--max-pixels) to allow it"
             )
 
     def _begin(self, headers: Sequence[Header]) -> tuple[Family, Any]:
@@ -567,17 +590,19 @@ class Codec:
         if header.chunks != chunks:
             raise DamagedError(f"the header says {header.chunks} steps; model {self.name!r}, which it names, has {chunks}")
 
-    def _reconstruct(self, family: Family, state: Any, method: Method, answers: _Guesser) -> NDArray[np.uint8]:
+    def _reconstruct(
+        self, family: Family, state: Any, method: Method, answers: _Guesser, progress: Progress | None = None
+    ) -> NDArray[np.uint8]:
         if method == "denoise":
             return family.denoise(state)
         if method == "flow":
             return family.flow(state)
         if method != "ancestral":
             raise ValueError(f"method {method!r}; expected denoise, ancestral or flow")
-        return self._drawn(family, state, answers)
+        return self._drawn(family, state, answers, progress)
 
-    def _drawn(self, family: Family, state: Any, answers: _Guesser) -> NDArray[np.uint8]:
-        last = collections.deque(walk(family, state, answers), maxlen=1)
+    def _drawn(self, family: Family, state: Any, answers: _Guesser, progress: Progress | None = None) -> NDArray[np.uint8]:
+        last = collections.deque(walk(family, state, answers, progress=progress), maxlen=1)
         return family.denoise(last[0] if last else state)
 
     def _bounds(self, family: Family, state: Any, method: Method, header: Header) -> list[int]:

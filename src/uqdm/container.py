@@ -578,7 +578,7 @@ def _parse_body(body: bytes, max_pixels: int | None) -> Header:
     if max_pixels is not None and w * h > max_pixels:
         raise LimitError(
             f"header: size {w} × {h} is {w * h} pixels, the limit is {max_pixels}; if you trust the file and have the memory, "
-            f"raise it with max_pixels={w * h}"
+            f"raise it with max_pixels={w * h} (--max-pixels)"
         )
     try:
         return Header(

@@ -18,7 +18,7 @@ from uqdm.package import Package
 
 # The first that fits is taken: quickest to import and to run.
 MODULES = {"onnxruntime": ("onnx", "onnxruntime"), "torch": ("torch",), "numpy": ("numpy",)}
-INSTALL = {"onnxruntime": "onnx onnxruntime", "torch": "'uqdm[torch]'", "numpy": "numpy"}
+INSTALL = {"onnxruntime": "onnx onnxruntime", "torch": "torch", "numpy": "numpy"}
 FLOATS = ("unet", "convnet")
 
 

@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from uqdm.cli.output import echo_table
-from uqdm.errors import EvaluationError
+from uqdm.cli.jobs import STD, as_stream
+from uqdm.cli.output import complain, echo, echo_table, printable
+from uqdm.errors import EvaluationError, ImageError, SourceError
 
 if TYPE_CHECKING:
     from uqdm.evaluation.curves import Curve
 
 _codecs = click.option(
-    "--codec", "names", multiple=True, metavar="NAME …", help="uqdm, uqdm:MODEL, jpeg, jpeg2000, jxl, webp, avif, bpg, png, …, or all."
+    "--codec", "names", multiple=True, metavar="NAME,…", help="uqdm, uqdm:MODEL, jpeg, jpeg2000, jxl, webp, avif, bpg, png, …, or all."
 )
 _external = click.option(
-    "--external", multiple=True, type=click.Path(exists=True, dir_okay=False), metavar="FILE …", help="Codecs with a command line (TOML)."
+    "--external", multiple=True, type=click.Path(exists=True, dir_okay=False), metavar="FILE,…", help="Codecs with a command line (TOML)."
 )
 _features = click.option(
     "--features", type=click.Path(exists=True, dir_okay=False), metavar="FILE", help="TorchScript of Inception, say, for FID."
@@ -27,7 +28,7 @@ _published = click.option(
     "--published",
     multiple=True,
     type=click.Path(exists=True, dir_okay=False),
-    metavar="FILE …",
+    metavar="FILE,…",
     help="Published curves (YAML), drawn as such.",
 )
 _every = click.option("--every", type=click.IntRange(min=1), default=1, metavar="K", help="Only every K-th picture.")
@@ -46,7 +47,7 @@ _jobs = click.option("--jobs", type=click.IntRange(min=1), metavar="N", help="Pr
 @_paper
 @_published
 @click.option(
-    "--beside", multiple=True, type=click.Path(exists=True, dir_okay=False), metavar="FILE …", help="results.json of other evaluations."
+    "--beside", multiple=True, type=click.Path(exists=True, dir_okay=False), metavar="FILE,…", help="results.json of other evaluations."
 )
 @_external
 @_features
@@ -73,19 +74,19 @@ def evaluate(
     seed: int,
     cache: Path | None,
     jobs: int | None,
-) -> None:
+) -> int:
     """Measure codecs over pictures: a table here, and in DIR results.json, results.csv and report.html.
 
     DATA is packs, folders, globs or a data set's name, as for `uqdm train`. By default all codecs that can run here. What was measured is
     kept: the same command goes on where it stopped, and another codec costs only itself. What takes long, on fewer pictures, is evaluated
-    apart and shown with --beside.
+    apart and shown with --beside. A picture that cannot be read is left out and named, and the exit code is 1.
 
     \b
     Examples:
       uqdm evaluate photographs/ --out report
-      uqdm evaluate dev.zip --every 5 --codec uqdm jxl webp jpeg2000 --out report
+      uqdm evaluate dev.zip --every 5 --codec uqdm,jxl,webp,jpeg2000 --out report
       uqdm evaluate CIFAR10 --codec all --as-paper --published cifar.yml --out as-paper
-      uqdm evaluate dev.zip --limit 20 --codec vdm-a:runs/vdm vdm-f:runs/vdm@1000 --out gaussian
+      uqdm evaluate dev.zip --limit 20 --codec vdm-a:runs/vdm,vdm-f:runs/vdm@1000 --out gaussian
     """
     # Here and not in a worker, hours later: what measures and reports has to be there.
     import jinja2  # noqa: F401
@@ -97,7 +98,7 @@ def evaluate(
     from uqdm.evaluation.evaluate import Measures, machine
     from uqdm.evaluation.evaluate import evaluate as run
 
-    pictures, called, label = read(data, every, limit)
+    pictures, called, label, broken = read(data, every, limit)
     chosen, missing = registry.specs(names, paper, external, seed)
     others = [curve for path in beside for curve in curves.read_results(path)]
     others += [curve for path in published for curve in curves.read_published(path)]
@@ -115,14 +116,18 @@ def evaluate(
     written = report.write(results, conditions, out, others, missing)
     show([*results.curves, *others])
     for name, why in (missing | results.failed).items():
-        click.echo(f"uqdm: {name}: {why}", err=True)
-    click.echo("\n".join(str(path) for path in written))
+        complain(f"{name}: {why}")
+    echo("\n".join(str(path) for path in written))
     if results.failed:
         raise EvaluationError(f"{len(results.failed)} of {len(chosen)} codecs failed; what the others gave is in {out}")
+    return left_out(broken, len(pictures))
 
 
-def read(data: tuple[str, ...], every: int, limit: int | None) -> tuple[list[Any], list[str], str]:
-    """Pictures uint8 (H, W, 3), their names, and what to call them all. Of a data set with its own test pictures, those."""
+def read(data: tuple[str, ...], every: int, limit: int | None) -> tuple[list[Any], list[str], str, int]:
+    """Pictures uint8 (H, W, 3), their names, what to call them all, and how many were left out because they are broken.
+
+    Of a data set with its own test pictures, those. A broken picture is named on stderr; one of a file of many ends the command.
+    """
     from uqdm.data.opening import open_source
     from uqdm.data.sources import Joined
 
@@ -134,9 +139,29 @@ def read(data: tuple[str, ...], every: int, limit: int | None) -> tuple[list[Any
     chosen = range(0, len(joined), every)[:limit]
     if not chosen:
         raise EvaluationError(f"{', '.join(data)}: no pictures")
-    label = ", ".join(Path(one).name or one for one in data)
+    pictures, names = [], []
+    for i in chosen:
+        try:
+            pictures.append(joined[i])
+            names.append(printable(joined.name(i)))
+        except SourceError:
+            raise
+        except ImageError as error:
+            complain(f"left out: {error}")
+    broken = len(chosen) - len(pictures)
+    if not pictures:
+        raise EvaluationError(f"{', '.join(data)}: none of {broken} pictures can be read")
+    label = ", ".join(printable(Path(one).name or one) for one in data)
     label += (f", one in {every}" if every > 1 else "") + (f", the first {limit}" if limit is not None else "")
-    return [joined[i] for i in chosen], [joined.name(i) for i in chosen], label
+    label += f", without {broken} that cannot be read" if broken else ""
+    return pictures, names, label, broken
+
+
+def left_out(broken: int, good: int) -> int:
+    """Says how many pictures were left out; the exit code."""
+    if broken:
+        complain(f"{broken} of {broken + good} pictures were left out, because they cannot be read")
+    return int(broken > 0)
 
 
 def show(curves: list[Curve]) -> None:
@@ -146,7 +171,7 @@ def show(curves: list[Curve]) -> None:
     for table in (main_table(curves), main_table(curves, payload=True)):
         if table.rows:
             echo_table([table.head, *table.rows])
-            click.echo(f"{table.caption}.\n")
+            echo(f"{table.caption}.\n")
 
 
 def versions() -> dict[str, str]:
@@ -190,7 +215,7 @@ def compare(
     \b
     Examples:
       uqdm compare photo.png
-      uqdm compare photo.png --bpp 0.5 --codec uqdm uqdm-ancestral jpeg jxl webp
+      uqdm compare photo.png --bpp 0.5 --codec uqdm,uqdm-ancestral,jpeg,jxl,webp
       uqdm compare photo.png sheet.png --bpp 2 --crop 256x256+100+80
     """
     import dataclasses
@@ -199,6 +224,8 @@ def compare(
     from uqdm.evaluation import compare as comparing
     from uqdm.evaluation import registry
 
+    if out is not None and as_stream(str(out), 1) == STD:
+        raise click.UsageError("the table goes to stdout: give OUT the name of a file")
     target = out or Path(f"{Path(image).stem}-compare.png")
     files.check_format(files.format_of(target), grey=False, alpha=False, lossy=True)
     files.check_target(target, force)
@@ -213,13 +240,13 @@ def compare(
         rows.append((one.label, f"{one.bpp:.3f}", quality, "–" if one.ssim is None else f"{one.ssim:.4f}", one.setting))
     echo_table(rows, left=(0, 4))
     for name, why in (missing | failed).items():
-        click.echo(f"uqdm: {name}: {why}", err=True)
+        complain(f"{name}: {why}")
     if not shown:
         raise EvaluationError("no codec gave a picture")
     cut = [dataclasses.replace(one, pixels=one.pixels[part]) for one in shown]
-    made = comparing.sheet(pixels[part], cut, f"{Path(image).name} at {bpp:g} bits per pixel", errors=not no_errors)
+    made = comparing.sheet(pixels[part], cut, f"{printable(Path(image).name)} at {bpp:g} bits per pixel", errors=not no_errors)
     files.write(files.from_pillow(made), target, force=force, lossy=True)
-    click.echo(str(target))
+    echo(str(target))
 
 
 def _crop(text: str | None, shape: tuple[int, ...]) -> Any:
@@ -245,8 +272,8 @@ def _crop(text: str | None, shape: tuple[int, ...]) -> Any:
 )
 @click.option("--data", multiple=True, metavar="PATH …", help="Pictures: CIFAR-10 for fig3, ImageNet 64 or the like for the others.")
 @_published
-@click.option("--models", multiple=True, metavar="NAME …", help="Models to show; by default the embedded one.")
-@click.option("--codec", "names", multiple=True, metavar="NAME …", help="Codecs to show besides (fig1, fig3, fig4, fig9, fig10).")
+@click.option("--models", multiple=True, metavar="NAME,…", help="Models to show; by default the embedded one.")
+@click.option("--codec", "names", multiple=True, metavar="NAME,…", help="Codecs to show besides (fig1, fig3, fig4, fig9, fig10).")
 @_external
 @_features
 @_every
@@ -268,7 +295,7 @@ def reproduce(
     small: bool,
     seed: int,
     jobs: int | None,
-) -> None:
+) -> int:
     """Make the paper's figures anew: DIR/figN.png and the numbers behind it, DIR/figN.json.
 
     fig1, fig9, fig10: reconstructions beside other codecs at equal rates. fig2, fig6, fig7: the swirl, trained here (about 95 core-minutes;
@@ -283,7 +310,7 @@ def reproduce(
     """
     from uqdm import package
 
-    numbers = sorted({int(name[3:]) for name in figures})
+    code, numbers = 0, sorted({int(name[3:]) for name in figures})
     out.mkdir(parents=True, exist_ok=True)
     for number in numbers:
         if number in (2, 6, 7):
@@ -292,9 +319,11 @@ def reproduce(
         if not data:
             raise click.UsageError(f"fig{number} needs pictures: --data")
         count = limit or (100 if number in (3, 4) else 4)
-        pictures, _, label = read(data, every, count)
+        pictures, _, label, broken = read(data, every, count)
+        code |= left_out(broken, len(pictures))
         more = _More(names, external, features, published)
         _figure(number, pictures, label, out, models or (package.DEFAULT,), more, seed, jobs)
+    return code
 
 
 class _More(NamedTuple):
@@ -346,11 +375,11 @@ def _swirl(number: int, out: Path, small: bool, seed: int, jobs: int) -> None:
     from uqdm import files
     from uqdm.training import swirl
 
-    found = swirl.everything(out / "swirl", small, seed=seed, jobs=jobs, say=lambda line: click.echo(line, err=True))
+    found = swirl.everything(out / "swirl", small, seed=seed, jobs=jobs, say=lambda line: echo(line, err=True))
     png = (out / "swirl" / f"figure{number}.png").read_bytes()
     for path, content in ((out / f"fig{number}.png", png), (out / f"fig{number}.json", json.dumps(found).encode())):
         files.write_atomic(path, content, force=True)
-        click.echo(str(path))
+        echo(str(path))
 
 
 def _save(number: int, out: Path, figure: Any, record: dict[str, Any], suffix: str = "") -> None:
@@ -364,4 +393,4 @@ def _save(number: int, out: Path, figure: Any, record: dict[str, Any], suffix: s
         (out / f"fig{number}{suffix}.json", (json.dumps(record, indent=1) + "\n").encode()),
     ):
         files.write_atomic(path, content, force=True)
-        click.echo(str(path))
+        echo(str(path))

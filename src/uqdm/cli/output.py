@@ -1,8 +1,83 @@
-"""What commands print in columns."""
+"""What commands print: lines, complaints, columns. Knows what to do where a stream is closed, full, or cannot hold a name."""
 
+import contextlib
+import os
+import sys
 from collections.abc import Sequence
 
 import click
+
+from uqdm.errors import OutputError
+
+
+def open_missing_descriptors() -> None:
+    """Puts the null device where stdin, stdout or stderr are closed: a file opened there would take what is printed into it."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free, which is this one
+
+
+def printable(name: object) -> str:
+    """A file's name as text: bytes that are not UTF-8 become `\\xff`."""
+    return os.fsencode(str(name)).decode("utf-8", "backslashreplace")
+
+
+def echo(text: object = "", err: bool = False, note: bool = False) -> None:
+    """A line on stdout, or on stderr with `err`. Names that are not UTF-8 go to stdout as the bytes they are.
+
+    Raises `OutputError` where stdout is full or closed; with `note`, a closed one is silence. A closed or full stderr always is: there is
+    no other place to complain. Raises `BrokenPipeError` where the reader of stdout has left.
+    """
+    stream = sys.stderr if err else sys.stdout
+    if stream is None:
+        if err or note:
+            return
+        raise OutputError("stdout is closed: there is nowhere to write the result")
+    try:
+        click.echo(_encoded(str(text), stream.encoding or "utf-8", err), file=stream)
+    except OSError as error:
+        if err:
+            return
+        silence()
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise OutputError(f"stdout cannot be written: {error.strerror}") from error
+
+
+def _encoded(text: str, encoding: str, err: bool) -> bytes:
+    if not err:
+        with contextlib.suppress(UnicodeEncodeError):
+            return text.encode(encoding, "surrogateescape")
+    return printable(text).encode(encoding, "backslashreplace")
+
+
+def write_stdout(data: bytes) -> None:
+    """Bytes to stdout. Raises `OutputError` where it is full or closed, `BrokenPipeError` where its reader has left."""
+    if sys.stdout is None:
+        raise OutputError("stdout is closed: there is nowhere to write the result")
+    try:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    except OSError as error:
+        silence()
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise OutputError(f"stdout cannot be written: {error.strerror}") from error
+
+
+def silence() -> None:
+    """Sends what Python still holds for stdout nowhere: else it would fail once more when the process ends."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)
+
+
+def complain(message: str) -> None:
+    """One line on stderr, whatever the message holds."""
+    echo("uqdm: " + " ".join(message.split()), err=True)
 
 
 def echo_table(rows: Sequence[Sequence[str]], left: tuple[int, ...] = (0,)) -> None:
@@ -10,4 +85,4 @@ def echo_table(rows: Sequence[Sequence[str]], left: tuple[int, ...] = (0,)) -> N
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     for row in rows:
         cells = [cell.ljust(width) if i in left else cell.rjust(width) for i, (cell, width) in enumerate(zip(row, widths, strict=True))]
-        click.echo("  ".join(cells).rstrip())
+        echo("  ".join(cells).rstrip())

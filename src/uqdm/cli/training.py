@@ -8,37 +8,8 @@ from typing import Any
 
 import click
 
-from uqdm.cli.output import echo_table
+from uqdm.cli.output import complain, echo, echo_table
 from uqdm.errors import TrainingError, UqdmError
-
-SPREAD = {  # options of commands that take every word up to the next option
-    "train": ("--data", "--held", "--set"),
-    "evaluate": ("--codec", "--published", "--beside", "--external"),
-    "compare": ("--codec", "--external"),
-    "reproduce": ("--data", "--published", "--models", "--codec", "--external"),
-}
-
-
-def spread(words: list[str]) -> list[str]:
-    """`--data A B` as click knows it, `--data A --data B`, in a command that has such options."""
-    if not words or words[0] not in SPREAD:
-        return words
-    found, option = [], None
-    for word in words:
-        if word.startswith("-") and len(word) > 1:
-            option = word if word in SPREAD[words[0]] else None
-            if option is None:
-                found.append(word)
-            first = True
-        elif option is not None:
-            found += [option, word]
-            first = False
-        else:
-            found.append(word)
-            continue
-        if option is not None and first and word is words[-1]:
-            found.append(option)
-    return found
 
 
 @click.command(short_help="Train a model.")
@@ -71,11 +42,12 @@ def train(
     start: str | None,
     device: str | None,
     threads: int | None,
-) -> None:
+) -> int:
     """Train a model on pictures; the same command again goes on where the run stopped, and with more --steps goes on from there.
 
     In the folder RUN: config.json (the resolved configuration), checkpoint.safetensors, metrics.jsonl, events/ for TensorBoard.
-    Started by torchrun, every process takes its share of each step.
+    Started by torchrun, every process takes its share of each step. A picture that cannot be read is left out and named, and the exit
+    code is 1 at the end; one that is smaller than the crop is only named.
 
     \b
     Examples:
@@ -123,17 +95,26 @@ def train(
         train_data, held_data = load_data(sources, config.data, held=list(held) or None, seed=seed)
         begin = runs.read_folder(start) if start is not None else None
         if first:
-            click.echo(presets.to_json(config), nl=False)
-            click.echo(describe(config, len(train_data.pictures), len(held_data.pictures)))
-        say: Any = click.echo if first else _silent
+            echo(presets.to_json(config).rstrip("\n"))
+            echo(describe(config, len(train_data.pictures), len(held_data.pictures)))
+        say: Any = echo if first else _silent
         run(config, train_data, held_data, out, steps=steps, minutes=minutes, seed=seed, device=device, start=begin, say=say)
-        if first and (left := train_data.report()):
-            click.echo(f"uqdm: {left}", err=True)
+        return left_out(train_data, held_data) if first else 0
     except KeyboardInterrupt:
         raise TrainingError(f"interrupted; the same command goes on from the last checkpoint in {out}") from None
     finally:
         if many:
             dist.destroy_process_group()
+
+
+def left_out(*data: Any) -> int:
+    """Names the pictures that were not used, and counts them. The exit code: 1 if some of them are broken, 0 if they are only small."""
+    for part in data:
+        for _, why in sorted(part.left_out.items()):
+            complain(f"left out: {why}")
+        if part.left_out:
+            complain(f"{len(part.left_out)} of {len(part.pictures)} pictures were left out, {len(part.broken)} of them broken")
+    return int(any(part.broken for part in data))
 
 
 def describe(config: Any, pictures: int, held: int) -> str:
@@ -171,7 +152,7 @@ def _silent(line: str) -> None:
 @click.command("presets", short_help="List what can be trained.")
 @click.option("--json", "as_json", is_flag=True, help="The whole configurations.")
 def list_presets(as_json: bool) -> None:
-    """List the presets of `uqdm train`, with their size and arithmetic.
+    """List the presets of `uqdm train`, with their size and arithmetic, which are counted where PyTorch is installed.
 
     \b
     Examples:
@@ -181,14 +162,22 @@ def list_presets(as_json: bool) -> None:
     from uqdm.models.presets import PRESETS, to_json
 
     if as_json:
-        click.echo(json.dumps({name: json.loads(to_json(config)) for name, config in PRESETS.items()}, indent=2))
+        echo(json.dumps({name: json.loads(to_json(config)) for name, config in PRESETS.items()}, indent=2))
         return
     rows = [("preset", "family", "T", "parameters", "k multiply-adds a pixel", "loss", "batch", "steps")]
+    try:
+        import torch  # noqa: F401
+
+        counted = True
+    except ImportError:
+        counted = False
     for name, c in PRESETS.items():
-        count, work, how = _size(c, 1 if c.model.network == "points" else 32 if "cifar" in name else None)
+        size = ("–", "–")
+        if counted:
+            count, work, how = _size(c, 1 if c.model.network == "points" else 32 if "cifar" in name else None)
+            size = (f"{count:,}", f"{work / 1e3:,.1f}{how}")
         steps = {"nested": len(c.nested.widths), "pyramid": len(c.pyramid.bases)}.get(c.family, c.model.n_timesteps)
-        rows.append(
-            (name, c.family, str(steps), f"{count:,}", f"{work / 1e3:,.1f}{how}", c.training.loss, str(c.data.batch_size),
-             f"{c.training.n_steps:,}")
-        )  # fmt: skip
+        rows.append((name, c.family, str(steps), *size, c.training.loss, str(c.data.batch_size), f"{c.training.n_steps:,}"))
     echo_table(rows, left=(0, 1, 4, 5))
+    if not counted:
+        complain("sizes are counted by PyTorch, and so is training done: pip install '.[train]' in uqdm's folder")

@@ -279,7 +279,7 @@ def jxl(paper: bool) -> Ladder:
     try:
         import imagecodecs
     except ImportError as error:
-        raise EvaluationError(f"jxl: {error}; pip install 'uqdm[eval]'") from None
+        raise EvaluationError(f"jxl: {error}; pip install '.[eval]' in uqdm's folder") from None
 
     def encode(pixels: Pixels, **options: Any) -> bytes:
         return bytes(imagecodecs.jpegxl_encode(pixels, usecontainer=False, numthreads=1, **options))
@@ -299,7 +299,7 @@ def heic(paper: bool, name: str = "heic", place: str = "") -> Ladder:
     try:
         import pillow_heif
     except ImportError as error:
-        raise EvaluationError(f"{name}: {error}; pip install 'uqdm[eval]'") from None
+        raise EvaluationError(f"{name}: {error}; pip install '.[eval]' in uqdm's folder") from None
 
     chroma = 420 if paper else 444
 

@@ -1,6 +1,7 @@
 """Files to their places: whole or not at all. Knows bytes and paths, no pictures."""
 
 import os
+import re
 import secrets
 import stat
 from pathlib import Path
@@ -12,11 +13,14 @@ def check_target(path: str | os.PathLike[str], force: bool) -> None:
     """Raises the `OutputError` that `write_atomic` would raise, as far as it can be known before the work is done."""
     target = Path(path)
     try:
-        mode = target.stat().st_mode
+        descriptor = _descriptor(path)
+        mode = target.stat().st_mode if descriptor is None else os.fstat(descriptor).st_mode
     except FileNotFoundError:
         mode = None
     except OSError as error:
         raise OutputError(f"{target} cannot be written: {error.strerror}") from error
+    if descriptor is not None:
+        return
     if mode is not None and stat.S_ISDIR(mode):
         raise OutputError(f"{target} is a folder; expected the name of a file to write")
     if mode is not None and stat.S_ISREG(mode) and not force:
@@ -31,18 +35,26 @@ def check_target(path: str | os.PathLike[str], force: bool) -> None:
             raise OutputError(f"{target} cannot be written: the folder {folder} is write-protected")
 
 
+def _descriptor(path: str | os.PathLike[str]) -> int | None:
+    """The open descriptor that a path stands for, or None. It is no place where a file could be made, and may have no other path."""
+    found = re.fullmatch(r"/dev/(stdout|stderr)|/(?:dev|proc/self)/fd/(\d{1,9})", os.path.normpath(os.fspath(path)))
+    return None if found is None else ("stdout", "stderr").index(found[1]) + 1 if found[1] else int(found[2])
+
+
 def write_atomic(path: str | os.PathLike[str], data: bytes, force: bool = False) -> None:
     """Writes a file beside its place and then renames it, so that it is there whole or not at all.
 
     Raises `OutputError`: something is there already and not `force`, it or its folder is write-protected, the folder is missing, the
-    disk is full. Devices and pipes are written to directly.
+    disk is full. Devices, pipes and open descriptors (/dev/stdout, /dev/fd/3) are written to directly.
     """
     check_target(path, force)
-    target = Path(path).resolve()  # through symbolic links: replace what they point to, not the link
     try:
-        if target.exists() and not target.is_file():
-            target.write_bytes(data)
+        descriptor = _descriptor(path)
+        if descriptor is not None or (Path(path).exists() and not Path(path).is_file()):
+            with open(path if descriptor is None else os.dup(descriptor), "wb") as stream:
+                stream.write(data)
             return
+        target = Path(path).resolve()  # through symbolic links: replace what they point to, not the link
         beside = target.with_name(f".uqdm-{secrets.token_hex(8)}.tmp")
         try:
             with beside.open("xb") as file:

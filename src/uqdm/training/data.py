@@ -116,6 +116,10 @@ class Pictures(Sequence[Pixels]):
         return Pictures(self._get, self._numbers[i]) if isinstance(i, slice) else self._get(self._numbers[i])
 
 
+class _Small(ImageError):
+    """A picture that is whole, and smaller than the crop."""
+
+
 @dataclasses.dataclass(eq=False)
 class Batches:
     """Batches of pictures, uint8 tensors (B, 3, H, W): `batch(step)` for any step, or an iteration over the first epoch.
@@ -138,6 +142,7 @@ class Batches:
     weights: Sequence[float] | None = None
     every_second: "Batches | None" = None
     left_out: dict[int, str] = dataclasses.field(default_factory=dict, init=False)
+    broken: set[int] = dataclasses.field(default_factory=set, init=False)  # of those, what is not merely small
 
     def __post_init__(self) -> None:
         if self.batch_size < 1 or self.seed < 0:
@@ -261,6 +266,8 @@ class Batches:
             except ImageError as error:
                 with self._lock:
                     warn, self.left_out[i] = not self.left_out, str(error)
+                    if not isinstance(error, _Small):
+                        self.broken.add(i)
                 if warn:
                     warnings.warn(f"left out, as all such will be: {error}; the next usable picture stands in", stacklevel=2)
         raise ImageError(f"none of {n} pictures is usable; the first: {self.left_out[0]}")
@@ -271,7 +278,7 @@ class Batches:
             raise ImageError(f"{self._all.name(i)}: {picture.dtype} of shape {picture.shape}; expected uint8 (H, W, 3)")
         crop = self.augment.crop
         if crop is not None and min(picture.shape[:2]) < crop:
-            raise ImageError(f"{self._all.name(i)}: {picture.shape[1]} x {picture.shape[0]} is smaller than the crop of {crop}")
+            raise _Small(f"{self._all.name(i)}: {picture.shape[1]} x {picture.shape[0]} is smaller than the crop of {crop}")
         return picture
 
 

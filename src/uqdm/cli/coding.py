@@ -1,0 +1,358 @@
+"""The commands that run a model over pictures and files: compress, decompress, sample."""
+
+from __future__ import annotations  # types of modules that are not imported yet
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from uqdm.cli import options
+from uqdm.cli.batches import in_batches
+from uqdm.cli.files import FILES, Kind, pictures, plan
+from uqdm.cli.jobs import STD, Job, as_stream
+from uqdm.cli.waiting import Bar, Tick
+from uqdm.errors import FormatError
+
+if TYPE_CHECKING:
+    from uqdm.codec import Codec, Decoded
+    from uqdm.picture import Picture
+
+
+@click.command(short_help="Pictures to .uqdm files.")
+@click.argument("paths", nargs=-1, required=True, metavar="IN... [OUT]")
+@options.model
+@options.seed
+@click.option(
+    "--mode", type=click.Choice(["tight", "paper"]), default="tight", show_default=True, help="Entropy mode: paper is to reproduce."
+)
+@click.option(
+    "--max-error", type=click.IntRange(min=0), metavar="E", help="Up to the first step that keeps every value of a pixel within E."
+)
+@options.precision
+@options.batch
+@options.run
+@click.option("--convert", is_flag=True, help="Accept 16 bits, palettes, CMYK, … by converting to 8-bit grey or RGB: not lossless.")
+@options.batches
+@options.force
+def compress(paths: tuple[str, ...], batch: int, skip_existing: bool, recursive: bool, force: bool, **given: Any) -> int:
+    """Compress pictures to .uqdm files.
+
+    IN is a picture, a folder of pictures, a quoted glob, or - for stdin. OUT is a file, or a folder for several pictures; by default
+    each file is written beside its picture, with the suffix .uqdm. Prints a line per file: name, bytes, bits per pixel.
+
+    A picture that cannot be read is left out and named, the others are compressed, and the exit code is 1. Of several pictures the last
+    line, on stderr, says how many are done, skipped and failed.
+
+    \b
+    Examples:
+      uqdm compress photo.png
+      uqdm compress photo.png smaller.uqdm --model my-model/
+      uqdm compress holiday/ compressed/ --device cuda --batch 32
+      uqdm compress holiday/ compressed/ --recursive --skip-existing
+      uqdm compress 'scans/*.tif' compressed/ --convert
+      uqdm compress photo.png near-lossless.uqdm --max-error 16
+      uqdm compress photo.png --backend numpy --threads 1
+      uqdm compress - - < photo.png > photo.uqdm
+    """
+    planned = plan(paths, Kind("compress", "pictures", pictures(), FILES, ".uqdm"), force, skip_existing, recursive)
+    if all(job.over for job in planned.jobs):
+        return planned.finish()
+    work = Encoding(force=force, **given)
+    return in_batches(planned, batch, work)
+
+
+class Encoding:
+    """What `compress` does with its pictures; its arguments are the command's."""
+
+    def __init__(
+        self,
+        *,
+        model: str | None,
+        mode: str,
+        seed: int,
+        max_error: int | None,
+        max_pixels: int | None,
+        convert: bool,
+        force: bool,
+        **machine: Any,
+    ) -> None:
+        from uqdm import load
+        from uqdm.files import MAX_PIXELS
+
+        self._codec: Codec = load(*([model] if model is not None else []), max_pixels=max_pixels, **machine)
+        if mode not in self._codec.modes:
+            had = ", ".join(self._codec.modes)
+            raise click.UsageError(f"--mode {mode}: the model {self._codec.name} has {had} only; uqdm-light and imported ones have it")
+        self._mode, self._seed, self._max_error = mode, seed, max_error
+        self._max_pixels, self._convert, self._force = max_pixels or MAX_PIXELS, convert, force
+
+    def read(self, job: Job) -> Picture:
+        """The picture of a job. Of a .uqdm file the message says that it is one."""
+        from uqdm import container, files
+        from uqdm.errors import ImageError
+
+        data = job.data() if job.source == STD else None
+        try:
+            picture = files.read(job.source if data is None else data, self._convert, max_pixels=self._max_pixels)
+        except ImageError:
+            with contextlib.suppress(OSError):
+                if (data or Path(job.source).read_bytes()).startswith(container.MAGIC):
+                    raise ImageError(f"{job.name} is a .uqdm file whatever its suffix, and compress reads pictures") from None
+            raise
+        if picture.dropped:
+            job.complain(f"{job.name}: not carried: {', '.join(picture.dropped)}")
+        return picture
+
+    def group(self, picture: Picture) -> tuple[Any, ...]:
+        return picture.pixels.shape
+
+    def steps(self, picture: Picture) -> int:
+        """How many steps are written."""
+        if self._max_error is None:
+            return self._codec.steps
+        return self._codec.step_within(self._max_error, self._mode, picture.pixels.shape[2] == 1)  # type: ignore[arg-type]
+
+    def work(self, some: list[Picture], tick: Tick) -> list[bytes]:
+        return self._codec.compress(some, mode=self._mode, seed=self._seed, max_error=self._max_error, progress=tick)  # type: ignore[call-overload,no-any-return]
+
+    def finish(self, job: Job, picture: Picture, data: bytes) -> None:
+        """Writes a file, and says what it costs."""
+        job.write(data, self._force)
+        height, width = picture.pixels.shape[:2]
+        job.say(f"{len(data)} bytes  {8 * len(data) / (width * height):.3f} bpp")
+
+
+@click.command(short_help="Files, whole or cut, to pictures.")
+@click.argument("paths", nargs=-1, required=True, metavar="IN... [OUT]")
+@options.rate
+@click.option(
+    "--method",
+    type=click.Choice(["denoise", "ancestral", "flow"]),
+    default="denoise",
+    show_default=True,
+    help="How a preview is made of a prefix.",
+)
+@click.option("--seed", type=click.IntRange(0, 2**64 - 1), default=0, show_default=True, metavar="N", help="Seed of --method ancestral.")
+@options.temperature
+@options.where
+@click.option("--salvage", is_flag=True, help="Of a damaged file decode what comes before the damage; exit code 1 all the same.")
+@click.option("--lossy-output", is_flag=True, help="Write whole pictures to JPEG or AVIF too, which change their values.")
+@options.batch
+@options.run
+@options.batches
+@options.force
+def decompress(paths: tuple[str, ...], batch: int, skip_existing: bool, recursive: bool, force: bool, **given: Any) -> int:
+    """Decompress .uqdm files, whole or cut anywhere, to pictures.
+
+    IN is a file, a folder of .uqdm files, a quoted glob, or - for stdin. OUT is a picture (its suffix chooses the format), or a
+    folder for several files; by default each picture is written beside its file, as PNG. A whole file is written exactly, so to
+    PNG, TIFF, WebP, JPEG 2000, BMP, PPM or PGM; a preview also to JPEG or AVIF. With --step, --bpp or --bytes only the
+    beginning of each file is decoded. Of a step that is cut, all that is there is used (but by --method flow).
+
+    --method denoise shows the mean of what the picture can be: least error, little texture. ancestral draws one of the pictures that it
+    can be, more or less freely by --temperature: more lively, further from the true one; flow goes the way of eq. 17 of the paper.
+
+    Prints a line per file: name, bytes, bits per pixel, step, and how far any value of a pixel can be from the true one, where that is
+    known. Bytes at the end of a cut file that no check covers yet are counted on stderr as unverified.
+
+    A damaged file is an error; with --salvage what comes before the damage is written as a picture, the damage is named on stderr, and
+    the exit code is 1. A file that cannot be decoded is left out and named, the others are decoded, and the exit code is 1. Of several
+    files the last line, on stderr, says how many are done, skipped and failed.
+
+    \b
+    Examples:
+      uqdm decompress photo.uqdm
+      uqdm decompress photo.uqdm preview.png --step 2
+      uqdm decompress photo.uqdm preview.png --bpp 1.5
+      uqdm decompress photo.uqdm lively.png --bpp 1.5 --method ancestral --temperature 0.6
+      uqdm decompress damaged.uqdm rest.png --salvage
+      uqdm decompress compressed/ pictures/ --force
+      head -c 4000 photo.uqdm | uqdm decompress - preview.png
+    """
+    options.at_most_one(**{name: given[name] for name in ("step", "bpp", "nbytes", "max_error")})
+    planned = plan(paths, Kind("decompress", ".uqdm files", FILES, pictures(), ".png"), force, skip_existing, recursive)
+    for job in planned.jobs:
+        picture_format(job)  # an unknown suffix is noticed before the work is done
+    return in_batches(planned, batch, Decoding(force=force, **given))
+
+
+def picture_format(job: Job) -> str:
+    """Of a job's output: PNG on stdout, else by its suffix."""
+    from uqdm import files
+
+    return "PNG" if job.target == STD else files.format_of(job.target)
+
+
+@dataclass(frozen=True)
+class File:
+    """A .uqdm file to decode: its codec, its bytes, how many steps they hold, and what files must share to be decoded in one batch."""
+
+    codec: Codec
+    data: bytes
+    steps: int
+    group: tuple[Any, ...]
+
+
+class Decoding:
+    """What `decompress` does with its files; its arguments are the command's."""
+
+    def __init__(
+        self,
+        *,
+        step: int | None,
+        bpp: float | None,
+        nbytes: int | None,
+        max_error: int | None,
+        method: str,
+        seed: int,
+        temperature: float,
+        salvage: bool,
+        lossy_output: bool,
+        max_pixels: int | None,
+        force: bool,
+        **machine: Any,
+    ) -> None:
+        self._lossy = lossy_output
+        self._step, self._bpp, self._nbytes, self._max_error = step, bpp, nbytes, max_error
+        self._whole = bpp is None and nbytes is None and max_error is None  # all bytes, or all of the steps asked for
+        self._how = {"method": method, "seed": seed, "temperature": temperature, "salvage": salvage}
+        self._salvage, self._max_pixels, self._force = salvage, max_pixels, force
+        self._machine = machine
+        self._codecs: dict[tuple[str, bytes, str], Codec] = {}
+
+    def read(self, job: Job) -> File:
+        """A job's file, shortened to what is asked for, with its codec."""
+        from uqdm import container
+        from uqdm.codec import mode_in, open_for
+
+        data = job.data()
+        most = self._max_pixels or container.MAX_PIXELS
+        header = container.parse(data, steps=0, max_pixels=most, salvage=self._salvage).header
+        key = (header.model, header.fingerprint, header.arithmetic)
+        if key not in self._codecs:
+            self._codecs[key] = open_for(data, max_pixels=self._max_pixels, **self._machine)
+        codec, last = self._codecs[key], self._step
+        if self._max_error is not None:
+            last = codec.step_within(self._max_error, mode_in(codec.package, header), header.grey)
+        if not (last is None and self._bpp is None and self._nbytes is None):
+            # With --salvage a step that is not there is no reason to stop: what is there is decoded.
+            with contextlib.suppress(*[FormatError] * (self._salvage and last is not None)):
+                data = container.truncate(data, step=last, bpp=self._bpp, nbytes=self._nbytes)
+        self._check(job, data)
+        steps = codec.steps if last is None else max(1, last)
+        return File(codec, data, steps, (header.height, header.width, header.grey, header.extra, *key))
+
+    def _check(self, job: Job, data: bytes) -> None:
+        """Raises where the output's format cannot hold what the file will decode to, before the work is done."""
+        from uqdm import container, files
+
+        contents = container.parse(data, max_pixels=None, salvage=self._salvage)
+        kinds, header = [chunk.kind for chunk in contents.chunks], contents.header
+        lossy = self._lossy or kinds.count(container.STEP) < header.chunks
+        size = header.height, header.width
+        files.check_format(picture_format(job), grey=header.grey, alpha=container.ALPHA in kinds, lossy=lossy, size=size)
+
+    def group(self, file: File) -> tuple[Any, ...]:
+        return file.group
+
+    def steps(self, file: File) -> int:
+        return file.steps
+
+    def work(self, files: list[File], tick: Tick) -> list[Decoded]:
+        return files[0].codec.decode_many([file.data for file in files], progress=tick, **self._how)  # type: ignore[arg-type]
+
+    def finish(self, job: Job, file: File, decoded: Decoded) -> None:
+        """Writes a picture, and says what it was made of."""
+        from uqdm import files
+
+        format = picture_format(job)
+        job.write(files.encode(decoded.picture, format, lossy=self._lossy or decoded.step < decoded.steps), self._force)
+        height, width = decoded.picture.pixels.shape[:2]
+        size = _used(file.data, decoded)
+        reached = f"step {decoded.step} of {decoded.steps}" + decoded.partial * f" and part of step {decoded.step + 1}"
+        facts = [f"{size} bytes", f"{8 * size / (width * height):.3f} bpp", reached]
+        if decoded.step < decoded.steps and decoded.bound < 255:
+            facts.append(f"error at most {decoded.bound}")
+        job.say("  ".join(facts))
+        if lost := files.unheld(decoded.picture, format):
+            job.complain(f"{'stdout' if job.target == STD else job.target}: {format} does not hold {', '.join(lost)}")
+        if decoded.damage is not None:
+            job.failed = True
+            job.complain(f"{job.name}: decoded what comes before the damage: {decoded.damage}")
+        elif decoded.tail:
+            job.complain(f"{job.name}: last {decoded.tail} bytes unverified: no check covers them yet")
+        elif decoded.step < (decoded.steps if self._step is None else self._step) and self._whole:
+            job.complain(f"{job.name}: the file is cut; decoded to {reached}")
+
+
+def _used(data: bytes, decoded: Decoded) -> int:
+    """How many bytes a picture was made of: all, or those before the damage."""
+    if decoded.damage is None:
+        return len(data)
+    from uqdm import container
+
+    contents = container.parse(data, max_pixels=None, salvage=True)
+    if decoded.partial and contents.partial is not None:
+        return contents.partial.end
+    ends = [chunk.end for chunk in contents.chunks if chunk.kind != container.STEP or chunk.index <= decoded.step]
+    return max([contents.header_size, *ends])
+
+
+def _size(context: click.Context, parameter: click.Parameter, value: str) -> tuple[int, int]:
+    width, _, height = value.lower().replace("×", "x").partition("x")
+    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        raise click.BadParameter(f"{value!r} is not WIDTHxHEIGHT, such as 64x64")
+    return int(width), int(height)
+
+
+@click.command(short_help="Draw pictures from a model.")
+@click.argument("out", default="sample.png", metavar="[OUT]")
+@options.model
+@click.option("--count", type=click.IntRange(min=1), default=1, show_default=True, metavar="N", help="How many.")
+@click.option("--size", callback=_size, default="64x64", show_default=True, metavar="WxH", help="Width and height in pixels.")
+@options.seed
+@options.temperature
+@options.run
+@options.force
+def sample(
+    out: str, model: str | None, count: int, size: tuple[int, int], seed: int, temperature: float, force: bool, **machine: Any
+) -> None:
+    """Draw pictures from a model, out of nothing.
+
+    OUT is sample.png by default; with --count N, numbered: sample-1.png, sample-2.png, …
+
+    \b
+    Examples:
+      uqdm sample
+      uqdm sample dream.png --size 128x96 --seed 7
+      uqdm sample drawn.png --count 16 --model my-model/
+    """
+    from uqdm import files, load
+    from uqdm.picture import from_array
+
+    if not out:
+        raise click.UsageError("OUT is empty: perhaps a variable that is not set")
+    out = as_stream(out, 1)
+    path = Path(out)
+    if out != STD and not path.suffix and not (path.exists() and not path.is_dir()):
+        path = path.with_suffix(".png")
+    targets = [path] if count == 1 else [path.with_stem(f"{path.stem}-{i + 1}") for i in range(count)]
+    if out == STD and count > 1:
+        raise click.UsageError("only one picture can be written to stdout")
+    jobs = [Job("sample", str(target)) for target in targets]
+    for job in jobs:
+        job.check(force)
+        files.check_format(picture_format(job), grey=False, alpha=False, lossy=True, size=size[::-1])
+    codec: Codec = load(*([model] if model is not None else []), **machine)
+    width, height = size
+    with Bar(jobs) as bar:
+        for i, job in enumerate(jobs):
+            tick = bar.tick(1, codec.steps)
+            array = codec.sample(1, height, width, (seed + i) % 2**64, temperature=temperature, progress=tick)[0]
+            data = files.encode(from_array(array), picture_format(job), lossy=True)
+            job.write(data, force)
+            job.say(f"{width} × {height}")
+            bar.done()

@@ -1,0 +1,71 @@
+"""Options that several commands share."""
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+
+def together(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def decorate(function: Any) -> Any:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+run = together(
+    click.option("--device", default="cpu", show_default=True, metavar="NAME", help="Where the network runs: cpu, cuda, cuda:1, …"),
+    click.option(
+        "--backend",
+        type=click.Choice(["onnxruntime", "torch", "numpy"]),
+        help="What runs the network; by default the first that is installed and fits. No bit of an exact model depends on it.",
+    ),
+    click.option("--max-pixels", type=click.IntRange(min=1), metavar="N", help="Refuse larger pictures; 67,108,864 by default."),
+    click.option("--threads", type=click.IntRange(min=1), metavar="N", help="CPU threads of the network; by default all cores."),
+)
+where = click.option("--model", metavar="NAME|PATH", help="Where the model is, if not found by the name in the file.")
+model = click.option("--model", metavar="NAME|PATH", help="The model, by name (see `uqdm models`) or as a folder.")
+force = click.option("--force", is_flag=True, help="Replace what is there already.")
+temperature = click.option(
+    "--temperature",
+    type=click.FloatRange(0, 1),
+    default=1.0,
+    show_default=True,
+    metavar="T",
+    help="Of what is drawn: below 1 nearer to the middle of what is likely, with less texture and less noise.",
+)
+seed = click.option("--seed", type=click.IntRange(0, 2**64 - 1), default=0, show_default=True, metavar="N", help="Seed of the randomness.")
+batches = together(
+    click.option(
+        "--skip-existing", is_flag=True, help="Leave alone what has an output already: the same command goes on where it stopped."
+    ),
+    click.option("--recursive", is_flag=True, help="Of a folder also its sub-folders, which OUT then has too."),
+)
+batch = click.option(
+    "--batch", type=click.IntRange(min=1), default=8, show_default=True, metavar="N", help="Pictures of one size that share a network call."
+)
+precision = click.option(
+    "--precision",
+    type=click.Choice(["float64", "float32"]),
+    help="For imported float models, by default float64: float32 is faster, for files that stay on one machine. Exact models, such as the "
+    "default, are the same in any.",
+)
+rate = together(
+    click.option("--step", type=click.IntRange(min=0), metavar="K", help="Up to the end of step K (0: none)."),
+    click.option("--bpp", type=click.FloatRange(min=0), metavar="R", help="Up to R bits per pixel."),
+    click.option("--bytes", "nbytes", type=click.IntRange(min=0), metavar="N", help="The first N bytes."),
+    click.option(
+        "--max-error",
+        type=click.IntRange(min=0),
+        metavar="E",
+        help="Up to the first step after which no value of a pixel is off by more than E.",
+    ),
+)
+
+
+def at_most_one(**options: Any) -> None:
+    given = [f"--{name.replace('_', '-').replace('nbytes', 'bytes')}" for name, value in options.items() if value is not None]
+    if len(given) > 1:
+        raise click.UsageError(f"{' and '.join(given)} cannot be used together: each says how much of the file to take")

@@ -1,0 +1,164 @@
+"""The commands that look into a stream or shorten it, without decoding a picture: info, truncate."""
+
+from __future__ import annotations  # types of modules that are not imported yet
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from uqdm.cli import options
+from uqdm.cli.jobs import STD, Job, as_stream
+from uqdm.cli.output import echo, echo_table
+from uqdm.errors import FormatError
+
+if TYPE_CHECKING:
+    from uqdm.container import Header, Info
+
+
+@click.command(short_help="What a file holds, and what each step costs.")
+@click.argument("file", metavar="FILE")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@options.where
+def info(file: str, as_json: bool, model: str | None) -> None:
+    """Show what a .uqdm file holds: size, model, and what each step costs. The picture is not decoded.
+
+    \b
+    Examples:
+      uqdm info photo.uqdm
+      uqdm info photo.uqdm --json | jq .bpp
+      head -c 4000 photo.uqdm | uqdm info -
+    """
+    import json
+
+    from uqdm import container
+
+    job = Job(as_stream(file, 0), STD)
+    data = job.attempt(job.data)
+    assert data is not None
+    found = job.attempt(lambda: container.inspect(data))
+    assert found is not None
+    available, mode = model is not None or _is_available(found.model, found.fingerprint), _mode(found)
+    errors: list[tuple[int, int, int]] = []
+    if available and mode:
+        header = container.parse(data, steps=0, max_pixels=None).header
+        errors = job.attempt(lambda: _guarantees(header, model)) or []
+    if as_json:
+        more = {"mode": mode, "model_available": available, "max_error": errors or None}
+        echo(json.dumps(json.loads(found.to_json()) | more, indent=2))
+        return
+    colour = ("grey" if found.channels == 1 else "RGB") + (" and alpha" if found.alpha else "")
+    whole = f"whole, {found.chunks} steps" if found.complete else f"cut: {found.steps_available} of {found.chunks} steps are whole"
+    if found.partial_bytes:
+        whole += f", and {found.partial_bytes} bytes of step {found.steps_available + 1}"
+    if found.tail_bytes:
+        whole += f"; last {found.tail_bytes} bytes unverified"
+    facts = [
+        ("file", f"{file}, format version {found.version}"),
+        ("size", f"{found.width} × {found.height}, {colour}"),
+        ("model", f"{found.model} ({found.fingerprint}), {'available' if available else 'not available here'}"),
+        ("coding", f"{f'mode {mode}' if mode else f'sub-header {found.extra!r}'}, {found.arithmetic} arithmetic, seed {found.seed}"),
+        ("stream", whole),
+    ]
+    for name, text in facts:
+        echo(f"{name:<8}{text}")
+    pixels = found.width * found.height
+    rows = [("header", found.header_bytes), *found.metadata_bytes.items()]
+    rows += [(f"step {k}", size) for k, size in enumerate(found.step_bytes, 1)]
+    rest = found.total_bytes - sum(size for _, size in rows)
+    if rest:
+        rows.append((f"part of step {found.steps_available + 1}" if found.partial_bytes else "unverified", rest))
+    promised = {f"step {k}": ", ".join(map(str, one)) for k, one in enumerate(errors)}
+    table, total = [("", "bytes", "bpp", "total", "bpp", *["R, G, B off by at most"][: len(promised)])], 0
+    for name, size in rows:
+        total += size
+        ends = [promised.get(name, "")][: len(promised)]
+        table.append((name, str(size), f"{8 * size / pixels:.3f}", str(total), f"{8 * total / pixels:.3f}", *ends))
+    echo()
+    echo_table(table)
+
+
+@click.command(short_help="Shorten a file, nothing re-encoded.")
+@click.argument("source", metavar="IN")
+@click.argument("target", metavar="OUT")
+@options.rate
+@options.where
+@options.force
+def truncate(
+    source: str,
+    target: str,
+    step: int | None,
+    bpp: float | None,
+    nbytes: int | None,
+    max_error: int | None,
+    model: str | None,
+    force: bool,
+) -> None:
+    """Shorten a .uqdm file to a lower rate: OUT is the first bytes of IN, nothing is re-encoded.
+
+    --bytes N is exactly the first N bytes; --bpp, --step and --max-error only choose N; the last needs the file's model. One of the
+    four is needed.
+
+    \b
+    Examples:
+      uqdm truncate photo.uqdm small.uqdm --bpp 1.5
+      uqdm truncate photo.uqdm small.uqdm --step 2
+      uqdm truncate photo.uqdm small.uqdm --max-error 16
+      uqdm truncate photo.uqdm - --bytes 4000 | uqdm decompress - preview.png
+    """
+    options.at_most_one(step=step, bpp=bpp, nbytes=nbytes, max_error=max_error)
+    if step is None and bpp is None and nbytes is None and max_error is None:
+        raise click.UsageError("one of --step, --bpp, --bytes and --max-error is needed")
+    from uqdm import container, families
+
+    source, target = as_stream(source, 0), as_stream(target, 1)
+    if not source or not target:
+        raise click.UsageError("a name is empty: perhaps a variable that is not set")
+    if target != STD and Path(target).is_dir():
+        target = str(Path(target) / Path(source).name)
+    job = Job(source, target)
+    data = job.data()
+    job.check(force)
+
+    def shortened() -> bytes:
+        last = step
+        if max_error is not None:
+            header = container.parse(data, steps=0, max_pixels=None).header
+            last = families.step_within(_guarantees(header, model), max_error)
+        return container.truncate(data, step=last, bpp=bpp, nbytes=nbytes)
+
+    short = job.attempt(shortened)
+    assert short is not None
+    header = container.parse(short, steps=0, max_pixels=None).header
+    job.write(short, force)
+    job.say(f"{len(short)} bytes  {8 * len(short) / (header.width * header.height):.3f} bpp")
+
+
+def _mode(found: Info) -> str | None:
+    """The entropy mode in a file's sub-header, or None if it is not of a family that is known here."""
+    from uqdm import families
+
+    try:
+        return families.mode(bytes.fromhex(found.extra))
+    except FormatError:
+        return None
+
+
+def _guarantees(header: Header, given: str | None) -> list[tuple[int, int, int]]:
+    """How far R, G and B of a preview can be off after each step; raises where the model is not here, or is another."""
+    from uqdm import families, package
+    from uqdm.codec import mode_in
+
+    model = package.read(package.find(given) if given is not None else package.find_for(header.model, header.fingerprint.hex()))
+    return families.guarantees(model, mode_in(model, header), header.grey)
+
+
+def _is_available(model: str, fingerprint: str) -> bool:
+    from uqdm import package
+    from uqdm.errors import ModelError
+
+    try:
+        package.find_for(model, fingerprint)
+    except ModelError:
+        return False
+    return True
