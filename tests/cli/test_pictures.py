@@ -1,21 +1,15 @@
 """Pictures through the commands: taken or refused, announced, written exactly or not at all."""
 
 import struct
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
+from commands import Run, failed, picture, pixels, succeeded
 from PIL import Image
 
 from uqdm.cli import main
-
-from .test_cli import failed, picture, pixels, run, succeeded, toy
-
-__all__ = ["run", "toy"]  # fixtures
-
-Run = Callable[..., Result]
 
 
 def test_what_is_not_carried_is_named_on_stderr(run: Run) -> None:
