@@ -11,10 +11,11 @@ SOURCE = Path(__file__).parent.parent / "src" / "uqdm"
 
 ALLOWED = {  # part -> outside packages, own parts
     "errors.py": (set(), set()),
+    "atomic.py": (set(), set()),
     "entropy": ({"numpy", "constriction", "numba"}, {"entropy", "errors"}),
     "container.py": (set(), {"errors"}),
-    "images.py": ({"numpy", "PIL"}, {"errors"}),
-    "package.py": ({"numpy", "safetensors"}, {"errors"}),
+    "images.py": ({"numpy", "PIL"}, {"atomic", "errors"}),
+    "package.py": ({"numpy", "safetensors"}, {"atomic", "errors"}),
     "data": ({"numpy", "PIL"}, {"data", "images", "errors"}),
     "exact.py": ({"numpy"}, {"package", "errors"}),
     "passes.py": ({"numpy"}, {"exact", "errors"}),
@@ -24,10 +25,27 @@ ALLOWED = {  # part -> outside packages, own parts
         {"backends", "exact", "passes", "families", "package", "errors", "models"},
     ),
     "codec.py": ({"numpy"}, {"backends", "container", "images", "package", "entropy", "families", "errors"}),
-    "models": ({"numpy", "torch", "safetensors"}, {"models", "exact", "passes", "entropy/tables", "families", "package", "errors"}),
+    "models": (
+        {"numpy", "torch", "safetensors"},
+        {"models", "exact", "passes", "entropy/tables", "families", "package", "atomic", "errors"},
+    ),
     "training": (
         {"numpy", "torch", "PIL", "matplotlib"},
-        {"training", "data", "models", "entropy", "codec", "exact", "passes", "container", "families", "images", "package", "errors"},
+        {
+            "training",
+            "data",
+            "models",
+            "entropy",
+            "codec",
+            "exact",
+            "passes",
+            "container",
+            "families",
+            "images",
+            "package",
+            "atomic",
+            "errors",
+        },
     ),
 }
 ALLOWED["evaluation"] = (

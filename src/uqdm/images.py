@@ -6,7 +6,6 @@ with `convert=True`. Orientation from EXIF is carried with the metadata, not app
 
 import io
 import os
-import secrets
 import stat
 import warnings
 import zlib
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, PngImagePlugin, UnidentifiedImageError
 
+from uqdm import atomic
 from uqdm.errors import DamagedError, ImageError, LimitError, OutputError
 
 MAX_PIXELS = 1 << 26  # the same as the container's
@@ -298,21 +298,8 @@ def write_atomic(path: str | os.PathLike[str], data: bytes, force: bool = False)
     disk is full. Devices and pipes are written to directly.
     """
     check_target(path, force)
-    target = Path(path).resolve()  # through symbolic links: replace what they point to, not the link
     try:
-        if target.exists() and not target.is_file():
-            target.write_bytes(data)
-            return
-        beside = target.with_name(f".uqdm-{secrets.token_hex(8)}.tmp")
-        try:
-            with beside.open("xb") as file:
-                file.write(data)
-            if target.exists():
-                beside.chmod(stat.S_IMODE(target.stat().st_mode))
-            beside.replace(target)
-        except BaseException:
-            beside.unlink(missing_ok=True)
-            raise
+        atomic.write(path, data)
     except BrokenPipeError:
         raise
     except OSError as error:

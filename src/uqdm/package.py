@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from uqdm import atomic
 from uqdm.errors import FingerprintError, OutputError, PackageError, UnknownModelError, UqdmError
 
 FORMAT = 1
@@ -96,7 +97,6 @@ def write(package: Package, folder: Path, force: bool = False) -> Path:
     _check_name(package.name, folder, OutputError)
     if folder.exists() and not force:
         raise OutputError(f"{folder}: exists; give another name, or --force to replace it")
-    beside = folder.with_name(f".{folder.name}.{os.getpid()}")
     record = {
         "format": FORMAT,
         "name": package.name,
@@ -107,23 +107,14 @@ def write(package: Package, folder: Path, force: bool = False) -> Path:
         "constants": dict(package.constants),
     }
     try:
-        beside.mkdir(parents=True)
-        (beside / "model.json").write_text(json.dumps(record, indent=1) + "\n")
-        (beside / "weights.safetensors").write_bytes(save({k: np.ascontiguousarray(v) for k, v in package.weights.items()}))
-        if folder.exists():  # whatever else lies there, such as a model card, moves with it
-            for other in folder.iterdir():
-                if other.name not in {"model.json", "weights.safetensors"} and other.is_file():
-                    (beside / other.name).write_bytes(other.read_bytes())
-            old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
-            folder.rename(old)
-            beside.rename(folder)
-            shutil.rmtree(old)
-        else:
-            beside.rename(folder)
+        with atomic.folder(folder) as beside:
+            (beside / "model.json").write_text(json.dumps(record, indent=1) + "\n")
+            (beside / "weights.safetensors").write_bytes(save({k: np.ascontiguousarray(v) for k, v in package.weights.items()}))
+            for other in folder.iterdir() if folder.exists() else ():  # whatever else lies there, such as a model card, moves with it
+                if other.name not in {"model.json", "weights.safetensors"}:
+                    (shutil.copytree if other.is_dir() else shutil.copy2)(other, beside / other.name)
     except OSError as error:
         raise OutputError(f"{folder}: cannot be written: {error.strerror or error}") from None
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
     return folder
 
 

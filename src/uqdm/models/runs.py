@@ -6,7 +6,6 @@ last one whole. Nothing is ever unpickled.
 """
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from uqdm import atomic
 from uqdm.errors import CheckpointError
 from uqdm.models.checkpoint import read_published
 from uqdm.models.diffusion import Diffusion
@@ -36,11 +36,8 @@ def new_model(config: Config) -> Model:
 
 def write(path: Path, tensors: dict[str, Tensor], counters: dict[str, Any]) -> None:
     """Tensors and counters (anything that JSON holds) to a checkpoint, beside and renamed."""
-    beside = path.with_suffix(".tmp")
-    save_file({k: t.detach().contiguous() for k, t in tensors.items()}, beside, {"kind": KIND, "counters": json.dumps(counters)})
-    with beside.open("rb") as file:
-        os.fsync(file.fileno())
-    beside.replace(path)
+    with atomic.beside(path, sync=True) as beside:
+        save_file({k: t.detach().contiguous() for k, t in tensors.items()}, beside, {"kind": KIND, "counters": json.dumps(counters)})
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

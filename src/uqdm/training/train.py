@@ -26,6 +26,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from uqdm import atomic
 from uqdm.errors import CheckpointError, TrainingError
 from uqdm.models import runs
 from uqdm.models.diffusion import Sampled
@@ -138,9 +139,7 @@ class Log:
         self._path, self._say = folder / "metrics.jsonl", say
         if self._path.exists():
             rows = [line for line in self._path.read_text().splitlines() if _step_of(line) <= step]
-            beside = self._path.with_suffix(".tmp")
-            beside.write_text("".join(row + "\n" for row in rows))
-            beside.replace(self._path)
+            atomic.write(self._path, "".join(row + "\n" for row in rows))
         try:
             from torch.utils.tensorboard import SummaryWriter
 
@@ -417,9 +416,8 @@ def _claim(out: Path, config: Config, rank: int) -> None:
             what = f"family {there.family!r}" if there.family != config.family else what
             raise TrainingError(f"{out} is another run's: there {what}; give the same settings, or another folder")
     if rank == 0:
-        beside = path.with_suffix(".json.tmp")
-        beside.write_text(to_json(config))
-        beside.replace(path)
+        atomic.sweep(out)
+        atomic.write(path, to_json(config))
 
 
 def _flat(found: Evaluation) -> dict[str, Any]:
