@@ -41,7 +41,7 @@ MOST_CHANNELS = 1024  # of a layer: more than any model has, so that a hostile o
 MOST_BLOCKS = 64  # residual blocks of a network: with them grows what a tile needs around it
 MOST_SHIFT = 23
 COORDINATES = 3  # of a pixel
-MIDDLES = ((255, 255, 255), (255, 0, 0))  # twice the middles of the coordinates' ranges: RGB, or luma and two chromas
+MIDDLES = (0, 255)  # twice the middle of a coordinate's range; 255 only where it is 0 .. 255 (`families.uqdm` looks)
 FAR = 1 << 40  # what is added to locations, and skips, so that sums stay far inside 64 bits
 RANGES = {  # of the constants: the least and the largest value that a model may have
     "middle": (0, 255),
@@ -194,8 +194,8 @@ class Step(Net):
         """log2 of the largest partial sum there can be. Raises `PackageError` from 2**24 on, or where the description is no network."""
         for field in CONSTANTS:
             ranged(f"{name}: {field}", getattr(self, field), () if field == "detail" else (COORDINATES,), *RANGES[field])
-        if tuple(self.middle.tolist()) not in MIDDLES:
-            raise PackageError(f"{name}: middle is {self.middle.tolist()}; expected one of {MIDDLES}")
+        if set(self.middle.tolist()) - set(MIDDLES):
+            raise PackageError(f"{name}: middle is {self.middle.tolist()}; expected 0 or 255 each")
         if self.enter is None:
             farthest = int(np.abs((self.middle.astype(np.int64) << 15) + self.offset).max())
             if farthest > FARTHEST:

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from uqdm import atomic
 from uqdm.errors import FingerprintError, OutputError, PackageError, UnknownModelError, UqdmError
 
 FORMAT = 1
+MOST_DESCRIPTION = 1 << 24  # bytes of model.json
+MOST_WEIGHTS = 1 << 33  # bytes of weights.safetensors
 SHIPPED = Path(__file__).parent / "weights"
 DEFAULT = "nano"
 
@@ -120,26 +123,52 @@ def write(package: Package, folder: Path, force: bool = False) -> Path:
 
 def _check_name(name: str, folder: Path, error: type[UqdmError]) -> None:
     """A name goes into files, which carry at most 64 bytes of it, and from files into look-ups."""
-    if not name or len(name.encode()) > 64 or not name.isprintable() or name.startswith(".") or set(name) & set("/\\"):
+    if not name or not name.isprintable() or len(name.encode()) > 64 or name.startswith(".") or set(name) & set("/\\"):
         raise error(f"{folder}: {name!r} cannot be a model's name: 1 to 64 bytes, printable, no slashes, no dot in front")
 
 
 _FIELDS = {"format": int, "name": str, "family": str, "fingerprint": str, "network": dict, "constants": dict}
 
 
+def _contents(path: Path, most: int) -> bytes:
+    """A file of at most `most` bytes. Raises `PackageError`."""
+    try:
+        with open(path, "rb", opener=_at_once) as file:
+            about = os.fstat(file.fileno())
+            if not stat.S_ISREG(about.st_mode):
+                raise PackageError(f"{path}: not a file")
+            if about.st_size > most:
+                raise PackageError(f"{path}: {about.st_size:,} bytes; expected at most {most:,}")
+            return file.read(most)
+    except FileNotFoundError:
+        raise PackageError(f"{path.parent}: not a model folder: {path.name} is missing") from None
+    except (OSError, ValueError) as error:
+        raise PackageError(f"{path}: cannot be read: {error}") from None
+
+
+def _at_once(path: str, flags: int) -> int:
+    """Opens without waiting: a named pipe has no writer."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _no_number(text: str) -> None:
+    raise ValueError(f"{text} is no number of JSON")
+
+
 def _describe(folder: Path) -> dict[str, Any]:
     """model.json, its fields checked."""
+    path = folder / "model.json"
     try:
-        record = json.loads((folder / "model.json").read_text())
-    except FileNotFoundError:
-        raise PackageError(f"{folder}: not a model folder: model.json is missing") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise PackageError(f"{folder}/model.json: cannot be read: {error}") from None
-    wrong = [k for k, kind in _FIELDS.items() if not isinstance(record, dict) or not isinstance(record.get(k), kind)]
+        record = json.loads(_contents(path, MOST_DESCRIPTION), parse_constant=_no_number)
+        wrong = [k for k, kind in _FIELDS.items() if not isinstance(record, dict) or type(record.get(k)) is not kind]
+        if not wrong:
+            _canonical(record)
+    except (ValueError, RecursionError) as error:
+        raise PackageError(f"{path}: cannot be read: {error}") from None
     if wrong:
-        raise PackageError(f"{folder}/model.json: {', '.join(wrong)} missing or of the wrong kind")
+        raise PackageError(f"{path}: {', '.join(wrong)} missing or of the wrong kind")
     if record["format"] != FORMAT:
-        raise PackageError(f"{folder}/model.json: package format {record['format']}, expected {FORMAT}; a newer uqdm may read it")
+        raise PackageError(f"{path}: package format {record['format']}, expected {FORMAT}; a newer uqdm may read it")
     _check_name(record["name"], folder, PackageError)
     if not isinstance(record.get("about"), dict):
         record["about"] = {}
@@ -152,17 +181,16 @@ def read(folder: Path) -> Package:
     from safetensors.numpy import load
 
     record = _describe(folder)
+    path = folder / "weights.safetensors"
     try:
-        weights = load((folder / "weights.safetensors").read_bytes())
-    except FileNotFoundError:
-        raise PackageError(f"{folder}: not a model folder: weights.safetensors is missing") from None
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise PackageError(f"{folder}/weights.safetensors: cannot be read: {error}") from None
+        weights = load(_contents(path, MOST_WEIGHTS))
+    except (ValueError, KeyError, TypeError, AttributeError, ImportError, OverflowError, SafetensorError) as error:
+        raise PackageError(f"{path}: cannot be read: {type(error).__name__}: {error}") from None
     package = Package(record["name"], record["family"], record["network"], record["constants"], weights, record["about"], folder)
     if package.fingerprint != record["fingerprint"]:
         raise PackageError(
             f"{folder}: weights or constants differ from the fingerprint in model.json "
-            f"(expected {record['fingerprint'][:16]}, found {package.fingerprint[:16]}); the folder is damaged, get it again"
+            f"(expected {record['fingerprint'][:16]!r}, found {package.fingerprint[:16]!r}); the folder is damaged, get it again"
         )
     return package
 
@@ -228,6 +256,6 @@ def available() -> list[Listing]:
             package = read(folder)
         except PackageError:
             continue
-        about = str(package.about.get("description", ""))
+        about = "".join(c for c in str(package.about.get("description", "")) if c.isprintable())
         found.setdefault(folder.name, Listing(folder.name, package.family, about, package.parameters, folder, package.fingerprint))
     return list(found.values())

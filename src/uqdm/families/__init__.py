@@ -103,6 +103,9 @@ def modes(model: Package) -> tuple[str, ...]:
     known = {"nested": ("tight",), "uqdm": MODES}
     if model.family not in known:
         raise PackageError(f"{model.name}: family {model.family!r}; this version knows 'uqdm' and 'nested'")
+    kind = model.network.get("kind")
+    if (model.family == "nested") != (kind == "nested"):
+        raise PackageError(f"{model.name}: network kind {kind!r} in a model of the family {model.family!r}; they do not belong together")
     return known[model.family]
 
 
