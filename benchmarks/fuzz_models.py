@@ -13,7 +13,7 @@ A mutant must be refused with a `UqdmError` when it is opened, or keep every pro
 3. In float32 its networks give the integers that Python's integers give, in every runtime that is asked.
 4. Pictures come back, previews of every kind can be made, or there is a `UqdmError`.
 
-Anything else is a failure: BOUND, WRONG, CRASH (warnings of NumPy included), SLOW, MEMORY.
+Anything else is a failure: BOUND, WRONG, CRASH (warnings of NumPy included), SLOW (seconds of a processor), MEMORY.
 """
 
 import argparse
@@ -491,7 +491,7 @@ def judge(index: int, seed: int, models: Sequence[Package], seconds_limit: float
         folder = Path(place) / "model"
         kind = mutant(index, seed, models, folder)
         before, outcome, error = _resident(reset=True), "kept", ""
-        signal.setitimer(signal.ITIMER_REAL, seconds_limit)
+        signal.setitimer(signal.ITIMER_PROF, seconds_limit)
         try:
             outcome, error = _look(folder, index)
         except TimeUp:
@@ -505,7 +505,7 @@ def judge(index: int, seed: int, models: Sequence[Package], seconds_limit: float
         except Exception:
             outcome, error = "CRASH", traceback.format_exc()
         finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.setitimer(signal.ITIMER_PROF, 0)
         if outcome not in FORBIDDEN and _resident() - before > mib_limit * 2**20:
             outcome = "MEMORY"
     return Verdict(index, kind, outcome, error)
@@ -533,7 +533,7 @@ def verdicts(numbers: Sequence[int], seed: int, seconds_limit: float, mib_limit:
     def alarm(number: int, frame: Any) -> None:
         raise TimeUp
 
-    before = signal.signal(signal.SIGALRM, alarm)
+    before = signal.signal(signal.SIGPROF, alarm)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
@@ -542,7 +542,7 @@ def verdicts(numbers: Sequence[int], seed: int, seconds_limit: float, mib_limit:
             for number in numbers:
                 yield judge(number, seed, models, seconds_limit, mib_limit)
     finally:
-        signal.signal(signal.SIGALRM, before)
+        signal.signal(signal.SIGPROF, before)
 
 
 def _share(a: tuple[Sequence[int], int, float, float]) -> list[Verdict]:

@@ -93,13 +93,25 @@ def tuples(values: Any) -> Any:
     return tuple(tuples(v) for v in values) if isinstance(values, list) else values
 
 
+def check_target(folder: str | Path, force: bool = False) -> None:
+    """Raises the `OutputError` that writing a model there would raise, as far as it can be known before the work is done."""
+    folder = Path(folder)
+    _check_name(folder.resolve().name, folder, OutputError)
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder}: is a file; a model is a folder")
+    if folder.exists() and not force:
+        raise OutputError(f"{folder}: exists; give another name, or --force to replace it")
+    above = next(place for place in folder.resolve().parents if place.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+        raise OutputError(f"{folder}: cannot be written: {above} is {'write-protected' if above.is_dir() else 'a file'}")
+
+
 def write(package: Package, folder: Path, force: bool = False) -> Path:
     """Write `package` as `folder`, beside it first and then renamed. Raises `OutputError` where it stands already."""
     from safetensors.numpy import save
 
     _check_name(package.name, folder, OutputError)
-    if folder.exists() and not force:
-        raise OutputError(f"{folder}: exists; give another name, or --force to replace it")
+    check_target(folder, force)
     record = {
         "format": FORMAT,
         "name": package.name,

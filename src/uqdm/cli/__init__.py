@@ -587,9 +587,11 @@ def quantise(model: str, out: str, data: tuple[str, ...], count: int, force: boo
     Examples:
       uqdm quantise runs/nano models/my-nano --data photographs/
     """
+    from uqdm import package
     from uqdm.training.data import load_data
     from uqdm.training.quantise import quantise_model, quantise_run
 
+    package.check_target(out, force)
     train, held = load_data(data)
     work = quantise_run if (Path(model) / "config.json").is_file() else quantise_model
     cost = work(model, Path(out), train.pictures[:: max(1, len(train.pictures) // count)][:count], held.pictures[:count], force)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from uqdm.cli.output import echo_table
-from uqdm.errors import EvaluationError
+from uqdm.errors import EvaluationError, ImageError, OutputError, SourceError
 
 if TYPE_CHECKING:
     from uqdm.evaluation.curves import Curve
@@ -97,7 +98,8 @@ def evaluate(
     from uqdm.evaluation.evaluate import Measures, machine
     from uqdm.evaluation.evaluate import evaluate as run
 
-    pictures, called, label = read(data, every, limit)
+    make_folder(out)
+    pictures, called, label = lazily(data, every, limit)
     chosen, missing = registry.specs(names, paper, external, seed)
     others = [curve for path in beside for curve in curves.read_results(path)]
     others += [curve for path in published for curve in curves.read_published(path)]
@@ -109,9 +111,11 @@ def evaluate(
             bar.update()
 
         results = run(pictures, chosen, cache or out / "cache", measures, names=called, jobs=jobs, tick=tick)
-    sizes = sorted({f"{p.shape[1]} × {p.shape[0]}" for p in pictures})
+    sizes = sorted(f"{w} × {h}" for h, w in results.sizes)
     shown = ", ".join(sizes[:4]) + (f" and {len(sizes) - 4} other sizes" if len(sizes) > 4 else "")
-    conditions = report.Conditions(label, len(pictures), shown, seed, paper, versions(), machine())
+    count = len(pictures) - len(results.left_out)
+    label += f", without {len(results.left_out)} that cannot be read" if results.left_out else ""
+    conditions = report.Conditions(label, count, shown, seed, paper, versions(), machine())
     written = report.write(results, conditions, out, others, missing)
     show([*results.curves, *others])
     for name, why in (missing | results.failed).items():
@@ -119,12 +123,30 @@ def evaluate(
     click.echo("\n".join(str(path) for path in written))
     if results.failed:
         raise EvaluationError(f"{len(results.failed)} of {len(chosen)} codecs failed; what the others gave is in {out}")
+    if results.left_out:
+        named = "".join(f"\n  {why}" for why in results.left_out.values())
+        raise EvaluationError(f"{len(results.left_out)} of {len(pictures)} pictures were left out; what the others gave is in {out}{named}")
 
 
-def read(data: tuple[str, ...], every: int, limit: int | None) -> tuple[list[Any], list[str], str]:
-    """Pictures uint8 (H, W, 3), their names, and what to call them all. Of a data set with its own test pictures, those."""
+def make_folder(out: Path) -> None:
+    """A folder for results, made before the work is done. Raises `OutputError` where it cannot be written."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{out} cannot be made: {error.strerror}") from None
+    if not os.access(out, os.W_OK | os.X_OK):
+        raise OutputError(f"{out} is write-protected")
+
+
+def lazily(data: tuple[str, ...], every: int, limit: int | None) -> tuple[Any, list[str], str]:
+    """Pictures uint8 (H, W, 3) that are read when they are asked for, their names, and what to call them all.
+
+    Of a data set with its own test pictures, those. One that is broken raises `ImageError` when it is asked for.
+    """
+    import numpy as np
+
     from uqdm.data.opening import open_source
-    from uqdm.data.sources import Joined
+    from uqdm.data.sources import Joined, Part
 
     sources = []
     for one in data:
@@ -136,7 +158,24 @@ def read(data: tuple[str, ...], every: int, limit: int | None) -> tuple[list[Any
         raise EvaluationError(f"{', '.join(data)}: no pictures")
     label = ", ".join(Path(one).name or one for one in data)
     label += (f", one in {every}" if every > 1 else "") + (f", the first {limit}" if limit is not None else "")
-    return [joined[i] for i in chosen], [joined.name(i) for i in chosen], label
+    return Part(joined, np.array(chosen, np.int64)), [joined.name(i) for i in chosen], label
+
+
+def read(data: tuple[str, ...], every: int, limit: int | None) -> tuple[list[Any], list[str], str]:
+    """The same, read at once, for what shows a few; those that are broken are left out and named."""
+    found, names, label = lazily(data, every, limit)
+    pictures, called = [], []
+    for i, name in enumerate(names):
+        try:
+            pictures.append(found[i])
+            called.append(name)
+        except SourceError:
+            raise
+        except ImageError as error:
+            click.echo(f"uqdm: left out: {error}", err=True)
+    if not pictures:
+        raise EvaluationError(f"{', '.join(data)}: none of {len(names)} pictures can be read")
+    return pictures, called, label
 
 
 def show(curves: list[Curve]) -> None:
@@ -284,7 +323,7 @@ def reproduce(
     from uqdm import package
 
     numbers = sorted({int(name[3:]) for name in figures})
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     for number in numbers:
         if number in (2, 6, 7):
             _swirl(number, out, small, seed, jobs or 2)
@@ -292,7 +331,7 @@ def reproduce(
         if not data:
             raise click.UsageError(f"fig{number} needs pictures: --data")
         count = limit or (100 if number in (3, 4) else 4)
-        pictures, _, label = read(data, every, count)
+        pictures, _, label = (lazily if number in (3, 4) else read)(data, every, count)
         more = _More(names, external, features, published)
         _figure(number, pictures, label, out, models or (package.DEFAULT,), more, seed, jobs)
 
@@ -306,9 +345,7 @@ class _More(NamedTuple):
     published: tuple[str, ...]
 
 
-def _figure(
-    number: int, pictures: list[Any], label: str, out: Path, models: tuple[str, ...], more: _More, seed: int, jobs: int | None
-) -> None:
+def _figure(number: int, pictures: Any, label: str, out: Path, models: tuple[str, ...], more: _More, seed: int, jobs: int | None) -> None:
     from tqdm import tqdm
 
     from uqdm.evaluation import curves, registry
@@ -325,7 +362,9 @@ def _figure(
         with tqdm(total=len(pictures) * len(chosen), unit="picture", disable=None) as bar:
             results = run(pictures, chosen, out / "cache", measures, jobs=jobs, memory=False, tick=lambda what: bar.update() and None)
         others = [curve for path in more.published for curve in curves.read_published(path)]
-        title = f"{label}: {len(pictures)} pictures"
+        for why in results.left_out.values():
+            click.echo(f"uqdm: left out: {why}", err=True)
+        title = f"{label}: {len(pictures) - len(results.left_out)} pictures"
         _save(number, out, *made.rates(results.curves, others, title, [*missing, *results.failed]))
     elif number == 5:
         ways = (made.DENOISED, *made.ANCESTRAL)

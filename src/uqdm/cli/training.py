@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from typing import Any
 
 import click
 
 from uqdm.cli.output import echo_table
-from uqdm.errors import TrainingError, UqdmError
+from uqdm.errors import UqdmError
 
 SPREAD = {  # options of commands that take every word up to the next option
     "train": ("--data", "--held", "--set"),
@@ -94,6 +95,7 @@ def train(
 
     from uqdm.models import presets, runs
     from uqdm.training.data import load_data
+    from uqdm.training.train import Stopped, check_folder
     from uqdm.training.train import train as run
 
     given = dict(one.split("=", 1) if "=" in one else _no_value(one) for one in settings)
@@ -118,6 +120,7 @@ def train(
         raise click.UsageError(
             f"data.scale_min is {config.data.scale_min} and data.crop 0: pictures of many sizes need a crop, --set crop=64"
         )
+    check_folder(out, config)
     try:
         sources = list(data) if len(data) > 1 else data[0]
         train_data, held_data = load_data(sources, config.data, held=list(held) or None, seed=seed)
@@ -127,10 +130,18 @@ def train(
             click.echo(describe(config, len(train_data.pictures), len(held_data.pictures)))
         say: Any = click.echo if first else _silent
         run(config, train_data, held_data, out, steps=steps, minutes=minutes, seed=seed, device=device, start=begin, say=say)
-        if first and (left := train_data.report()):
-            click.echo(f"uqdm: {left}", err=True)
+        for left in (train_data.report(), held_data.report()) if first else ():
+            if left:
+                click.echo(f"uqdm: {left}", err=True)
+    except Stopped as stopped:
+        if first:
+            click.echo(f"uqdm: {stopped}", err=True)
+        sys.exit(128 + stopped.number)
     except KeyboardInterrupt:
-        raise TrainingError(f"interrupted; the same command goes on from the last checkpoint in {out}") from None
+        held_step = runs.step_of(out)
+        there = f"{out} holds step {held_step}, from which the same command goes on" if held_step else "no step has been saved"
+        click.echo(f"uqdm: interrupted; {there}", err=True)
+        sys.exit(130)
     finally:
         if many:
             dist.destroy_process_group()

@@ -52,6 +52,15 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise CheckpointError(f"{path}: cannot be read as a checkpoint of `uqdm train` ({error})") from None
 
 
+def step_of(folder: str | Path) -> int:
+    """The step that a run's checkpoint holds; 0 where there is none that can be read."""
+    try:
+        with safe_open(Path(folder) / CHECKPOINT, "pt") as file:
+            return int(json.loads((file.metadata() or {})["counters"])["step"])
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError):
+        return 0
+
+
 def fill(model: torch.nn.Module, tensors: dict[str, Tensor], prefix: str, path: Path) -> None:
     """The tensors of that prefix into the model's parameters, by name. Raises `CheckpointError` where names or shapes differ."""
     own = dict(model.named_parameters())

@@ -1,7 +1,7 @@
 """A trained convolutional model to an exact one: walks calibration pictures to see what its networks see, quantises, measures the cost."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from uqdm.models.nested import Nested
 from uqdm.models.quantise import QUANTILES, Boxes, State, quantise, quantise_nested
 from uqdm.package import Package, floats
 
+SIDE = 128  # of larger pictures a piece of so many pixels a side is looked at, so that memory and time stay bounded
 CUTS = (0.2, 0.6)  # where calibration files are cut inside each step, for networks that see such states
 
 
@@ -51,17 +52,29 @@ def quantise_run(
 ) -> Cost:
     """A nested model's run, its averages, to the model folder `out`, in integers. `pictures` and `held` as in `quantise_model`.
 
-    Raises `PackageError` where the run is of another family, or no scales keep the bound.
+    Raises `PackageError` where the run is of another family, or no scales keep the bound; `OutputError` where `out` stands already.
     """
+    package.check_target(out, force)
     model = runs.read_run(folder)
     if not isinstance(model, Nested):
         raise PackageError(f"{folder}: family {model.config.family!r}; only nested models are quantised from their runs")
+    pictures, held = pieces(pictures, 0), pieces(held, 1)
     made, largest = package_of_nested(model, out.resolve().name, pictures)
     path = package.write(made, out, force)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         before = torch.cat([model.nelbo(x, generator).steps for x in _tensors(held)], 1).mean(1)
     return Cost(tuple(before.tolist()), _rates(Codec(package.read(path)), held), tuple(largest), path)
+
+
+def pieces(pictures: Iterable[NDArray[np.uint8]], seed: int) -> list[NDArray[np.uint8]]:
+    """Of each picture (H, W, 3) at most SIDE x SIDE, at a place that follows from the seed and its number; small ones are whole."""
+    found = []
+    for number, picture in enumerate(pictures):
+        room = [max(0, side - SIDE) + 1 for side in picture.shape[:2]]
+        y, x = np.random.default_rng((seed, number)).integers(room).tolist()
+        found.append(picture[y : y + SIDE, x : x + SIDE].copy())  # a copy: the rest of the picture is not kept
+    return found
 
 
 def package_of_nested(model: Nested, name: str, pictures: Sequence[NDArray[np.uint8]]) -> tuple[Package, list[float]]:
@@ -113,11 +126,14 @@ def quantise_model(
 ) -> Cost:
     """The model folder `out`: `model` in integers, its scales calibrated on `pictures`, its cost measured on `held`, (H, W, 3) each.
 
-    Raises `PackageError` where the model's networks are not convolutional ones of floats, or no scales keep the bound.
+    Of pictures with a side above SIDE a piece is looked at (see `pieces`); each is asked for once. Raises `PackageError` where the
+    model's networks are not convolutional ones of floats, or no scales keep the bound; `OutputError` where `out` stands already.
     """
+    package.check_target(out, force)
     source = package.read(package.find(model))
     if source.network.get("kind") != "convnet":
         raise PackageError(f"{source.name}: network kind {source.network.get('kind')!r}; only 'convnet' can become exact")
+    pictures, held = pieces(pictures, 0), pieces(held, 1)
     codec = Codec(source)
     family = codec.family("tight")
     family.denoiser = recorder = _Recorder(family.denoiser, family.chunks)  # type: ignore[attr-defined]
