@@ -95,7 +95,8 @@ def test_the_command_prints_the_cost(tmp_path: Path, capsys: pytest.CaptureFixtu
     with pytest.raises(SystemExit) as ended:
         main(["quantise", str(FLOATS), str(tmp_path / "exact"), "--data", str(data), "--count", "4"])
     assert ended.value.code == 0
-    out = capsys.readouterr().out
+    out, err = capsys.readouterr()
+    assert err.splitlines()[:2] == ["reading pictures", "walking through 4 pictures"]  # it takes minutes, and says where it is
     assert "step 4" in out
     assert "2^23." in out
     assert package.read(tmp_path / "exact").network["kind"] == "exact"
