@@ -436,6 +436,27 @@ def test_a_second_ctrl_c_does_not_wait_and_the_message_is_true(tmp_path: Path) -
     assert runs.step_of(tmp_path) == 0
 
 
+def test_an_evaluation_does_not_hold_a_signal_up(tmp_path: Path) -> None:
+    from uqdm.training.train import Stopped
+
+    seen: list[int] = []
+
+    class Held:
+        def __iter__(self) -> Iterator[Tensor]:
+            for n in range(50):
+                seen.append(n)
+                if n == 1:
+                    os.kill(os.getpid(), signal.SIGTERM)
+                yield Pictures().batch(n)
+
+    rarely = {"checkpoint_every_steps": 100, "eval_every_steps": 5}
+    with pytest.raises(Stopped, match=r"stopped after step 5, which .* holds") as stopped:
+        train(small(**rarely), Pictures(), Held(), tmp_path, steps=20)
+    assert stopped.value.number == signal.SIGTERM
+    assert len(seen) < 5
+    assert runs.step_of(tmp_path) == 5
+
+
 def test_checkpoints_have_the_mode_that_the_umask_gives(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
