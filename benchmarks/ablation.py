@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from uqdm import atomic
 from uqdm.models import nested
 from uqdm.models.nested import Cells, Mixture, Nested, Pass, Step
 from uqdm.models.presets import PRESETS, override
@@ -219,9 +220,7 @@ def main() -> None:
         jobs = {name: pool.apply_async(perform, (name, a.data, a.held, a.minutes, a.seed)) for name in todo}
         for name, job in jobs.items():
             found[name] = job.get()
-            beside = a.out.with_suffix(".tmp")
-            beside.write_text(json.dumps({"about": about, "rows": found}, indent=1))
-            beside.replace(a.out)
+            atomic.write(a.out, json.dumps({"about": about, "rows": found}, indent=1))
             print(name, [round(b, 3) for b in found[name]["steps"]], flush=True)
         seconds = {name: pool.apply(clocked, (name,)) for name in found}  # one after the other: nothing else runs
     base = sum(found["base"]["steps"]) if "base" in found else float("nan")

@@ -37,7 +37,22 @@ FARTHEST = 1 << 30  # |location| in 2**-16 pixel values
 LEVELS = 128
 PATCHES = 1 << 20  # values of the input that `convolve` lays side by side at once
 CONVOLUTIONS = ("weight", "bias", "shift")
-CONSTANTS = ("middle", "width", "offset", "level", "detail", "wide", "skip")
+MOST_CHANNELS = 1024  # of a layer: more than any model has, so that a hostile one cannot ask for all memory
+MOST_BLOCKS = 64  # residual blocks of a network: with them grows what a tile needs around it
+MOST_SHIFT = 23
+COORDINATES = 3  # of a pixel
+MIDDLES = (0, 255)  # twice the middle of a coordinate's range; 255 only where it is 0 .. 255 (`families.uqdm` looks)
+FAR = 1 << 40  # what is added to locations, and skips, so that sums stay far inside 64 bits
+RANGES = {  # of the constants: the least and the largest value that a model may have
+    "middle": (0, 255),
+    "width": (1, (1 << 31) - 1),
+    "offset": (-FAR, FAR),
+    "level": (-EXACT, EXACT),
+    "detail": (0, MOST_SHIFT),
+    "wide": (1, 511),  # no box is wider
+    "skip": (-FAR, FAR),
+}
+CONSTANTS = tuple(RANGES)
 
 Array = NDArray[Any]
 
@@ -55,8 +70,17 @@ class Convolution:
         scale = np.ldexp(np.ones(len(self.shift), dtype), -self.shift.astype(np.int32))
         return self.weight.astype(dtype) * scale[:, None, None, None], self.bias.astype(dtype) * scale
 
+    def check(self, where: str) -> None:
+        """Raises `PackageError` where it is no convolution, or a value is beyond what the bound can be computed for."""
+        shape = self.weight.shape
+        if len(shape) != 4 or shape[2:] not in ((1, 1), (3, 3)) or not (0 < shape[0] <= MOST_CHANNELS and 0 < shape[1] <= MOST_CHANNELS):
+            raise PackageError(f"{where}: weights of shape {shape}; expected 1 to {MOST_CHANNELS} outputs and inputs, and 1 x 1 or 3 x 3")
+        ranged(f"{where}, weight", self.weight, shape, -EXACT, EXACT)
+        ranged(f"{where}, bias", self.bias, shape[:1], -EXACT, EXACT)
+        ranged(f"{where}, shift", self.shift, shape[:1], 0, MOST_SHIFT)
+
     def largest(self, low: Array, high: Array) -> Array:
-        """(O,) no partial sum of any order exceeds it in size, for inputs between low and high (I,)."""
+        """(O,) no partial sum of any order exceeds it in size, for inputs between low and high (I,), of what `check` lets pass."""
         w = self.weight.astype(np.int64).sum((2, 3), where=self.weight > 0), self.weight.astype(np.int64).sum((2, 3), where=self.weight < 0)
         above = np.maximum(w[0] * high, 0) + np.maximum(w[1] * low, 0)
         below = np.minimum(w[0] * low, 0) + np.minimum(w[1] * high, 0)
@@ -96,15 +120,37 @@ class Net:
         """The least activation."""
         return -LEAK if self.leaky else 0
 
+    @property
+    def sees(self) -> int:
+        """How far around a pixel the outputs depend on the boxes, in pixels, rounded up to even: kernels at half resolution, high-pass."""
+        wide = self.head is not None and self.head.weight.shape[2] == 3
+        return 2 * (1 + 2 * len(self.blocks) + wide) + 2
+
+    def _check(self, name: str) -> None:
+        enter, blocks, down, head = self.layers
+        if len(blocks) > MOST_BLOCKS:
+            raise PackageError(f"{name}: {len(blocks)} blocks; expected at most {MOST_BLOCKS}")
+        parts = {"enter": enter, "head": head, "join": self.join}
+        downs = {"down": down}
+        for i, block in enumerate(blocks):
+            parts |= {f"block {i}, first": block.first, f"block {i}, second": block.second}
+            downs[f"block {i}, down"] = block.down
+        for part, convolution in parts.items():
+            if convolution is not None:
+                convolution.check(f"{name}: {part}")
+        for part, shift in downs.items():
+            ranged(f"{name}: {part}", shift, enter.bias.shape, 0, MOST_SHIFT)
+
     def largest(self, name: str, edge: Array) -> int:
         """The largest partial sum there can be, for features up to `edge` (I,) in size and activations to join.
 
-        Raises `PackageError` from 2**24 on, or where the layers' sizes do not fit together.
+        Raises `PackageError` from 2**24 on, where the layers' sizes do not fit together, or where a value is out of its range.
         """
-        enter, blocks, down, head = self.layers
+        enter, blocks, _, head = self.layers
+        self._check(name)
         width = len(enter.bias)
         adding = [enter, *(b.second for b in blocks)] + ([self.join] if self.join else [])
-        if {len(a) for a in (down, *(b.down for b in blocks), *(c.bias for c in adding))} != {width}:
+        if {len(c.bias) for c in adding} != {width}:
             raise PackageError(f"{name}: the layers' sizes do not fit together")
         parts = [(f"block {i}, first", width, b.first) for i, b in enumerate(blocks)]
         parts += [(f"block {i}, second", len(b.first.bias), b.second) for i, b in enumerate(blocks)]
@@ -138,21 +184,28 @@ class Step(Net):
     @property
     def reach(self) -> int:
         """How far around a pixel the outputs depend on the input, in pixels, rounded up to even."""
-        return 2 * (1 + 2 * len(self.blocks)) + 2 if self.enter is not None else 0
+        return self.sees if self.enter is not None else 0
 
     def limits(self) -> Array:
         """(12 C,) what the features cannot exceed in size."""
-        c = len(self.middle)
-        centre = np.where(self.middle == 255, 255, 510 + np.abs(self.middle))  # coordinates are 0 .. 255 or -255 .. 255
-        return np.repeat(np.concatenate([centre, [DETAIL_LIMIT] * c, self.wide]).astype(np.int64), 4)
+        return limits(self.middle, self.wide)
 
     def check(self, name: str) -> float:
         """log2 of the largest partial sum there can be. Raises `PackageError` from 2**24 on, or where the description is no network."""
+        for field in CONSTANTS:
+            ranged(f"{name}: {field}", getattr(self, field), () if field == "detail" else (COORDINATES,), *RANGES[field])
+        if set(self.middle.tolist()) - set(MIDDLES):
+            raise PackageError(f"{name}: middle is {self.middle.tolist()}; expected 0 or 255 each")
         if self.enter is None:
+            farthest = int(np.abs((self.middle.astype(np.int64) << 15) + self.offset).max())
+            if farthest > FARTHEST:
+                raise PackageError(f"{name}: a location of {farthest}; expected at most 2**30")
             return 0.0
+        if self.join is not None:
+            raise PackageError(f"{name}: joins another network's activations, and there is none")
         if self.head is None or len(self.head.bias) != 8 * len(self.middle):
             raise PackageError(f"{name}: the layers' sizes do not fit together")
-        return float(np.log2(self.largest(name, self.limits())))
+        return float(np.log2(max(1, self.largest(name, self.limits()))))
 
     def features(self, low: Array, high: Array) -> NDArray[np.float32]:
         """Boxes (N, C, H, W), H and W even, to what the network sees: (N, 12 C, H/2, W/2) integers as float32."""
@@ -189,6 +242,22 @@ class Step(Net):
         location += twice.astype(np.int64) << 15
         levels = np.clip((raw[:, c:].astype(np.int32) + level.astype(np.int32)) >> LEVEL_BITS, 0, LEVELS - 1).astype(np.uint8)
         return np.clip(location, -FARTHEST, FARTHEST).astype(np.int32), levels
+
+
+def limits(middle: Array, wide: Array) -> Array:
+    """(12 C,) what features of 2 x 2 pixels cannot exceed in size: centres, high-pass, widths. middle, wide (C,) as in `Step`."""
+    centre = np.where(middle == 255, 255, 510)  # coordinates are 0 .. 255 or -255 .. 255
+    return np.repeat(np.concatenate([centre, [DETAIL_LIMIT] * len(middle), wide]).astype(np.int64), 4)
+
+
+def ranged(where: str, array: Array, shape: tuple[int, ...], least: int, most: int) -> None:
+    """Raises `PackageError` unless it is an array of integers of that shape, or () for a single one, and every value in the range."""
+    if array.dtype.kind != "i":
+        raise PackageError(f"{where} holds {array.dtype}; expected integers")
+    if array.shape != shape and (shape or array.size != 1):
+        raise PackageError(f"{where} has the shape {array.shape}; expected {shape}")
+    if array.size and not (least <= int(array.min()) and int(array.max()) <= most):
+        raise PackageError(f"{where} holds {int(array.min())} to {int(array.max())}; expected {least} to {most}")
 
 
 def _fits(where: str, convolution: Convolution, low: Array, high: Array) -> int:
@@ -273,19 +342,44 @@ def parse(name: str, network: Mapping[str, Any], weights: Mapping[str, Array]) -
     """The steps of a package whose network is of kind "exact". Raises `PackageError` where they are none, or break the bound."""
     steps = []
     try:
+        known(network, "kind", "steps", "mixed")
+        if type(network.get("mixed", False)) is not bool:
+            raise ValueError(f"mixed is {network['mixed']!r}; expected true or false")
         for i, described in enumerate(network["steps"]):
+            known(described, "channels", "blocks")
+            channels, blocks = count(described, "channels", MOST_CHANNELS), count(described, "blocks", MOST_BLOCKS)
             own = functools.partial(take, weights, f"{i}.")
-            fields: dict[str, Any] = {field: own(field) for field in CONSTANTS}
-            fields["detail"] = fields["detail"].reshape(())  # files hold no scalars
-            if {fields[f].shape for f in CONSTANTS if f != "detail"} != {fields["middle"].shape[:1]}:
-                raise ValueError(f"step {i + 1}: constants of different shapes")
-            layers = vars(net(own, "", described["blocks"])) if described["channels"] else {}
-            step = Step(**fields, **layers)
+            layers: dict[str, Any] = vars(net(own, "", blocks)) if channels else {}
+            constants: dict[str, Any] = {field: own(field) for field in CONSTANTS}
+            step = Step(**constants, **layers)
             step.check(f"{name}, step {i + 1}")
-            steps.append(step)
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+            if step.enter is not None and len(step.enter.bias) != channels:
+                raise ValueError(f"step {i + 1} has {len(step.enter.bias)} channels, not {channels}")
+            steps.append(dataclasses.replace(step, detail=step.detail.reshape(())))  # files hold no scalars
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise PackageError(f"{name}: not an exact network: {type(error).__name__}: {error}") from None
+    nothing_else(name, weights, *(named(step, f"{i}.") for i, step in enumerate(steps)))
     return tuple(steps)
+
+
+def known(record: Mapping[str, Any], *keys: str) -> None:
+    """Raises `ValueError` where a description says more than this version understands."""
+    if odd := sorted(record.keys() - set(keys)):
+        raise ValueError(f"unknown key {odd[0]!r}; a newer uqdm may know it")
+
+
+def count(record: Mapping[str, Any], key: str, most: int) -> int:
+    """A count of 0 .. most in a description. Raises `KeyError`, `ValueError`."""
+    found = record[key]
+    if type(found) is not int or not 0 <= found <= most:
+        raise ValueError(f"{key} is {found!r}; expected an integer of 0 to {most}")
+    return found
+
+
+def nothing_else(name: str, weights: Mapping[str, Array], *used: Mapping[str, Array]) -> None:
+    """Raises `PackageError` where there are arrays that no step has."""
+    if odd := sorted(weights.keys() - set().union(*used)):
+        raise PackageError(f"{name}: {len(odd)} arrays belong to no step, such as {odd[0]!r}")
 
 
 Take = Callable[[str], Array]
@@ -312,23 +406,13 @@ def net(take: Take, prefix: str, blocks: int, leaky: bool = False) -> Net:
     inside = []
     for k in range(blocks):
         body = f"{prefix}body.{k}."
-        inside.append(Block(_shift(take, f"{body}down"), _convolution(take, f"{body}first"), _convolution(take, f"{body}second")))
-    enter, down = _convolution(take, f"{prefix}enter"), _shift(take, f"{prefix}down")
+        inside.append(Block(take(f"{body}down"), _convolution(take, f"{body}first"), _convolution(take, f"{body}second")))
+    enter, down = _convolution(take, f"{prefix}enter"), take(f"{prefix}down")
     return Net(enter, tuple(inside), down, perhaps("head"), perhaps("join"), leaky)
 
 
 def _convolution(take: Take, prefix: str) -> Convolution:
-    weight, bias, shift = take(f"{prefix}.weight"), take(f"{prefix}.bias"), _shift(take, f"{prefix}.shift")
-    if weight.ndim != 4 or weight.shape[2:] not in ((1, 1), (3, 3)) or bias.shape != shift.shape or bias.shape != weight.shape[:1]:
-        raise ValueError(f"{prefix}: shapes {weight.shape}, {bias.shape}, {shift.shape} are no convolution")
-    return Convolution(weight, bias, shift)
-
-
-def _shift(take: Take, field: str) -> Array:
-    found = take(field)
-    if not ((found >= 0) & (found < 24)).all():
-        raise ValueError(f"{field} is not one of 0 .. 23")
-    return found
+    return Convolution(take(f"{prefix}.weight"), take(f"{prefix}.bias"), take(f"{prefix}.shift"))
 
 
 def named(step: Step, prefix: str) -> dict[str, Array]:

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from uqdm import atomic
 from uqdm.errors import FingerprintError, OutputError, PackageError, UnknownModelError, UqdmError
 
 FORMAT = 1
+MOST_DESCRIPTION = 1 << 24  # bytes of model.json
+MOST_WEIGHTS = 1 << 33  # bytes of weights.safetensors
 SHIPPED = Path(__file__).parent / "weights"
 DEFAULT = "nano"
 
@@ -89,14 +93,25 @@ def tuples(values: Any) -> Any:
     return tuple(tuples(v) for v in values) if isinstance(values, list) else values
 
 
+def check_target(folder: str | Path, force: bool = False) -> None:
+    """Raises the `OutputError` that writing a model there would raise, as far as it can be known before the work is done."""
+    folder = Path(folder)
+    _check_name(folder.resolve().name, folder, OutputError)
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder}: is a file; a model is a folder")
+    if folder.exists() and not force:
+        raise OutputError(f"{folder}: exists; give another name, or --force to replace it")
+    above = next(place for place in folder.resolve().parents if place.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+        raise OutputError(f"{folder}: cannot be written: {above} is {'write-protected' if above.is_dir() else 'a file'}")
+
+
 def write(package: Package, folder: Path, force: bool = False) -> Path:
     """Write `package` as `folder`, beside it first and then renamed. Raises `OutputError` where it stands already."""
     from safetensors.numpy import save
 
     _check_name(package.name, folder, OutputError)
-    if folder.exists() and not force:
-        raise OutputError(f"{folder}: exists; give another name, or --force to replace it")
-    beside = folder.with_name(f".{folder.name}.{os.getpid()}")
+    check_target(folder, force)
     record = {
         "format": FORMAT,
         "name": package.name,
@@ -107,48 +122,65 @@ def write(package: Package, folder: Path, force: bool = False) -> Path:
         "constants": dict(package.constants),
     }
     try:
-        beside.mkdir(parents=True)
-        (beside / "model.json").write_text(json.dumps(record, indent=1) + "\n")
-        (beside / "weights.safetensors").write_bytes(save({k: np.ascontiguousarray(v) for k, v in package.weights.items()}))
-        if folder.exists():  # whatever else lies there, such as a model card, moves with it
-            for other in folder.iterdir():
-                if other.name not in {"model.json", "weights.safetensors"} and other.is_file():
-                    (beside / other.name).write_bytes(other.read_bytes())
-            old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
-            folder.rename(old)
-            beside.rename(folder)
-            shutil.rmtree(old)
-        else:
-            beside.rename(folder)
+        with atomic.folder(folder) as beside:
+            (beside / "model.json").write_text(json.dumps(record, indent=1) + "\n")
+            (beside / "weights.safetensors").write_bytes(save({k: np.ascontiguousarray(v) for k, v in package.weights.items()}))
+            for other in folder.iterdir() if folder.exists() else ():  # whatever else lies there, such as a model card, moves with it
+                if other.name not in {"model.json", "weights.safetensors"}:
+                    (shutil.copytree if other.is_dir() else shutil.copy2)(other, beside / other.name)
     except OSError as error:
         raise OutputError(f"{folder}: cannot be written: {error.strerror or error}") from None
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
     return folder
 
 
 def _check_name(name: str, folder: Path, error: type[UqdmError]) -> None:
     """A name goes into files, which carry at most 64 bytes of it, and from files into look-ups."""
-    if not name or len(name.encode()) > 64 or not name.isprintable() or name.startswith(".") or set(name) & set("/\\"):
+    if not name or not name.isprintable() or len(name.encode()) > 64 or name.startswith(".") or set(name) & set("/\\"):
         raise error(f"{folder}: {name!r} cannot be a model's name: 1 to 64 bytes, printable, no slashes, no dot in front")
 
 
 _FIELDS = {"format": int, "name": str, "family": str, "fingerprint": str, "network": dict, "constants": dict}
 
 
+def _contents(path: Path, most: int) -> bytes:
+    """A file of at most `most` bytes. Raises `PackageError`."""
+    try:
+        with open(path, "rb", opener=_at_once) as file:
+            about = os.fstat(file.fileno())
+            if not stat.S_ISREG(about.st_mode):
+                raise PackageError(f"{path}: not a file")
+            if about.st_size > most:
+                raise PackageError(f"{path}: {about.st_size:,} bytes; expected at most {most:,}")
+            return file.read(most)
+    except FileNotFoundError:
+        raise PackageError(f"{path.parent}: not a model folder: {path.name} is missing") from None
+    except (OSError, ValueError) as error:
+        raise PackageError(f"{path}: cannot be read: {error}") from None
+
+
+def _at_once(path: str, flags: int) -> int:
+    """Opens without waiting: a named pipe has no writer."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _no_number(text: str) -> None:
+    raise ValueError(f"{text} is no number of JSON")
+
+
 def _describe(folder: Path) -> dict[str, Any]:
     """model.json, its fields checked."""
+    path = folder / "model.json"
     try:
-        record = json.loads((folder / "model.json").read_text())
-    except FileNotFoundError:
-        raise PackageError(f"{folder}: not a model folder: model.json is missing") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise PackageError(f"{folder}/model.json: cannot be read: {error}") from None
-    wrong = [k for k, kind in _FIELDS.items() if not isinstance(record, dict) or not isinstance(record.get(k), kind)]
+        record = json.loads(_contents(path, MOST_DESCRIPTION), parse_constant=_no_number)
+        wrong = [k for k, kind in _FIELDS.items() if not isinstance(record, dict) or type(record.get(k)) is not kind]
+        if not wrong:
+            _canonical(record)
+    except (ValueError, RecursionError) as error:
+        raise PackageError(f"{path}: cannot be read: {error}") from None
     if wrong:
-        raise PackageError(f"{folder}/model.json: {', '.join(wrong)} missing or of the wrong kind")
+        raise PackageError(f"{path}: {', '.join(wrong)} missing or of the wrong kind")
     if record["format"] != FORMAT:
-        raise PackageError(f"{folder}/model.json: package format {record['format']}, expected {FORMAT}; a newer uqdm may read it")
+        raise PackageError(f"{path}: package format {record['format']}, expected {FORMAT}; a newer uqdm may read it")
     _check_name(record["name"], folder, PackageError)
     if not isinstance(record.get("about"), dict):
         record["about"] = {}
@@ -161,17 +193,16 @@ def read(folder: Path) -> Package:
     from safetensors.numpy import load
 
     record = _describe(folder)
+    path = folder / "weights.safetensors"
     try:
-        weights = load((folder / "weights.safetensors").read_bytes())
-    except FileNotFoundError:
-        raise PackageError(f"{folder}: not a model folder: weights.safetensors is missing") from None
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise PackageError(f"{folder}/weights.safetensors: cannot be read: {error}") from None
+        weights = load(_contents(path, MOST_WEIGHTS))
+    except (ValueError, KeyError, TypeError, AttributeError, ImportError, OverflowError, SafetensorError) as error:
+        raise PackageError(f"{path}: cannot be read: {type(error).__name__}: {error}") from None
     package = Package(record["name"], record["family"], record["network"], record["constants"], weights, record["about"], folder)
     if package.fingerprint != record["fingerprint"]:
         raise PackageError(
             f"{folder}: weights or constants differ from the fingerprint in model.json "
-            f"(expected {record['fingerprint'][:16]}, found {package.fingerprint[:16]}); the folder is damaged, get it again"
+            f"(expected {record['fingerprint'][:16]!r}, found {package.fingerprint[:16]!r}); the folder is damaged, get it again"
         )
     return package
 
@@ -237,6 +268,6 @@ def available() -> list[Listing]:
             package = read(folder)
         except PackageError:
             continue
-        about = str(package.about.get("description", ""))
+        about = "".join(c for c in str(package.about.get("description", "")) if c.isprintable())
         found.setdefault(folder.name, Listing(folder.name, package.family, about, package.parameters, folder, package.fingerprint))
     return list(found.values())

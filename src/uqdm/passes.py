@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from uqdm import exact
 from uqdm.errors import PackageError
-from uqdm.exact import DETAIL_LIMIT, FARTHEST, LEVEL_BITS, LEVELS, LOCATION_BITS, Net, high_pass
+from uqdm.exact import COORDINATES, DETAIL_LIMIT, FARTHEST, LEVEL_BITS, LEVELS, LOCATION_BITS, MOST_BLOCKS, RANGES, Net, high_pass
 
 PHASES = ((0, 0), (1, 1), (0, 1), (1, 0))  # of 2 x 2 pixels (y, x), in the order of the passes
 WEIGHT_BITS = 6
@@ -30,6 +30,8 @@ Array = NDArray[Any]
 Boxes = NDArray[np.int16]
 STEP = ("middle", "width", "detail", "wide")
 PASS = ("offset", "level", "skip")
+MIDDLE = (255, 0, 0)  # twice the middles of luma and chroma, which this family codes
+MOST_LOGISTICS = 16  # J
 
 
 class Mixture(NamedTuple):
@@ -102,17 +104,15 @@ class Step:
     @property
     def reach(self) -> int:
         """How far around a pixel the trunk's activations depend on the boxes, in pixels, rounded up to even."""
-        return _reach(self.trunk)
+        return self.trunk.sees if self.trunk is not None else 0
 
     def pass_reach(self, number: int) -> int:
         """The same of a pass, given the trunk's activations."""
-        return _reach(self.passes[number].net)
+        return self.passes[number].net.sees
 
     def limits(self) -> Array:
         """(12 C,) what the features cannot exceed in size."""
-        c = len(self.middle)
-        centre = np.where(self.middle == 255, 255, 510 + np.abs(self.middle))  # coordinates are 0 .. 255 or -255 .. 255
-        return np.repeat(np.concatenate([centre, [DETAIL_LIMIT] * c, self.wide]).astype(np.int64), 4)
+        return exact.limits(self.middle, self.wide)
 
     def pass_limits(self) -> Array:
         """What those of a pass cannot."""
@@ -120,25 +120,35 @@ class Step:
 
     def check(self, name: str) -> float:
         """log2 of the largest partial sum there can be. Raises `PackageError` from 2**24 on, or where it is no such step."""
-        c = len(self.middle)
-        largest = [0]
-        width = 0
-        if self.trunk is not None:
-            largest.append(self.trunk.largest(f"{name}, trunk", self.limits()))
-            width = len(self.trunk.layers[2])
-            if self.trunk.head is not None:
-                raise PackageError(f"{name}: the layers' sizes do not fit together")
-        for number, one in enumerate(self.passes):
-            largest.append(one.net.largest(f"{name}, pass {number + 1}", self.pass_limits()))
-            joined = one.net.join.weight.shape[1] if one.net.join is not None else 0
-            shapes = {one.offset.shape, one.level.shape}
-            if joined != width or one.net.head is None or len(one.net.head.bias) != 3 * one.offset.size or len(shapes) != 1:
-                raise PackageError(f"{name}: the layers' sizes do not fit together")
-            if one.offset.ndim != 2 or len(one.offset) != c or one.skip.shape != (c,):
-                raise PackageError(f"{name}: the layers' sizes do not fit together")
+        for field in STEP:
+            exact.ranged(f"{name}: {field}", getattr(self, field), () if field == "detail" else (COORDINATES,), *RANGES[field])
+        if tuple(self.middle.tolist()) != MIDDLE:
+            raise PackageError(f"{name}: middle is {self.middle.tolist()}; expected {MIDDLE}")
         if len(self.passes) != len(PHASES):
             raise PackageError(f"{name}: {len(self.passes)} passes, expected {len(PHASES)}")
+        largest = [1]
+        width = 0
+        if self.trunk is not None:
+            if self.trunk.head is not None or self.trunk.join is not None:
+                raise PackageError(f"{name}: its trunk has a head or joins another; expected neither")
+            largest.append(self.trunk.largest(f"{name}, trunk", self.limits()))
+            width = len(self.trunk.layers[2])
+        largest += [self._check_pass(f"{name}, pass {number + 1}", one, width) for number, one in enumerate(self.passes)]
         return float(np.log2(max(largest)))
+
+    def _check_pass(self, name: str, one: "Pass", width: int) -> int:
+        """The largest partial sum of a pass that joins `width` activations."""
+        logistics = one.offset.shape[1] if one.offset.ndim == 2 else 0
+        if not 1 <= logistics <= MOST_LOGISTICS:
+            raise PackageError(f"{name}: offsets of shape {one.offset.shape}; expected 3 rows of 1 to {MOST_LOGISTICS} logistics")
+        for field in PASS:
+            shape = (COORDINATES,) if field == "skip" else (COORDINATES, logistics)
+            exact.ranged(f"{name}: {field}", getattr(one, field), shape, *RANGES[field])
+        largest = one.net.largest(name, self.pass_limits())
+        joined = one.net.join.weight.shape[1] if one.net.join is not None else 0
+        if joined != width or one.net.head is None or len(one.net.head.bias) != 3 * one.offset.size:
+            raise PackageError(f"{name}: the layers' sizes do not fit together")
+        return largest
 
     def features(self, low: Boxes, high: Boxes) -> NDArray[np.float32]:
         """All of them: (N, 12 C, H/2, W/2), integers as float32."""
@@ -189,30 +199,28 @@ class Step:
         return found
 
 
-def _reach(net: Net | None) -> int:
-    return 2 * (1 + 2 * len(net.blocks)) + 2 if net is not None else 0
-
-
 def parse(name: str, network: Mapping[str, Any], arrays: Mapping[str, Array]) -> tuple[Step, ...]:
     """The steps of a package whose network is of kind "nested". Raises `PackageError` where they are none, or break the bound."""
     found = []
     try:
+        exact.known(network, "kind", "steps")
         for i, described in enumerate(network["steps"]):
+            exact.known(described, "trunk", "passes")
             take = functools.partial(exact.take, arrays, f"{i}.")
-            trunk = None if described["trunk"] is None else exact.net(take, "trunk.", described["trunk"], True)
+            trunk = None
+            if described["trunk"] is not None:
+                trunk = exact.net(take, "trunk.", exact.count(described, "trunk", MOST_BLOCKS), True)
+            blocks = exact.count(described, "passes", MOST_BLOCKS)
             passes = []
             for k in range(len(PHASES)):
                 fields = {field: take(f"pass{k}.{field}") for field in PASS}
-                passes.append(Pass(exact.net(take, f"pass{k}.", described["passes"], True), **fields))
-            constants = {field: take(field) for field in STEP}
-            constants["detail"] = constants["detail"].reshape(())  # files hold no scalars
-            step = Step(**constants, trunk=trunk, passes=tuple(passes))
-            if {getattr(step, f).shape for f in STEP if f != "detail"} != {step.middle.shape[:1]} or not 0 <= step.detail.item() < 24:
-                raise ValueError(f"step {i + 1}: constants of different shapes, or a shift out of range")
+                passes.append(Pass(exact.net(take, f"pass{k}.", blocks, True), **fields))
+            step = Step(**{field: take(field) for field in STEP}, trunk=trunk, passes=tuple(passes))
             step.check(f"{name}, step {i + 1}")
-            found.append(step)
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+            found.append(dataclasses.replace(step, detail=step.detail.reshape(())))  # files hold no scalars
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise PackageError(f"{name}: not a nested network: {type(error).__name__}: {error}") from None
+    exact.nothing_else(name, arrays, *(named(step, f"{i}.") for i, step in enumerate(found)))
     return tuple(found)
 
 

@@ -218,12 +218,12 @@ def broken(name: str, change: Callable[[NDArray[Any]], NDArray[Any]]) -> package
     [
         ("0.enter.weight", lambda a: a[:, 1:], "35 inputs, expected 36"),
         ("0.enter.weight", lambda a: a.astype(np.float32), "expected integers"),
-        ("0.body.1.first.weight", lambda a: a[1:], "no convolution"),
-        ("0.body.0.down", lambda a: a[1:], "do not fit"),
-        ("0.body.0.down", lambda a: a - 8, "0 .. 23"),
-        ("0.head.shift", lambda a: a + 20, "0 .. 23"),
-        ("0.skip", lambda a: a[:2], "different shapes"),
-        ("0.detail", lambda a: np.array([1, 2]), "reshape"),
+        ("0.body.1.first.weight", lambda a: a[1:], r"bias has the shape \(16,\); expected \(15,\)"),
+        ("0.body.0.down", lambda a: a[1:], r"down has the shape \(15,\)"),
+        ("0.body.0.down", lambda a: a - 8, "expected 0 to 23"),
+        ("0.head.shift", lambda a: a + 20, "expected 0 to 23"),
+        ("0.skip", lambda a: a[:2], r"skip has the shape \(2,\)"),
+        ("0.detail", lambda a: np.array([1, 2]), "detail has the shape"),
     ],
 )
 def test_a_broken_description_is_named(name: str, change: Any, message: str) -> None:

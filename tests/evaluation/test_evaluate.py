@@ -21,7 +21,7 @@ from PIL import Image
 import uqdm
 from uqdm import files
 from uqdm.cli import main
-from uqdm.errors import EvaluationError
+from uqdm.errors import EvaluationError, ImageError
 from uqdm.evaluation import compare, evaluate, figures, plots, registry, report
 from uqdm.evaluation.curves import Curve, Point
 from uqdm.evaluation.evaluate import Measured, Measures
@@ -374,6 +374,73 @@ def test_figures_hold_the_numbers_behind_them(results: evaluate.Results, picture
     assert record["measured"]["nano"] == size
     assert size[1] == pytest.approx(8 * len(uqdm.load().compress(pictures[0])) / 1024)
     assert files.read(plots.png(figure, 50)).pixels.std() > 5
+
+
+# --- pictures that are read when their turn comes ----------------------------------------------------------------------------------
+
+
+class Reading:
+    """Pictures that note when they are read; those in `broken` cannot be."""
+
+    def __init__(self, pictures: list[np.ndarray], broken: set[int] = frozenset()) -> None:  # type: ignore[assignment]
+        self.pictures, self.broken = pictures, broken
+        self.read: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, i: int) -> np.ndarray:
+        self.read.append(i)
+        if i in self.broken:
+            raise ImageError(f"picture {i} is broken")
+        return self.pictures[i]
+
+
+def test_measuring_begins_before_all_pictures_are_read(pictures: list[np.ndarray], tmp_path: Path) -> None:
+    many = Reading([np.roll(pictures[0], i, 0) for i in range(12)])
+    read_by: list[int] = []
+    found = run(many, ["png"], tmp_path, tick=lambda what: read_by.append(len(many.read)))  # type: ignore[arg-type]
+    assert found.curves[0].points
+    assert read_by[0] <= 1 + 3  # one to look at, and what waits for one process
+    assert len(read_by) == 12
+
+
+def test_a_broken_picture_is_left_out_of_every_codec_and_named(pictures: list[np.ndarray], tmp_path: Path) -> None:
+    three = Reading(pictures[:3], {0})
+    ticks: list[str] = []
+    found = run(three, ["png", "jpeg"], tmp_path, tick=ticks.append)  # type: ignore[arg-type]
+    assert found.left_out == {0: "picture 0 is broken"}
+    assert len(ticks) == 6
+    plain = run(pictures[1:3], ["png", "jpeg"], tmp_path)
+    assert [[p.bpp for p in c.points] for c in found.curves] == [[p.bpp for p in c.points] for c in plain.curves]
+    assert all(np.array_equal(a, b) for a, b in zip(found.pictures, plain.pictures, strict=True))
+    with pytest.raises(EvaluationError, match="none of 3 pictures can be read; the first: picture 0 is broken"):
+        run(Reading(pictures[:3], {0, 1, 2}), ["png"], tmp_path)  # type: ignore[arg-type]
+
+
+def test_the_command_goes_on_without_broken_pictures_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pictures: list[np.ndarray]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("p").mkdir()
+    for i, one in enumerate(pictures[:2]):
+        Image.fromarray(one).save(f"p/{i}.png")
+    Path("p/broken.png").write_bytes(b"no picture")
+    done = CliRunner().invoke(main, ["evaluate", "p", "--codec", "png", "--out", "report", "--jobs", "1"])
+    assert done.exit_code == 1
+    assert "1 of 3 pictures were left out" in done.output
+    assert "broken.png" in done.output
+    record = json.loads(Path("report/results.json").read_text())
+    assert record["conditions"]["pictures"] == 2
+    assert record["conditions"]["data"] == "p, without 1 that cannot be read"
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_anything_is_read(tmp_path: Path, pictures: list[np.ndarray]) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    for words in (["evaluate"], ["reproduce", "fig5", "--data"]):
+        done = CliRunner().invoke(main, [*words, str(tmp_path / "no.zip"), "--out", str(tmp_path / "file" / "report")])
+        assert done.exit_code == 1
+        assert "cannot be made" in done.output
 
 
 # --- the commands ------------------------------------------------------------------------------------------------------------------

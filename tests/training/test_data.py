@@ -249,7 +249,8 @@ def test_the_next_usable_picture_stands_in_for_a_broken_one_which_is_counted_and
     assert len(caught) == 1
     assert found == [[0, 1, 2, 5, 5], [5, 6, 7, 8, 0]]
     assert data.left_out == {i: f"picture {i} is broken" for i in (3, 4, 9)}
-    assert data.report() == "3 of 10 pictures left out so far; the first: picture 3 is broken"
+    first = "3 of 10 pictures left out so far; the first: picture 3 is broken"
+    assert data.report() == f"{first}\n  picture 4 is broken\n  picture 9 is broken"
 
 
 @pytest.mark.filterwarnings("ignore:left out")

@@ -357,6 +357,138 @@ def test_a_run_killed_at_any_moment_goes_on_as_if_it_had_not_been(tmp_path: Path
     assert runs.read(tmp_path / "killed" / runs.CHECKPOINT)[1]["step"] == 14
 
 
+def steps_of(text: str) -> list[int]:
+    """Of lines that say how it goes."""
+    return [int(line.split("/")[0].removeprefix("step ")) for line in text.splitlines() if line.startswith("step ") and "/" in line]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_the_step_saves_it_and_says_so(number: signal.Signals, code: int, tmp_path: Path) -> None:
+    rarely = ["log_metrics_every_steps=10000", "checkpoint_every_steps=10000", "eval_every_steps=10000"]
+    words = command(tmp_path, "run", 100_000, *rarely)
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENVIRONMENT, text=True) as process:
+        assert process.stdout is not None
+        assert any(line.startswith("step 1/100000: ") for line in process.stdout)  # it speaks of its first step
+        process.send_signal(number)
+        _, complaint = process.communicate(timeout=100)
+    step = runs.step_of(tmp_path / "run")
+    assert process.returncode == code, complaint
+    assert step >= 1
+    assert (
+        complaint.splitlines()[-1]
+        == f"uqdm: stopped after step {step}, which {tmp_path / 'run'} holds: the same command goes on from there"
+    )
+    assert not list((tmp_path / "run").glob(".uqdm-*"))
+    more = command(tmp_path, "run", step + 2, *rarely)
+    again = run(more)
+    assert again.returncode == 0, again.stderr
+    assert f"going on from step {step}" in again.stdout
+    whole = run(command(tmp_path, "whole", step + 2, *rarely))
+    assert whole.returncode == 0, whole.stderr
+    a, b = tensors(tmp_path / "whole"), tensors(tmp_path / "run")
+    assert all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_time_too_makes_checkpoints_and_no_bit_depends_on_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from uqdm.training import train as trainer
+
+    rarely = {"log_metrics_every_steps": 100, "checkpoint_every_steps": 100, "eval_every_steps": 100}
+    plain = train(small(**rarely), Pictures(), None, tmp_path / "plain", steps=6)
+    saved: list[int] = []
+    real = State.save
+
+    def save(self: State, path: Path, seed: int) -> None:
+        saved.append(self.step)
+        real(self, path, seed)
+
+    monkeypatch.setattr(State, "save", save)
+    monkeypatch.setattr(trainer, "SAVED", 0.0)
+    often = train(small(**rarely), Pictures(), None, tmp_path / "often", steps=6)
+    assert saved == [1, 2, 3, 4, 5, 6]
+    assert same(plain, often)
+    assert [row["step"] for row in rows(tmp_path / "often")] == [6]  # what is said by time alone is in no file
+
+
+def test_it_says_how_it_goes_from_the_first_step_on_and_ever_more_rarely(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from uqdm.training import train as trainer
+
+    clock = iter(range(10**6))
+    monkeypatch.setattr(trainer.time, "monotonic", lambda: next(clock) / 3)  # asked some three times a step
+    lines: list[str] = []
+    rarely = {"log_metrics_every_steps": 60, "checkpoint_every_steps": 100, "eval_every_steps": 100}
+    train(small(**rarely), Pictures(), None, tmp_path, steps=60, say=lines.append)
+    found = steps_of("\n".join(lines))
+    assert found[0] == 1
+    assert found[-1] == 60
+    assert 4 <= len(found) <= 8
+    pauses = np.diff(found[:-1])
+    assert (pauses[1:] > pauses[:-1]).all()
+
+
+def test_a_second_ctrl_c_does_not_wait_and_the_message_is_true(tmp_path: Path) -> None:
+    from uqdm.training.train import _Listening
+
+    with pytest.raises(KeyboardInterrupt), _Listening() as listening:  # noqa: PT012
+        os.kill(os.getpid(), signal.SIGINT)
+        assert listening.number == signal.SIGINT
+        os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert runs.step_of(tmp_path) == 0
+
+
+def test_an_evaluation_does_not_hold_a_signal_up(tmp_path: Path) -> None:
+    from uqdm.training.train import Stopped
+
+    seen: list[int] = []
+
+    class Held:
+        def __iter__(self) -> Iterator[Tensor]:
+            for n in range(50):
+                seen.append(n)
+                if n == 1:
+                    os.kill(os.getpid(), signal.SIGTERM)
+                yield Pictures().batch(n)
+
+    rarely = {"checkpoint_every_steps": 100, "eval_every_steps": 5}
+    with pytest.raises(Stopped, match=r"stopped after step 5, which .* holds") as stopped:
+        train(small(**rarely), Pictures(), Held(), tmp_path, steps=20)
+    assert stopped.value.number == signal.SIGTERM
+    assert len(seen) < 5
+    assert runs.step_of(tmp_path) == 5
+
+
+def test_checkpoints_have_the_mode_that_the_umask_gives(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        train(small(), Pictures(), None, tmp_path, steps=3)
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir() if path.is_file()} == {0o640}
+
+
+def test_a_run_that_cannot_be_written_is_refused_before_the_data_is_read(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    failed = run(command(tmp_path, "file", 5))
+    assert failed.returncode == 1
+    assert "is a file; a run needs a folder" in failed.stderr
+    assert "parameters" not in failed.stdout
+
+
+def test_broken_pictures_are_left_out_counted_and_named(tmp_path: Path) -> None:
+    (tmp_path / "p").mkdir()
+    for i in range(12):
+        Image.fromarray(np.full((16, 16, 3), i, np.uint8)).save(tmp_path / "p" / f"{i:02}.png")
+    for i in (1, 3, 10):
+        (tmp_path / "p" / f"{i:02}.png").write_bytes(b"no picture")
+    words = command(tmp_path, "run", 6)
+    words[words.index("--data") + 1] = str(tmp_path / "p")
+    done = run(words)
+    assert done.returncode == 0, done.stderr
+    assert "2 of 10 pictures left out so far" in done.stderr
+    assert "1 of 2 pictures left out so far" in done.stderr  # and of those to evaluate on
+    assert all(f"{name}.png" in done.stderr for name in ("01", "03", "10"))
+
+
 def test_two_processes_see_what_one_with_twice_the_batch_sees(tmp_path: Path) -> None:
     launch = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
     two = run(command(tmp_path, "two", 6, launch=launch))

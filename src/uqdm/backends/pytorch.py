@@ -18,7 +18,7 @@ from torch import Tensor
 from uqdm.backends import tiling
 from uqdm.backends.integers import TILE
 from uqdm.errors import BackendError, PackageError
-from uqdm.exact import LIMIT, Convolution, Net, unit
+from uqdm.exact import LIMIT, MOST_BLOCKS, MOST_CHANNELS, Convolution, Net, count, unit
 from uqdm.families.uqdm import Floats
 from uqdm.models.convnet import StepNet
 from uqdm.models.network import UNet
@@ -149,12 +149,16 @@ class _UNetSteps:
         self._tile = network.get("tile", UNET_TILE)
         if type(self._tile) is not int or not 8 <= self._tile <= 1024 or self._tile % config.downsample:
             raise PackageError(f"{package.name}: tile is {self._tile!r}; expected 8 to 1024, a multiple of {config.downsample}")
-        self._net = UNet(config)
-        _load(self._net, package)
-        self._net.to(device=device, dtype=dtype).eval()
         self._gamma = floats(network["gamma"])
         self._base = floats(network["log2_scale"])  # per step: log2 of the logistic scale in pixel values where the factor is 1
         self._alpha, self._sigma = floats(c["alpha"]), floats(c["sigma"])
+        steps = len(self._alpha) - 1
+        if len(self._gamma) != steps + 1 or len(self._base) != steps or not np.isfinite([*self._gamma, *self._base]).all():
+            raise PackageError(f"{package.name}: gamma and log2_scale are not {steps + 1} and {steps} finite numbers, as there are steps")
+        if config.network != "unet" or config.n_channels != 3:
+            raise PackageError(f"{package.name}: network {config.network!r} of {config.n_channels} channels; expected 'unet' of 3")
+        self._net = _filled(lambda: UNet(config), package)
+        self._net.to(device=device, dtype=dtype).eval()
         self._offset, self._scale = (np.array(floats(c[k]))[:, None, None] for k in ("offset", "scale"))
         self._device, self._dtype = device, dtype
 
@@ -172,12 +176,16 @@ class _ConvNetSteps:
     """Our own networks before they are integers: one for each step; see the box alone, any size."""
 
     def __init__(self, package: Package, device: torch.device, dtype: torch.dtype) -> None:
-        self._nets = [
-            StepNet(list(floats(s["width"])), list(floats(s["middle"])), s["channels"], s["blocks"]) for s in package.network["steps"]
-        ]
-        whole = torch.nn.ModuleList(self._nets)
-        _load(whole, package)
-        whole.to(device=device, dtype=dtype).eval()
+        shapes = []
+        for s in package.network["steps"]:
+            width, middle = floats(s["width"]), floats(s["middle"])
+            if len(width) != 3 or len(middle) != 3 or not np.isfinite([*width, *middle]).all() or min(width) <= 0:
+                raise PackageError(
+                    f"{package.name}: width {s['width']}, middle {s['middle']}; expected 3 finite numbers each, widths above 0"
+                )
+            shapes.append((list(width), list(middle), count(s, "channels", MOST_CHANNELS), count(s, "blocks", MOST_BLOCKS)))
+        self._nets = _filled(lambda: torch.nn.ModuleList(StepNet(*shape) for shape in shapes), package)
+        self._nets.to(device=device, dtype=dtype).eval()
         self._device, self._dtype = device, dtype
 
     def __call__(self, step: int, z: Floats | None, low: NDArray[np.int16], high: NDArray[np.int16]) -> tuple[Floats, Floats]:
@@ -190,9 +198,15 @@ class _ConvNetSteps:
         return location, log_scale / np.log(2)
 
 
-def _load(net: torch.nn.Module, package: Package) -> None:
-    state = {name: torch.from_numpy(array.astype(np.float64)) for name, array in package.weights.items()}
-    try:
-        net.double().load_state_dict(state, strict=True)
-    except RuntimeError as error:
-        raise PackageError(f"{package.name}: weights do not fit the network: {str(error).splitlines()[-1].strip()}") from None
+def _filled(make: Callable[[], Any], package: Package) -> Any:
+    """A network with the package's weights. Raises `PackageError` where they do not fit it, before it takes any memory."""
+    with torch.device("meta"):
+        shapes = {name: tuple(tensor.shape) for name, tensor in make().state_dict().items()}
+    if odd := sorted(shapes.keys() ^ package.weights.keys()):
+        raise PackageError(f"{package.name}: {odd[0]!r} is {'missing' if odd[0] in shapes else 'no part of the network'}")
+    for name, array in package.weights.items():
+        if array.shape != shapes[name]:
+            raise PackageError(f"{package.name}: {name} has the shape {array.shape}, expected {shapes[name]}")
+    net = make().double()
+    net.load_state_dict({name: torch.from_numpy(array.astype(np.float64)) for name, array in package.weights.items()})
+    return net

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -9,7 +10,7 @@ import click
 
 from uqdm.cli.jobs import STD, as_stream
 from uqdm.cli.output import complain, echo, echo_table, printable
-from uqdm.errors import EvaluationError, ImageError, SourceError
+from uqdm.errors import EvaluationError, ImageError, OutputError, SourceError
 
 if TYPE_CHECKING:
     from uqdm.evaluation.curves import Curve
@@ -98,7 +99,8 @@ def evaluate(
     from uqdm.evaluation.evaluate import Measures, machine
     from uqdm.evaluation.evaluate import evaluate as run
 
-    pictures, called, label, broken = read(data, every, limit)
+    make_folder(out)
+    pictures, called, label = lazily(data, every, limit)
     chosen, missing = registry.specs(names, paper, external, seed)
     others = [curve for path in beside for curve in curves.read_results(path)]
     others += [curve for path in published for curve in curves.read_published(path)]
@@ -110,9 +112,11 @@ def evaluate(
             bar.update()
 
         results = run(pictures, chosen, cache or out / "cache", measures, names=called, jobs=jobs, tick=tick)
-    sizes = sorted({f"{p.shape[1]} × {p.shape[0]}" for p in pictures})
+    sizes = sorted(f"{w} × {h}" for h, w in results.sizes)
     shown = ", ".join(sizes[:4]) + (f" and {len(sizes) - 4} other sizes" if len(sizes) > 4 else "")
-    conditions = report.Conditions(label, len(pictures), shown, seed, paper, versions(), machine())
+    count = len(pictures) - len(results.left_out)
+    label += f", without {len(results.left_out)} that cannot be read" if results.left_out else ""
+    conditions = report.Conditions(label, count, shown, seed, paper, versions(), machine())
     written = report.write(results, conditions, out, others, missing)
     show([*results.curves, *others])
     for name, why in (missing | results.failed).items():
@@ -120,16 +124,30 @@ def evaluate(
     echo("\n".join(str(path) for path in written))
     if results.failed:
         raise EvaluationError(f"{len(results.failed)} of {len(chosen)} codecs failed; what the others gave is in {out}")
-    return left_out(broken, len(pictures))
+    for why in results.left_out.values():
+        complain(f"left out: {why}")
+    return left_out(len(results.left_out), len(pictures) - len(results.left_out))
 
 
-def read(data: tuple[str, ...], every: int, limit: int | None) -> tuple[list[Any], list[str], str, int]:
-    """Pictures uint8 (H, W, 3), their names, what to call them all, and how many were left out because they are broken.
+def make_folder(out: Path) -> None:
+    """A folder for results, made before the work is done. Raises `OutputError` where it cannot be written."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{out} cannot be made: {error.strerror}") from None
+    if not os.access(out, os.W_OK | os.X_OK):
+        raise OutputError(f"{out} is write-protected")
 
-    Of a data set with its own test pictures, those. A broken picture is named on stderr; one of a file of many ends the command.
+
+def lazily(data: tuple[str, ...], every: int, limit: int | None) -> tuple[Any, list[str], str]:
+    """Pictures uint8 (H, W, 3) that are read when they are asked for, their names, and what to call them all.
+
+    Of a data set with its own test pictures, those. One that is broken raises `ImageError` when it is asked for.
     """
+    import numpy as np
+
     from uqdm.data.opening import open_source
-    from uqdm.data.sources import Joined
+    from uqdm.data.sources import Joined, Part
 
     sources = []
     for one in data:
@@ -139,22 +157,28 @@ def read(data: tuple[str, ...], every: int, limit: int | None) -> tuple[list[Any
     chosen = range(0, len(joined), every)[:limit]
     if not chosen:
         raise EvaluationError(f"{', '.join(data)}: no pictures")
-    pictures, names = [], []
-    for i in chosen:
+    label = ", ".join(printable(Path(one).name or one) for one in data)
+    label += (f", one in {every}" if every > 1 else "") + (f", the first {limit}" if limit is not None else "")
+    return Part(joined, np.array(chosen, np.int64)), [printable(joined.name(i)) for i in chosen], label
+
+
+def read(data: tuple[str, ...], every: int, limit: int | None) -> tuple[list[Any], list[str], str, int]:
+    """The same, read at once, for what shows a few; and how many were left out, because they are broken, and named."""
+    found, names, label = lazily(data, every, limit)
+    pictures, called = [], []
+    for i, name in enumerate(names):
         try:
-            pictures.append(joined[i])
-            names.append(printable(joined.name(i)))
+            pictures.append(found[i])
+            called.append(name)
         except SourceError:
             raise
         except ImageError as error:
             complain(f"left out: {error}")
-    broken = len(chosen) - len(pictures)
+    broken = len(names) - len(pictures)
     if not pictures:
         raise EvaluationError(f"{', '.join(data)}: none of {broken} pictures can be read")
-    label = ", ".join(printable(Path(one).name or one) for one in data)
-    label += (f", one in {every}" if every > 1 else "") + (f", the first {limit}" if limit is not None else "")
     label += f", without {broken} that cannot be read" if broken else ""
-    return pictures, names, label, broken
+    return pictures, called, label, broken
 
 
 def left_out(broken: int, good: int) -> int:
@@ -311,7 +335,7 @@ def reproduce(
     from uqdm import package
 
     code, numbers = 0, sorted({int(name[3:]) for name in figures})
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     for number in numbers:
         if number in (2, 6, 7):
             _swirl(number, out, small, seed, jobs or 2)
@@ -319,8 +343,11 @@ def reproduce(
         if not data:
             raise click.UsageError(f"fig{number} needs pictures: --data")
         count = limit or (100 if number in (3, 4) else 4)
-        pictures, _, label, broken = read(data, every, count)
-        code |= left_out(broken, len(pictures))
+        if number in (3, 4):
+            pictures, _, label = lazily(data, every, count)
+        else:
+            pictures, _, label, broken = read(data, every, count)
+            code |= left_out(broken, len(pictures))
         more = _More(names, external, features, published)
         _figure(number, pictures, label, out, models or (package.DEFAULT,), more, seed, jobs)
     return code
@@ -335,9 +362,7 @@ class _More(NamedTuple):
     published: tuple[str, ...]
 
 
-def _figure(
-    number: int, pictures: list[Any], label: str, out: Path, models: tuple[str, ...], more: _More, seed: int, jobs: int | None
-) -> None:
+def _figure(number: int, pictures: Any, label: str, out: Path, models: tuple[str, ...], more: _More, seed: int, jobs: int | None) -> None:
     from tqdm import tqdm
 
     from uqdm.evaluation import curves, registry
@@ -354,7 +379,9 @@ def _figure(
         with tqdm(total=len(pictures) * len(chosen), unit="picture", disable=None) as bar:
             results = run(pictures, chosen, out / "cache", measures, jobs=jobs, memory=False, tick=lambda what: bar.update() and None)
         others = [curve for path in more.published for curve in curves.read_published(path)]
-        title = f"{label}: {len(pictures)} pictures"
+        for why in results.left_out.values():
+            click.echo(f"uqdm: left out: {why}", err=True)
+        title = f"{label}: {len(pictures) - len(results.left_out)} pictures"
         _save(number, out, *made.rates(results.curves, others, title, [*missing, *results.failed]))
     elif number == 5:
         ways = (made.DENOISED, *made.ANCESTRAL)

@@ -79,12 +79,15 @@ def quantise(model: str, out: str, data: tuple[str, ...], count: int, force: boo
     Examples:
       uqdm quantise runs/nano models/my-nano --data photographs/
     """
+    from uqdm import package
     from uqdm.training.data import load_data
     from uqdm.training.quantise import quantise_model, quantise_run
 
+    package.check_target(out, force)
     train, held = load_data(data)
     work = quantise_run if (Path(model) / "config.json").is_file() else quantise_model
-    cost = work(model, Path(out), train.pictures[:: max(1, len(train.pictures) // count)][:count], held.pictures[:count], force)
+    chosen = train.pictures[:: max(1, len(train.pictures) // count)][:count], held.pictures[:count]
+    cost = work(model, Path(out), *chosen, force, lambda line: echo(line, err=True))
     table = [("bits per pixel", "floats", "integers", "cost", "largest sum")]
     for step, (before, after, largest) in enumerate(zip(cost.before, cost.after, cost.largest), 1):
         table.append((f"step {step}", f"{before:.4f}", f"{after:.4f}", f"{after - before:+.4f}", f"2^{largest:.2f}"))

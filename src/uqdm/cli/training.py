@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from typing import Any
 
 import click
 
 from uqdm.cli.output import complain, echo, echo_table
-from uqdm.errors import TrainingError, UqdmError
+from uqdm.errors import UqdmError
 
 
 @click.command(short_help="Train a model.")
@@ -66,6 +67,7 @@ def train(
 
     from uqdm.models import presets, runs
     from uqdm.training.data import load_data
+    from uqdm.training.train import Stopped, check_folder
     from uqdm.training.train import train as run
 
     given = dict(one.split("=", 1) if "=" in one else _no_value(one) for one in settings)
@@ -90,6 +92,7 @@ def train(
         raise click.UsageError(
             f"data.scale_min is {config.data.scale_min} and data.crop 0: pictures of many sizes need a crop, --set crop=64"
         )
+    check_folder(out, config)
     try:
         sources = list(data) if len(data) > 1 else data[0]
         train_data, held_data = load_data(sources, config.data, held=list(held) or None, seed=seed)
@@ -100,8 +103,15 @@ def train(
         say: Any = echo if first else _silent
         run(config, train_data, held_data, out, steps=steps, minutes=minutes, seed=seed, device=device, start=begin, say=say)
         return left_out(train_data, held_data) if first else 0
+    except Stopped as stopped:
+        if first:
+            complain(str(stopped))
+        sys.exit(128 + stopped.number)
     except KeyboardInterrupt:
-        raise TrainingError(f"interrupted; the same command goes on from the last checkpoint in {out}") from None
+        held_step = runs.step_of(out)
+        there = f"{out} holds step {held_step}, from which the same command goes on" if held_step else "no step has been saved"
+        complain(f"interrupted; {there}")
+        sys.exit(130)
     finally:
         if many:
             dist.destroy_process_group()

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uqdm import files
-from uqdm.errors import EvaluationError
+from uqdm.errors import EvaluationError, ImageError, SourceError
 from uqdm.evaluation import metrics
 from uqdm.evaluation.codecs import Pixels, said
 from uqdm.evaluation.curves import Curve, point
@@ -163,6 +163,45 @@ class Results:
     pictures: list[Pixels]  # the middles of the first, as many as are kept
     kept: dict[str, list[Measured]]
     failed: dict[str, str]  # codec -> why it has no curve
+    left_out: dict[int, str] = dataclasses.field(default_factory=dict)  # picture -> why it cannot be read
+    sizes: tuple[tuple[int, int], ...] = ()  # (H, W) of the others, each once
+
+
+class _Seen:
+    """What is known of the pictures, which are asked for one after the other: few of them are in memory at a time."""
+
+    def __init__(self, pictures: Sequence[Pixels], names: Sequence[str], kept: int) -> None:
+        self.pictures, self._names, self._kept = pictures, names, kept
+        self.digests: dict[int, str] = {}
+        self.left_out: dict[int, str] = {}
+        self.sizes: set[tuple[int, int]] = set()
+        self.middles: dict[int, Pixels] = {}  # of the first that can be read
+
+    def name(self, i: int) -> str:
+        return self._names[i] if self._names else f"picture {i + 1}"
+
+    def first(self) -> int:
+        """The first picture that can be read. Raises `EvaluationError`."""
+        return next(i for i in range(len(self.pictures)) if self.digest(i)[0])
+
+    def digest(self, i: int) -> tuple[str, Pixels | None]:
+        """A picture's digest, empty where it cannot be read, and the picture, where it was read just now."""
+        if i in self.digests or i in self.left_out:
+            return self.digests.get(i, ""), None
+        try:
+            pixels = self.pictures[i]
+        except SourceError:
+            raise
+        except ImageError as error:
+            self.left_out[i] = str(error)
+            if len(self.left_out) == len(self.pictures):
+                raise EvaluationError(f"none of {len(self.pictures)} pictures can be read; the first: {self.left_out[0]}") from None
+            return "", None
+        self.digests[i] = _digest(pixels)
+        self.sizes.add((int(pixels.shape[0]), int(pixels.shape[1])))
+        if len(self.middles) < self._kept:
+            self.middles[i] = middle(pixels)
+        return self.digests[i], pixels
 
 
 def evaluate(
@@ -178,72 +217,87 @@ def evaluate(
 ) -> Results:
     """Every codec on every picture uint8 (H, W, 3). `tick` is called once for each, with the codec's name.
 
-    `cache`: folder of what has been measured. `names`: of the pictures, for messages. `jobs`: processes, by default one a core. `memory`:
-    also `footprint`, on the first picture. A codec that fails on a picture is left out of the curves, and named. Raises `EvaluationError`
-    for nothing to do.
+    `pictures` may be any sequence that reads a picture when it is asked for it: few are in memory at a time. One that raises `ImageError`
+    is left out, for all codecs. `cache`: folder of what has been measured. `names`: of the pictures, for messages. `jobs`: processes, by
+    default one a core. `memory`: also `footprint`, on the first picture. A codec that fails on a picture is left out of the curves, and
+    named. Raises `EvaluationError` for nothing to do, `SourceError` where a whole file of pictures is broken.
     """
-    if not pictures or not specs:
+    if not len(pictures) or not specs:
         raise EvaluationError(f"{len(pictures)} pictures and {len(specs)} codecs: nothing to evaluate")
-    digests = [_digest(p) for p in pictures]
+    seen = _Seen(pictures, names or (), measures.kept)
     curves, kept, failed = [], {}, {}
-    with _Pool(jobs or cores()) as pool:
+    jobs = jobs or cores()
+    first = seen.first()
+    with _Pool(jobs) as pool:
         for spec in specs:
             try:
                 folder = _folder(spec, cache, measures)
-                measured = _measured(pool, spec, pictures, digests, folder, measures, names or (), tick)
-                curves.append(curve(spec, measured, _memory(spec, pictures[0], folder, digests[0]) if memory else None))
+                measured = _measured(pool, 2 * jobs, spec, seen, folder, measures, tick)
+                held = _memory(spec, pictures[first], folder, seen.digests[first]) if memory else None
+                curves.append(curve(spec, measured, held))
                 kept[spec.name] = measured[: measures.kept]
             except concurrent.futures.BrokenExecutor:
                 failed[spec.name] = "a process that ran it died: out of memory, perhaps, or a crash in a library"
                 pool.renew()
+            except SourceError:
+                raise
             except Exception as error:  # whatever a codec does, the others go on
                 failed[spec.name] = said(error)
-    return Results(curves, [middle(p) for p in pictures[: measures.kept]], kept, failed)
+    return Results(curves, [*seen.middles.values()], kept, failed, seen.left_out, tuple(sorted(seen.sizes)))
 
 
-def _measured(
-    pool: "_Pool",
-    spec: Spec,
-    pictures: Sequence[Pixels],
-    digests: Sequence[str],
-    folder: Path,
-    measures: Measures,
-    names: Sequence[str],
-    tick: Tick,
-) -> list[Measured]:
-    """One codec on all pictures, in their order; what is new goes into the folder. Raises what the codec does, with the picture's name."""
-    found: list[Measured | None] = [None] * len(pictures)
-    waiting: dict[Any, tuple[int, Path]] = {}
-    try:
-        for i, pixels in enumerate(pictures):
-            keep = i < measures.kept
-            path = folder / f"{digests[i]}{'-decoded' * keep}.npz"
-            found[i] = _slim(Measured.read(path), i)
-            if found[i] is None:
-                waiting[pool.submit(measure, spec, pixels, keep, measures)] = (i, path)
-            else:
+def _measured(pool: "_Pool", ahead: int, spec: Spec, seen: _Seen, folder: Path, measures: Measures, tick: Tick) -> list[Measured]:
+    """One codec on all pictures that can be read, in their order; what is new goes into the folder.
+
+    At most `ahead` pictures wait to be measured. Raises what the codec does, with the picture's name.
+    """
+    found: dict[int, Measured] = {}
+    waiting: dict[Any, tuple[int, int, Path]] = {}
+
+    def collect(most: int) -> None:
+        """Takes what is done until at most `most` are waiting."""
+        while len(waiting) > most:
+            for done in concurrent.futures.wait(waiting, return_when=concurrent.futures.FIRST_COMPLETED).done:
+                i, place, path = waiting.pop(done)
+                try:
+                    one: Measured = done.result()
+                except concurrent.futures.BrokenExecutor:
+                    raise
+                except Exception as error:
+                    raise EvaluationError(f"{seen.name(i)}: {said(error)}") from error
+                path.parent.mkdir(parents=True, exist_ok=True)
+                files.write_atomic(path, one.to_bytes(), force=True)
+                found[i] = _slim(one, place)
                 tick(spec.name)
-        for done in concurrent.futures.as_completed(waiting):
-            i, path = waiting[done]
-            try:
-                one: Measured = done.result()
-            except concurrent.futures.BrokenExecutor:
-                raise
-            except Exception as error:
-                raise EvaluationError(f"{names[i] if names else f'picture {i + 1}'}: {said(error)}") from error
-            path.parent.mkdir(parents=True, exist_ok=True)
-            files.write_atomic(path, one.to_bytes(), force=True)
-            found[i] = _slim(one, i)
-            tick(spec.name)
+
+    try:
+        place = 0  # among those that can be read
+        for i in range(len(seen.pictures)):
+            digest, pixels = seen.digest(i)
+            if not digest:
+                tick(spec.name)
+                continue
+            keep = place < measures.kept
+            path = folder / f"{digest}{'-decoded' * keep}.npz"
+            stored = Measured.read(path)
+            if stored is None:
+                pixels = seen.pictures[i] if pixels is None else pixels
+                waiting[pool.submit(measure, spec, pixels, keep, measures)] = (i, place, path)
+                collect(ahead)
+            else:
+                found[i] = _slim(stored, place)
+                tick(spec.name)
+            place += 1
+        collect(0)
     finally:
         for future in waiting:
             future.cancel()
-    return [one for one in found if one is not None]
+    return [found[i] for i in sorted(found)]
 
 
-def _slim(one: Measured | None, i: int) -> Measured | None:
+def _slim(one: Measured, i: int) -> Measured:
     """Without what nobody asks of the i-th picture, so that many fit into memory."""
-    if one is None or i < SETS:
+    if i < SETS:
         return one
     return dataclasses.replace(one, slices=one.slices[:0], features=one.features[:0])
 

@@ -103,6 +103,9 @@ def modes(model: Package) -> tuple[str, ...]:
     known = {"nested": ("tight",), "pyramid": ("tight",), "uqdm": MODES}
     if model.family not in known:
         raise PackageError(f"{model.name}: family {model.family!r}; this version knows {', '.join(sorted(known))}")
+    kind = model.network.get("kind")
+    if any((model.family == own) != (kind == own) for own in ("nested", "pyramid")):
+        raise PackageError(f"{model.name}: network kind {kind!r} in a model of the family {model.family!r}; they do not belong together")
     return known[model.family]
 
 

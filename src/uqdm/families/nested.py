@@ -72,7 +72,7 @@ class Constants:
         try:
             found = cls(**{name: tuples(value) for name, value in model.constants.items()})
             networks = len(model.network["steps"])
-        except (TypeError, ValueError, AttributeError, KeyError) as error:
+        except (TypeError, ValueError, AttributeError, KeyError, RecursionError) as error:
             raise PackageError(f"{model.name}: the constants are not those of the family 'nested': {error}") from None
         if networks != found.steps:
             raise PackageError(f"{model.name}: widths for {found.steps} steps, networks for {networks}")

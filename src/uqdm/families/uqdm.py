@@ -19,7 +19,7 @@ Two ways to spend bits on k, both driven by the location and scale that the netw
 """
 
 import dataclasses
-import math
+import itertools
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -37,6 +37,9 @@ Floats = NDArray[np.float64]
 MAX_STEPS = 239  # what a file can hold
 MARGIN = 2.0**-28  # of a grid's step: no float may lie so near a rounding boundary; 64-bit drift is a thousandth of it
 OFFSETS = 256
+FAR = 2.0**24  # no real number of the constants is larger, nor its reciprocal where it has one
+MOST_SPREAD = 64.0  # pixel values of p(x | z_0)
+MOST_QUANTILES = 1 << 16
 
 
 class Denoiser(Protocol):
@@ -83,17 +86,24 @@ class Constants:
         for name, size in sizes.items():
             if len(getattr(self, name)) != size:
                 raise PackageError(f"constant {name!r} has {len(getattr(self, name))} entries, expected {size} for T = {t}")
-        if self.space not in colour.LOWEST:
+        if not isinstance(self.space, str) or self.space not in colour.LOWEST:
             raise PackageError(f"colour space {self.space!r}; expected one of {', '.join(colour.LOWEST)}")
-        reals = [*self.alpha, *self.sigma, *self.b, *self.c, *self.offset, *self.scale, *self.pixel_spread]
-        if not all(math.isfinite(v) for v in reals) or min(*self.alpha, *self.sigma, *self.scale, *self.pixel_spread) <= 0:
-            raise PackageError("the constants hold a value that is not finite, or a scale that is not positive")
-        if any(len(row) != channels or not all(16 <= w < 2**31 for w in row) for row in self.widths):
-            raise PackageError("a box width is not one of 16 .. 2**31 - 1 (in 2**-16 pixel values) for each channel: gamma reaches too far")
-        if any(not isinstance(p, int) or abs(p) > MOST_PRIORITY for p in self.priority):
-            raise PackageError(f"priorities {self.priority}: expected integers of at most {MOST_PRIORITY} in size")
-        if not 1 <= t <= MAX_STEPS or len(self.prior) < 2 or len(self.prior) & (len(self.prior) - 1):
+        if not 1 <= t <= MAX_STEPS or not 2 <= len(self.prior) <= MOST_QUANTILES or len(self.prior) & (len(self.prior) - 1):
             raise PackageError(f"T = {t}, {len(self.prior)} quantiles; expected T of 1 .. {MAX_STEPS} and a power of two of quantiles")
+        positive = [*self.alpha, *self.sigma, *self.scale, *self.pixel_spread]
+        reals = [*positive, *self.b, *self.c, *self.offset]
+        if not all(abs(v) <= FAR for v in reals) or min(positive) < 1 / FAR:  # not so of what is no number, either
+            raise PackageError("the constants hold a value that is not finite or beyond 2**24, or a scale that is not positive")
+        if any(a > b for a, b in itertools.pairwise(self.alpha)) or any(a < b for a, b in itertools.pairwise(self.sigma)):
+            raise PackageError("alpha falls or sigma rises on the way to the picture; expected ever less noise")
+        if max(self.pixel_spread) > MOST_SPREAD:
+            raise PackageError(f"pixel_spread is {self.pixel_spread}; expected at most {MOST_SPREAD:g} pixel values")
+        if any(len(row) != channels or not all(type(w) is int and 16 <= w < 2**31 for w in row) for row in self.widths):
+            raise PackageError("a box width is not one of 16 .. 2**31 - 1 (in 2**-16 pixel values) for each channel: gamma reaches too far")
+        if any(type(q) is not int or abs(q) >= 2**31 for q in self.prior):
+            raise PackageError("a quantile of the prior is no integer below 2**31 in size")
+        if any(type(p) is not int or abs(p) > MOST_PRIORITY for p in self.priority):
+            raise PackageError(f"priorities {self.priority}: expected integers of at most {MOST_PRIORITY} in size")
 
     @classmethod
     def of(cls, model: Package) -> "Constants":
@@ -101,9 +111,23 @@ class Constants:
         stored = model.constants
         exact = {"alpha", "sigma", "b", "c", "offset", "scale", "pixel_spread"}
         try:
-            return cls(**{k: floats(v) if k in exact else v if k == "space" else tuples(v) for k, v in stored.items()})
-        except (TypeError, ValueError, AttributeError, OverflowError) as error:
+            found = cls(**{k: floats(v) if k in exact else v if k == "space" else tuples(v) for k, v in stored.items()})
+        except (TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
             raise PackageError(f"{model.name}: the constants are not those of the family 'uqdm': {error}") from None
+        found._agree(model)
+        return found
+
+    def _agree(self, model: Package) -> None:
+        """Raises `PackageError` where the network is one of other steps or coordinates: its bound would be another's."""
+        steps = model.network.get("steps")
+        if isinstance(steps, list) and len(steps) != self.steps:
+            raise PackageError(f"{model.name}: constants for {self.steps} steps, networks for {len(steps)}")
+        if model.network.get("kind") != "exact":
+            return
+        for i in range(self.steps):
+            middle = model.weights.get(f"{i}.middle", np.zeros(0, np.int16)).tolist()
+            if len(middle) != 3 or any(m and low < 0 for m, low in zip(middle, colour.LOWEST[self.space])):
+                raise PackageError(f"{model.name}, step {i + 1}: middle is {middle}; expected 0 where {self.space} goes below 0")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -331,7 +355,9 @@ class UniversallyQuantized:
             if s.z is not None:
                 x = (np.ldexp(mean.astype(np.float64), -FRACTION) - offset) / scale
                 z = c.alpha[t + 1] * x + ratio * (s.z - c.alpha[t] * x)
-            s = State(t + 1, low.astype(np.int16), high.astype(np.int16), z, s.seeds, s.grey)
+            lowest, highest = (np.array(ends[c.space])[:, None, None] for ends in (colour.LOWEST, colour.HIGHEST))
+            low, high = (np.clip(a, lowest, highest).astype(np.int16) for a in (low, high))  # networks are promised no other boxes
+            s = State(t + 1, low, high, z, s.seeds, s.grey)
         # In the last step the noise that is left is below a pixel value: its end is the mean.
         bounds = (a.astype(np.int32) << FRACTION for a in (state.low, state.high))
         return self._shown(state, np.clip(self.mean(s), *bounds))
@@ -652,6 +678,8 @@ class Paper(UniversallyQuantized):
             """The logistic's mass in each whole interval; what lies beyond the pixel range is left to the row's end, never sent."""
             begin, width = q.begin(part)
             span = (q.last - q.first)[part][:, None] + 1
+            if span.max(initial=0) > tables.MOST:  # before room is made for them
+                raise tables.too_many(int(span.max()))
             edges = begin[:, None] + np.minimum(np.arange(int(span.max(initial=0)) + 1), span) * width[:, None]
             f = tables.cdf(edges, middle[part][:, None], level[at[part]].astype(np.int64)[:, None])
             f -= f[:, :1].copy()

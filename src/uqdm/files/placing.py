@@ -2,10 +2,10 @@
 
 import os
 import re
-import secrets
 import stat
 from pathlib import Path
 
+from uqdm import atomic
 from uqdm.errors import OutputError
 
 
@@ -48,23 +48,13 @@ def write_atomic(path: str | os.PathLike[str], data: bytes, force: bool = False)
     disk is full. Devices, pipes and open descriptors (/dev/stdout, /dev/fd/3) are written to directly.
     """
     check_target(path, force)
+    descriptor = _descriptor(path)
     try:
-        descriptor = _descriptor(path)
-        if descriptor is not None or (Path(path).exists() and not Path(path).is_file()):
-            with open(path if descriptor is None else os.dup(descriptor), "wb") as stream:
+        if descriptor is None:
+            atomic.write(path, data)
+        else:
+            with open(os.dup(descriptor), "wb") as stream:
                 stream.write(data)
-            return
-        target = Path(path).resolve()  # through symbolic links: replace what they point to, not the link
-        beside = target.with_name(f".uqdm-{secrets.token_hex(8)}.tmp")
-        try:
-            with beside.open("xb") as file:
-                file.write(data)
-            if target.exists():
-                beside.chmod(stat.S_IMODE(target.stat().st_mode))
-            beside.replace(target)
-        except BaseException:
-            beside.unlink(missing_ok=True)
-            raise
     except BrokenPipeError:
         raise
     except OSError as error:

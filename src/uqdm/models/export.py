@@ -64,6 +64,7 @@ def import_checkpoint(folder: str | Path, out: str | Path, reading: str = "ema",
 
     Raises `CheckpointError` for what cannot be read safely, `OutputError` where `out` exists and not `force`.
     """
+    package.check_target(out, force)
     out, trained = Path(out), (Path(folder) / runs.CHECKPOINT).is_file()
     source = {"source": TRAINED} if trained else {}
     return package.write(package_of(runs.read_folder(folder, reading), out.resolve().name, reading, **source), out, force)

@@ -6,7 +6,6 @@ last one whole. Nothing is ever unpickled.
 """
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from uqdm import atomic
 from uqdm.errors import CheckpointError
 from uqdm.families.pyramid.torch.model import Pyramid
 from uqdm.models.checkpoint import read_published
@@ -37,11 +37,8 @@ def new_model(config: Config) -> Model:
 
 def write(path: Path, tensors: dict[str, Tensor], counters: dict[str, Any]) -> None:
     """Tensors and counters (anything that JSON holds) to a checkpoint, beside and renamed."""
-    beside = path.with_suffix(".tmp")
-    save_file({k: t.detach().contiguous() for k, t in tensors.items()}, beside, {"kind": KIND, "counters": json.dumps(counters)})
-    with beside.open("rb") as file:
-        os.fsync(file.fileno())
-    beside.replace(path)
+    with atomic.beside(path, sync=True) as beside:
+        save_file({k: t.detach().contiguous() for k, t in tensors.items()}, beside, {"kind": KIND, "counters": json.dumps(counters)})
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -54,6 +51,15 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             return {name: file.get_tensor(name) for name in file.keys()}, json.loads(about["counters"])  # noqa: SIM118
     except (OSError, SafetensorError, ValueError, KeyError) as error:
         raise CheckpointError(f"{path}: cannot be read as a checkpoint of `uqdm train` ({error})") from None
+
+
+def step_of(folder: str | Path) -> int:
+    """The step that a run's checkpoint holds; 0 where there is none that can be read."""
+    try:
+        with safe_open(Path(folder) / CHECKPOINT, "pt") as file:
+            return int(json.loads((file.metadata() or {})["counters"])["step"])
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError):
+        return 0
 
 
 def fill(model: torch.nn.Module, tensors: dict[str, Tensor], prefix: str, path: Path) -> None:

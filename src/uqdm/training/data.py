@@ -30,6 +30,7 @@ from uqdm.errors import ImageError, SourceError
 
 __all__ = ["Augment", "Batches", "Pictures", "Source", "load_data"]
 
+NAMED = 20  # pictures that a report names
 _ORDER, _DRAW, _AUGMENT = range(3)  # what a random generator is for, so that no two share their numbers
 
 
@@ -215,12 +216,14 @@ class Batches:
             pool.shutdown(cancel_futures=True)
 
     def report(self) -> str | None:
-        """How many pictures were left out so far, and why the first one was; None where there was none."""
+        """How many pictures were left out so far, and why, a line each of the first NAMED; None where there was none."""
         with self._lock:
             if not self.left_out:
                 return None
             first = self.left_out[min(self.left_out)]
-            return f"{len(self.left_out)} of {len(self._all)} pictures left out so far; the first: {first}"
+            named = [self.left_out[i] for i in sorted(self.left_out)[1:NAMED]]
+            more = [f"and {len(self.left_out) - NAMED} more"] if len(self.left_out) > NAMED else []
+            return "\n  ".join([f"{len(self.left_out)} of {len(self._all)} pictures left out so far; the first: {first}", *named, *more])
 
     def _number(self, k: int) -> int:
         """Which picture is the k-th of the stream."""

@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from uqdm import package
+from uqdm import atomic, package
 from uqdm.data.sources import load_pack
 from uqdm.families import colour, order
 from uqdm.families.constants import diffusion_constants
@@ -195,8 +195,8 @@ def train(
 
     def save() -> None:
         record = {"net": net.state_dict(), "average": average, "optimiser": optimiser.state_dict(), "minutes": done, "iterations": count}
-        torch.save(record, path.with_suffix(".tmp"))
-        path.with_suffix(".tmp").rename(path)
+        with atomic.opened(path) as file:
+            torch.save(record, file)
 
     def report() -> None:
         kept = {k: p.detach().clone() for k, p in net.named_parameters()}

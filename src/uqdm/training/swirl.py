@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from uqdm import atomic
 from uqdm.models import runs
 from uqdm.models.diffusion import Diffusion
 from uqdm.models.evaluate import evaluate, psnr
@@ -189,10 +190,8 @@ def everything(
         for job in [pool.submit(measured, r.name, out, small) for r in todo]:
             results |= job.result()
             say(f"measured {len(results)} curves")
-    beside = path.with_suffix(".tmp")
-    beside.write_text(json.dumps({"about": about, "curves": results}))
-    beside.replace(path)
-    (out / "table.md").write_text(table(results))
+    atomic.write(path, json.dumps({"about": about, "curves": results}))
+    atomic.write(out / "table.md", table(results))
     figures(results, out)
     return results
 

@@ -5,6 +5,9 @@ So a run that was killed goes on from its last checkpoint as if nothing had been
 with more steps goes on where it stopped. In the folder: `config.json`, the resolved configuration; `checkpoint.safetensors`, beside
 and renamed; `metrics.jsonl`, one line a report; `events/`, the same for TensorBoard where that is installed.
 
+A checkpoint is written every so many steps, every SAVED minutes, and where Ctrl-C or SIGTERM stops the run: the step that is under way
+ends first, and a second Ctrl-C does not wait for it. Besides the reports, lines say how it goes, often at first; no file holds them.
+
 One step is `accumulate` batches a process, each a slice with its own seed: two processes of one slice see what one process of two
 slices sees. Several processes are started by `torchrun`, one a device, and every one gets its own slices of the same stream.
 """
@@ -14,6 +17,8 @@ import itertools
 import json
 import math
 import os
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, nullcontext
@@ -26,6 +31,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from uqdm import atomic
 from uqdm.errors import CheckpointError, TrainingError
 from uqdm.families.pyramid.torch.model import Pyramid
 from uqdm.models import runs
@@ -35,10 +41,14 @@ from uqdm.models.nested import MIXED, Nested
 from uqdm.models.presets import Config, read_config, to_json
 from uqdm.models.vdm import VDM
 
+AGAIN = "the same command goes on from there"
 EXPLODED = 20  # times the running mean of the loss: no run comes back from there
 MAY_CHANGE = (  # of the section `training`, when a run goes on
     "n_steps", "log_metrics_every_steps", "checkpoint_every_steps", "eval_every_steps", "eval_steps_to_run", "compile",
 )  # fmt: skip
+SAVED = 5.0  # minutes after which a checkpoint is written, wherever the steps are
+FIRST_WORD, LAST_WORD = 2.0, 60.0  # seconds between two lines: after the first step, and in the end, each twice the one before
+TOGETHER = 8  # steps after which several processes ask one another whether to save or to stop
 SLOTS = ("exp_avg", "exp_avg_sq", "step")  # of Adam
 
 
@@ -49,6 +59,39 @@ class Stream(Protocol):
 
     def ahead(self, numbers: Iterable[int]) -> Iterator[Tensor]:
         """The batches of these numbers, in their order: uint8 (B, C, H, W). Closing the iterator ends what reads ahead."""
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal stopped the run, and its checkpoint is written. `number` is the signal's."""
+
+    def __init__(self, message: str, number: int) -> None:
+        super().__init__(message)
+        self.number = number
+
+
+class _Listening:
+    """Ctrl-C and SIGTERM in this block are kept in `number` until they are asked for; a second one raises `KeyboardInterrupt`.
+
+    Only the main thread can listen; in others signals do what they always do.
+    """
+
+    def __init__(self) -> None:
+        self.number = 0
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> "_Listening":
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._hear) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, before in self._before.items():
+            signal.signal(number, before)
+
+    def _hear(self, number: int, frame: Any) -> None:
+        if self.number:
+            raise KeyboardInterrupt
+        self.number = number
 
 
 class Objective(nn.Module):
@@ -143,9 +186,7 @@ class Log:
         self._path, self._say = folder / "metrics.jsonl", say
         if self._path.exists():
             rows = [line for line in self._path.read_text().splitlines() if _step_of(line) <= step]
-            beside = self._path.with_suffix(".tmp")
-            beside.write_text("".join(row + "\n" for row in rows))
-            beside.replace(self._path)
+            atomic.write(self._path, "".join(row + "\n" for row in rows))
         try:
             from torch.utils.tensorboard import SummaryWriter
 
@@ -185,7 +226,8 @@ def train(
     `steps`: optimiser steps from the run's beginning, the config's by default. `minutes`: of training from the run's beginning; it
     stops at whichever comes first. `start`: a model whose weights to begin with. Under `torchrun` every process calls this.
 
-    Raises `TrainingError` where the loss is not finite or has exploded (the last checkpoint stays), or `out` is another run's.
+    Raises `TrainingError` where the loss is not finite or has exploded (the last checkpoint stays), or `out` is another run's; and
+    `Stopped`, a `KeyboardInterrupt`, where Ctrl-C or SIGTERM stopped it, once a checkpoint is written.
     """
     out = Path(out)
     rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
@@ -193,10 +235,15 @@ def train(
     total = steps if steps is not None else config.training.n_steps
     if minutes is not None and steps is None and config.optim.decay == "constant":
         total = 1 << 62
-    out.mkdir(parents=True, exist_ok=True)
+    check_folder(out, config)
     state = State.new(config, seed, where, start)
     path = out / runs.CHECKPOINT
-    _claim(out, config, rank)
+    if rank == 0:
+        out.mkdir(parents=True, exist_ok=True)
+        atomic.sweep(out)
+        atomic.write(out / "config.json", to_json(config))
+    if world > 1:
+        dist.barrier()
     if path.exists():
         state.load(path, seed)
         if rank == 0:
@@ -206,7 +253,8 @@ def train(
         state.model.network.compile()
     if world > 1:
         objective = DistributedDataParallel(objective, device_ids=[where.index] if where.type == "cuda" else None)
-    _Run(config, state, objective, out, seed, rank, world, where, total, minutes, held, say)(data)
+    with _Listening() as listening:
+        _Run(config, state, objective, out, seed, rank, world, where, total, minutes, held, say, listening)(data)
     return state
 
 
@@ -224,24 +272,41 @@ class _Run:
     minutes: float | None
     held: Any
     say: Callable[[str], None]
+    listening: _Listening
+    kept: int = 0  # the step that the checkpoint holds
 
     def __call__(self, data: Stream) -> None:
+        log = Log(self.out, self.state.step, self.say) if self.rank == 0 else None
+        try:
+            self.steps(data, log)
+        except Stopped as stopped:
+            self.listening.number = 0
+            if self.world == 1 and (self.state.step > self.kept or not (self.out / runs.CHECKPOINT).exists()):
+                self.save()
+            raise Stopped(f"stopped after step {self.kept}, which {self.out} holds: {stopped}", stopped.number) from None
+
+    def steps(self, data: Stream, log: "Log | None") -> None:
+        """Steps up to the end."""
         c, state = self.config.training, self.state
-        log = Log(self.out, state.step, self.say) if self.rank == 0 else None
         losses: list[Tensor] = []  # since the last look at them
         window, usual = _Window(), math.nan
-        kept = state.step
+        word, begun = _Word(), state.step
+        self.kept, saved = begun, time.monotonic()
         with closing(data.ahead(_numbers(state.step, c.accumulate, self.rank, self.world))) as stream:  # type: ignore[type-var]
             clock = time.perf_counter()
             while not self.finished():
                 loss, norm, sums, counts = self.one_step(stream)
                 losses.append(torch.stack([loss, norm.to(loss)]))
-                window.add(loss, norm, sums, counts, data.batch_size * c.accumulate * self.world)
+                for one in (window, word.window):
+                    one.add(loss, norm, sums, counts, data.batch_size * c.accumulate * self.world)
                 report, keep, look = (
                     (state.step + 1) % n == 0 for n in (c.log_metrics_every_steps, c.checkpoint_every_steps, c.eval_every_steps)
                 )
+                number, due = self.told(time.monotonic() - saved >= 60 * SAVED)
+                keep = keep or due or number > 0
+                due = word.due(report)
                 # On a CPU looking costs nothing; a GPU would have to be waited for, so there only before something is written.
-                if self.device.type == "cpu" or report or keep or look or len(losses) >= 100:
+                if self.device.type == "cpu" or report or keep or look or due or len(losses) >= 100:
                     usual = self.alive(losses, usual)
                     losses.clear()
                 state.step += 1
@@ -251,20 +316,37 @@ class _Run:
                     self.report(log, window)
                 if report:
                     window = _Window()
+                elif due and log is not None:
+                    self.say(self.line(word.window.row(state, self.lr(state.step - 1))))
+                if report or due:
+                    word.said()
                 if keep:
                     self.save()
-                    kept = state.step
+                    saved = time.monotonic()
+                if number:
+                    raise Stopped(AGAIN, number)
                 if look:
                     self.evaluate(log)
                 clock = time.perf_counter()  # evaluating and saving is not training
         if losses:
             self.alive(losses, usual, taken=0)
-        if state.step > kept or not (self.out / runs.CHECKPOINT).exists():
-            if log is not None and window.losses:
-                self.report(log, window)
+        if log is not None and window.losses:
+            self.report(log, window)
+        if state.step > self.kept or not (self.out / runs.CHECKPOINT).exists():
             self.save()
-            if state.step % c.eval_every_steps:
-                self.evaluate(log)
+        if state.step > begun and state.step % c.eval_every_steps:
+            self.evaluate(log)
+
+    def told(self, due: bool) -> tuple[int, bool]:
+        """The signal that has come to any process, or 0, and whether it is time to save, by the first process's clock."""
+        if self.world == 1:
+            return self.listening.number, due
+        if (self.state.step + 1) % TOGETHER:
+            return 0, False
+        found = torch.tensor([self.listening.number, due and self.rank == 0], dtype=torch.int32, device=self.device)
+        dist.all_reduce(found, dist.ReduceOp.MAX)
+        number, due = found.tolist()
+        return int(number), bool(due)
 
     def finished(self) -> bool:
         late = self.minutes is not None and self.state.seconds >= 60 * self.minutes
@@ -336,19 +418,32 @@ class _Run:
     def save(self) -> None:
         if self.rank == 0:
             self.state.save(self.out / runs.CHECKPOINT, self.seed)
+        self.kept = self.state.step
         if self.world > 1:
             dist.barrier()
 
     def evaluate(self, log: Log | None) -> None:
         if log is not None and self.held is not None:
             how = {"seed": self.seed, "batches": self.config.training.eval_steps_to_run}
-            found = held_out(self.state.averaged(), self.held, self.config.training.loss, **how)
+            found = held_out(self.state.averaged(), self.heard(), self.config.training.loss, **how)
             log({"step": self.state.step, **_flat(found)}, f"step {self.state.step}, held out, averages: {found.line()}")
         if self.world > 1:
             dist.barrier()
 
+    def heard(self) -> Iterator[Tensor]:
+        """The batches to evaluate on, until a signal stops the run. Several processes end their evaluation first."""
+        for x in self.held:
+            if self.listening.number and self.world == 1:
+                raise Stopped(AGAIN, self.listening.number)
+            yield x
+
     def report(self, log: Log, window: "_Window") -> None:
+        """A row of metrics, and its line."""
         row = window.row(self.state, self.lr(self.state.step - 1))
+        log(row, self.line(row))
+
+    def line(self, row: dict[str, Any]) -> str:
+        """A row in words."""
         left = [math.inf]
         if self.total < 1 << 62:
             left.append((self.total - self.state.step) * self.state.seconds / max(1, self.state.step))
@@ -358,7 +453,25 @@ class _Run:
         rest = f"{max(0.0, min(left)) / 60:.1f} min left" if min(left) < math.inf else ""
         goal = f"/{self.total}" if self.total < 1 << 62 else ""
         line = f"step {row['step']}{goal}: {row['loss']:.4f} bits/dim{f' = {terms}' if terms else ''}, |g| {row['gradient']:.3g}"
-        log(row, f"{line}, {row['images_per_second']:.1f} images/s, {rest}")
+        return f"{line}, {row['images_per_second']:.1f} images/s, {rest}"
+
+
+class _Word:
+    """When to say how it goes: after the first step, soon after that, then ever more rarely. `window`: what there is to say."""
+
+    def __init__(self) -> None:
+        self._pause, self._next = FIRST_WORD, 0.0
+        self.window = _Window()
+
+    def due(self, report: bool) -> bool:
+        """Whether it is time, and no report says the same."""
+        return not report and time.monotonic() >= self._next
+
+    def said(self) -> None:
+        """Something was said just now."""
+        self._next = time.monotonic() + self._pause
+        self._pause = min(LAST_WORD, 2 * self._pause)
+        self.window = _Window()
 
 
 class _Window:
@@ -405,9 +518,12 @@ def _mixed(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
 
 
-def _claim(out: Path, config: Config, rank: int) -> None:
-    """Writes config.json, or checks that the one there is of the same run: only how long and how often may differ."""
+def check_folder(out: str | Path, config: Config) -> None:
+    """Raises `TrainingError` where the folder of a run cannot be that: a file, or another run's; only how long and how often may differ."""
+    out = Path(out)
     path = out / "config.json"
+    if out.exists() and not out.is_dir():
+        raise TrainingError(f"{out} is a file; a run needs a folder")
     if path.exists():
         try:
             there = read_config(path)
@@ -421,10 +537,6 @@ def _claim(out: Path, config: Config, rank: int) -> None:
             what = ", ".join(f"{k} {a[k.split('.')[0]][k.split('.')[1]]!r}" for k in odd)
             what = f"family {there.family!r}" if there.family != config.family else what
             raise TrainingError(f"{out} is another run's: there {what}; give the same settings, or another folder")
-    if rank == 0:
-        beside = path.with_suffix(".json.tmp")
-        beside.write_text(to_json(config))
-        beside.replace(path)
 
 
 def _flat(found: Evaluation) -> dict[str, Any]:
