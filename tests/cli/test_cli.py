@@ -585,7 +585,7 @@ class Half:
     def __enter__(self):
         return self
     def __exit__(self, *_):
-        pass
+        self.file.close()
     def write(self, data):
         self.file.write(data[: len(data) // 2])
         self.file.flush()
@@ -593,7 +593,7 @@ class Half:
 
 moment, opened, replace = sys.argv.pop(1), Path.open, Path.replace
 if moment == "half":
-    Path.open = lambda path, *words, **more: Half(opened(path, "xb")) if words == ("xb",) else opened(path, *words, **more)
+    Path.open = lambda path, *words, **more: Half(opened(path, "wb")) if words == ("wb",) else opened(path, *words, **more)
 elif moment == "written":
     Path.replace = die
 elif moment == "renamed":
