@@ -94,8 +94,8 @@ def running(model: package.Package, s: Setting) -> Iterator[Codec]:
             if codec.exact:
                 from uqdm.backends import pytorch
 
-                where = pytorch.device(s.device, s.threads)
-                network._runtime = lambda step: pytorch.Runner(step, where, s.precision or "float32", channels_last=s.channels_last)
+                where, options = pytorch.device(s.device), {"channels_last": s.channels_last, "threads": s.threads}
+                network._runner._runtime = lambda net: pytorch.Runner(net, where, s.precision or "float32", **options)
             elif s.channels_last:
                 network._steps._net.to(memory_format=torch.channels_last)
         yield codec

@@ -7,9 +7,10 @@ PyTorch's alone: ONNX Runtime has no float64 convolution on the CPU, and in floa
 import functools
 import importlib.util
 
-from uqdm import exact
+from uqdm import cpus, exact
 from uqdm.backends.integers import ExactDenoiser, Runtime
 from uqdm.backends.nested import NestedNetworks
+from uqdm.backends.workers import Workers
 from uqdm.errors import BackendError, PackageError
 from uqdm.families.nested import Networks
 from uqdm.families.uqdm import Denoiser
@@ -40,7 +41,9 @@ def denoiser(
     kind = package.network.get("kind")
     if kind in ("exact", "nested"):
         networks = ExactDenoiser if kind == "exact" else NestedNetworks
-        return networks(package, *_runtime(backend, device, threads, precision or "float32"))
+        runtime, name = _runtime(backend, device, threads, precision or "float32")
+        workers = Workers(cpus.checked(threads)) if name == "onnxruntime" else None  # PyTorch and NumPy have threads of their own
+        return networks(package, runtime, name, workers=workers)
     if kind not in FLOATS:
         raise PackageError(f"{package.name}: network kind {kind!r}; this version runs exact, nested, {', '.join(FLOATS)}")
     why = f"{package.name} is a network of floats, which only PyTorch runs in float64"
@@ -73,11 +76,11 @@ def _open(name: str, device: str, threads: int | None, precision: str) -> Runtim
     if name == "onnxruntime":
         from uqdm.backends import ort
 
-        return functools.partial(ort.Runner, threads=threads)
+        return ort.Runner
     if name == "torch":
         from uqdm.backends import pytorch
 
-        return functools.partial(pytorch.Runner, device=pytorch.device(device, threads), precision=precision)
+        return functools.partial(pytorch.Runner, device=pytorch.device(device), precision=precision, threads=threads)
     return lambda net: lambda *fields: exact.run(net, *(a.astype(precision, copy=False) for a in fields))
 
 
