@@ -12,7 +12,10 @@ SOURCE = Path(__file__).parent.parent / "src" / "uqdm"
 ALLOWED = {  # part -> outside packages, own parts
     "errors.py": (set(), set()),
     "entropy": ({"numpy", "constriction", "numba"}, {"entropy", "errors"}),
-    "container.py": (set(), {"errors"}),
+    "cpus.py": (set(), set()),
+    "quality.py": (set(), set()),
+    "sources.py": (set(), {"errors"}),
+    "container.py": (set(), {"sources", "errors"}),
     "images.py": ({"numpy", "PIL"}, {"errors"}),
     "package.py": ({"numpy", "safetensors"}, {"errors"}),
     "data": ({"numpy", "PIL"}, {"data", "images", "errors"}),
@@ -21,18 +24,26 @@ ALLOWED = {  # part -> outside packages, own parts
     "families": ({"numpy"}, {"families", "entropy", "package", "errors"}),
     "backends": (
         {"numpy", "torch", "onnx", "onnxruntime", "numba"},
-        {"backends", "exact", "passes", "families", "package", "errors", "models"},
+        {"backends", "cpus", "exact", "passes", "families", "package", "errors", "models"},
     ),
-    "codec.py": ({"numpy"}, {"backends", "container", "images", "package", "entropy", "families", "errors"}),
-    "models": ({"numpy", "torch", "safetensors"}, {"models", "exact", "passes", "entropy/tables", "families", "package", "errors"}),
+    "codec.py": (
+        {"numpy"},
+        {"backends", "container", "cpus", "images", "package", "entropy", "families", "sources", "errors"},
+    ),
+    "library.py": (set(), {"codec", "container", "package", "sources", "errors"}),
+    "models": (
+        {"numpy", "torch", "safetensors"},
+        {"models", "exact", "passes", "entropy/tables", "families", "package", "quality", "errors"},
+    ),
     "training": (
         {"numpy", "torch", "PIL", "matplotlib"},
-        {"training", "data", "models", "entropy", "codec", "exact", "passes", "container", "families", "images", "package", "errors"},
+        {"training", "data", "models", "entropy", "codec", "exact", "passes", "container", "families", "images", "library", "package"}
+        | {"errors"},
     ),
 }
 ALLOWED["evaluation"] = (
     {"numpy", "torch", "PIL", "matplotlib", "scipy", "jinja2", "yaml", "torchmetrics", "imagecodecs", "pillow_heif"},
-    {"evaluation", "models", "codec", "container", "images", "package", "errors"},
+    {"evaluation", "models", "codec", "container", "cpus", "images", "library", "package", "quality", "errors"},
 )
 STANDARD = set(sys.stdlib_module_names)
 

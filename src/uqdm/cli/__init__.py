@@ -19,7 +19,7 @@ import click
 
 from uqdm import __version__
 from uqdm.cli import evaluation, training
-from uqdm.cli.output import echo_table
+from uqdm.cli.output import THREADS, Number, echo_table
 from uqdm.errors import FormatError, OutputError, UqdmError
 
 if TYPE_CHECKING:
@@ -103,14 +103,14 @@ _run = _together(
         help="What runs the network; by default the first that is installed and fits. No bit of an exact model depends on it.",
     ),
     click.option("--max-pixels", type=click.IntRange(min=1), metavar="N", help="Refuse larger pictures; 67,108,864 by default."),
-    click.option("--threads", type=click.IntRange(min=1), metavar="N", help="CPU threads of the network; by default all cores."),
+    click.option("--threads", type=THREADS, metavar="N", help="CPU threads of the network; by default one a core that is ours."),
 )
 _where = click.option("--model", metavar="NAME|PATH", help="Where the model is, if not found by the name in the file.")
 _model = click.option("--model", metavar="NAME|PATH", help="The model, by name (see `uqdm models`) or as a folder.")
 _force = click.option("--force", is_flag=True, help="Replace what is there already.")
 _temperature = click.option(
     "--temperature",
-    type=click.FloatRange(0, 1),
+    type=Number(0, 1),
     default=1.0,
     show_default=True,
     metavar="T",
@@ -128,7 +128,7 @@ _precision = click.option(
 )
 _rate = _together(
     click.option("--step", type=click.IntRange(min=0), metavar="K", help="Up to the end of step K (0: none)."),
-    click.option("--bpp", type=click.FloatRange(min=0), metavar="R", help="Up to R bits per pixel."),
+    click.option("--bpp", type=Number(min=0), metavar="R", help="Up to R bits per pixel."),
     click.option("--bytes", "nbytes", type=click.IntRange(min=0), metavar="N", help="The first N bytes."),
     click.option(
         "--max-error",
@@ -291,27 +291,25 @@ def decompress(
       head -c 4000 photo.uqdm | uqdm decompress - preview.png
     """
     _at_most_one(step=step, bpp=bpp, bytes=nbytes, max_error=max_error)
-    from uqdm import container, images
-    from uqdm.codec import mode_in, open_for
+    from uqdm import container, images, library
+    from uqdm.codec import mode_in
 
     jobs = _plan(paths, FILES, ".png", force)
     for job in jobs:
         if job.target != STD:
             images.format_of(job.target)  # an unknown suffix is noticed before the work is done
-    codecs: dict[tuple[str, bytes, str], Codec] = {}
+    pool = library.Pool(device=device, threads=threads, max_pixels=max_pixels, backend=backend)
 
     def read(job: Job) -> File:
         data = job.data()
         header = container.parse(data, steps=0, max_pixels=max_pixels or container.MAX_PIXELS, salvage=salvage).header
-        key = (header.model, header.fingerprint, header.arithmetic)
-        if key not in codecs:
-            codecs[key] = open_for(data, device=device, threads=threads, model=model, max_pixels=max_pixels, backend=backend)
-        last = step if max_error is None else codecs[key].step_within(max_error, mode_in(codecs[key].package, header), header.grey)
+        codec = pool.open_for(data, model)
+        last = step if max_error is None else codec.step_within(max_error, mode_in(codec.package, header), header.grey)
         if not (last is None and bpp is None and nbytes is None):
             # With --salvage a step that is not there is no reason to stop: what is there is decoded.
             with contextlib.suppress(*[FormatError] * (salvage and last is not None)):
                 data = container.truncate(data, step=last, bpp=bpp, nbytes=nbytes)
-        return File(codecs[key], data, (header.height, header.width, header.grey, header.extra, *key))
+        return File(codec, data, (header.height, header.width, header.grey, header.extra, header.arithmetic, header.fingerprint))
 
     def decode(files: list[File]) -> list[Decoded]:
         batch = [file.data for file in files]
@@ -527,9 +525,9 @@ def models(as_json: bool) -> None:
       uqdm models
       UQDM_MODELS=~/models uqdm models --json
     """
-    from uqdm import package
+    from uqdm import library
 
-    found = package.available()
+    found = library.available()
     if as_json:
         import json
 
@@ -538,7 +536,9 @@ def models(as_json: bool) -> None:
     if not found:
         complain("no models here: give a folder with --model, or its parent folder in UQDM_MODELS")
         return
-    rows = [(one.name, one.family, f"{one.parameters:,}", one.fingerprint[:16], one.description) for one in found]
+    rows = [
+        (one.name + one.default * " (default)", one.family, f"{one.parameters:,}", one.fingerprint[:16], one.description) for one in found
+    ]
     echo_table([("name", "family", "parameters", "fingerprint", "description"), *rows], left=(0, 1, 3, 4))
 
 
@@ -835,19 +835,19 @@ def _mode(found: Info) -> str | None:
 
 def _guarantees(header: Header, given: str | None) -> list[tuple[int, int, int]]:
     """How far R, G and B of a preview can be off after each step; raises where the model is not here, or is another."""
-    from uqdm import families, package
+    from uqdm import families, library, package
     from uqdm.codec import mode_in
 
-    model = package.read(package.find(given) if given is not None else package.find_for(header.model, header.fingerprint.hex()))
+    model = package.read(library.find(given) if given is not None else library.find_for(header.model, header.fingerprint.hex()))
     return families.guarantees(model, mode_in(model, header), header.grey)
 
 
 def _is_available(model: str, fingerprint: str) -> bool:
-    from uqdm import package
+    from uqdm import library
     from uqdm.errors import ModelError
 
     try:
-        package.find_for(model, fingerprint)
+        library.find_for(model, fingerprint)
     except ModelError:
         return False
     return True

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from uqdm import images
+from uqdm import cpus, images
 from uqdm.errors import EvaluationError
 from uqdm.evaluation import metrics
 from uqdm.evaluation.codecs import Pixels, said
@@ -186,7 +186,7 @@ def evaluate(
         raise EvaluationError(f"{len(pictures)} pictures and {len(specs)} codecs: nothing to evaluate")
     digests = [_digest(p) for p in pictures]
     curves, kept, failed = [], {}, {}
-    with _Pool(jobs or cores()) as pool:
+    with _Pool(jobs or cpus.available()) as pool:
         for spec in specs:
             try:
                 folder = _folder(spec, cache, measures)
@@ -382,11 +382,6 @@ def _begin() -> None:
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 
 
-def cores() -> int:
-    """That this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def machine() -> str:
     """The one that this runs on, in a few words."""
     try:
@@ -394,4 +389,4 @@ def machine() -> str:
     except OSError:
         lines = []
     model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
-    return f"{platform.system()}, {model}, {cores()} cores, Python {platform.python_version()}"
+    return f"{platform.system()}, {model}, {cpus.available()} cores, Python {platform.python_version()}"
