@@ -164,8 +164,6 @@ def test_where_the_system_gives_no_threads_it_is_slower_and_says_so() -> None:
     found = in_child(limited)
     assert found.startswith("True ")
     assert found.count("uqdm computes on fewer than 8 threads: can't start new thread; the results are the same") == 1
-        '"', "'"
-    )
 
 
 def test_pytorch_is_left_as_it_was() -> None:
