@@ -29,7 +29,7 @@ from uqdm.backends.workers import Workers
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 needs_proc = pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="no /proc here")
 every_backend = pytest.mark.parametrize("backend", backends.available())
-SECONDS = 120  # after which something hangs; what is waited for takes a second or two
+SECONDS = 40  # after which something hangs; what is waited for takes a second or two
 SIDE = 80  # of pictures that two threads share
 
 
@@ -85,10 +85,10 @@ import dataclasses, gc, time, uqdm
 from uqdm import container
 
 def preview(threads):
-    # Of a header alone: networks run on 512 x 512 pixels.
+    # Of a header alone: networks run on 256 x 256 pixels.
     codec = uqdm.load(threads=threads, backend="onnxruntime")
     header = container.parse(codec.compress(photograph(8, 8)), steps=0).header
-    codec.decompress(container.write_header(dataclasses.replace(header, width=512, height=512)))
+    codec.decompress(container.write_header(dataclasses.replace(header, width=256, height=256)))
     return len(os.listdir("/proc/self/task")), codec
 
 before, _ = preview(1)  # what libraries start once
@@ -158,7 +158,7 @@ def test_where_the_system_gives_no_threads_it_is_slower_and_says_so() -> None:
         os.setuid(65534)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            found = coded(library.Codec(package.read(library.find("uqdm-light")), threads=8, backend="onnxruntime"))
+            found = coded(codec.Codec(package.read(library.find("uqdm-light")), threads=8, backend="onnxruntime"))
         return f"{found == expected} {[str(w.message) for w in caught if 'uqdm' in str(w.message)]}"
 
     found = in_child(limited)
