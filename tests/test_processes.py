@@ -22,7 +22,7 @@ import pytest
 from conftest import photograph
 
 import uqdm
-from uqdm import backends, codec, library, package
+from uqdm import backends, codec
 from uqdm.backends.workers import Workers
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
