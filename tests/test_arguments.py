@@ -58,7 +58,7 @@ def test_what_is_no_file_is_refused_with_what_is_expected(toy: codec.Codec, tmp_
     (tmp_path / "text").write_text("text")
     for way in (toy.decode, toy.progressive, uqdm.inspect, uqdm.open_for, lambda one: uqdm.truncate(one, step=1)):
         for one in (3, None, photograph(4, 4), {"a": 1}):
-            with pytest.raises(TypeError, match="expected the bytes of a .uqdm file, its path, or a binary file object; found"):
+            with pytest.raises(TypeError, match=r"expected the bytes of a \.uqdm file, its path, or a binary file object; found"):
                 way(one)
         with (tmp_path / "text").open() as text, pytest.raises(TypeError, match="open it with mode 'rb'"):
             way(text)
@@ -122,9 +122,9 @@ def test_numbers_that_count_are_whole_and_in_range(toy: codec.Codec, value: Any)
     for name, way in ways.items():
         with pytest.raises((TypeError, ValueError), match=f"^{name} {value!r}; expected"):
             way()
-    with pytest.raises((TypeError, errors.LimitError), match="asked for|expected a whole number"):
+    with pytest.raises((TypeError, errors.LimitError), match=r"asked for|expected a whole number"):
         uqdm.truncate(data, step=value)
-    with pytest.raises((TypeError, errors.LimitError), match="asked for|expected a whole number"):
+    with pytest.raises((TypeError, errors.LimitError), match=r"asked for|expected a whole number"):
         uqdm.truncate(data, nbytes=value)
 
 
@@ -190,11 +190,10 @@ def test_a_mismatch_in_an_exact_file_is_called_damage_and_in_one_of_floats_arith
 def test_the_package_has_one_psnr() -> None:
     torch = pytest.importorskip("torch")
     from uqdm import quality
-    from uqdm.evaluation import curves
     from uqdm.models import evaluate
 
     a = torch.zeros(1, 3, 4, 4)
-    assert evaluate.psnr(a, a).tolist() == [quality.CAP] == [curves.CAP]
+    assert evaluate.psnr(a, a).tolist() == [quality.CAP]
     assert evaluate.psnr(a, a + 2 / 255).tolist() == [pytest.approx(20 * math.log10(255))] == [pytest.approx(quality.psnr(1))]
 
 
