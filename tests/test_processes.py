@@ -250,10 +250,9 @@ class Packed:
         return self.codec.decompress(self.codec.compress(photograph(24, 24, i)))
 
 
-@pytest.mark.parametrize("backend", ["onnxruntime", "torch"])
-def test_a_data_loaders_workers_take_a_codec(backend: str) -> None:
+def test_a_data_loaders_workers_take_a_codec() -> None:
     data = pytest.importorskip("torch.utils.data")
-    found = Packed(opened(backend))
+    found = Packed(opened())
     expected = np.stack([found[i] for i in range(4)])
     loader = data.DataLoader(found, batch_size=2, num_workers=2, timeout=SECONDS)
     assert (np.concatenate([batch.numpy() for batch in loader]) == expected).all()
