@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 import uqdm
-from uqdm import files, package
+from uqdm import files, library
 from uqdm.codec import Codec
 from uqdm.entropy import coder
 
@@ -50,7 +50,7 @@ def timed(codec: Codec, mode: str) -> list[float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default=package.DEFAULT)
+    parser.add_argument("--model", default=library.DEFAULT)
     parser.add_argument("--picture", type=Path, help="a picture; by default 64 x 64 pixels cut from the sample")
     parser.add_argument("--batch", type=int, default=1, help="so many of it at once")
     parser.add_argument("--precision", choices=["float32", "float64"])

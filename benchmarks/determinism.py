@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from uqdm import package
+from uqdm import library, package
 from uqdm.backends import available
 from uqdm.codec import Codec
 from uqdm.errors import NumericsError
@@ -94,8 +94,8 @@ def running(model: package.Package, s: Setting) -> Iterator[Codec]:
             if codec.exact:
                 from uqdm.backends import pytorch
 
-                where = pytorch.device(s.device, s.threads)
-                network._runtime = lambda step: pytorch.Runner(step, where, s.precision or "float32", channels_last=s.channels_last)
+                where, options = pytorch.device(s.device), {"channels_last": s.channels_last, "threads": s.threads}
+                network._runner._runtime = lambda net: pytorch.Runner(net, where, s.precision or "float32", **options)
             elif s.channels_last:
                 network._steps._net.to(memory_format=torch.channels_last)
         yield codec
@@ -106,7 +106,7 @@ def batches(items: list, size: int) -> Iterator[list]:
 
 
 def matrix(a: argparse.Namespace) -> int:
-    model = package.read(package.find(a.model))
+    model = package.read(library.find(a.model))
     pictures = load(a)
     settings = exact_settings(a.small) if model.network["kind"] in ("exact", "nested") else float_settings(a.small)
     files: dict[bytes, tuple[int, list[str]]] = {}
@@ -173,7 +173,7 @@ class Drifting:
 
 
 def drift(a: argparse.Namespace) -> int:
-    model = package.read(package.find(a.model))
+    model = package.read(library.find(a.model))
     pictures = load(a)
     writer, reader = Codec(model), Codec(model)
     files = writer.compress(pictures)
@@ -224,7 +224,7 @@ def main() -> None:
     for name, run, count in (("matrix", matrix, 200), ("drift", drift, 20)):
         command = commands.add_parser(name)
         command.add_argument("data", type=Path, help="a pack of pictures of one size")
-        command.add_argument("--model", default=package.DEFAULT)
+        command.add_argument("--model", default=library.DEFAULT)
         command.add_argument("--every", type=int, default=1)
         command.add_argument("--count", type=int, default=count)
         command.set_defaults(run=run)

@@ -52,7 +52,7 @@ import numpy as np
 from mutants import BYTES, MEANING, Chance, Parts, seal, varint
 
 from uqdm import codec as staircase
-from uqdm import container, package
+from uqdm import container, library, package
 from uqdm.codec import Codec, Decoded
 from uqdm.container import STEP
 from uqdm.errors import UqdmError
@@ -169,7 +169,7 @@ def agreed(data: bytes, codec: Codec) -> bytes:
     out = bytearray(data)
     with contextlib.suppress(Exception):  # what is not a `UqdmError` either comes again when the mutant is judged
         contents = container.parse(data, max_pixels=codec.max_pixels, salvage=True)
-        codec._match(contents.header)
+        codec.match(contents.header)
         family, state = codec._begin([contents.header])
         for chunk in contents.chunks:
             if chunk.kind != STEP:
@@ -412,7 +412,7 @@ class Judge:
 
         def look() -> None:
             header = container.Reader(io.BytesIO(one.data)).header
-            package.find_for(header.model, header.fingerprint.hex())
+            library.find_for(header.model, header.fingerprint.hex())
 
         self._call(look)
 
@@ -433,7 +433,7 @@ def _resident(reset: bool = False) -> int:
 
 def opened(model: str, backend: str | None = None, coder: str | None = None) -> Codec:
     """The codec under test: small pictures only, one thread."""
-    return Codec(package.read(package.find(model)), threads=1, max_pixels=MAX_PIXELS, backend=backend, coder=coder)
+    return Codec(package.read(library.find(model)), threads=1, max_pixels=MAX_PIXELS, backend=backend, coder=coder)
 
 
 def verdicts(
@@ -547,7 +547,7 @@ def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--count", type=int, default=20000)
     options.add_argument("--seed", type=int, default=0)
-    options.add_argument("--model", default=package.DEFAULT)
+    options.add_argument("--model", default=library.DEFAULT)
     options.add_argument("--backend")
     options.add_argument("--coder")
     options.add_argument("--processes", type=int, default=2)

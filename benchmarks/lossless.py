@@ -15,14 +15,14 @@ from pathlib import Path
 import numpy as np
 
 import uqdm
-from uqdm import container, files, package
+from uqdm import container, files, library
 from uqdm.data.sources import load_pack
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
-    parser.add_argument("--model", default=package.DEFAULT)
+    parser.add_argument("--model", default=library.DEFAULT)
     parser.add_argument("--every", type=int, default=1)
     parser.add_argument("--limit", type=int)
     parser.add_argument("--batch", type=int, default=10)

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 import uqdm
-from uqdm import container, files, package
+from uqdm import container, files, library
 from uqdm.codec import Codec
 from uqdm.families.uqdm import Tight
 
@@ -63,7 +63,7 @@ def curve(codec: Codec, pixels: np.ndarray, shares: Sequence[float], whole_only:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source")
-    parser.add_argument("--model", default=package.DEFAULT)
+    parser.add_argument("--model", default=library.DEFAULT)
     parser.add_argument("--every", type=int, default=1)
     parser.add_argument("--limit", type=int)
     parser.add_argument("--points", type=int, default=50)

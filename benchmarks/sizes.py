@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from uqdm import container, files, package
+from uqdm import container, files, library
 
 
 def mosaic(folder: Path, width: int, height: int) -> np.ndarray:
@@ -66,7 +66,7 @@ def work(a: argparse.Namespace) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pictures", type=Path, nargs="?")
-    parser.add_argument("--model", default=package.DEFAULT)
+    parser.add_argument("--model", default=library.DEFAULT)
     parser.add_argument("--megapixels", type=float, nargs="+", default=[0.1, 0.4, 1.6, 6.4, 12])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--backend")

@@ -13,15 +13,10 @@ from PIL import Image, ImageDraw, ImageFont
 import uqdm
 from uqdm import files
 from uqdm.picture import to_array
+from uqdm.quality import psnr
 
 SAMPLE = Path(__file__).parent / "parrots.png"  # Kodak image 23, released for unrestricted use
 PANEL, CAPTION, GAP = (300, 400), 58, 10
-
-
-def psnr(a: np.ndarray, b: np.ndarray) -> float:
-    """dB; infinite for equal pictures."""
-    mse = ((a.astype(float) - b) ** 2).mean()
-    return float(10 * np.log10(255**2 / mse)) if mse else float("inf")
 
 
 def contact_sheet(panels: list[tuple[np.ndarray, str, str]]) -> Image.Image:
@@ -64,7 +59,7 @@ def main() -> None:
     begin = time.perf_counter()
     for decoded, rate in zip(codec.progressive(data, parts=1), info.bpp, strict=True):
         size = round(rate * w * h / 8)
-        quality = psnr(decoded.image, original)
+        quality = psnr(((decoded.image.astype(float) - original) ** 2).mean())
         out = a.out / f"{a.picture.stem}-step{decoded.step}.png"
         files.write(decoded.picture, out, force=True)
         shown = "lossless" if quality == float("inf") else f"{quality:.2f}"

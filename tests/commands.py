@@ -9,11 +9,12 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from uqdm import exact, package
+from uqdm import exact, library, package
 from uqdm.cli import main
 from uqdm.families.constants import diffusion_constants
 
 Run = Callable[..., Result]
+EMBEDDED = library.SHIPPED
 
 
 GAMMA = (5.4, 1.0, -3.4, -7.8, -12.2)
@@ -39,8 +40,8 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
         weights |= exact.named(constant_step(widths[i]), f"{i}.")
     network = {"kind": "exact", "mixed": True, "steps": [{"channels": 0, "blocks": 0}] * 4}
     folder = tmp_path_factory.mktemp("models")
-    model = package.Package(package.DEFAULT, "uqdm", network, constants, weights, {"description": "constants, for tests"})
-    package.write(model, folder / package.DEFAULT)
+    model = package.Package(library.DEFAULT, "uqdm", network, constants, weights, {"description": "constants, for tests"})
+    package.write(model, folder / library.DEFAULT)
     return folder
 
 
@@ -48,7 +49,8 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Runs a command in an empty folder, with the toy as the default model."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("UQDM_MODELS", str(toy))
+    monkeypatch.setattr(library, "SHIPPED", toy)
+    monkeypatch.setenv("UQDM_MODELS", str(toy))  # for what runs in a process of its own
 
     def command(*words: object, stdin: bytes | None = None) -> Result:
         return CliRunner().invoke(main, [str(word) for word in words], input=stdin)

@@ -13,7 +13,7 @@ from commands import run, toy  # noqa: F401
 from numpy.typing import NDArray
 from PIL import Image
 
-from uqdm import codec, package
+from uqdm import codec, library, package
 
 SHARED = Path(__file__).parent.parent.parent / "shared"
 
@@ -37,13 +37,13 @@ def dev(shared: Path) -> NDArray[np.uint8]:
 @pytest.fixture(scope="session")
 def default() -> codec.Codec:
     """The embedded default model, a nested one."""
-    return codec.Codec(package.read(package.find(package.DEFAULT)))
+    return codec.Codec(package.read(library.find(library.DEFAULT)))
 
 
 @pytest.fixture(scope="session")
 def light() -> codec.Codec:
     """The embedded model of the family `uqdm`, which has both entropy modes."""
-    return codec.Codec(package.read(package.find("uqdm-light")))
+    return codec.Codec(package.read(library.find("uqdm-light")))
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from toys import Integers, ToyCodec
 
 from uqdm import codec as staircase
-from uqdm import container
+from uqdm import container, library
 from uqdm.container import ALPHA, EXIF, ICC, STEP, Header
 from uqdm.entropy import tables
 from uqdm.entropy.choice import available
@@ -270,7 +270,7 @@ def test_a_picture_beyond_the_limit_is_refused_by_its_header(model: ToyCodec, wi
 def test_the_default_limit_holds_where_none_is_given() -> None:
     plain = ToyCodec(Integers())
     data = header(plain, 1 << 13, (1 << 13) + 1)
-    for way in [*every_decode(plain, data), lambda: staircase.open_for(data)]:
+    for way in [*every_decode(plain, data), lambda: library.open_for(data)]:
         with cheap(), pytest.raises(LimitError, match="max_pixels"):
             way()
 

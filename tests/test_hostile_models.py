@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from uqdm import exact, package, passes
+from uqdm import exact, library, package, passes
 from uqdm.codec import Codec
 from uqdm.errors import PackageError
 from uqdm.package import Package
@@ -220,7 +220,7 @@ def test_a_file_that_is_none_or_too_large_is_refused_at_once(tmp_path: Path, nam
         with pytest.raises(PackageError, match=message):
             package.read(tmp_path / kind)
     monkeypatch.setenv("UQDM_MODELS", str(tmp_path))
-    assert not {one.name for one in package.available()} & {"pipe", "sparse", "folder", "device"}
+    assert not {one.name for one in library.available()} & {"pipe", "sparse", "folder", "device"}
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from uqdm import errors, package
+from uqdm import errors, library, package
 from uqdm.package import Package
 
 
@@ -81,14 +81,14 @@ def test_a_newer_package_format_is_refused(tmp_path: Path) -> None:
 def test_models_are_found_by_path_and_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = package.write(small(), tmp_path / "small")
     monkeypatch.setenv("UQDM_MODELS", str(tmp_path))
-    assert package.find(path) == path
-    assert package.find("small") == path
-    assert "small" in [listing.name for listing in package.available()]
+    assert library.find(path) == path
+    assert library.find("small") == path
+    assert "small" in [listing.name for listing in library.available()]
     with pytest.raises(errors.UnknownModelError, match="small"):
-        package.find("absent")
+        library.find("absent")
 
 
 def test_the_default_model_ships_and_is_at_most_three_megabytes() -> None:
-    path = package.find(package.DEFAULT)
+    path = library.find(library.DEFAULT)
     assert sum(file.stat().st_size for file in path.iterdir()) <= 3_000_000
-    assert package.read(path).name == package.DEFAULT
+    assert package.read(path).name == library.DEFAULT

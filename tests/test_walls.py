@@ -13,7 +13,10 @@ ALLOWED = {  # part -> outside packages, own parts
     "errors.py": (set(), set()),
     "atomic.py": (set(), set()),
     "entropy": ({"numpy", "constriction", "numba"}, {"entropy", "errors"}),
-    "container.py": (set(), {"errors"}),
+    "cpus.py": (set(), set()),
+    "quality.py": (set(), set()),
+    "sources.py": (set(), {"errors"}),
+    "container.py": (set(), {"sources", "errors"}),
     "picture.py": ({"numpy"}, {"errors"}),
     "files": ({"numpy", "PIL"}, {"atomic", "files", "picture", "errors"}),
     "package.py": ({"numpy", "safetensors"}, {"atomic", "errors"}),
@@ -23,22 +26,26 @@ ALLOWED = {  # part -> outside packages, own parts
     "families": ({"numpy"}, {"families", "entropy", "package", "errors"}),
     "backends": (
         {"numpy", "torch", "onnx", "onnxruntime", "numba"},
-        {"backends", "exact", "passes", "families", "package", "errors", "models"},
+        {"backends", "cpus", "exact", "passes", "families", "package", "errors", "models"},
     ),
-    "codec.py": ({"numpy"}, {"backends", "container", "files", "picture", "package"} | {"entropy", "families", "errors"}),
+    "codec.py": (
+        {"numpy"},
+        {"backends", "container", "cpus", "files", "picture", "package", "entropy", "families", "sources", "errors"},
+    ),
+    "library.py": (set(), {"codec", "container", "package", "sources", "errors"}),
     "models": (
         {"numpy", "torch", "safetensors"},
-        {"models", "exact", "passes", "entropy/tables", "families", "package", "atomic", "errors"},
+        {"models", "exact", "passes", "entropy/tables", "families", "package", "quality", "atomic", "errors"},
     ),
     "training": (
         {"numpy", "torch", "PIL", "matplotlib"},
-        {"training", "data", "models", "entropy", "codec", "exact", "passes", "container", "families", "files", "picture"}
+        {"training", "data", "models", "entropy", "codec", "exact", "passes", "container", "families", "files", "library", "picture"}
         | {"package", "atomic", "errors"},
     ),
 }
 ALLOWED["evaluation"] = (
     {"numpy", "torch", "PIL", "matplotlib", "scipy", "jinja2", "yaml", "torchmetrics", "imagecodecs", "pillow_heif"},
-    {"evaluation", "models", "codec", "container", "files", "picture", "package", "errors"},
+    {"evaluation", "models", "codec", "container", "cpus", "files", "library", "picture", "package", "quality", "errors"},
 )
 STANDARD = set(sys.stdlib_module_names)
 

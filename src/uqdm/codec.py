@@ -7,25 +7,25 @@ Pictures of one size share network calls; each has its own streams, one range-co
 """
 
 import collections
+import contextlib
 import dataclasses
-import io
 import sys
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from typing import Any, BinaryIO, Literal, Protocol, cast, overload
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Literal, Protocol, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from uqdm import backends, container, families, package
+from uqdm import backends, container, cpus, families, sources
 from uqdm.container import Chunk, Contents, Header
-from uqdm.entropy import coder, randomness
+from uqdm.entropy import choice, coder, randomness
 from uqdm.entropy.tables import Cells
 from uqdm.errors import DamagedError, FingerprintError, FormatError, ImageError, LimitError, NumericsError
 from uqdm.families import Family, Question
 from uqdm.package import Package
 from uqdm.picture import Picture, from_array, pack_alpha, to_array, unpack_alpha
+from uqdm.sources import Source
 
 BLOCK = 1 << 14  # symbols coded at once; no bit depends on it
 GROUP = 1 << 17  # pixels of small pictures that share a network call
@@ -33,6 +33,7 @@ CHECK = 4  # bytes of a chunk's check of its symbols
 PRECISIONS = ("float64", "float32")
 Mode = Literal["tight", "paper"]
 Method = Literal["denoise", "ancestral", "flow"]
+METHODS = ("denoise", "ancestral", "flow")
 Symbols = NDArray[np.int64]
 Progress = Callable[[int, int, int], None]  # told after each part: its step, its number in it, of how many; all from 1 on
 
@@ -126,8 +127,10 @@ class _Writer:
 class _Reader:
     """Answers from the payloads of the current chunk: whole ones, or the beginnings of some, that `extend` may lengthen."""
 
-    def __init__(self, number: int, payloads: Sequence[bytes], whole: bool, side_size: int, kind: str | None = None) -> None:
-        self._number, self.whole, self._head = number, whole, side_size + CHECK
+    def __init__(
+        self, number: int, payloads: Sequence[bytes], whole: bool, side_size: int, kind: str | None = None, exact: bool = False
+    ) -> None:
+        self._number, self.whole, self._head, self._exact = number, whole, side_size + CHECK, exact
         for payload in payloads:
             if whole and (len(payload) < self._head or (len(payload) > self._head and payload[-1] == 0)):
                 raise DamagedError(f"step {number}: its payload of {len(payload)} bytes is not one that an encoder writes")
@@ -185,11 +188,18 @@ class _Reader:
                 raise self._wrong(f"check {found:08x}, expected {expected:08x}")
 
     def _wrong(self, what: str) -> NumericsError:
-        return NumericsError(
-            f"step {self._number}: the decoded symbols are not the encoder's ({what}): the network's arithmetic differs from the "
-            f"writer's. Earlier steps decode (--step {self._number - 1}); for all of them decode where the file was written, or write it "
-            "again with a model that computes in integers, or in float64"
-        )
+        before = f"Earlier steps decode (--step {self._number - 1})"
+        if self._exact:
+            why = (
+                "the model computes in integers, the same everywhere, and the bytes pass their checks: the file was damaged before it was "
+                f"written, was forged, or was written by a broken program. {before}; get the file again from where it was made"
+            )
+        else:
+            why = (
+                f"the network's arithmetic, in floats, differs from the writer's. {before}; for all of them decode where the file was "
+                "written, or write it again with a model that computes in integers, or in float64"
+            )
+        return NumericsError(f"step {self._number}: the decoded symbols are not the encoder's ({what}): {why}")
 
 
 class _Guesser:
@@ -200,8 +210,6 @@ class _Guesser:
     """
 
     def __init__(self, seed: int, temperature: float = 1.0, reader: _Reader | None = None) -> None:
-        if not 0 <= temperature <= 1:
-            raise ValueError(f"temperature {temperature}; expected 0 .. 1")
         self._seed, self._step, self._reader = seed, 0, reader
         self._share = round(temperature * 2**16)
         self._turns = collections.Counter[tuple[int, int]]()
@@ -281,15 +289,17 @@ class Codec:
         coder: str | None = None,
     ) -> None:
         if precision is not None and precision not in PRECISIONS:
-            raise ValueError(f"precision {precision!r}; expected one of {', '.join(PRECISIONS)}")
-        if threads is not None and threads < 1:
-            raise ValueError(f"threads {threads}; expected at least 1")
+            raise ValueError(f"precision {precision!r}; expected None or one of {', '.join(PRECISIONS)}")
+        if not isinstance(device, str):
+            raise TypeError(f"device {device!r}; expected a name such as 'cpu' or 'cuda:1'")
+        cpus.checked(threads)
+        if coder is not None:
+            choice.load(coder)  # a coder that is not here says so at once
         self.package = model
         self.precision = precision
-        self.max_pixels = container.MAX_PIXELS if max_pixels is None else max_pixels
+        self.max_pixels = container.MAX_PIXELS if max_pixels is None else _whole("max_pixels", max_pixels, 1)
         self._device, self._threads, self._backend, self._coder = device, threads, backend, coder
-        self._denoisers: dict[str | None, Any] = {}
-        self._families: dict[tuple[str, str | None], Family] = {}
+        self._forget()
         self.exact: bool = self._denoiser(precision).exact  # a model that cannot run here says so at once
         self.arithmetic = "exact" if self.exact else precision or "float64"
         self.steps = self.family("tight").chunks  # T
@@ -308,6 +318,29 @@ class Codec:
     def modes(self) -> tuple[str, ...]:
         """The entropy modes that the model's family has."""
         return families.modes(self.package)
+
+    # A codec is its model and its settings. Networks that are ready to run are no part of it: they are not compared, copied or sent to
+    # other processes, and are made again when they are needed.
+
+    def _forget(self) -> None:
+        self._denoisers: dict[str | None, Any] = {}
+        self._families: dict[tuple[str, str | None], Family] = {}
+
+    def _settings(self) -> tuple[Any, ...]:
+        return self.package, self.precision, self.max_pixels, self._device, self._threads, self._backend, self._coder
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and isinstance(other, Codec) and self._settings() == other._settings()
+
+    def __hash__(self) -> int:
+        return hash(self._settings())
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name not in ("_denoisers", "_families")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._forget()
 
     def _denoiser(self, precision: str | None) -> Any:
         if precision not in self._denoisers:
@@ -342,19 +375,19 @@ class Codec:
     ) -> bytes | list[bytes]:
         """One picture to `.uqdm` bytes, or a batch of them to a list.
 
-        `image`: a `Picture`, a Pillow image, or a uint8 array (H, W), (H, W, 2), (H, W, 3) or (H, W, 4); a list of those, or an array
-        (N, H, W, 3), is a batch. Pictures of one size share network calls. `seed` (below 2**64) fixes the dither. `max_error`: only the
-        steps after which no preview's pixel can be further from the true one. `progress`: called as the work goes on. Raises
+        `image`: a `Picture`, a Pillow image, or a uint8 array (H, W), (H, W, 2), (H, W, 3) or (H, W, 4); any other iterable of those, or
+        an array (N, H, W, 3), is a batch. Pictures of one size share network calls. `seed` (below 2**64) fixes the dither. `max_error`:
+        only the steps after which no preview's pixel can be further from the true one. `progress`: called as the work goes on. Raises
         `ImageError` for anything else, `LimitError` for pictures above `max_pixels`.
         """
-        pictures = [_picture(one) for one in image] if _is_batch(image) else [_picture(image)]
+        _seed(seed)
+        pictures, batch = _pictures(image)
         files = self._compress(pictures, mode, seed, max_error, progress)
-        return files if _is_batch(image) else files[0]
+        return files if batch else files[0]
 
     def step_within(self, max_error: int, mode: Mode = "tight", grey: bool = False) -> int:
         """The first step after which no pixel of a preview (`denoise`) can be further than `max_error` from the true one."""
-        if max_error < 0:
-            raise ValueError(f"max_error {max_error}; expected 0 or more")
+        _whole("max_error", max_error, 0)
         return families.step_within(self.family(mode).guarantees(grey), max_error)
 
     def _compress(self, pictures: list[Picture], mode: Mode, seed: int, max_error: int | None, progress: Progress | None) -> list[bytes]:
@@ -390,34 +423,38 @@ class Codec:
 
     def estimate(self, image: Any, *, mode: Mode = "tight", seed: int = 0) -> NDArray[np.float64]:
         """The model's ideal code length of each chunk, in bits: (chunks,), or (N, chunks) for a batch."""
+        _seed(seed)
         family = self.family(mode)
-        pictures = [_picture(one) for one in image] if _is_batch(image) else [_picture(image)]
+        pictures, batch = _pictures(image)
         bits = np.zeros((len(pictures), family.chunks))
         for members in _groups([p.pixels.shape for p in pictures]):
             some = [pictures[i] for i in members]
             estimator = _Estimator(family.values(_rgb(some)), family.chunks)
             collections.deque(walk(family, _start(family, some, seed), estimator), maxlen=0)
             bits[members] = estimator.bits
-        return bits if _is_batch(image) else bits[0]
+        return bits if batch else bits[0]
 
     # --- decompress
 
     @overload
-    def decompress(self, data: bytes, step: int | None = None, method: Method = "denoise") -> NDArray[np.uint8]: ...
+    def decompress(  # type: ignore[overload-overlap]  # bytes and text iterate too
+        self, data: Source, step: int | None = None, method: Method = "denoise"
+    ) -> NDArray[np.uint8]: ...
     @overload
-    def decompress(self, data: Sequence[bytes], step: int | None = None, method: Method = "denoise") -> list[NDArray[np.uint8]]: ...
+    def decompress(self, data: Iterable[Source], step: int | None = None, method: Method = "denoise") -> list[NDArray[np.uint8]]: ...
     def decompress(self, data: Any, step: int | None = None, method: Method = "denoise") -> NDArray[np.uint8] | list[NDArray[np.uint8]]:
-        """`.uqdm` bytes, whole or cut, to a uint8 array (see `Decoded.image`); a list of them gives a list.
+        """A `.uqdm` file, whole or cut, to a uint8 array (see `Decoded.image`); an iterable of them gives a list.
 
-        `step`: stop after so many chunks (0: nothing but the header). The whole stream gives the picture back exactly.
+        `data`: its bytes, its path, or a binary file object (see `sources.Source`). `step`: stop after so many chunks (0: nothing but
+        the header). The whole stream gives the picture back exactly.
         """
-        if isinstance(data, bytes | bytearray | memoryview):
-            return self.decode(bytes(data), step=step, method=method).image
+        if sources.is_one(data):
+            return self.decode(data, step=step, method=method).image
         return [decoded.image for decoded in self.decode_many(data, step=step, method=method)]
 
     def decode(
         self,
-        data: bytes,
+        data: Source,
         *,
         step: int | None = None,
         method: Method = "denoise",
@@ -430,7 +467,7 @@ class Codec:
 
     def decode_many(
         self,
-        data: Sequence[bytes],
+        data: Iterable[Source],
         *,
         step: int | None = None,
         method: Method = "denoise",
@@ -441,18 +478,25 @@ class Codec:
     ) -> list[Decoded]:
         """A batch: files of one size, mode and number of chunks share network calls; one that ends inside a chunk is decoded alone.
 
-        Of a file that ends inside a chunk, all symbols are used that are certain by then, but for `method="flow"`, which goes on from
-        whole chunks. `seed`, `temperature` (0 .. 1): of `method="ancestral"`, which answers by chance what the file does not say; below
-        1 nearer to the middle of what is likely: less texture, less noise. `salvage`: of a damaged file, what precedes the damage;
-        `Decoded.damage` says what it was. `progress`: called as the work goes on.
+        `data`: an iterable of files, each as for `decompress`. Of a file that ends inside a chunk, all symbols are used that are certain
+        by then, but for `method="flow"`, which goes on from whole chunks. `seed`, `temperature` (0 .. 1): of `method="ancestral"`, which
+        answers by chance what the file does not say; below 1 nearer to the middle of what is likely: less texture, less noise. `salvage`:
+        of a damaged file, what precedes the damage; `Decoded.damage` says what it was. `progress`: called as the work
+        goes on.
         """
-        if not all(isinstance(one, bytes | bytearray | memoryview) for one in data):
-            raise TypeError("expected the bytes of .uqdm files; read a path with pathlib.Path(path).read_bytes()")
-        contents = [container.parse(bytes(one), steps=step, max_pixels=self.max_pixels, salvage=salvage) for one in data]
+        _method(method)
+        _temperature(temperature)
+        _seed(seed)
+        if step is not None:
+            _whole("step", step, 0)
+        if sources.is_one(data):
+            raise TypeError("expected several files; one file is decoded by decode or decompress")
+        files = [sources.read(one) for one in data]
+        contents = [container.parse(one, steps=step, max_pixels=self.max_pixels, salvage=salvage) for one in files]
         keys: list[tuple[Any, ...]] = []
         for one in contents:
             h = one.header
-            self._match(h)
+            self.match(h)
             partial = method != "flow" and step is None and one.partial is not None
             # A batch has one state, which is cut for all of its pictures or for none.
             keys.append((h.height, h.width, h.grey, h.extra, h.arithmetic, _reach(one, step, salvage), len(keys) if partial else None))
@@ -462,7 +506,7 @@ class Codec:
             partial = keys[members[0]][-1] is not None
             if salvage and len(some) > 1 and any(one.damage for one in some):  # one that goes wrong must not stop the others
                 for i in members:
-                    out[i] = self.decode(data[i], step=step, method=method, seed=seed, temperature=temperature, salvage=True)
+                    out[i] = self.decode(files[i], step=step, method=method, seed=seed, temperature=temperature, salvage=True)
                 continue
             family, state = self._begin([one.header for one in some])
             before, beginnings = state, [b""]
@@ -478,11 +522,11 @@ class Codec:
                     raise
                 if len(some) > 1:
                     for i in members:
-                        out[i] = self.decode(data[i], step=step, method=method, seed=seed, temperature=temperature, salvage=True)
+                        out[i] = self.decode(files[i], step=step, method=method, seed=seed, temperature=temperature, salvage=True)
                     continue
                 damage = error
             if method == "ancestral" and state.cut:  # all but what is certain of the step that was cut is drawn
-                cut = _Reader(before.step + 1, beginnings, False, family.side_size, self._coder)
+                cut = _Reader(before.step + 1, beginnings, False, family.side_size, self._coder, self.exact)
                 rgb = self._drawn(family, before, _Guesser(seed, temperature, cut), progress)
             else:
                 rgb = self._reconstruct(family, state, method, _Guesser(seed, temperature), progress)
@@ -493,22 +537,40 @@ class Codec:
                 out[i] = Decoded(_finish(one.header, one.chunks, picture), reached, family.chunks, further, bound, one.tail, damage)
         return [out[i] for i in range(len(contents))]
 
-    def progressive(self, data: bytes | BinaryIO, method: Method = "denoise", parts: int = 2) -> Iterator[Decoded]:
-        """Previews as bytes arrive: `parts` of them a chunk, evenly spaced in bytes, and one of what a cut file's end holds.
+    def progressive(self, data: Source, method: Method = "denoise", parts: int | None = None) -> Iterator[Decoded]:
+        """Previews as bytes arrive: `parts` of them a chunk (by default 2), evenly spaced in bytes, and one of what a cut file's end holds.
 
-        `data`: bytes, or a binary stream that is read as needed. With the default of 2 all previews together cost about twice what
-        one decode does, of a nested model, whose previews in the middle of a step ask two steps' networks, four to five times; with 1
-        twice. Each goes on from the one before. Raises at damage, after the previews before it.
+        `data`: as for `decompress`; of a binary file object no more is read than each preview needs. With the default of 2 all previews
+        together cost about twice what one decode does, of a nested model, whose previews in the middle of a step ask two steps' networks,
+        four to five times; with 1 twice. Each goes on from the one before. The other methods show whole chunks only: of them `parts` can
+        only be 1, and is by default. Wrong arguments and a header that cannot be read raise at once; damage, after the previews before it.
         """
-        stream = io.BytesIO(data) if isinstance(data, bytes | bytearray | memoryview) else data
-        reader = container.Reader(stream, max_pixels=self.max_pixels)
-        self._match(reader.header)
+        _method(method)
+        if parts is None:
+            parts = 2 if method == "denoise" else 1
+        if _whole("parts", parts, 1) > 1 and method != "denoise":
+            raise ValueError(f"parts {parts}; with the method {method!r} previews are of whole steps: expected 1, or None")
+        stack = contextlib.ExitStack()
+        try:
+            reader = container.Reader(stack.enter_context(sources.opened(data)), max_pixels=self.max_pixels)
+            self.match(reader.header)
+        except BaseException:
+            stack.close()
+            raise
+        return self._previews(reader, method, parts, stack)
+
+    def _previews(self, reader: container.Reader, method: Method, parts: int, stack: contextlib.ExitStack) -> Iterator[Decoded]:
+        """See `progressive`; the stack is closed at the end."""
+        with stack:
+            yield from self._growing(reader, method, parts)
+
+    def _growing(self, reader: container.Reader, method: Method, parts: int) -> Iterator[Decoded]:
         family, state = self._begin([reader.header])
         before: list[Chunk] = []
         active: _Reader | None = None
 
         def chunks() -> Iterator[Chunk]:
-            yield from reader.growing(parts if method == "denoise" else 1)
+            yield from reader.growing(parts)
             if method == "denoise" and reader.partial is not None:
                 yield reader.partial
 
@@ -519,7 +581,7 @@ class Codec:
             if not chunk.whole and len(chunk.payload) <= family.side_size + CHECK:
                 continue
             if active is None:
-                active = _Reader(state.step + 1, [chunk.payload], chunk.whole, family.side_size, self._coder)
+                active = _Reader(state.step + 1, [chunk.payload], chunk.whole, family.side_size, self._coder, self.exact)
             else:
                 active.extend(chunk.payload, chunk.whole)
             now = self._after(family, state, active)
@@ -534,7 +596,8 @@ class Codec:
         """The state after one more chunk of each picture of a batch, or after a part of it."""
         if not whole and min(map(len, payloads)) <= family.side_size + CHECK:
             return state
-        return self._after(family, state, _Reader(state.step + 1, payloads, whole, family.side_size, self._coder), progress)
+        reader = _Reader(state.step + 1, payloads, whole, family.side_size, self._coder, self.exact)
+        return self._after(family, state, reader, progress)
 
     def _after(self, family: Family, state: Any, reader: _Reader, progress: Progress | None = None) -> Any:
         """The state after what the reader holds of one more chunk; `state` itself where not even one symbol is certain."""
@@ -556,8 +619,10 @@ class Codec:
 
         `temperature`, `progress`: see `decode_many`.
         """
-        if count < 1 or height < 1 or width < 1:
-            raise LimitError(f"{count} samples of {width} x {height}: all three must be at least 1")
+        _temperature(temperature)
+        _seed(seed)
+        for name, value in (("count", count), ("height", height), ("width", width)):
+            _whole(name, value, 1)
         self._allow(width, height)
         family = self.family(mode)
         drawn = []
@@ -581,7 +646,8 @@ class Codec:
         family = self.family(families.mode(h.extra), h.arithmetic)
         return family, family.start((h.height, h.width), [one.seed for one in headers], h.grey)
 
-    def _match(self, header: Header) -> None:
+    def match(self, header: Header) -> None:
+        """Raises `FingerprintError` or `DamagedError` where a file of that header is not one of this codec's model."""
         mode = mode_in(self.package, header)
         if (header.arithmetic == "exact") != self.exact:
             kind = "integers" if self.exact else "floats"
@@ -597,8 +663,6 @@ class Codec:
             return family.denoise(state)
         if method == "flow":
             return family.flow(state)
-        if method != "ancestral":
-            raise ValueError(f"method {method!r}; expected denoise, ancestral or flow")
         return self._drawn(family, state, answers, progress)
 
     def _drawn(self, family: Family, state: Any, answers: _Guesser, progress: Progress | None = None) -> NDArray[np.uint8]:
@@ -612,27 +676,45 @@ class Codec:
         return [255] * len(state.low)
 
 
-def open_for(
-    data: bytes,
-    *,
-    device: str = "cpu",
-    threads: int | None = None,
-    model: str | Path | None = None,
-    max_pixels: int | None = None,
-    backend: str | None = None,
-    coder: str | None = None,
-) -> Codec:
-    """The codec that a file's header asks for; arguments as for `uqdm.load`. Raises `UnknownModelError`, `FingerprintError`."""
-    header = container.Reader(io.BytesIO(data), max_pixels=max_pixels or container.MAX_PIXELS).header
-    path = package.find(model) if model is not None else package.find_for(header.model, header.fingerprint.hex())
-    precision = header.arithmetic if header.arithmetic in PRECISIONS else None
-    codec = Codec(package.read(path), device, threads, precision, max_pixels, backend, coder)
-    codec._match(header)
-    return codec
+def _pictures(image: Any) -> tuple[list[Picture], bool]:
+    """One picture or an iterable of pictures, which is gone through once; and whether it was a batch."""
+    one = isinstance(image, Picture) or _is_pillow(image) or (isinstance(image, np.ndarray) and image.ndim != 4)
+    if one or isinstance(image, str | bytes | bytearray | memoryview) or hasattr(image, "detach") or not isinstance(image, Iterable):
+        return [_picture(image)], False
+    return [_picture(one) for one in image], True
 
 
-def _is_batch(image: Any) -> bool:
-    return isinstance(image, list | tuple) or (isinstance(image, np.ndarray) and image.ndim == 4)
+def _whole(name: str, value: Any, least: int) -> int:
+    """A whole number, Python's or NumPy's. Raises `TypeError` for what is none, `ValueError` for one below `least`."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{name} {value!r}; expected a whole number of {least} or more")
+    if value < least:
+        raise ValueError(f"{name} {value}; expected {least} or more")
+    return int(value)
+
+
+def _seed(seed: Any) -> None:
+    if _whole("seed", seed, 0) >= 1 << 64:
+        raise ValueError(f"seed {seed}; expected 0 to 2**64 - 1")
+
+
+def _temperature(temperature: Any) -> None:
+    if isinstance(temperature, bool) or not isinstance(temperature, int | float | np.integer | np.floating) or not 0 <= temperature <= 1:
+        raise ValueError(f"temperature {temperature!r}; expected 0 .. 1")
+
+
+def _method(method: Any) -> None:
+    if method not in METHODS:
+        raise ValueError(f"method {method!r}; expected denoise, ancestral or flow")
+
+
+def _is_pillow(image: Any) -> bool:
+    """Whoever has a Pillow image has imported Pillow; nobody else needs it here."""
+    if "PIL.Image" not in sys.modules:
+        return False
+    from uqdm import files
+
+    return files.is_pillow(image)
 
 
 def _picture(image: Any) -> Picture:
@@ -640,11 +722,10 @@ def _picture(image: Any) -> Picture:
         return image
     if isinstance(image, np.ndarray):
         return from_array(image)
-    if "PIL.Image" in sys.modules:  # whoever has a Pillow image has imported Pillow; nobody else needs it here
+    if _is_pillow(image):
         from uqdm import files
 
-        if files.is_pillow(image):
-            return files.from_pillow(image)
+        return files.from_pillow(image)
     found = "a tensor; give image.numpy() as (H, W, 3)" if hasattr(image, "detach") else type(image).__name__
     raise ImageError(f"expected a Picture, a Pillow image or a uint8 array (H, W), (H, W, 3) or (H, W, 4), found {found}")
 

@@ -20,7 +20,9 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import BinaryIO
 
+from uqdm import sources
 from uqdm.errors import DamagedError, LimitError, NotUqdmError, TruncatedError, VersionError
+from uqdm.sources import Source
 
 # In the manner of PNG: a byte above 127 (7-bit transports), CR LF and LF (text-mode transfers), and ^Z (typing the file in DOS).
 MAGIC = b"\x89UQD\r\n\x1a\n"
@@ -32,7 +34,7 @@ ICC, EXIF, XMP, ALPHA, STEP = 1, 2, 3, 4, 16
 KIND_NAMES = {ICC: "ICC profile", EXIF: "EXIF", XMP: "XMP", ALPHA: "alpha plane", STEP: "step"}
 
 MAX_SIDE = 1 << 24
-MAX_PIXELS = 1 << 26  # decoding takes at most 160 bytes a pixel: 10 GiB
+MAX_PIXELS = 1 << 26  # decoding takes at most 150 bytes a pixel, 10 GiB; `docs/format.md`, "Limits", has more
 MAX_CHUNKS = 240  # step chunks: the tag byte is 15 + index
 MAX_NAME = 64  # bytes of UTF-8
 MAX_EXTRA = 64  # bytes of the family's sub-header
@@ -475,8 +477,12 @@ def parse(data: bytes, *, steps: int | None = None, max_pixels: int | None = MAX
     return Contents(reader.header, reader.header_size, chunks, reader.tail, reader.partial, reader.damage)
 
 
-def inspect(data: bytes) -> Info:
-    """What a file says of itself; allocates nothing by the size that the header claims. Raises what `Reader` raises."""
+def inspect(data: Source) -> Info:
+    """What a file says of itself; allocates nothing by the size that the header claims. Raises what `Reader` raises.
+
+    `data`: its bytes, its path, or a binary file object, which is read to its end.
+    """
+    data = sources.read(data)
     contents = parse(data, max_pixels=None)
     header, partial = contents.header, contents.partial
     found = [chunk for chunk in contents.chunks if chunk.kind == STEP]
@@ -505,8 +511,8 @@ def inspect(data: bytes) -> Info:
     )
 
 
-def truncate(data: bytes, *, nbytes: int | None = None, bpp: float | None = None, step: int | None = None) -> bytes:
-    """The first bytes of a file, nothing re-encoded; exactly one of the three must be given.
+def truncate(data: Source, *, nbytes: int | None = None, bpp: float | None = None, step: int | None = None) -> bytes:
+    """The first bytes of a file (`data` as for `inspect`), nothing re-encoded; exactly one of the three must be given.
 
     `nbytes`: exactly that many. `bpp`: ⌊bpp · width · height / 8⌋ of them. `step`: up to the end of that step (0: header and
     metadata only); nothing behind it is judged. A file that is already shorter than `nbytes` or `bpp` ask for is returned whole.
@@ -515,6 +521,10 @@ def truncate(data: bytes, *, nbytes: int | None = None, bpp: float | None = None
     """
     if (nbytes is not None) + (bpp is not None) + (step is not None) != 1:
         raise ValueError("give exactly one of nbytes, bpp and step")
+    for name, value in (("nbytes", nbytes), ("step", step)):
+        if value is not None and (isinstance(value, bool) or not hasattr(value, "__index__")):
+            raise TypeError(f"{name} is {value!r}; expected a whole number")
+    data = sources.read(data)
     reader = Reader(io.BytesIO(data), max_pixels=None)
     header, end = reader.header, reader.header_size
     if step is not None:

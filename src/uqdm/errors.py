@@ -15,7 +15,7 @@
     │   └── BackendError        what runs the model's network is not installed, or cannot run it
     ├── TrainingError           a run that cannot go on: its loss is no number any more, or its folder is another run's
     ├── EvaluationError         a codec that is not here or does not keep its protocol, or results that cannot be compared
-    ├── NumericsError           a step decoded to other symbols than were encoded: the arithmetic differs
+    ├── NumericsError           a step decoded to other symbols than were encoded: floats differ, or a file is forged
     ├── ImageError              not a picture, or one of a kind that is not accepted without conversion
     │   └── SourceError         a whole file of pictures is broken: not to be taken for one broken picture of it
     └── OutputError             the result cannot be written where it was asked for
@@ -85,7 +85,11 @@ class EvaluationError(UqdmError):
 
 
 class NumericsError(UqdmError):
-    """A step decoded to other symbols than were encoded: the arithmetic differs between writer and reader."""
+    """A step decoded to other symbols than were encoded.
+
+    Of a model of floats the arithmetic differs between writer and reader; of an exact model, whose arithmetic cannot, the file is damaged
+    or forged although its checks pass.
+    """
 
 
 class ImageError(UqdmError):

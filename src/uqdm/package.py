@@ -3,7 +3,8 @@
 `model.json` holds the name, the family, the network's description, the constants of the arithmetic (floats as hexadecimal,
 so that they are the same bits everywhere) and what a person wants to know. The fingerprint is the SHA-256 of what decides
 a decoder's arithmetic: family, network, constants and weights; names and descriptions do not enter. Files carry its first
-eight bytes. Knows nothing of what the constants mean.
+eight bytes. Knows nothing of what the constants mean, nor where
+models are looked for (`library.py`).
 """
 
 import dataclasses
@@ -13,7 +14,7 @@ import json
 import os
 import shutil
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +22,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uqdm import atomic
-from uqdm.errors import FingerprintError, OutputError, PackageError, UnknownModelError, UqdmError
+from uqdm.errors import OutputError, PackageError, UqdmError
 
 FORMAT = 1
 MOST_DESCRIPTION = 1 << 24  # bytes of model.json
 MOST_WEIGHTS = 1 << 33  # bytes of weights.safetensors
-SHIPPED = Path(__file__).parent / "weights"
-DEFAULT = "nano"
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Package:
-    """One model. `constants` and `network` are plain JSON values; weights are NumPy arrays by name."""
+    """One model. `constants` and `network` are plain JSON values; weights are NumPy arrays by name.
+
+    Two are equal where they have one name and compute the same.
+    """
 
     name: str
     family: str
@@ -47,22 +49,16 @@ class Package:
         """64 hexadecimal digits."""
         return _fingerprint(self.family, self.network, self.constants, self.weights)
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Package) and (self.name, self.fingerprint) == (other.name, other.fingerprint)
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.fingerprint))
+
     @property
     def parameters(self) -> int:
         """Number of weights."""
         return sum(array.size for array in self.weights.values())
-
-
-@dataclasses.dataclass(frozen=True)
-class Listing:
-    """A model that can be asked for by name."""
-
-    name: str
-    family: str
-    description: str
-    parameters: int
-    path: Path
-    fingerprint: str
 
 
 def _canonical(value: Any) -> str:
@@ -167,8 +163,8 @@ def _no_number(text: str) -> None:
     raise ValueError(f"{text} is no number of JSON")
 
 
-def _describe(folder: Path) -> dict[str, Any]:
-    """model.json, its fields checked."""
+def describe(folder: Path) -> dict[str, Any]:
+    """model.json, its fields checked; weights unread. Raises `PackageError`."""
     path = folder / "model.json"
     try:
         record = json.loads(_contents(path, MOST_DESCRIPTION), parse_constant=_no_number)
@@ -192,7 +188,7 @@ def read(folder: Path) -> Package:
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
-    record = _describe(folder)
+    record = describe(folder)
     path = folder / "weights.safetensors"
     try:
         weights = load(_contents(path, MOST_WEIGHTS))
@@ -205,69 +201,3 @@ def read(folder: Path) -> Package:
             f"(expected {record['fingerprint'][:16]!r}, found {package.fingerprint[:16]!r}); the folder is damaged, get it again"
         )
     return package
-
-
-def _places() -> list[Path]:
-    """Folders in which models are looked for by name: UQDM_MODELS (like PATH), then the shipped ones."""
-    return [Path(p) for p in os.environ.get("UQDM_MODELS", "").split(os.pathsep) if p] + [SHIPPED]
-
-
-def find(name_or_path: str | Path) -> Path:
-    """The folder of a model: a path to one, or a name in one of the model places. Raises `UnknownModelError`."""
-    direct = Path(name_or_path)
-    if (direct / "model.json").is_file():
-        return direct
-    for place in _places():
-        if (place / name_or_path / "model.json").is_file():
-            return place / name_or_path
-    raise UnknownModelError(f"{name_or_path}: no such model; known: {_known()}. Give a model folder, or add its parent to UQDM_MODELS")
-
-
-def find_for(name: str, fingerprint: str) -> Path:
-    """The folder of the model that wrote a file: by the name in it, and by the beginning of its fingerprint (hexadecimal).
-
-    Only the model places are searched, never the current folder. Raises `FingerprintError` where models of that name are others,
-    `UnknownModelError` where there is none.
-    """
-    others = []
-    for folder, record in _described():
-        if record["fingerprint"].startswith(fingerprint):
-            return folder
-        if name in (record["name"], folder.name):
-            others.append(f"{folder} ({record['fingerprint'][:16]})")
-    if others:
-        raise FingerprintError(
-            f"the file was written with model {name!r}, fingerprint {fingerprint}; here are only others of that name: "
-            f"{', '.join(others)}. Get that version of the model, and give it with --model"
-        )
-    raise UnknownModelError(
-        f"the file needs model {name!r} ({fingerprint}), which is not here; known: {_known()}. Give its folder with --model, or add its "
-        "parent to UQDM_MODELS"
-    )
-
-
-def _described() -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Folders in the model places with their descriptions, weights unread; broken ones are left out."""
-    for place in _places():
-        for path in sorted(place.glob("*/model.json")) if place.is_dir() else ():
-            try:
-                yield path.parent, _describe(path.parent)
-            except PackageError:
-                continue
-
-
-def _known() -> str:
-    return ", ".join(sorted({folder.name for folder, _ in _described()})) or "none"
-
-
-def available() -> list[Listing]:
-    """Models that can be asked for by name, first found first; broken folders are left out."""
-    found: dict[str, Listing] = {}
-    for folder, _ in _described():
-        try:
-            package = read(folder)
-        except PackageError:
-            continue
-        about = "".join(c for c in str(package.about.get("description", "")) if c.isprintable())
-        found.setdefault(folder.name, Listing(folder.name, package.family, about, package.parameters, folder, package.fingerprint))
-    return list(found.values())

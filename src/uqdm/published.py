@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from uqdm import sources
 from uqdm.codec import Codec
 from uqdm.container import inspect, parse
 from uqdm.errors import CheckpointError, ImageError
@@ -20,6 +21,7 @@ from uqdm.models.evaluate import evaluate as evaluate_model
 from uqdm.models.export import package_of
 from uqdm.models.nested import Nested
 from uqdm.models.uqdm import UQDM
+from uqdm.sources import Source
 from uqdm.training.train import Stream, train
 
 MODES = ("paper", "tight")
@@ -52,7 +54,7 @@ class Report:
 class PublishedModel:
     """A published checkpoint, or a run of our trainer: its configuration, its torch model, and a codec over the same weights.
 
-    `codec` is None for what no codec is there for: a VDM, or pictures of other channels.
+    `codec` is None for what no codec is there for: a VDM, a nested model that is not quantised yet, a Gaussian prior, grey pictures.
     """
 
     def __init__(self, folder: str | Path, reading: str = "ema", device: str = "cpu", precision: str = "float64") -> None:
@@ -63,12 +65,19 @@ class PublishedModel:
     def _take(self, model: runs.Model) -> None:
         self.model, self.config = model, model.config
         self.codec: Codec | None = None
-        if isinstance(model, UQDM) and model.config.model.network == "unet":
-            self.codec = Codec(package_of(model, self._name, self._reading), self._device, precision=self._precision)
+        self._why = f"{self._name}: family {self.config.family!r} with other networks"
+        if isinstance(model, UQDM) and model.config.model.network != "unet":
+            return
+        try:
+            found = package_of(model, self._name, self._reading)
+        except CheckpointError as error:  # the model is whole, and trains and is evaluated; there only is no codec for it
+            self._why = str(error)
+        else:
+            self.codec = Codec(found, self._device, precision=self._precision)
 
     def _coder(self) -> Codec:
         if self.codec is None:
-            raise CheckpointError(f"{self._name}: family {self.config.family!r}, {self.config.model.n_channels} channels: no codec for it")
+            raise CheckpointError(f"no codec for it: {self._why}")
         return self.codec
 
     def trainer(
@@ -135,10 +144,14 @@ class PublishedModel:
         files: list[bytes] = codec.compress(list(batch), mode=mode, seed=seed)
         return files
 
-    def decompress(self, compressed: bytes | Sequence[bytes]) -> list[torch.Tensor]:
-        """The progressive reconstructions of a batch: one uint8 tensor (B, 3, H, W) after each step, the last equal to the input."""
+    def decompress(self, compressed: Source | Iterable[Source]) -> list[torch.Tensor]:
+        """The progressive reconstructions of a batch: one uint8 tensor (B, 3, H, W) after each step, the last equal to the input.
+
+        `compressed`: a file or an iterable of files, each its bytes, its path or a binary file object.
+        """
         codec = self._coder()
-        files = [bytes(compressed)] if isinstance(compressed, bytes | bytearray | memoryview) else list(compressed)
+        some: Any = [compressed] if sources.is_one(compressed) else compressed
+        files = [sources.read(one) for one in some]
         found = [inspect(one) for one in files]
         if len({(info.height, info.width, info.channels, info.steps_available) for info in found}) != 1:
             raise ImageError("the files of a batch must be of one size and hold equally many steps; decompress them one by one")

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from commands import GAMMA, Run, failed, picture, pixels, succeeded
+from commands import EMBEDDED, GAMMA, Run, failed, picture, pixels, succeeded
 from PIL import Image
 
-from uqdm import backends, container, package
+from uqdm import backends, container, library, package
 from uqdm.cli import main
 from uqdm.families.constants import diffusion_constants
 
@@ -132,7 +132,7 @@ def test_the_first_step_that_keeps_every_pixel_within_an_error_is_taken(run: Run
 
 
 def test_a_header_of_a_mode_that_the_model_has_not_is_damage_to_every_command(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("UQDM_MODELS")  # the embedded model
+    monkeypatch.setattr(library, "SHIPPED", EMBEDDED)  # the embedded model
     picture()
     succeeded(run("compress", "a.png"))
     header = container.parse(Path("a.uqdm").read_bytes(), steps=0).header
@@ -284,7 +284,7 @@ def test_info_is_a_table_and_json(run: Run) -> None:
     text = succeeded(run("info", "a.uqdm")).stdout
     for word in (
         "10 × 12, RGB and alpha",
-        package.DEFAULT,
+        library.DEFAULT,
         ", available",
         "format version 1.0",
         "mode tight, exact arithmetic, seed 3",
@@ -354,14 +354,14 @@ def test_info_reads_files_of_models_that_are_not_here(run: Run) -> None:
 
 
 def test_models_are_listed(run: Run, toy: Path) -> None:
-    assert package.DEFAULT in succeeded(run("models")).stdout
+    assert library.DEFAULT in succeeded(run("models")).stdout
     listed = json.loads(succeeded(run("models", "--json")).stdout)
-    assert listed[0]["path"] == str(toy / package.DEFAULT)
+    assert listed[0]["path"] == str(toy / library.DEFAULT)
 
 
 def test_a_mode_that_the_model_has_not_is_bad_usage(run: Run, toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     picture()
-    monkeypatch.delenv("UQDM_MODELS")
+    monkeypatch.setattr(library, "SHIPPED", EMBEDDED)
     failed(run("compress", "a.png", "--mode", "paper"), 2, "nano has tight only", "uqdm-light")
     assert not Path("a.uqdm").exists()
 
@@ -412,7 +412,7 @@ def test_bad_inputs_are_named_in_one_line(run: Run, toy: Path) -> None:
     succeeded(run("compress", "a.png"))
     whole = Path("a.uqdm").read_bytes()
     other = container.Header(8, 8, False, False, "exact", "elsewhere", bytes(8), 4, b"\0")
-    steps = container.Header(8, 8, False, False, "exact", package.DEFAULT, container.parse(whole).header.fingerprint, 7, b"\0")
+    steps = container.Header(8, 8, False, False, "exact", library.DEFAULT, container.parse(whole).header.fingerprint, 7, b"\0")
     bad = {
         "text.uqdm": (b"not a file of ours", "not a .uqdm file"),
         "empty.uqdm": (b"", "empty"),
@@ -422,7 +422,7 @@ def test_bad_inputs_are_named_in_one_line(run: Run, toy: Path) -> None:
         "steps.uqdm": (container.write_header(steps), "7 steps"),
         "arithmetic.uqdm": (container.write_header(container.Header(**{**vars(steps), "chunks": 4, "arithmetic": "float64"})), "float64"),
         "unknown.uqdm": (container.write_header(other), "elsewhere"),
-        "fingerprint.uqdm": (container.write_header(container.Header(**{**vars(other), "model": package.DEFAULT})), "fingerprint"),
+        "fingerprint.uqdm": (container.write_header(container.Header(**{**vars(other), "model": library.DEFAULT})), "fingerprint"),
         "large.uqdm": (container.write_header(container.Header(**{**vars(other), "width": 1 << 20, "height": 1 << 20})), "limit"),
     }
     for name, (data, word) in bad.items():
@@ -604,7 +604,7 @@ main()
 
 @needs_sigkill
 @pytest.mark.parametrize("moment", ["half", "written", "renamed"])
-def test_a_run_killed_while_it_writes_leaves_no_half_file_and_does_not_disturb_the_next(run: Run, moment: str) -> None:
+def test_a_run_killed_while_it_writes_leaves_no_half_file_and_does_not_disturb_the_next(run: Run, toy: Path, moment: str) -> None:
     array = picture("in/a.png", 40, 30)
     succeeded(run("compress", "in/a.png", "a.uqdm"))
     whole = Path("a.uqdm").read_bytes()
@@ -615,7 +615,7 @@ def test_a_run_killed_while_it_writes_leaves_no_half_file_and_does_not_disturb_t
         assert result.returncode == -signal.SIGKILL, result.stderr
         return list(Path().glob(".uqdm-*.tmp"))
 
-    left = killed("compress", "in/a.png", "b.uqdm")
+    left = killed("compress", "in/a.png", "b.uqdm", "--model", str(toy / library.DEFAULT))
     assert len(left) == (moment != "renamed")
     assert Path("b.uqdm").exists() == (moment == "renamed")
     assert moment != "renamed" or Path("b.uqdm").read_bytes() == whole
@@ -636,7 +636,7 @@ def test_a_run_killed_while_it_writes_leaves_no_half_file_and_does_not_disturb_t
 
 @needs_sigkill
 @pytest.mark.parametrize("command", ["compress", "decompress"])
-def test_a_run_killed_at_any_moment_leaves_only_whole_files(run: Run, command: str) -> None:
+def test_a_run_killed_at_any_moment_leaves_only_whole_files(run: Run, toy: Path, command: str) -> None:
     for i in range(5):
         picture(f"in/p{i}.png", 240, 200, seed=i)
     if command == "decompress":
@@ -646,7 +646,7 @@ def test_a_run_killed_at_any_moment_leaves_only_whole_files(run: Run, command: s
     expected = {path.name: path.read_bytes() for path in Path("expected").iterdir()}
     for delay in (None, 0.0, 0.15):  # before the first file, right behind it, a little later
         code = "from uqdm.cli import main; main()"
-        words = [sys.executable, "-c", code, command, source, "out", "--batch", "1", "--force"]
+        words = [sys.executable, "-c", code, command, source, "out", "--batch", "1", "--force", "--model", str(toy / library.DEFAULT)]
         process = subprocess.Popen(words, stdout=subprocess.PIPE)
         assert process.stdout is not None
         if delay is None:

@@ -11,7 +11,7 @@ import pytest
 from conftest import photograph
 from PIL import Image
 
-from uqdm import codec, container, package
+from uqdm import codec, container, library
 from uqdm.errors import EvaluationError
 from uqdm.evaluation import classical, external, ours, registry
 from uqdm.evaluation.codecs import Ladder, rgb
@@ -159,9 +159,9 @@ def test_a_cut_jpeg2000_file_is_the_shortest_that_shows_its_layer() -> None:
 
 def test_ours_is_cut_at_bytes_and_its_payload_is_the_range_coders() -> None:
     pixels = photograph(32, 32)
-    system = ours.Progressive("uqdm", str(package.find("nano")), rates=(1.0, 3.0))
+    system = ours.Progressive("uqdm", str(library.find("nano")), rates=(1.0, 3.0))
     found = {c.setting: c for c in system.code(pixels)}
-    model = ours.opened(str(package.find("nano")))
+    model = ours.opened(str(library.find("nano")))
     data = model.compress(pixels)
     assert found["3 bpp"].bits == 3 * 1024
     assert (found["3 bpp"].pixels == model.decompress(data[: 3 * 128])).all()
@@ -170,9 +170,9 @@ def test_ours_is_cut_at_bytes_and_its_payload_is_the_range_coders() -> None:
     assert found["whole"].payload == 8 * sum(len(c.payload) - codec.CHECK for c in steps)
     assert found["3 bpp"].payload < found["3 bpp"].bits
     assert {"step 1", "step 2", "step 3"} <= found.keys()
-    longer = {c.setting: c for c in ours.Progressive("uqdm", str(package.find("nano")), rates=(99.0,)).code(pixels)}
+    longer = {c.setting: c for c in ours.Progressive("uqdm", str(library.find("nano")), rates=(99.0,)).code(pixels)}
     assert longer["99 bpp"].bits == 8 * len(data)  # all there is costs no more
-    other = ours.Progressive("uqdm", str(package.find("nano")), seed=3)
+    other = ours.Progressive("uqdm", str(library.find("nano")), seed=3)
     assert other.identity["seed"] == 3
     assert next(c for c in other.code(pixels) if c.setting == "whole").bits == 8 * len(model.compress(pixels, seed=3))
 
@@ -182,7 +182,7 @@ def test_as_in_the_paper_models_are_counted_by_their_own_code_length() -> None:
     system = registry.Spec("uqdm:uqdm-light", True).make()
     assert system.hypothetical
     found = points(system, pixels)
-    model = ours.opened(str(package.find("uqdm-light")))
+    model = ours.opened(str(library.find("uqdm-light")))
     assert [c.setting for c in found] == [f"step {k}" for k in range(6)]  # T steps, and the pixels
     assert found[0].bits == 0
     assert found[-1].bits == pytest.approx(model.estimate(pixels, mode="paper").sum())
@@ -236,7 +236,7 @@ def test_a_codec_with_a_command_line_is_one_of_them(described: Path) -> None:
     assert np.abs(rough.pixels.astype(int) - pixels).max() <= 30
     assert rough.bits < whole.bits
     assert whole.payload is None
-    model = ours.opened(str(package.find("nano")))
+    model = ours.opened(str(library.find("nano")))
     assert whole.bits == 8 * len(model.compress(pixels))
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from uqdm.errors import EvaluationError
-from uqdm.evaluation.curves import CAP, Curve, Point, bd_rate, point, read_published, read_results
+from uqdm.evaluation.curves import Curve, Point, bd_rate, point, read_published, read_results
+from uqdm.quality import CAP
 
 
 def row(bits: float, mse: float, payload: float | None = None, pixels: int = 100) -> dict[str, object]:

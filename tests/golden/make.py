@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from uqdm import codec, container, package
+from uqdm import codec, container, library, package
 from uqdm.families.constants import diffusion_constants
 from uqdm.picture import Picture
 
@@ -77,7 +77,7 @@ def nested_by_chance() -> package.Package:
 
 def place(model: str) -> Path:
     """A model's folder."""
-    return HERE / model if (HERE / model).is_dir() else package.find(model)
+    return HERE / model if (HERE / model).is_dir() else library.find(model)
 
 
 def codecs() -> dict[str, codec.Codec]:

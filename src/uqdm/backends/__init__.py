@@ -8,9 +8,10 @@ import functools
 import importlib.util
 from typing import Any
 
-from uqdm import exact
+from uqdm import cpus, exact
 from uqdm.backends.integers import ExactDenoiser, Runtime
 from uqdm.backends.nested import NestedNetworks
+from uqdm.backends.workers import Workers
 from uqdm.errors import BackendError, PackageError
 from uqdm.families.nested import Networks
 from uqdm.families.uqdm import Denoiser
@@ -43,7 +44,9 @@ def denoiser(
         from uqdm.families.pyramid.running import PyramidNetworks
 
         networks: Any = {"exact": ExactDenoiser, "nested": NestedNetworks, "pyramid": PyramidNetworks}[kind]
-        found: Denoiser | Networks = networks(package, *_runtime(backend, device, threads, precision or "float32"))
+        runtime, name = _runtime(backend, device, threads, precision or "float32")
+        workers = Workers(cpus.checked(threads)) if name == "onnxruntime" else None  # PyTorch and NumPy have threads of their own
+        found: Denoiser | Networks = networks(package, runtime, name, workers=workers)
         return found
     if kind not in FLOATS:
         raise PackageError(f"{package.name}: network kind {kind!r}; this version runs exact, nested, pyramid, {', '.join(FLOATS)}")
@@ -77,11 +80,11 @@ def _open(name: str, device: str, threads: int | None, precision: str) -> Runtim
     if name == "onnxruntime":
         from uqdm.backends import ort
 
-        return functools.partial(ort.Runner, threads=threads)
+        return ort.Runner
     if name == "torch":
         from uqdm.backends import pytorch
 
-        return functools.partial(pytorch.Runner, device=pytorch.device(device, threads), precision=precision)
+        return functools.partial(pytorch.Runner, device=pytorch.device(device), precision=precision, threads=threads)
     return lambda net: lambda *fields: exact.run(net, *(a.astype(precision, copy=False) for a in fields))
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from uqdm import exact
 from uqdm.backends import tiling
+from uqdm.backends.workers import Workers, forks
 from uqdm.errors import BackendError
 from uqdm.exact import LIMIT, Net, Runner
 from uqdm.package import Package
@@ -26,32 +27,50 @@ Boxes = NDArray[np.int16]
 Runtime = Callable[[Net], Runner]
 
 
+class Runners:
+    """Networks on a runtime: each is made and proved when it is first asked for, and anew in a forked child.
+
+    A lock inside the runtime may have been held by another thread when the process was forked; nobody would ever open it in the child.
+    """
+
+    def __init__(self, runtime: Runtime, name: str) -> None:
+        self.name, self._runtime = name, runtime
+        self._made: dict[int, Runner] = {}
+        self._forks = forks()
+
+    def __call__(self, net: Net, edge: NDArray[Any]) -> Runner:
+        """The runner of a network, whose features are at most `edge` in size. `net` lives as long as this. Raises as `proved`."""
+        if forks() != self._forks:
+            self._made, self._forks = {}, forks()
+        made = self._made.get(id(net))
+        if made is None:  # two threads may both make one; they compute the same
+            made = self._made.setdefault(id(net), proved(self._runtime(net), net, edge, self.name))
+        return made
+
+
 class ExactDenoiser:
     """A package's exact network. Implements `families.uqdm.Denoiser`; networks are made when a step first asks for one."""
 
     exact = True
     sees_z = False
 
-    def __init__(self, package: Package, runtime: Runtime, name: str, tile: int = TILE) -> None:
-        self.name, self.tile = name, tile
+    def __init__(self, package: Package, runtime: Runtime, name: str, tile: int = TILE, workers: Workers | None = None) -> None:
+        self.name, self.tile, self.workers = name, tile, workers
         self.mixed = bool(package.network.get("mixed"))
         self._steps = exact.parse(package.name, package.network, package.weights)
-        self._runtime = runtime
-        self._runners: dict[int, Runner] = {}
+        self._runner = Runners(runtime, name)
 
     def __call__(self, step: int, z: Any, low: Boxes, high: Boxes) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
         """See `families.uqdm.Denoiser`."""
         net = self._steps[step]
         if net.enter is None:
             return net.suggest(None, low, high)
-        if step not in self._runners:
-            self._runners[step] = proved(self._runtime(net), net, net.limits(), self.name)
-        run = self._runners[step]
+        run = self._runner(net, net.limits())
 
         def call(low: Boxes, high: Boxes) -> tuple[NDArray[Any], ...]:
             return net.suggest(run(net.features(low, high)), low, high)
 
-        location, level = tiling.overlapping(tiling.evened(call), (low, high), self.tile, net.reach)
+        location, level = tiling.overlapping(tiling.evened(call), (low, high), self.tile, net.reach, workers=self.workers)
         return location, level
 
 

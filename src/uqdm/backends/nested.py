@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from uqdm import passes
 from uqdm.backends import tiling
-from uqdm.backends.integers import TILE, Runtime, proved
-from uqdm.exact import Net, Runner
+from uqdm.backends.integers import TILE, Runners, Runtime
+from uqdm.backends.workers import Workers
 from uqdm.package import Package
 from uqdm.passes import Mixture
 
@@ -26,11 +26,10 @@ class NestedNetworks:
 
     exact = True
 
-    def __init__(self, package: Package, runtime: Runtime, name: str, tile: int = TILE) -> None:
-        self.name, self.tile = name, tile
+    def __init__(self, package: Package, runtime: Runtime, name: str, tile: int = TILE, workers: Workers | None = None) -> None:
+        self.name, self.tile, self.workers = name, tile, workers
         self._steps = passes.parse(package.name, package.network, package.weights)
-        self._runtime = runtime
-        self._runners: dict[int, Runner] = {}
+        self._runner = Runners(runtime, name)
         self._mixture = _fastest()
 
     def trunk(self, step: int, low: Boxes, high: Boxes) -> Field | None:
@@ -43,7 +42,7 @@ class NestedNetworks:
         def call(low: Boxes, high: Boxes) -> tuple[Field, ...]:
             return (run(net.features(low, high)).astype(np.int16),)
 
-        return tiling.overlapping(call, tiling.even(low, high), self.tile, net.reach, scale=2)[0]
+        return tiling.overlapping(call, tiling.even(low, high), self.tile, net.reach, scale=2, workers=self.workers)[0]
 
     def mixture(self, step: int, number: int, trunk: Field | None, low: Boxes, high: Boxes) -> Mixture:
         """See `families.nested.Networks`."""
@@ -56,15 +55,11 @@ class NestedNetworks:
             return self._mixture(net, number, raw, low, high, high_passed)
 
         context = () if trunk is None else (trunk,)
-        found = tiling.overlapping(call, (*tiling.even(low, high), *context), self.tile, net.pass_reach(number), scale=2)
+        fields = (*tiling.even(low, high), *context)
+        found = tiling.overlapping(call, fields, self.tile, net.pass_reach(number), scale=2, workers=self.workers)
         row, column = passes.PHASES[number]
         height, width = (h + 1 - row) // 2, (w + 1 - column) // 2
         return Mixture(*(a[:, :, :height, :width] for a in found))
-
-    def _runner(self, net: Net, edge: Field) -> Runner:
-        if id(net) not in self._runners:
-            self._runners[id(net)] = proved(self._runtime(net), net, edge, self.name)
-        return self._runners[id(net)]
 
 
 def _fastest() -> Callable[..., Mixture]:

@@ -1,6 +1,8 @@
-"""Exact networks on ONNX Runtime's CPU kernels; a network becomes an ONNX graph in memory. Knows nothing of pictures."""
+"""Exact networks on ONNX Runtime's CPU kernels; a network becomes an ONNX graph in memory. Knows nothing of pictures.
 
-import os
+A session has no threads of its own: it computes on the thread that calls it, any number of them at once. `workers.py` says why.
+"""
+
 from typing import Any
 
 import numpy as np
@@ -20,11 +22,9 @@ onnxruntime.set_default_logger_severity(QUIET)
 class Runner:
     """An exact network: features (N, I, H, W), and what it joins (N, J, H, W), to its outputs (N, O, H, W)."""
 
-    def __init__(self, net: Net, threads: int | None = None) -> None:
+    def __init__(self, net: Net) -> None:
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or _processors()
-        options.inter_op_num_threads = 1
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # costs nothing here, and leaves busy machines alone
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.enable_cpu_mem_arena = False  # a session keeps its own for ever; a model has one a pass: 0.6 GiB, and no faster
         options.log_severity_level = QUIET
         self._session = onnxruntime.InferenceSession(graph(net).SerializeToString(), options, providers=["CPUExecutionProvider"])
@@ -33,11 +33,6 @@ class Runner:
         given = {"features": features} if context is None else {"features": features, "context": context}
         found: NDArray[np.float32] = self._session.run(None, given)[0]
         return found
-
-
-def _processors() -> int:
-    """Those this process may use; left to itself, ONNX Runtime pins its threads, and complains where it may not."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def graph(net: Net) -> onnx.ModelProto:

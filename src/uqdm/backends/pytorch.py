@@ -6,7 +6,9 @@ batches, devices and versions, which moves a rounding once in about 1e8 values; 
 that stay on one machine.
 """
 
-from collections.abc import Callable
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,7 @@ from torch import Tensor
 
 from uqdm.backends import tiling
 from uqdm.backends.integers import TILE
+from uqdm.backends.workers import forks
 from uqdm.errors import BackendError, PackageError
 from uqdm.exact import LIMIT, MOST_BLOCKS, MOST_CHANNELS, Convolution, Net, count, unit
 from uqdm.families.uqdm import Floats
@@ -30,42 +33,117 @@ UNET_BATCH = 4  # tiles at once: more is no faster on a CPU, and a tile's attent
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
 
 
-def device(name: str, threads: int | None = None) -> torch.device:
-    """A device that works, with `threads` on the CPU. Raises `BackendError`."""
-    if threads is not None:
-        torch.set_num_threads(threads)
+def device(name: str) -> torch.device:
+    """A device that works. Raises `BackendError`."""
     try:
         found = torch.device(name)
         torch.zeros(1, device=found)
     except (RuntimeError, AssertionError) as error:
         raise BackendError(f"device {name!r} cannot be used: {str(error).splitlines()[0]}") from None
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # 10-bit products would decode to noise
     return found
+
+
+class _Settings:
+    """What PyTorch has for the whole process and an exact network needs otherwise: ours during a call, and then as it was.
+
+    NNPACK and TF32 are off as long as any call lasts, whichever thread makes it. The number of threads is the calling thread's own, but a
+    thread that PyTorch has not seen yet starts with the last that was set: calls that need another number take turns.
+    """
+
+    def __init__(self) -> None:
+        self._calls: dict[str, int] = {}  # by type of device: how many last
+        self._before: dict[str, Any] = {}
+        self._begin()
+
+    def _begin(self) -> None:
+        self._forks, self._lock, self._turn = forks(), threading.Lock(), threading.Lock()
+
+    @contextlib.contextmanager
+    def ours(self, kind: str | None, threads: int | None) -> Iterator[None]:
+        """On devices of that kind (None: nothing is switched off); `threads`: None is the process's own number.
+
+        In a forked child it is one: PyTorch's threads do not survive a fork, and it would wait for them.
+        """
+        if forks() != self._forks:
+            self._begin()
+            for one, before in self._before.items():  # of threads of the parent's, which are not here
+                _switch(one, before)
+            self._calls, self._before = {}, {}
+        with self._threads(1 if forks() else threads):
+            if kind is None:
+                yield
+                return
+            with self._lock:
+                if not self._calls.get(kind):
+                    self._before[kind] = _switch(kind)
+                self._calls[kind] = self._calls.get(kind, 0) + 1
+            try:
+                yield
+            finally:
+                with self._lock:
+                    self._calls[kind] -= 1
+                    if not self._calls[kind]:
+                        _switch(kind, self._before.pop(kind))
+
+    @contextlib.contextmanager
+    def _threads(self, wanted: int | None) -> Iterator[None]:
+        if wanted is None or wanted == torch.get_num_threads():
+            yield
+            return
+        with self._turn:
+            before = torch.get_num_threads()
+            torch.set_num_threads(wanted)
+            try:
+                yield
+            finally:
+                torch.set_num_threads(before)
+
+
+def _switch(kind: str, values: tuple[Any, ...] | None = None) -> tuple[Any, ...]:
+    """What is inexact on a kind of device: switched off, or to `values`; returns what it was. TF32's 10-bit products decode to noise."""
+    if kind == "cpu":
+        before: tuple[Any, ...] = torch.backends.nnpack.set_flags(False if values is None else values[0])  # type: ignore[no-untyped-call]
+        return before
+    flags: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    found = tuple(one.allow_tf32 for one in flags)
+    for one, value in zip(flags, values or (False, False)):
+        one.allow_tf32 = value
+    return found
+
+
+_SETTINGS = _Settings()
 
 
 class Runner:
     """An exact network: features (N, I, H, W), and what it joins (N, J, H, W), to its outputs (N, O, H, W).
 
     `unfolded`: convolutions as matrix products, as on any device but the CPU. `channels_last`: the layout of activations; a little faster
-    on CPUs. No bit depends on either.
+    on CPUs. `threads`: of the CPU, for its own calls only; None: as many as PyTorch is set to. No bit depends on any.
     """
 
     def __init__(
-        self, net: Net, device: torch.device, precision: str = "float32", unfolded: bool | None = None, channels_last: bool = True
+        self,
+        net: Net,
+        device: torch.device,
+        precision: str = "float32",
+        unfolded: bool | None = None,
+        channels_last: bool = True,
+        threads: int | None = None,
     ) -> None:
-        enter, blocks, down, head = net.layers
         self._device, self._precision = device, precision
         self._layout = torch.channels_last if channels_last else torch.contiguous_format
         self._unfolded = device.type != "cpu" if unfolded is None else unfolded
-        self._net = net
-        self._enter, self._down = self._convolution(enter), self._unit(down)
-        self._head, self._join = (None if c is None else self._convolution(c) for c in (head, net.join))
-        self._blocks = [(self._unit(b.down), self._convolution(b.first), self._convolution(b.second)) for b in blocks]
+        self._net, self._threads = net, threads
+        enter, blocks, down, head = net.layers
+        with _SETTINGS.ours(device.type, threads):  # even a copy takes PyTorch's threads
+            self._enter, self._down = self._convolution(enter), self._unit(down)
+            self._head, self._join = (None if c is None else self._convolution(c) for c in (head, net.join))
+            self._blocks = [(self._unit(b.down), self._convolution(b.first), self._convolution(b.second)) for b in blocks]
 
     def __call__(self, features: NDArray[np.float32], context: NDArray[np.float32] | None = None) -> NDArray[Any]:
         # A caller's autocast would round to 16 bits, and not where the runtime proves itself if that was before.
         full = torch.autocast(self._device.type, enabled=False)
-        with torch.inference_mode(), full, torch.backends.nnpack.flags(enabled=False):
+        with _SETTINGS.ours(self._device.type, self._threads), torch.inference_mode(), full:
             h = self._enter(self._field(features)).floor_()
             if self._join is not None and context is not None:
                 h.add_(self._join(self._field(context)).floor_())
@@ -119,16 +197,16 @@ class FloatDenoiser:
         kind = package.network.get("kind")
         self.sees_z = kind == "unet"
         self.mixed = kind == "convnet" and bool(package.network.get("mixed"))
-        found = device(device_name, threads)
-        self._type = found.type
+        self._device, self._threads = device(device_name), threads
         try:
-            self._steps: Callable[..., tuple[Floats, Floats]] = kinds[kind](package, found, DTYPES[precision])
+            self._steps: Callable[..., tuple[Floats, Floats]] = kinds[kind](package, self._device, DTYPES[precision])
         except (KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError) as error:
             raise PackageError(f"{package.name}: the network's description is broken: {type(error).__name__}: {error}") from None
 
     def __call__(self, step: int, z: Floats | None, low: NDArray[np.int16], high: NDArray[np.int16]) -> tuple[Floats, Floats]:
         """See `families.uqdm.Denoiser`."""
-        with torch.inference_mode(), torch.autocast(self._type, enabled=False):
+        ours = _SETTINGS.ours(None if self._device.type == "cpu" else self._device.type, self._threads)
+        with ours, torch.inference_mode(), torch.autocast(self._device.type, enabled=False):
             return self._steps(step, z, low, high)
 
 

@@ -3,11 +3,16 @@
 The rule is part of what a file means where arithmetic is not exact: writer and reader cut the same field into the same tiles.
 """
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from uqdm.backends.workers import Workers
+
+LEAST = 4096  # pixels that are worth a thread of their own: below, halos and handing over cost more than they bring
 
 Arrays = tuple[NDArray[Any], ...]
 
@@ -39,33 +44,71 @@ def fixed(call: Callable[..., Arrays], fields: Arrays, tile: int, batch: int) ->
     return out
 
 
-def overlapping(call: Callable[..., Arrays], fields: Arrays, tile: int, halo: int, scale: int = 1) -> Arrays:
+def overlapping(
+    call: Callable[..., Arrays], fields: Arrays, tile: int, halo: int, scale: int = 1, workers: Workers | None = None
+) -> Arrays:
     """`call`, a convolutional network that sees `halo` pixels around a pixel, on tiles with that much around them.
 
     fields: (N, C, H, W) each, or after the first at half that resolution, H and W even; results (N, C, H / scale, W / scale, ...): what one
     call on the whole field would give, up to the order of sums. Small fields go together, as many as have a tile's area. tile and halo are
-    even, so that networks at half resolution see the same phase everywhere.
+    even, so that networks at half resolution see the same phase everywhere. With several `workers` tiles are smaller and side by side.
     """
     n, _, h, w = fields[0].shape
-    batch = max(1, tile * tile // (min(h, tile) * min(w, tile)))
-    if n <= batch and h <= tile and w <= tile:
+    batch, rows, columns = _cut(n, h, w, tile, halo, workers.threads if workers else 1)
+    if n <= batch and h <= rows and w <= columns:
         return call(*fields)
-    out: Arrays = ()
-    for some in (slice(i, min(i + batch, n)) for i in range(0, n, batch)):
-        for y in range(0, h, tile):
-            for x in range(0, w, tile):
-                top, left = max(y - halo, 0), max(x - halo, 0)
-                bottom, right = min(y + tile, h), min(x + tile, w)
-                pieces = []
-                for f in fields:
-                    k = h // f.shape[2]
-                    pieces.append(f[some, :, top // k : min(bottom + halo, h) // k, left // k : min(right + halo, w) // k])
-                results = call(*pieces)
-                out = out or tuple(np.empty((n, r.shape[1], h // scale, w // scale, *r.shape[4:]), r.dtype) for r in results)
-                for whole, result in zip(out, results):
-                    inner = result[:, :, (y - top) // scale : (bottom - top) // scale, (x - left) // scale : (right - left) // scale]
-                    whole[some, :, y // scale : bottom // scale, x // scale : right // scale] = inner
-    return out
+    out: list[NDArray[Any]] = []
+    lock = threading.Lock()
+
+    def fill(place: tuple[int, int, int]) -> None:
+        i, y, x = place
+        some, (top, left) = slice(i, i + batch), (max(y - halo, 0), max(x - halo, 0))
+        bottom, right = min(y + rows, h), min(x + columns, w)
+        pieces = []
+        for f in fields:
+            k = h // f.shape[2]
+            pieces.append(f[some, :, top // k : min(bottom + halo, h) // k, left // k : min(right + halo, w) // k])
+        results = call(*pieces)
+        with lock:
+            if not out:
+                out.extend(np.empty((n, r.shape[1], h // scale, w // scale, *r.shape[4:]), r.dtype) for r in results)
+        for whole, result in zip(out, results):
+            inner = result[:, :, (y - top) // scale : (bottom - top) // scale, (x - left) // scale : (right - left) // scale]
+            whole[some, :, y // scale : bottom // scale, x // scale : right // scale] = inner
+
+    places = [(i, y, x) for i in range(0, n, batch) for y in range(0, h, rows) for x in range(0, w, columns)]
+    if workers is None:
+        for place in places:
+            fill(place)
+    else:
+        workers.each(fill, places)
+    return tuple(out)
+
+
+def _cut(n: int, h: int, w: int, tile: int, halo: int, threads: int) -> tuple[int, int, int]:
+    """Pictures, rows and columns of a piece of work: tile x tile for one thread, or as many small pictures as have that area.
+
+    For several threads less, down to a quarter, so that all have something to do and the pieces at work take little more memory than one
+    tile; but no less than LEAST pixels.
+    """
+    if threads == 1:
+        return max(1, tile * tile // (min(h, tile) * min(w, tile))), tile, tile
+    area = min(max(tile * tile // threads, tile * tile // 4), max(n * h * w // threads, LEAST))
+    if h * w <= area:
+        return area // (h * w), h, w
+    count = -(-h * w // area)
+    grids = [(_part(h, i), _part(w, -(-count // i))) for i in range(1, min(count, h // 2) + 1) if -(-count // i) <= w // 2]
+
+    def work(size: tuple[int, int]) -> int:
+        return -(-h // size[0]) * -(-w // size[1]) * (size[0] + 2 * halo) * (size[1] + 2 * halo)
+
+    return 1, *min(grids, key=work, default=(tile, tile))
+
+
+def _part(length: int, count: int) -> int:
+    """The even length of `count` parts."""
+    found = -(-length // count)
+    return found + found % 2
 
 
 def even(*fields: NDArray[Any]) -> Arrays:

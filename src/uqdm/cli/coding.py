@@ -211,30 +211,29 @@ class Decoding:
         temperature: float,
         salvage: bool,
         lossy_output: bool,
+        model: str | None,
         max_pixels: int | None,
         force: bool,
         **machine: Any,
     ) -> None:
+        from uqdm import library
+
         self._lossy = lossy_output
         self._step, self._bpp, self._nbytes, self._max_error = step, bpp, nbytes, max_error
         self._whole = bpp is None and nbytes is None and max_error is None  # all bytes, or all of the steps asked for
         self._how = {"method": method, "seed": seed, "temperature": temperature, "salvage": salvage}
         self._salvage, self._max_pixels, self._force = salvage, max_pixels, force
-        self._machine = machine
-        self._codecs: dict[tuple[str, bytes, str], Codec] = {}
+        self._model, self._pool = model, library.Pool(max_pixels=max_pixels, **machine)
 
     def read(self, job: Job) -> File:
         """A job's file, shortened to what is asked for, with its codec."""
         from uqdm import container
-        from uqdm.codec import mode_in, open_for
+        from uqdm.codec import mode_in
 
         data = job.data()
         most = self._max_pixels or container.MAX_PIXELS
         header = container.parse(data, steps=0, max_pixels=most, salvage=self._salvage).header
-        key = (header.model, header.fingerprint, header.arithmetic)
-        if key not in self._codecs:
-            self._codecs[key] = open_for(data, max_pixels=self._max_pixels, **self._machine)
-        codec, last = self._codecs[key], self._step
+        codec, last = self._pool.open_for(data, self._model), self._step
         if self._max_error is not None:
             last = codec.step_within(self._max_error, mode_in(codec.package, header), header.grey)
         if not (last is None and self._bpp is None and self._nbytes is None):
@@ -243,7 +242,7 @@ class Decoding:
                 data = container.truncate(data, step=last, bpp=self._bpp, nbytes=self._nbytes)
         self._check(job, data)
         steps = codec.steps if last is None else max(1, last)
-        return File(codec, data, steps, (header.height, header.width, header.grey, header.extra, *key))
+        return File(codec, data, steps, (header.height, header.width, header.grey, header.extra, header.arithmetic, header.fingerprint))
 
     def _check(self, job: Job, data: bytes) -> None:
         """Raises where the output's format cannot hold what the file will decode to, before the work is done."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from uqdm.cli.jobs import STD, as_stream
+from uqdm.cli.options import THREADS, Number
 from uqdm.cli.output import complain, echo, echo_table, printable
 from uqdm.errors import EvaluationError, ImageError, OutputError, SourceError
 
@@ -36,7 +37,7 @@ _every = click.option("--every", type=click.IntRange(min=1), default=1, metavar=
 _seed = click.option(
     "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, metavar="S", help="Of dithers, draws, patches."
 )
-_jobs = click.option("--jobs", type=click.IntRange(min=1), metavar="N", help="Processes; by default one a core.")
+_jobs = click.option("--jobs", type=THREADS, metavar="N", help="Processes; by default one a core.")
 
 
 @click.command(short_help="Codecs over pictures: tables, curves, a report.")
@@ -215,7 +216,7 @@ def versions() -> dict[str, str]:
 @click.argument("image", type=click.Path(exists=True, dir_okay=False))
 @click.argument("out", required=False, metavar="[OUT]", type=click.Path(path_type=Path))
 @_codecs
-@click.option("--bpp", type=click.FloatRange(min=0, min_open=True), default=1.0, show_default=True, metavar="R", help="Bits per pixel.")
+@click.option("--bpp", type=Number(min=0, min_open=True), default=1.0, show_default=True, metavar="R", help="Bits per pixel.")
 @click.option("--crop", metavar="WxH[+X+Y]", help="Show only this part of the picture, all of which is coded.")
 @click.option("--no-errors", is_flag=True, help="Without error maps.")
 @_paper
@@ -332,7 +333,7 @@ def reproduce(
       uqdm reproduce fig4 --data dev.zip --every 5 --published imagenet.yml
       uqdm reproduce fig1 fig5 fig8 fig9 fig10 --data dev.zip --every 120
     """
-    from uqdm import package
+    from uqdm import library
 
     code, numbers = 0, sorted({int(name[3:]) for name in figures})
     make_folder(out)
@@ -349,7 +350,7 @@ def reproduce(
             pictures, _, label, broken = read(data, every, count)
             code |= left_out(broken, len(pictures))
         more = _More(names, external, features, published)
-        _figure(number, pictures, label, out, models or (package.DEFAULT,), more, seed, jobs)
+        _figure(number, pictures, label, out, models or (library.DEFAULT,), more, seed, jobs)
     return code
 
 

@@ -19,9 +19,9 @@ def models(as_json: bool) -> None:
       uqdm models
       UQDM_MODELS=~/models uqdm models --json
     """
-    from uqdm import package
+    from uqdm import library
 
-    found = package.available()
+    found = library.available()
     if as_json:
         import json
 
@@ -30,7 +30,9 @@ def models(as_json: bool) -> None:
     if not found:
         complain("no models here: give a folder with --model, or its parent folder in UQDM_MODELS")
         return
-    rows = [(one.name, one.family, f"{one.parameters:,}", one.fingerprint[:16], one.description) for one in found]
+    rows = [
+        (one.name + one.default * " (default)", one.family, f"{one.parameters:,}", one.fingerprint[:16], one.description) for one in found
+    ]
     echo_table([("name", "family", "parameters", "fingerprint", "description"), *rows], left=(0, 1, 3, 4))
 
 

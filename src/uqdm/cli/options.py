@@ -1,9 +1,26 @@
-"""Options that several commands share."""
+"""Options that several commands share, and numbers as they take them."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import click
+
+from uqdm import cpus
+
+THREADS = click.IntRange(1, cpus.MOST)  # of threads or processes: a slip of the finger must not ask for a million
+
+
+class Number(click.FloatRange):
+    """A number in a range. Neither "nan", which is in every range, nor "inf" is one."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """See `click.ParamType`."""
+        found = super().convert(value, param, ctx)
+        if not math.isfinite(found):
+            low, high = ("..." if end is None else f"{end:g}" for end in (self.min, self.max))
+            self.fail(f"{value!r} is no number of {low} to {high}", param, ctx)
+        return found
 
 
 def together(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -23,14 +40,14 @@ run = together(
         help="What runs the network; by default the first that is installed and fits. No bit of an exact model depends on it.",
     ),
     click.option("--max-pixels", type=click.IntRange(min=1), metavar="N", help="Refuse larger pictures; 67,108,864 by default."),
-    click.option("--threads", type=click.IntRange(min=1), metavar="N", help="CPU threads of the network; by default all cores."),
+    click.option("--threads", type=THREADS, metavar="N", help="CPU threads of the network; by default one a core that is ours."),
 )
 where = click.option("--model", metavar="NAME|PATH", help="Where the model is, if not found by the name in the file.")
 model = click.option("--model", metavar="NAME|PATH", help="The model, by name (see `uqdm models`) or as a folder.")
 force = click.option("--force", is_flag=True, help="Replace what is there already.")
 temperature = click.option(
     "--temperature",
-    type=click.FloatRange(0, 1),
+    type=Number(0, 1),
     default=1.0,
     show_default=True,
     metavar="T",
@@ -54,7 +71,7 @@ precision = click.option(
 )
 rate = together(
     click.option("--step", type=click.IntRange(min=0), metavar="K", help="Up to the end of step K (0: none)."),
-    click.option("--bpp", type=click.FloatRange(min=0), metavar="R", help="Up to R bits per pixel."),
+    click.option("--bpp", type=Number(min=0), metavar="R", help="Up to R bits per pixel."),
     click.option("--bytes", "nbytes", type=click.IntRange(min=0), metavar="N", help="The first N bytes."),
     click.option(
         "--max-error",

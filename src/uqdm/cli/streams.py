@@ -146,19 +146,19 @@ def _mode(found: Info) -> str | None:
 
 def _guarantees(header: Header, given: str | None) -> list[tuple[int, int, int]]:
     """How far R, G and B of a preview can be off after each step; raises where the model is not here, or is another."""
-    from uqdm import families, package
+    from uqdm import families, library, package
     from uqdm.codec import mode_in
 
-    model = package.read(package.find(given) if given is not None else package.find_for(header.model, header.fingerprint.hex()))
+    model = package.read(library.find(given) if given is not None else library.find_for(header.model, header.fingerprint.hex()))
     return families.guarantees(model, mode_in(model, header), header.grey)
 
 
 def _is_available(model: str, fingerprint: str) -> bool:
-    from uqdm import package
+    from uqdm import library
     from uqdm.errors import ModelError
 
     try:
-        package.find_for(model, fingerprint)
+        library.find_for(model, fingerprint)
     except ModelError:
         return False
     return True

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from uqdm.cli.options import THREADS, Number
 from uqdm.cli.output import complain, echo, echo_table
 from uqdm.errors import UqdmError
 
@@ -24,12 +25,12 @@ from uqdm.errors import UqdmError
 @click.option("--held", multiple=True, metavar="PATH …", help="Pictures to evaluate on; by default every tenth, or the data set's own.")
 @click.option("--out", required=True, metavar="RUN", help="Folder of the run.")
 @click.option("--steps", type=click.IntRange(min=1), metavar="N", help="Optimiser steps, from the run's beginning.")
-@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), metavar="M", help="Minutes of training, from the run's beginning.")
+@click.option("--minutes", type=Number(min=0, min_open=True), metavar="M", help="Minutes of training, from the run's beginning.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE …", help="Keys of the configuration: lr=1e-3, model.n_timesteps=8, …")
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, metavar="S", help="Of everything random.")
 @click.option("--start", metavar="FOLDER", help="Begin with the weights of another run, or of a published checkpoint.")
 @click.option("--device", metavar="NAME", help="cpu, cuda, …; by default a GPU where there is one.")
-@click.option("--threads", type=click.IntRange(min=1), metavar="N", help="CPU threads; by default all cores.")
+@click.option("--threads", type=THREADS, metavar="N", help="CPU threads; by default all cores.")
 def train(
     name: str | None,
     path: str | None,

@@ -8,7 +8,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from uqdm.errors import EvaluationError
 from uqdm.evaluation.codecs import Codec, Pixels, said
-from uqdm.evaluation.metrics import mse, psnr, ssim
+from uqdm.evaluation.metrics import mse, ssim
+from uqdm.quality import psnr
 
 GAP, CAPTION = 12, 64
 GAIN = 4  # of error maps: 0 is black, an error of 64 or more white

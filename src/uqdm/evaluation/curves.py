@@ -15,10 +15,7 @@ from typing import Any
 import numpy as np
 
 from uqdm.errors import EvaluationError
-from uqdm.evaluation.metrics import psnr
-
-CAP = psnr(1 / 12)  # 58.92 dB: of rounding to whole values itself. A mean with infinite PSNRs, or with 100 dB for them, says nothing
-
+from uqdm.quality import capped, psnr
 
 PUBLISHED = {  # names beside the paper's code -> what they are, and whether bits were counted without a file
     "jpeg": ("JPEG 4:2:0", False),
@@ -130,7 +127,7 @@ def point(
     `paper`: pictures without error are left out of the mean PSNR, and nothing is capped.
     """
     errors = [row["mse"] for row in rows]
-    own = [psnr(e) for e in errors if e] if paper else [min(psnr(e), CAP) for e in errors]
+    own = [psnr(e) for e in errors if e] if paper else [capped(e) for e in errors]
     exact = errors.count(0)
     sizes = [row["pixels"] for row in rows]
     pooled = float(np.average(errors, weights=sizes))

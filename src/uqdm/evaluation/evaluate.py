@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from uqdm import files
+from uqdm import cpus, files
 from uqdm.errors import EvaluationError, ImageError, SourceError
 from uqdm.evaluation import metrics
 from uqdm.evaluation.codecs import Pixels, said
@@ -226,7 +226,7 @@ def evaluate(
         raise EvaluationError(f"{len(pictures)} pictures and {len(specs)} codecs: nothing to evaluate")
     seen = _Seen(pictures, names or (), measures.kept)
     curves, kept, failed = [], {}, {}
-    jobs = jobs or cores()
+    jobs = jobs or cpus.available()
     first = seen.first()
     with _Pool(jobs) as pool:
         for spec in specs:
@@ -436,11 +436,6 @@ def _begin() -> None:
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 
 
-def cores() -> int:
-    """That this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def machine() -> str:
     """The one that this runs on, in a few words."""
     try:
@@ -448,4 +443,4 @@ def machine() -> str:
     except OSError:
         lines = []
     model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
-    return f"{platform.system()}, {model}, {cores()} cores, Python {platform.python_version()}"
+    return f"{platform.system()}, {model}, {cpus.available()} cores, Python {platform.python_version()}"

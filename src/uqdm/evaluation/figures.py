@@ -18,8 +18,9 @@ from uqdm.evaluation import plots
 from uqdm.evaluation.codecs import Codec, Pixels
 from uqdm.evaluation.compare import panels
 from uqdm.evaluation.curves import Curve
-from uqdm.evaluation.metrics import mse, psnr
+from uqdm.evaluation.metrics import mse
 from uqdm.evaluation.ours import opened
+from uqdm.quality import psnr
 
 RATES = {1: 2.0, 9: 4.0, 10: 1.0}  # bits per pixel of the figures at equal rates: middle, high, low
 PUBLISHED_SIZES = {  # of the published README: parameters as stated there, bits per pixel in files on the ImageNet 64 test set

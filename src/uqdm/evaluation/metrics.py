@@ -1,8 +1,8 @@
 """How far a decoded picture is from the true one, and a set of them from the true set; knows no codec.
 
-Of pictures: mean squared error, PSNR (peak 255), SSIM (Wang et al. 2004) and MS-SSIM (Wang et al. 2003) as torchmetrics has them, on RGB.
-Of sets: the sliced Wasserstein distance of patches (Karras et al. 2018, section 5), and the Fréchet distance of any features that are
-supplied (Heusel et al. 2017; FID where they are Inception's). Nothing is ever downloaded.
+Of pictures: mean squared error (PSNR is in `uqdm.quality`), SSIM (Wang et al. 2004) and MS-SSIM (Wang et al. 2003) as torchmetrics has
+them, on RGB. Of sets: the sliced Wasserstein distance of patches (Karras et al. 2018, section 5), and the Fréchet distance of any
+features that are supplied (Heusel et al. 2017; FID where they are Inception's). Nothing is ever downloaded.
 """
 
 import functools
@@ -27,11 +27,6 @@ PATCH, PATCHES, DIRECTIONS, LEVELS = 7, 32, 32, 3  # of the sliced Wasserstein d
 def mse(a: Pixels, b: Pixels) -> float:
     """Mean squared error over all values."""
     return float(np.mean((a.astype(np.float64) - b) ** 2))
-
-
-def psnr(error: float) -> float:
-    """dB of a mean squared error; infinite for 0."""
-    return 10 * math.log10(255**2 / error) if error else math.inf
 
 
 def ssim(a: Pixels, b: Pixels) -> float | None:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 import uqdm
-from uqdm import codec, container, package
+from uqdm import codec, container, library, package
 from uqdm.errors import EvaluationError
 from uqdm.evaluation.codecs import Coded, Pixels, best_within, timed
 
@@ -229,25 +229,21 @@ def _gaussian(system: Gaussian, model: Any, x: Any) -> Iterator[Coded]:
     yield Coded("lossless", total, total, x[0].permute(1, 2, 0).numpy())
 
 
-_OPEN: dict[str, Any] = {}  # what this process has open: reading a model takes longer than a picture
+_POOL = library.Pool(threads=1)  # what this process has open: reading a model takes longer than a picture
 
 
 def opened(model: str) -> codec.Codec:
     """A model, once a process, on one thread: pictures are what runs in parallel."""
-    if model not in _OPEN:
-        _OPEN[model] = uqdm.load(model, threads=1)
-    found: codec.Codec = _OPEN[model]
-    return found
+    return _POOL.load(model)
 
 
+@functools.cache
 def opened_vdm(run: str) -> Any:
     """A VDM, once a process. Raises `EvaluationError` for another family, `CheckpointError` for what is no run."""
     from uqdm.models import runs
     from uqdm.models.vdm import VDM
 
-    if run not in _OPEN:
-        model = runs.read_folder(run)
-        if not isinstance(model, VDM):
-            raise EvaluationError(f"{run}: family {model.config.family!r}; DiffC needs a VDM")
-        _OPEN[run] = model.eval()
-    return _OPEN[run]
+    model = runs.read_folder(run)
+    if not isinstance(model, VDM):
+        raise EvaluationError(f"{run}: family {model.config.family!r}; DiffC needs a VDM")
+    return model.eval()

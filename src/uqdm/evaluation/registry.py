@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import uqdm
-from uqdm import package
+from uqdm import library
 from uqdm.errors import EvaluationError, UqdmError
 from uqdm.evaluation import external
 from uqdm.evaluation.classical import CLASSICAL, has_bpg
@@ -14,7 +14,7 @@ from uqdm.evaluation.ours import Estimated, Gaussian, Progressive, opened_vdm
 
 MODELS = ("uqdm", "uqdm-ancestral", "uqdm-flow")  # each perhaps with :MODEL
 GAUSSIAN = {"vdm": "denoised", "vdm-d": "denoised", "vdm-a": "ancestral", "vdm-f": "flow"}  # each perhaps with :RUN, perhaps with @T
-BASELINE = Path("checkpoints", "tiny-vdm")  # the run that a VDM without one is of, here or in the project's repository
+BASELINE = Path(uqdm.__file__).parents[2] / "checkpoints" / "tiny-vdm"  # of a VDM without a run, where uqdm runs from its repository
 APART = "takes seconds a picture: name vdm-d, vdm-a, vdm-f (@1000 for T = 1000), on fewer pictures, and show that with --beside"
 
 
@@ -36,22 +36,18 @@ class Spec:
             return CLASSICAL[kind](self.paper)
         if kind in MODELS:
             method = kind.partition("-")[2] or "denoise"
-            model = rest or package.DEFAULT
+            model = rest or library.DEFAULT
             made = Estimated if self.paper else Progressive
-            return made(self.name, str(package.find(model)), method=method, seed=self.seed)  # type: ignore[arg-type]
+            return made(self.name, str(library.find(model)), method=method, seed=self.seed)  # type: ignore[arg-type]
         name, _, last = self.name.partition("@") if self.name.rpartition("@")[2].isdecimal() else (self.name, "", "20")
         kind, _, run = name.partition(":")
         if kind in GAUSSIAN:
-            steps, folder = int(last), Path(run) if run else _baseline()
+            steps, folder = int(last), Path(run) if run else BASELINE
             if steps < 1 or not (folder / "config.json").is_file():
                 raise EvaluationError(f"{self.name}: expected {kind}:RUN, perhaps @T, with a run in the folder RUN and T of at least 1")
             opened_vdm(str(folder))
             return Gaussian(self.name, str(folder), GAUSSIAN[kind], steps, seed=self.seed)
         raise EvaluationError(f"codec {self.name!r}; {known()}")
-
-
-def _baseline() -> Path:
-    return BASELINE if BASELINE.is_dir() else Path(uqdm.__file__).parents[2] / BASELINE
 
 
 def known() -> str:

@@ -18,8 +18,8 @@ from uqdm.errors import EvaluationError
 from uqdm.evaluation import plots
 from uqdm.evaluation.curves import Curve, Point, bd_rate
 from uqdm.evaluation.evaluate import SETS, Results
-from uqdm.evaluation.metrics import psnr
 from uqdm.picture import from_array
+from uqdm.quality import psnr
 
 RATES = (0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 8.0)  # bits per pixel in the main table
 QUALITIES = (30.0, 35.0, 40.0)  # dB

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
+from uqdm import quality
 from uqdm.families.pyramid.torch.model import Pyramid
 from uqdm.models.diffusion import Diffusion
 from uqdm.models.nested import Nested
@@ -14,7 +15,6 @@ from uqdm.models.runs import Model
 from uqdm.models.vdm import VDM
 
 RECONSTRUCTIONS = ("denoised", "ancestral", "flow")
-EXACT = 100.0  # dB that a picture without error counts as, so that means stay finite
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,9 +51,9 @@ class Evaluation:
 
 
 def psnr(x_hat: Tensor, real: Tensor) -> Tensor:
-    """dB of each picture (B,), peak-to-peak 2; both (B, C, H, W) in [-1, 1]. At most `EXACT`."""
-    error = ((x_hat - real).double() ** 2).mean((1, 2, 3))
-    return (10 * torch.log10(4 / error)).clamp_max(EXACT)
+    """dB of each picture (B,); both (B, C, H, W) in [-1, 1]. At most `quality.CAP`, so that means stay finite."""
+    error = ((x_hat - real).double() ** 2).mean((1, 2, 3)) * 127.5**2
+    return torch.tensor([quality.capped(e) for e in error.tolist()], dtype=torch.float64)
 
 
 def held_out(model: Model, held: Iterable[Tensor], loss: str = "full", *, seed: int = 0, batches: int | None = None) -> Evaluation:

@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from uqdm import atomic, package
+from uqdm import atomic, library, package
 from uqdm.data.sources import load_pack
 from uqdm.families import colour, order
 from uqdm.families.constants import diffusion_constants
@@ -150,7 +150,7 @@ def new_net(step: int) -> StepNet:
 def _weights(model: Path, step: int) -> dict[str, Tensor]:
     """A packaged model's weights of one step."""
     prefix = f"{step - 1}."
-    weights = package.read(package.find(model)).weights
+    weights = package.read(library.find(model)).weights
     return {name.removeprefix(prefix): torch.from_numpy(array).float() for name, array in weights.items() if name.startswith(prefix)}
 
 

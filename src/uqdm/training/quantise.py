@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from uqdm import exact, package, passes
+from uqdm import exact, library, package, passes
 from uqdm.codec import Codec
 from uqdm.errors import PackageError
 from uqdm.models import nested, runs
@@ -153,7 +153,7 @@ def quantise_model(
     `out` stands already.
     """
     package.check_target(out, force)
-    source = package.read(package.find(model))
+    source = package.read(library.find(model))
     if source.network.get("kind") != "convnet":
         raise PackageError(f"{source.name}: network kind {source.network.get('kind')!r}; only 'convnet' can become exact")
     say("reading pictures")

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uqdm.backends import tiling
-from uqdm.backends.integers import Runtime, proved
-from uqdm.exact import Net, Runner
+from uqdm.backends.integers import Runners, Runtime
+from uqdm.backends.workers import Workers
 from uqdm.families.pyramid import networks
 from uqdm.families.pyramid.networks import LevelNet
 from uqdm.package import Package
@@ -27,11 +27,10 @@ class PyramidNetworks:
 
     exact = True
 
-    def __init__(self, package: Package, runtime: Runtime, name: str, tile: int = TILE) -> None:
-        self.name, self.tile = name, tile
+    def __init__(self, package: Package, runtime: Runtime, name: str, tile: int = TILE, workers: Workers | None = None) -> None:
+        self.name, self.tile, self.workers = name, tile, workers
         self._steps = networks.parse(package.name, package.network, package.weights)
-        self._runtime = runtime
-        self._runners: dict[int, Runner] = {}
+        self._runner = Runners(runtime, name)
 
     def visited(self, step: int, level: int) -> bool:
         """Whether a step asks about a level (from 1)."""
@@ -51,7 +50,7 @@ class PyramidNetworks:
         def call(image: Field, value: Field, width: Field, above: Field) -> tuple[Field, ...]:
             return (run(networks.features(image, value, width, above, unit)).astype(np.int16),)
 
-        return tiling.overlapping(call, (image, value, width, above), self.tile, net.reach + 1)[0]
+        return tiling.overlapping(call, (image, value, width, above), self.tile, net.reach + 1, workers=self.workers)[0]
 
     def outputs(
         self,
@@ -79,10 +78,5 @@ class PyramidNetworks:
 
         planes = () if errors is None or louds is None else (errors, louds)
         halo = max(net.pass_reach(band), 2)
-        raw, base = tiling.overlapping(call, (trunk, image, before, told, *planes), self.tile, halo)
+        raw, base = tiling.overlapping(call, (trunk, image, before, told, *planes), self.tile, halo, workers=self.workers)
         return raw, base
-
-    def _runner(self, net: Net, edge: Field) -> Runner:
-        if id(net) not in self._runners:
-            self._runners[id(net)] = proved(self._runtime(net), net, edge, self.name)
-        return self._runners[id(net)]

@@ -1,0 +1,183 @@
+"""Which model: by name, by path, by what a file says; and codecs of them, opened once. Knows nothing of what a model holds.
+
+1. The default is the package's own.
+2. A name is that of a model of the package, or else of one in the folders that UQDM_MODELS lists.
+3. A path is a folder: a `Path`, or text with a slash or a dot in front (`./mine`).
+4. A file names its model and the beginning of its fingerprint; that model is looked for in the same places.
+
+What lies in the current folder never decides, unless it is named as a path.
+"""
+
+import dataclasses
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from uqdm import package, sources
+from uqdm.errors import FingerprintError, PackageError, UnknownModelError
+
+if TYPE_CHECKING:
+    from uqdm.codec import Codec
+    from uqdm.sources import Source
+
+SHIPPED = Path(__file__).parent / "weights"
+DEFAULT = "nano"
+VARIABLE = "UQDM_MODELS"  # folders of model folders, in the manner of PATH
+
+
+@dataclasses.dataclass(frozen=True)
+class Listing:
+    """A model that can be asked for by name. `default`: it is the one that is taken where none is named."""
+
+    name: str
+    family: str
+    description: str
+    parameters: int
+    path: Path
+    fingerprint: str
+    default: bool = False
+
+
+# --- where models are ------------------------------------------------------------------------------------------------------------
+
+
+def places() -> list[Path]:
+    """Folders in which models are looked for by name: the package's, then those of UQDM_MODELS, in their order."""
+    return [SHIPPED] + [Path(p) for p in os.environ.get(VARIABLE, "").split(os.pathsep) if p]
+
+
+def find(name_or_path: str | os.PathLike[str] = DEFAULT) -> Path:
+    """The folder of a model, by name or by path (see above). Raises `UnknownModelError`."""
+    text = os.fspath(name_or_path)
+    if not isinstance(name_or_path, str) or text.startswith(".") or {os.sep, os.altsep, "/"} & set(text):
+        if not (Path(text) / "model.json").is_file():
+            raise UnknownModelError(f"{text}: no model folder: there is no {Path(text) / 'model.json'}")
+        return Path(text)
+    for place in places():
+        if text and (place / text / "model.json").is_file():
+            return place / text
+    hint = f"Give a folder as a path (./{text}), or add its parent to {VARIABLE}"
+    if text and (Path(text) / "model.json").is_file():
+        hint = f"There is a folder of that name here: to mean it, write ./{text}"
+    raise UnknownModelError(f"{text or repr(text)}: no model of that name; known: {_known()}. {hint}")
+
+
+def find_for(name: str, fingerprint: str) -> Path:
+    """The folder of the model that wrote a file: by the name in it, and by the beginning of its fingerprint (hexadecimal).
+
+    Raises `FingerprintError` where models of that name are others, `UnknownModelError` where there is none.
+    """
+    others = []
+    for folder, record in _described():
+        if record["fingerprint"].startswith(fingerprint):
+            return folder
+        if name in (record["name"], folder.name):
+            others.append(f"{folder} ({record['fingerprint'][:16]})")
+    if others:
+        raise FingerprintError(
+            f"the file was written with model {name!r}, fingerprint {fingerprint}; here are only others of that name: "
+            f"{', '.join(others)}. Get that version of the model, and give its folder with --model"
+        )
+    raise UnknownModelError(
+        f"the file needs model {name!r} ({fingerprint}), which is not here; known: {_known()}. Give its folder with --model ./FOLDER, "
+        f"or add the folder's parent to {VARIABLE}"
+    )
+
+
+def _described() -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Folders in the model places with their descriptions, weights unread; broken ones are left out."""
+    for place in places():
+        for path in sorted(place.glob("*/model.json")) if place.is_dir() else ():
+            try:
+                yield path.parent, package.describe(path.parent)
+            except PackageError:
+                continue
+
+
+def _known() -> str:
+    return ", ".join(sorted({folder.name for folder, _ in _described()})) or "none"
+
+
+def available() -> list[Listing]:
+    """Models that can be asked for by name, first found first; broken folders are left out."""
+    found: dict[str, Listing] = {}
+    for folder, _ in _described():
+        if folder.name in found:
+            continue
+        try:
+            model = package.read(folder)
+        except PackageError:
+            continue
+        about = str(model.about.get("description", ""))
+        default = folder.name == DEFAULT
+        found[folder.name] = Listing(folder.name, model.family, about, model.parameters, folder, model.fingerprint, default)
+    return list(found.values())
+
+
+# --- codecs ----------------------------------------------------------------------------------------------------------------------
+
+
+def load(
+    name_or_path: str | os.PathLike[str] = DEFAULT,
+    *,
+    device: str = "cpu",
+    threads: int | None = None,
+    precision: str | None = None,
+    max_pixels: int | None = None,
+    backend: str | None = None,
+    coder: str | None = None,
+) -> "Codec":
+    """The codec of a model: a name (see `list_models`), or the path of a model folder (a `Path`, or text such as "./mine").
+
+    `device`: where the network runs ("cpu", "cuda", ...). `threads`: CPU threads it may use, 1 to 256; by default as many as this process
+    has processors. `backend`: what runs it, "onnxruntime", "torch" or "numpy"; `coder`: the implementation of the range coder, "numba",
+    "constriction" or "plain"; by default the fastest that is installed and fits, and no bit depends on them. `precision`: "float64" or
+    "float32", the arithmetic of an imported float model (by default float64; files of float32 decode only on an alike machine); exact
+    models give the same bits in both. `max_pixels`: larger pictures are refused before anything is allocated (by default 2**26). Raises
+    `UnknownModelError`, `PackageError`, `BackendError`; `ValueError` or `TypeError` for an argument that is none of these.
+    """
+    from uqdm.codec import Codec
+
+    return Codec(package.read(find(name_or_path)), device, threads, precision, max_pixels, backend, coder)
+
+
+def open_for(data: "Source", *, model: str | os.PathLike[str] | None = None, **options: Any) -> "Codec":
+    """The codec that a file's header asks for; `model`: its name or path, where it is not found by what the file says.
+
+    `options`: as for `load`, but `precision`, which the file knows. Of a file object the header is read and no more. Raises
+    `UnknownModelError`, `FingerprintError`, and what the header's reader does.
+    """
+    return Pool(**options).open_for(data, model)
+
+
+class Pool:
+    """Codecs that are open, each opened once. `options`: as for `load`."""
+
+    def __init__(self, **options: Any) -> None:
+        self._options = options
+        self._open: dict[tuple[Any, ...], Codec] = {}
+        self._lock = threading.RLock()
+
+    def load(self, name_or_path: str | os.PathLike[str] = DEFAULT) -> "Codec":
+        """As `load`."""
+        return self._codec(find(name_or_path).resolve())
+
+    def open_for(self, data: "Source", model: str | os.PathLike[str] | None = None) -> "Codec":
+        """As `open_for`."""
+        from uqdm import codec, container
+
+        with sources.opened(data) as stream:
+            header = container.Reader(stream, max_pixels=self._options.get("max_pixels") or container.MAX_PIXELS).header
+        folder = find(model) if model is not None else find_for(header.model, header.fingerprint.hex())
+        found = self._codec(folder.resolve(), precision=header.arithmetic if header.arithmetic in codec.PRECISIONS else None)
+        found.match(header)
+        return found
+
+    def _codec(self, folder: Path, **more: Any) -> "Codec":
+        key = (folder, *more.values())
+        with self._lock:
+            if key not in self._open:
+                self._open[key] = load(folder, **(self._options | more))
+            return self._open[key]
