@@ -12,17 +12,19 @@ import pytest
 from commands import Run, picture, pixels, succeeded
 from PIL import Image
 
+from uqdm import library
+
 Shell = Callable[..., "subprocess.CompletedProcess[bytes]"]
 needs_full = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
 needs_fd = pytest.mark.skipif(not os.path.exists("/dev/fd/1"), reason="no /dev/fd here")
 
 
 @pytest.fixture
-def shell(run: Run) -> Shell:
-    """Runs a line of bash in a folder that holds a.png and a.uqdm; in it `uqdm` is the command, with the toy as default model."""
+def shell(run: Run, toy: Path) -> Shell:
+    """Runs a line of bash in a folder that holds a.png and a.uqdm; in it `uqdm` is the command, and TOY the folder of the toy model."""
 
     def shell(line: str, **options: object) -> "subprocess.CompletedProcess[bytes]":
-        whole = f'uqdm() {{ "{sys.executable}" -m uqdm "$@"; }}; {line}'
+        whole = f'TOY="{toy / library.DEFAULT}"; uqdm() {{ "{sys.executable}" -m uqdm "$@"; }}; {line}'
         done = subprocess.run(["bash", "-c", whole], capture_output=True, timeout=120, check=False, **options)  # type: ignore[call-overload]
         assert b"Traceback" not in done.stderr, done.stderr
         assert b"mistake in uqdm" not in done.stderr, done.stderr
@@ -52,7 +54,7 @@ def test_a_stdout_that_is_closed_is_named_where_it_is_needed(shell: Shell) -> No
 
 
 def test_a_closed_stdout_that_only_takes_notes_is_silence_and_gets_into_no_file(shell: Shell) -> None:
-    done = shell("uqdm compress a.png b.uqdm >&- 2>&- <&-")
+    done = shell('uqdm compress a.png b.uqdm --model "$TOY" >&- 2>&- <&-')
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
     assert Path("b.uqdm").read_bytes() == Path("a.uqdm").read_bytes()
     assert shell("uqdm info missing.uqdm 2>&-").returncode == 1
@@ -94,7 +96,7 @@ def test_descriptors_and_named_pipes_are_written_to_directly_and_read(shell: She
     done = shell("mkfifo pipe; uqdm truncate a.uqdm pipe --step 4 & cat pipe; wait")
     assert whole in done.stdout
     assert Path("pipe").is_fifo()
-    assert shell("uqdm compress <(cat a.png) b.uqdm").returncode == 0
+    assert shell('uqdm compress <(cat a.png) b.uqdm --model "$TOY"').returncode == 0
     assert Path("b.uqdm").read_bytes() == whole
     done = shell("uqdm compress <(cat a.png)")
     assert done.returncode == 2
