@@ -22,10 +22,10 @@ import torch
 from torch import Tensor
 
 from uqdm import atomic
-from uqdm.models import nested
-from uqdm.models.nested import Cells, Mixture, Nested, Pass, Step
-from uqdm.models.presets import PRESETS, override
+from uqdm.families.nested.torch import model as nested
+from uqdm.families.nested.torch.model import Cells, Mixture, Nested, Pass, Step
 from uqdm.training.data import load_data
+from uqdm.training.presets import PRESETS, override
 
 BATCH, CROP, RATE = 12, 32, 4e-3
 LADDER = [[405, 1053, 891], [135, 351, 297], [45, 117, 99], [15, 39, 33], [5, 13, 11], [1, 1, 1]]

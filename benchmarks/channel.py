@@ -3,7 +3,7 @@
     python benchmarks/channel.py --model RUN --data PACK [--count 10] [--size 32] [--steps 20] [--until 30 …] [--limits 4 6 8 10 12]
                                  [--limit 12] [--uqdm nano] [--work 4194304] [--narrow] [--threads 1] [--out FILE]
 
-Pictures are every so many-th of the pack, cut in the middle. Each is sent (`uqdm.training.channel`) until the denoised prediction has
+Pictures are every so many-th of the pack, cut in the middle. Each is sent (`uqdm.research.gaussian_channel`) until the denoised prediction has
 `--until` dB, decoded, and compared latent by latent. Draws are tested against q(z_s | z_t, x) (Kolmogorov and Smirnov): all coordinates
 together, and each block in the one direction where a simulation that is not exact would show. The first table is that of `--limit`,
 step by step; pictures that are done drop out. Then a line for every limit, 0 being layered quantizers alone: blocks a picture, the
@@ -29,10 +29,10 @@ import uqdm
 from uqdm.data.sources import load_pack
 from uqdm.evaluation.curves import Curve, Point
 from uqdm.evaluation.ours import trained
-from uqdm.models.evaluate import psnr
-from uqdm.models.runs import read_run
-from uqdm.models.vdm import VDM
-from uqdm.training.channel import RACE, Channel, Sent, decode, encode, kolmogorov, noise
+from uqdm.families.uqdm.torch.vdm import VDM
+from uqdm.research.gaussian_channel import RACE, Channel, Sent, decode, encode, kolmogorov, noise
+from uqdm.training.held_out import psnr
+from uqdm.training.runs import read_run
 
 
 class Result:

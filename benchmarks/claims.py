@@ -19,11 +19,11 @@ import torch
 
 from uqdm.codec import Codec
 from uqdm.data.sources import load_pack
-from uqdm.models import runs
-from uqdm.models.export import package_of
-from uqdm.models.network import new_network
-from uqdm.models.presets import PRESETS, override, preset
+from uqdm.families.uqdm.torch.export import package_of
+from uqdm.families.uqdm.torch.unet import new_network
 from uqdm.published import load_checkpoint
+from uqdm.training import runs
+from uqdm.training.presets import PRESETS, override, preset
 
 
 class Counted:

@@ -23,10 +23,11 @@ from typing import Any
 
 import numpy as np
 
-from uqdm import library, package
-from uqdm.backends import available
+from uqdm import bundle as package
+from uqdm import library
 from uqdm.codec import Codec
 from uqdm.errors import NumericsError
+from uqdm.exact.runtimes import available
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +93,7 @@ def running(model: package.Package, s: Setting) -> Iterator[Codec]:
         if s.backend == "torch":
             network = getattr(codec.family("tight"), slot(codec))
             if codec.exact:
-                from uqdm.backends import pytorch
+                from uqdm.exact.runtimes import pytorch
 
                 where, options = pytorch.device(s.device), {"channels_last": s.channels_last, "threads": s.threads}
                 network._runner._runtime = lambda net: pytorch.Runner(net, where, s.precision or "float32", **options)

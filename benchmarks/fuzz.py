@@ -51,11 +51,13 @@ from typing import Any
 import numpy as np
 from mutants import BYTES, MEANING, Chance, Parts, seal, varint
 
+from uqdm import bundle as package
 from uqdm import codec as staircase
-from uqdm import container, library, package
+from uqdm import library
 from uqdm.codec import Codec, Decoded
-from uqdm.container import STEP
 from uqdm.errors import UqdmError
+from uqdm.format import container
+from uqdm.format.container import STEP
 from uqdm.picture import Picture
 
 MAX_PIXELS = 1 << 14  # what the decoder is told to allow

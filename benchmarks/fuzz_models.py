@@ -38,12 +38,15 @@ from typing import Any
 import numpy as np
 from fuzz import TimeUp, Wrong, _resident, drawn
 
-from uqdm import container, exact, package, passes
+from uqdm import bundle as package
+from uqdm.bundle import Package, hexadecimal
 from uqdm.codec import Codec
 from uqdm.errors import UqdmError
-from uqdm.exact import EXACT, LIMIT, Convolution, Net
-from uqdm.families.constants import diffusion_constants
-from uqdm.package import Package, hexadecimal
+from uqdm.exact import network as exact
+from uqdm.exact.network import EXACT, LIMIT, Convolution, Net
+from uqdm.families.nested import networks as passes
+from uqdm.families.uqdm.constants import diffusion_constants
+from uqdm.format import container
 
 GOLDEN = Path(__file__).parent.parent / "tests" / "golden"
 FORBIDDEN = ("BOUND", "WRONG", "CRASH", "SLOW", "MEMORY")
@@ -75,7 +78,7 @@ def _constants(space: str) -> Record:
 def _convolutional() -> Package:
     import torch
 
-    from uqdm.models.convnet import StepNet
+    from uqdm.families.uqdm.torch.convnet import StepNet
 
     torch.manual_seed(0)
     shapes = [([255.0, 511.0, 511.0], [127.5, 0.0, 0.0], 0, 0), ([5.0, 12.0, 10.0], [127.5, 0.0, 0.0], 4, 1)]
@@ -90,8 +93,8 @@ def _published() -> Package:
 
     import torch
 
-    from uqdm.models.network import UNet
-    from uqdm.models.presets import ModelConfig
+    from uqdm.families.uqdm.torch.unet import UNet
+    from uqdm.training.presets import ModelConfig
 
     torch.manual_seed(0)
     config = ModelConfig(embedding_dim=8, norm_groups=4, n_timesteps=2)
@@ -398,7 +401,7 @@ def _runners() -> list[Callable[[Net], Any]]:
     """What runs networks in float32 here."""
     found: list[Callable[[Net], Any]] = [lambda net: functools.partial(exact.run, net)]
     with contextlib.suppress(ImportError):
-        from uqdm.backends import ort
+        from uqdm.exact.runtimes import ort
 
         found.append(functools.partial(ort.Runner, threads=1))
     return found

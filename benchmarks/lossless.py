@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 
 import uqdm
-from uqdm import container, files, library
+from uqdm import files, library
 from uqdm.data.sources import load_pack
+from uqdm.format import container
 
 
 def main() -> None:

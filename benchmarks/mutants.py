@@ -9,8 +9,8 @@ import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from uqdm import container
-from uqdm.container import STEP
+from uqdm.format import container
+from uqdm.format.container import STEP
 
 # --- bytes ----------------------------------------------------------------------------------------------------------------------
 

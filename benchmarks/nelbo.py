@@ -18,10 +18,10 @@ import numpy as np
 import torch
 
 from uqdm.data.sources import load_pack
-from uqdm.models.evaluate import RECONSTRUCTIONS, Evaluation, evaluate, held_out
-from uqdm.models.nested import Nested
-from uqdm.models.runs import read_folder
-from uqdm.models.uqdm import UQDM
+from uqdm.families.nested.torch.model import Nested
+from uqdm.families.uqdm.torch.model import UQDM
+from uqdm.training.held_out import RECONSTRUCTIONS, Evaluation, evaluate, held_out
+from uqdm.training.runs import read_folder
 
 
 def main() -> None:

@@ -16,9 +16,10 @@ from pathlib import Path
 import numpy as np
 
 import uqdm
-from uqdm import container, files, library
+from uqdm import files, library
 from uqdm.codec import Codec
-from uqdm.families.uqdm import Tight
+from uqdm.families.uqdm.walk import Tight
+from uqdm.format import container
 
 
 class Spatial(Tight):

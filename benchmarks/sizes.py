@@ -19,7 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
-from uqdm import container, files, library
+from uqdm import files, library
+from uqdm.format import container
 
 
 def mosaic(folder: Path, width: int, height: int) -> np.ndarray:

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import torch
 
-from uqdm.models import runs
-from uqdm.models.evaluate import evaluate
-from uqdm.models.presets import override, preset
+from uqdm.training import runs
 from uqdm.training.data import load_data
-from uqdm.training.train import train
+from uqdm.training.held_out import evaluate
+from uqdm.training.presets import override, preset
+from uqdm.training.trainer import train
 
 
 def main() -> None:

@@ -20,9 +20,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from uqdm.models.presets import override, read_config
 from uqdm.training.data import load_data
-from uqdm.training.train import train
+from uqdm.training.presets import override, read_config
+from uqdm.training.trainer import train
 
 UNUSED = ("tensorflow", "tensorflow_compression", "tensorflow_compression.python", "tensorflow_compression.python.ops")
 

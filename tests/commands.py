@@ -9,9 +9,11 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from uqdm import exact, library, package
+from uqdm import bundle as package
+from uqdm import library
 from uqdm.cli import main
-from uqdm.families.constants import diffusion_constants
+from uqdm.exact import network as exact
+from uqdm.families.uqdm.constants import diffusion_constants
 
 Run = Callable[..., Result]
 EMBEDDED = library.SHIPPED

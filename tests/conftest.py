@@ -13,7 +13,8 @@ from commands import run, toy  # noqa: F401
 from numpy.typing import NDArray
 from PIL import Image
 
-from uqdm import codec, library, package
+from uqdm import bundle as package
+from uqdm import codec, library
 
 SHARED = Path(__file__).parent.parent.parent / "shared"
 

@@ -30,8 +30,8 @@ def main() -> None:
         import mutants
         from toys import Integers, ToyCodec
 
-        from uqdm import container
         from uqdm.errors import UqdmError
+        from uqdm.format import container
     codec = ToyCodec(Integers(), "ycocg-r", max_pixels=MAX_PIXELS, coder="plain")
     real = fuzz.seeds(codec)
     for folder in (Path(argument) for argument in sys.argv[1:] if not argument.startswith("-")):

@@ -13,7 +13,8 @@ from conftest import photograph
 from toys import Integers, ToyCodec
 
 import uqdm
-from uqdm import cli, codec, container, errors, library
+from uqdm import cli, codec, errors, library
+from uqdm.format import container
 
 
 @pytest.fixture(scope="module")
@@ -190,7 +191,7 @@ def test_a_mismatch_in_an_exact_file_is_called_damage_and_in_one_of_floats_arith
 def test_the_package_has_one_psnr() -> None:
     torch = pytest.importorskip("torch")
     from uqdm import quality
-    from uqdm.models import evaluate
+    from uqdm.training import held_out as evaluate
 
     a = torch.zeros(1, 3, 4, 4)
     assert evaluate.psnr(a, a).tolist() == [quality.CAP]

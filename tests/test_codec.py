@@ -14,8 +14,10 @@ from conftest import photograph
 from toys import Floats, Integers, ToyCodec
 
 import uqdm
-from uqdm import codec, container, errors, files, library, package
+from uqdm import bundle as package
+from uqdm import codec, errors, files, library
 from uqdm.entropy import choice
+from uqdm.format import container
 from uqdm.picture import Picture
 
 HEAD = 4  # bytes of a payload before its stream, where the network is exact
@@ -732,7 +734,7 @@ def test_max_pixels_limits_what_is_written_read_and_drawn() -> None:
 def test_the_estimate_is_what_the_trainer_minimised(dev: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
-    from uqdm.families.constants import diffusion_constants
+    from uqdm.families.uqdm.constants import diffusion_constants
     from uqdm.training import light as recipe
 
     monkeypatch.setattr(recipe, "NETWORKS", {1: (0, 0), 2: (8, 1), 3: (8, 1), 4: (8, 1)})

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from uqdm import container
-from uqdm.container import ALPHA, EXIF, ICC, PIECE, STEP, XMP, Header, Reader, inspect, parse, truncate, write_chunk, write_header
 from uqdm.errors import DamagedError, FormatError, LimitError, NotUqdmError, TruncatedError, VersionError
+from uqdm.format import container
+from uqdm.format.container import ALPHA, EXIF, ICC, PIECE, STEP, XMP, Header, Reader, inspect, parse, truncate, write_chunk, write_header
 
 HEADER = Header(64, 64, False, False, "exact", "uqdm-light", bytes(range(8)), 4, b"\0")
 FIELDS = 10  # bytes of magic, version and size

@@ -25,11 +25,12 @@ from hypothesis import strategies as st
 from toys import Integers, ToyCodec
 
 from uqdm import codec as staircase
-from uqdm import container, library
-from uqdm.container import ALPHA, EXIF, ICC, STEP, Header
+from uqdm import library
 from uqdm.entropy import tables
 from uqdm.entropy.choice import available
 from uqdm.errors import DamagedError, FormatError, LimitError, UqdmError
+from uqdm.format import container
+from uqdm.format.container import ALPHA, EXIF, ICC, STEP, Header
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 fuzz, mutants = (importlib.import_module(name) for name in ("fuzz", "mutants"))

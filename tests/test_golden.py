@@ -44,8 +44,9 @@ def test_the_same_picture_gives_the_same_file(codecs: dict[str, codec.Codec], na
 @pytest.mark.parametrize("backend", ["onnxruntime", "torch", "numpy"])
 @pytest.mark.parametrize("coder", ["plain", "constriction", "numba"])
 def test_golden_files_are_the_same_bits_on_every_runtime_and_coder(backend: str, coder: str) -> None:
-    from uqdm import backends, package
+    from uqdm import bundle as package
     from uqdm.entropy.coder import available
+    from uqdm.exact import runtimes as backends
 
     if backend not in backends.available() or coder not in available():
         pytest.skip(f"{backend} or {coder} is not installed")

@@ -16,10 +16,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from uqdm import exact, library, package, passes
+from uqdm import bundle as package
+from uqdm import library
+from uqdm.bundle import Package
 from uqdm.codec import Codec
 from uqdm.errors import PackageError
-from uqdm.package import Package
+from uqdm.exact import network as exact
+from uqdm.families.nested import networks as passes
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 fuzz = importlib.import_module("fuzz_models")

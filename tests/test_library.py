@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 import uqdm
-from uqdm import codec, errors, library, package
+from uqdm import bundle as package
+from uqdm import codec, errors, library
 
 NANO = Path(uqdm.__file__).parent / "weights" / "nano"
 

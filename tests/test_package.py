@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from uqdm import errors, library, package
-from uqdm.package import Package
+from uqdm import bundle as package
+from uqdm import errors, library
+from uqdm.bundle import Package
 
 
 def small(name: str = "small") -> Package:

@@ -22,8 +22,9 @@ import pytest
 from conftest import photograph
 
 import uqdm
-from uqdm import backends, codec
-from uqdm.backends.workers import Workers
+from uqdm import codec
+from uqdm.exact import runtimes as backends
+from uqdm.exact.workers import Workers
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 needs_proc = pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="no /proc here")
@@ -146,7 +147,8 @@ def test_where_the_system_gives_no_threads_it_is_slower_and_says_so() -> None:
 import os, resource, sys, warnings
 sys.path.insert(0, {tests!r})
 from conftest import photograph
-from uqdm import codec, library, package
+from uqdm import codec, library
+from uqdm import bundle as package
 picture, model = photograph({side}, {side}), package.read(library.find("uqdm-light"))
 expected = codec.Codec(model, threads=1, backend="onnxruntime").compress(picture)
 resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))

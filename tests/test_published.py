@@ -12,8 +12,9 @@ import torch
 from conftest import photograph
 
 import uqdm
-from uqdm import errors, package
-from uqdm.models.export import import_checkpoint
+from uqdm import bundle as package
+from uqdm import errors
+from uqdm.families.uqdm.torch.export import import_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +54,7 @@ def test_tight_mode_of_the_tiny_model_costs_about_14_9_bits_a_pixel_and_paper_mo
 
 
 def test_paper_mode_is_the_torch_models_own_negative_elbo(imported: Path, tiny: Path, dev: np.ndarray) -> None:
-    from uqdm.models.checkpoint import read_published
+    from uqdm.families.uqdm.torch.checkpoint import read_published
 
     pictures = dev[:100:20]
     found = uqdm.load(imported, precision="float32").estimate(list(pictures), mode="paper").mean(0) / 4096
@@ -89,8 +90,8 @@ def test_the_raw_reading_has_the_published_scripts_schedule(tiny: Path, tmp_path
 
 def small_checkpoint(folder: Path) -> Path:
     """A published checkpoint of a very small network, written as the authors' script writes them."""
-    from uqdm.models.presets import override, preset, to_json
-    from uqdm.models.uqdm import UQDM
+    from uqdm.families.uqdm.torch.model import UQDM
+    from uqdm.training.presets import override, preset, to_json
 
     config = override(preset("tiny"), {"embedding_dim": 8, "norm_groups": 4, "n_steps": 3, "batch_size": 2, "warmup": 2, "crop": 0})
     folder.mkdir(parents=True)

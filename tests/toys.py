@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uqdm import codec
-from uqdm.families.constants import diffusion_constants
-from uqdm.families.uqdm import Constants
-from uqdm.package import Package
+from uqdm.bundle import Package
+from uqdm.families.uqdm.constants import diffusion_constants
+from uqdm.families.uqdm.walk import Constants
 
 GAMMA = (6.0, 1.5, -3.0, -7.5, -12.0)
 SPACES = ("rgb", "ycocg-r")

@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from uqdm.models.nested import Nested
-from uqdm.models.presets import PRESETS, override
+from uqdm.families.nested.torch.model import Nested
+from uqdm.training.presets import PRESETS, override
 
 
 def seeded(seed: int = 0) -> torch.Generator:

@@ -17,13 +17,16 @@ from typing import Any, Literal, Protocol, cast, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from uqdm import backends, container, cpus, families, sources
-from uqdm.container import Chunk, Contents, Header
+from uqdm import cpus, sources
+from uqdm.bundle import Package
 from uqdm.entropy import choice, coder, randomness
 from uqdm.entropy.tables import Cells
 from uqdm.errors import DamagedError, FingerprintError, FormatError, ImageError, LimitError, NumericsError
-from uqdm.families import Family, Question
-from uqdm.package import Package
+from uqdm.exact import runtimes as backends
+from uqdm.families import base as families
+from uqdm.families.base import Family, Question
+from uqdm.format import container
+from uqdm.format.container import Chunk, Contents, Header
 from uqdm.picture import Picture, from_array, pack_alpha, to_array, unpack_alpha
 from uqdm.sources import Source
 

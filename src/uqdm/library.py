@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from uqdm import package, sources
+from uqdm import bundle as package
+from uqdm import sources
 from uqdm.errors import FingerprintError, PackageError, UnknownModelError
 
 if TYPE_CHECKING:
@@ -166,7 +167,8 @@ class Pool:
 
     def open_for(self, data: "Source", model: str | os.PathLike[str] | None = None) -> "Codec":
         """As `open_for`."""
-        from uqdm import codec, container
+        from uqdm import codec
+        from uqdm.format import container
 
         with sources.opened(data) as stream:
             header = container.Reader(stream, max_pixels=self._options.get("max_pixels") or container.MAX_PIXELS).header

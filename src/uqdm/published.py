@@ -12,17 +12,17 @@ import torch
 
 from uqdm import sources
 from uqdm.codec import Codec
-from uqdm.container import inspect, parse
 from uqdm.errors import CheckpointError, ImageError
+from uqdm.families.nested.torch.model import Nested
 from uqdm.families.pyramid.torch.model import Pyramid
-from uqdm.models import runs
-from uqdm.models.evaluate import RECONSTRUCTIONS, Evaluation, evaluate_nested
-from uqdm.models.evaluate import evaluate as evaluate_model
-from uqdm.models.export import package_of
-from uqdm.models.nested import Nested
-from uqdm.models.uqdm import UQDM
+from uqdm.families.uqdm.torch.export import package_of
+from uqdm.families.uqdm.torch.model import UQDM
+from uqdm.format.container import inspect, parse
 from uqdm.sources import Source
-from uqdm.training.train import Stream, train
+from uqdm.training import runs
+from uqdm.training.held_out import RECONSTRUCTIONS, Evaluation, evaluate_nested
+from uqdm.training.held_out import evaluate as evaluate_model
+from uqdm.training.trainer import Stream, train
 
 MODES = ("paper", "tight")
 

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from uqdm import exact
-from uqdm.exact import Block, Convolution, Step
-from uqdm.package import Package
+from uqdm.bundle import Package
+from uqdm.exact import network as exact
+from uqdm.exact.network import Block, Convolution, Step
 
 C = 3
 Boxes = tuple[NDArray[np.int16], NDArray[np.int16]]

@@ -7,10 +7,10 @@ import networks
 import numpy as np
 import pytest
 
-import uqdm.backends
-from uqdm import backends
+import uqdm.exact.runtimes
+from uqdm.bundle import Package, hexadecimal
 from uqdm.errors import BackendError, PackageError
-from uqdm.package import Package, hexadecimal
+from uqdm.exact import runtimes as backends
 
 EXACT = networks.package_of(networks.constant(), networks.random_step())
 
@@ -23,8 +23,8 @@ def without(monkeypatch: pytest.MonkeyPatch) -> Any:
         for module in modules:
             monkeypatch.setitem(sys.modules, module, None)
         for own in ("ort", "pytorch"):
-            monkeypatch.delitem(sys.modules, f"uqdm.backends.{own}", raising=False)
-            monkeypatch.delattr(uqdm.backends, own, raising=False)
+            monkeypatch.delitem(sys.modules, f"uqdm.exact.runtimes.{own}", raising=False)
+            monkeypatch.delattr(uqdm.exact.runtimes, own, raising=False)
 
     return hide
 

@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from uqdm import backends, exact, package
-from uqdm.backends import integers
+from uqdm import bundle as package
 from uqdm.errors import BackendError, PackageError
-from uqdm.exact import Step
+from uqdm.exact import network as exact
+from uqdm.exact import runtimes as backends
+from uqdm.exact.network import Step
+from uqdm.families.uqdm import running as integers
 
 Run = Callable[[NDArray[np.float32]], NDArray[Any]]
 
@@ -23,7 +25,7 @@ Run = Callable[[NDArray[np.float32]], NDArray[Any]]
 @contextlib.contextmanager
 def on_torch(step: Step, threads: int = 1, mkldnn: bool = True, **options: Any) -> Iterator[Run]:
     torch = pytest.importorskip("torch")
-    from uqdm.backends import pytorch
+    from uqdm.exact.runtimes import pytorch
 
     with torch.backends.mkldnn.flags(enabled=mkldnn):
         yield pytorch.Runner(step, pytorch.device("cpu"), threads=threads, **options)
@@ -32,7 +34,7 @@ def on_torch(step: Step, threads: int = 1, mkldnn: bool = True, **options: Any) 
 @contextlib.contextmanager
 def on_onnxruntime(step: Step) -> Iterator[Run]:
     pytest.importorskip("onnxruntime")
-    from uqdm.backends import ort
+    from uqdm.exact.runtimes import ort
 
     yield ort.Runner(step)
 
@@ -91,8 +93,8 @@ def test_sums_may_come_as_near_as_one_to_the_bound(setting: str) -> None:
 def quantised() -> Step:
     """A network of the shipped width, as `models.quantise` makes them."""
     torch = pytest.importorskip("torch")
-    from uqdm.models.convnet import StepNet
-    from uqdm.models.quantise import quantise
+    from uqdm.families.uqdm.torch.convnet import StepNet
+    from uqdm.families.uqdm.torch.quantise import quantise
 
     torch.manual_seed(0)
     net = StepNet([5.2, 12.8, 10.4], [127.5, 0, 0], 96, 1)

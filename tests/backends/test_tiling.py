@@ -5,7 +5,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from uqdm.backends import tiling
+from uqdm.exact import tiling
 
 
 @pytest.mark.parametrize(("h", "w"), [(1, 1), (3, 64), (64, 64), (65, 64), (100, 200), (128, 127)])
@@ -35,7 +35,7 @@ def test_a_picture_of_one_row_is_not_filled_up_to_a_tile_in_memory() -> None:
 
 def test_a_network_sees_no_seams_between_overlapping_tiles() -> None:
     torch = pytest.importorskip("torch")
-    from uqdm.models.convnet import StepNet
+    from uqdm.families.uqdm.torch.convnet import StepNet
 
     torch.manual_seed(0)
     net = StepNet([5.0, 12.0, 10.0], [127.5, 0, 0], 8, 2).double()

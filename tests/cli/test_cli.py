@@ -15,9 +15,12 @@ from click.testing import CliRunner
 from commands import EMBEDDED, GAMMA, Run, failed, picture, pixels, succeeded
 from PIL import Image
 
-from uqdm import backends, container, library, package
+from uqdm import bundle as package
+from uqdm import library
 from uqdm.cli import main
-from uqdm.families.constants import diffusion_constants
+from uqdm.exact import runtimes as backends
+from uqdm.families.uqdm.constants import diffusion_constants
+from uqdm.format import container
 
 
 @pytest.fixture(scope="session")
@@ -389,7 +392,7 @@ def test_samples_are_drawn(run: Run) -> None:
 
 
 def test_a_checkpoint_is_imported_by_the_reading_asked_for(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    from uqdm.models import export
+    from uqdm.families.uqdm.torch import export
 
     asked: list[object] = []
 

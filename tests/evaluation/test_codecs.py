@@ -11,10 +11,11 @@ import pytest
 from conftest import photograph
 from PIL import Image
 
-from uqdm import codec, container, library
+from uqdm import codec, library
 from uqdm.errors import EvaluationError
 from uqdm.evaluation import classical, external, ours, registry
 from uqdm.evaluation.codecs import Ladder, rgb
+from uqdm.format import container
 
 
 def points(system: object, pixels: np.ndarray) -> list:

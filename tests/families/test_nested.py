@@ -17,14 +17,19 @@ import torch
 from untrained import seeded, small_nested
 
 import uqdm
-from uqdm import backends, codec, container, families, package, passes
-from uqdm.backends.nested import NestedNetworks
+from uqdm import bundle as package
+from uqdm import codec
+from uqdm.bundle import Package
 from uqdm.codec import Codec
 from uqdm.errors import DamagedError, PackageError
-from uqdm.models import nested
-from uqdm.models.nested import Nested
-from uqdm.models.presets import override
-from uqdm.package import Package
+from uqdm.exact import runtimes as backends
+from uqdm.families import base as families
+from uqdm.families.nested import networks as passes
+from uqdm.families.nested.running import NestedNetworks
+from uqdm.families.nested.torch import model as nested
+from uqdm.families.nested.torch.model import Nested
+from uqdm.format import container
+from uqdm.training.presets import override
 from uqdm.training.quantise import package_of_nested
 
 SIZES = [(16, 16), (1, 1), (1, 6), (7, 1), (2, 3), (13, 18)]
@@ -220,7 +225,7 @@ def test_every_runtime_writes_the_same_bytes(coder: Codec, made: Package, backen
 
 
 def test_no_bit_depends_on_the_tiles(made: Package) -> None:
-    from uqdm import exact
+    from uqdm.exact import network as exact
 
     def runtime(net: exact.Net) -> Callable[..., Any]:
         return lambda *fields: exact.run(net, *fields)
@@ -259,7 +264,7 @@ def test_weights_are_whole_shares_of_256() -> None:
 
 
 def test_compiled_mixtures_are_those_of_numpy(made: Package) -> None:
-    compiled = pytest.importorskip("uqdm.backends.compiled")
+    compiled = pytest.importorskip("uqdm.families.nested.kernels")
     random = np.random.default_rng(0)
     low = random.integers(-255, 250, (2, 3, 12, 10)).astype(np.int16)
     high = (low + random.integers(0, 60, low.shape)).astype(np.int16)
@@ -300,7 +305,7 @@ def test_damage_inside_a_step_is_noticed(coder: Codec) -> None:
 
 def test_a_run_becomes_a_model_folder_by_its_averages(tmp_path: Path, floats: Nested) -> None:
     from uqdm.training.quantise import quantise_run
-    from uqdm.training.train import train
+    from uqdm.training.trainer import train
 
     class Data:
         batch_size = 2

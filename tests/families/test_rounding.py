@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from uqdm.entropy import tables
-from uqdm.families import uqdm
+from uqdm.families.uqdm import walk as uqdm
 
 WIDE = np.full((1, 1, 1), 30, np.int64)
 

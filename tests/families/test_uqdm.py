@@ -12,7 +12,7 @@ from toys import SPACES, Floats, Integers, ToyCodec, constants
 from uqdm.codec import _Guesser, walk
 from uqdm.entropy.tables import Cells
 from uqdm.errors import LimitError, NumericsError, PackageError
-from uqdm.families.uqdm import MARGIN, Paper, Tight
+from uqdm.families.uqdm.walk import MARGIN, Paper, Tight
 
 FAMILIES = [Tight, Paper]
 

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from uqdm import codec, container, library, package
-from uqdm.families.constants import diffusion_constants
+from uqdm import bundle as package
+from uqdm import codec, library
+from uqdm.families.uqdm.constants import diffusion_constants
+from uqdm.format import container
 from uqdm.picture import Picture
 
 HERE = Path(__file__).parent

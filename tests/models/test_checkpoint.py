@@ -16,9 +16,9 @@ pytest.importorskip("torch")
 import torch
 
 from uqdm.errors import CheckpointError
-from uqdm.models.checkpoint import read_published
-from uqdm.models.presets import Config, ModelConfig, to_json
-from uqdm.models.uqdm import UQDM
+from uqdm.families.uqdm.torch.checkpoint import read_published
+from uqdm.families.uqdm.torch.model import UQDM
+from uqdm.training.presets import Config, ModelConfig, to_json
 
 SMALL = ModelConfig(embedding_dim=8, norm_groups=4)
 

@@ -12,9 +12,9 @@ import torch
 from untrained import pictures, seeded
 
 from uqdm.families import colour
-from uqdm.models import nested
-from uqdm.models.nested import Cells, Nested
-from uqdm.models.presets import PRESETS, override
+from uqdm.families.nested.torch import model as nested
+from uqdm.families.nested.torch.model import Cells, Nested
+from uqdm.training.presets import PRESETS, override
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

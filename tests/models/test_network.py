@@ -10,9 +10,9 @@ pytest.importorskip("torch")
 
 import torch
 
-from uqdm.models.checkpoint import read_published
-from uqdm.models.network import Attention, UNet, fourier_features, timestep_embedding
-from uqdm.models.presets import SIZES, ModelConfig
+from uqdm.families.uqdm.torch.checkpoint import read_published
+from uqdm.families.uqdm.torch.unet import Attention, UNet, fourier_features, timestep_embedding
+from uqdm.training.presets import SIZES, ModelConfig
 
 SMALL = ModelConfig(embedding_dim=8, norm_groups=4)
 

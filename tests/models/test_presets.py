@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from uqdm.errors import CheckpointError
-from uqdm.models.presets import PRESETS, SIZES, Config, ModelConfig, NestedConfig, override, read_config, to_json
+from uqdm.training.presets import PRESETS, SIZES, Config, ModelConfig, NestedConfig, override, read_config, to_json
 
 
 def written(folder: Path, tree: Any) -> Path:

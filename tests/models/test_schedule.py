@@ -8,7 +8,7 @@ pytest.importorskip("torch")
 
 import torch
 
-from uqdm.models.schedule import FixedLinear, LearnedLinear, LearnedMonotone, alpha, new_schedule, sigma, step_constants
+from uqdm.families.uqdm.torch.schedule import FixedLinear, LearnedLinear, LearnedMonotone, alpha, new_schedule, sigma, step_constants
 
 KINDS = ["fixed_linear", "learned_linear", "learned_monotone"]
 

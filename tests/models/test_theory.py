@@ -23,16 +23,16 @@ import torch
 from torch import Tensor
 from untrained import seeded
 
-from uqdm import container
 from uqdm.codec import walk
 from uqdm.entropy import randomness
 from uqdm.entropy.tables import ONE
-from uqdm.families.uqdm import Paper, Tight
-from uqdm.models.distributions import DENSITIES, Density, log_interval
-from uqdm.models.presets import Config, ModelConfig
-from uqdm.models.schedule import alpha, new_schedule, sigma, step_constants
-from uqdm.models.uqdm import UQDM
-from uqdm.models.vdm import VDM
+from uqdm.families.uqdm.torch.distributions import DENSITIES, Density, log_interval
+from uqdm.families.uqdm.torch.model import UQDM
+from uqdm.families.uqdm.torch.schedule import alpha, new_schedule, sigma, step_constants
+from uqdm.families.uqdm.torch.vdm import VDM
+from uqdm.families.uqdm.walk import Paper, Tight
+from uqdm.format import container
+from uqdm.training.presets import Config, ModelConfig
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

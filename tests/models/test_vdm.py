@@ -17,10 +17,10 @@ from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 from untrained import knowing, pictures, seeded
 
-from uqdm.models.diffusion import Diffusion
-from uqdm.models.presets import PRESETS, Config, ModelConfig
-from uqdm.models.uqdm import UQDM
-from uqdm.models.vdm import VDM
+from uqdm.families.uqdm.torch.diffusion import Diffusion
+from uqdm.families.uqdm.torch.model import UQDM
+from uqdm.families.uqdm.torch.vdm import VDM
+from uqdm.training.presets import PRESETS, Config, ModelConfig
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -292,7 +292,7 @@ def test_where_the_network_knows_the_picture_a_uqdm_over_a_vdm_pays_the_constant
 def test_a_uqdm_over_a_vdm_pays_that_constant_and_less_than_the_vdm_for_its_errors(density: str) -> None:
     """So with many steps it costs more than the VDM, and with few and an untrained network less: UQDM's p is wider, by the box.
 
-    That it costs what a UQDM of fixed variance costs that was trained as one (section 5.1) takes training: uqdm.training.swirl.
+    That it costs what a UQDM of fixed variance costs that was trained as one (section 5.1) takes training: uqdm.research.swirl.
     """
     vdm, x = fresh(perturbed=0.02, **POINTS), points(3000)
     uqdm = UQDM.over(vdm, density)

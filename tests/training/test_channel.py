@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from uqdm.errors import DamagedError
-from uqdm.models.presets import PRESETS, override
-from uqdm.models.vdm import VDM
-from uqdm.training import channel
-from uqdm.training.channel import LAYERED, PAIR, RACE, Channel, Sent, decode, encode, kolmogorov, noise
+from uqdm.families.uqdm.torch.vdm import VDM
+from uqdm.research import gaussian_channel as channel
+from uqdm.research.gaussian_channel import LAYERED, PAIR, RACE, Channel, Sent, decode, encode, kolmogorov, noise
+from uqdm.training.presets import PRESETS, override
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

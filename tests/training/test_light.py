@@ -12,7 +12,7 @@ import torch
 from conftest import pack, photograph
 
 import uqdm
-from uqdm import package
+from uqdm import bundle as package
 from uqdm.training import light
 
 

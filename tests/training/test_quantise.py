@@ -8,8 +8,10 @@ import pytest
 from conftest import pack, photograph
 
 import uqdm
-from uqdm import container, files, package
+from uqdm import bundle as package
+from uqdm import files
 from uqdm.errors import OutputError, PackageError
+from uqdm.format import container
 
 pytest.importorskip("torch")
 from uqdm.training.quantise import quantise_model
@@ -70,7 +72,7 @@ def test_of_large_pictures_a_piece_is_looked_at_and_small_ones_are_whole() -> No
 
 def test_a_place_that_is_taken_is_refused_before_the_work(tmp_path: Path, crops: list[np.ndarray]) -> None:
     from uqdm.cli import main
-    from uqdm.models.export import import_checkpoint
+    from uqdm.families.uqdm.torch.export import import_checkpoint
 
     class Unread(list[np.ndarray]):
         def __iter__(self) -> Iterator[np.ndarray]:

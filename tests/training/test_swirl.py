@@ -14,7 +14,7 @@ pytest.importorskip("matplotlib")
 import torch
 from PIL import Image
 
-from uqdm.training import swirl
+from uqdm.research import swirl
 
 
 def test_points_lie_on_a_spiral_of_8_bit_values() -> None:

@@ -27,11 +27,12 @@ from torch import Tensor
 import uqdm
 from uqdm.cli import main
 from uqdm.errors import CheckpointError, TrainingError
-from uqdm.models import export, runs
-from uqdm.models.evaluate import evaluate, evaluate_limit, held_out
-from uqdm.models.nested import Nested
-from uqdm.models.presets import PRESETS, Config, override, preset, read_config, to_json
-from uqdm.training.train import Objective, State, train
+from uqdm.families.nested.torch.model import Nested
+from uqdm.families.uqdm.torch import export
+from uqdm.training import runs
+from uqdm.training.held_out import evaluate, evaluate_limit, held_out
+from uqdm.training.presets import PRESETS, Config, override, preset, read_config, to_json
+from uqdm.training.trainer import Objective, State, train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -265,7 +266,7 @@ def test_multiply_adds_of_the_presets_are_the_papers_and_what_a_counter_counts()
     """Appendix C.3 gives 389 K, 2.3 M, 105 M and 204 M a pixel; the counter is torch's own."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    from uqdm.models.network import new_network
+    from uqdm.families.uqdm.torch.unet import new_network
 
     stated = {
         "tiny": (64, 389e3),
@@ -390,7 +391,7 @@ def test_a_signal_ends_the_step_saves_it_and_says_so(number: signal.Signals, cod
 
 
 def test_time_too_makes_checkpoints_and_no_bit_depends_on_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from uqdm.training import train as trainer
+    from uqdm.training import trainer
 
     rarely = {"log_metrics_every_steps": 100, "checkpoint_every_steps": 100, "eval_every_steps": 100}
     plain = train(small(**rarely), Pictures(), None, tmp_path / "plain", steps=6)
@@ -410,7 +411,7 @@ def test_time_too_makes_checkpoints_and_no_bit_depends_on_it(tmp_path: Path, mon
 
 
 def test_it_says_how_it_goes_from_the_first_step_on_and_ever_more_rarely(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from uqdm.training import train as trainer
+    from uqdm.training import trainer
 
     clock = iter(range(10**6))
     monkeypatch.setattr(trainer.time, "monotonic", lambda: next(clock) / 3)  # asked some three times a step
@@ -426,7 +427,7 @@ def test_it_says_how_it_goes_from_the_first_step_on_and_ever_more_rarely(tmp_pat
 
 
 def test_a_second_ctrl_c_does_not_wait_and_the_message_is_true(tmp_path: Path) -> None:
-    from uqdm.training.train import _Listening
+    from uqdm.training.trainer import _Listening
 
     with pytest.raises(KeyboardInterrupt), _Listening() as listening:  # noqa: PT012
         os.kill(os.getpid(), signal.SIGINT)
@@ -437,7 +438,7 @@ def test_a_second_ctrl_c_does_not_wait_and_the_message_is_true(tmp_path: Path) -
 
 
 def test_an_evaluation_does_not_hold_a_signal_up(tmp_path: Path) -> None:
-    from uqdm.training.train import Stopped
+    from uqdm.training.trainer import Stopped
 
     seen: list[int] = []
 

@@ -91,8 +91,9 @@ class Encoding:
 
     def read(self, job: Job) -> Picture:
         """The picture of a job. Of a .uqdm file the message says that it is one."""
-        from uqdm import container, files
+        from uqdm import files
         from uqdm.errors import ImageError
+        from uqdm.format import container
 
         data = job.data() if job.source == STD else None
         try:
@@ -227,8 +228,8 @@ class Decoding:
 
     def read(self, job: Job) -> File:
         """A job's file, shortened to what is asked for, with its codec."""
-        from uqdm import container
         from uqdm.codec import mode_in
+        from uqdm.format import container
 
         data = job.data()
         most = self._max_pixels or container.MAX_PIXELS
@@ -246,7 +247,8 @@ class Decoding:
 
     def _check(self, job: Job, data: bytes) -> None:
         """Raises where the output's format cannot hold what the file will decode to, before the work is done."""
-        from uqdm import container, files
+        from uqdm import files
+        from uqdm.format import container
 
         contents = container.parse(data, max_pixels=None, salvage=self._salvage)
         kinds, header = [chunk.kind for chunk in contents.chunks], contents.header
@@ -291,7 +293,7 @@ def _used(data: bytes, decoded: Decoded) -> int:
     """How many bytes a picture was made of: all, or those before the damage."""
     if decoded.damage is None:
         return len(data)
-    from uqdm import container
+    from uqdm.format import container
 
     contents = container.parse(data, max_pixels=None, salvage=True)
     if decoded.partial and contents.partial is not None:

@@ -401,7 +401,7 @@ def _swirl(number: int, out: Path, small: bool, seed: int, jobs: int) -> None:
     import json
 
     from uqdm import files
-    from uqdm.training import swirl
+    from uqdm.research import swirl
 
     found = swirl.everything(out / "swirl", small, seed=seed, jobs=jobs, say=lambda line: echo(line, err=True))
     png = (out / "swirl" / f"figure{number}.png").read_bytes()

@@ -58,7 +58,7 @@ def import_checkpoint(folder: str, out: str, reading: str, force: bool) -> None:
       uqdm import-checkpoint runs/mine models/mine
       uqdm compress photo.png --model models/uqdm-tiny
     """
-    from uqdm.models import export
+    from uqdm.families.uqdm.torch import export
 
     echo(export.import_checkpoint(folder, out, reading=reading, force=force))
 
@@ -81,7 +81,7 @@ def quantise(model: str, out: str, data: tuple[str, ...], count: int, force: boo
     Examples:
       uqdm quantise runs/nano models/my-nano --data photographs/
     """
-    from uqdm import package
+    from uqdm import bundle as package
     from uqdm.training.data import load_data
     from uqdm.training.quantise import quantise_model, quantise_run
 

@@ -13,7 +13,7 @@ from uqdm.cli.output import echo, echo_table
 from uqdm.errors import FormatError
 
 if TYPE_CHECKING:
-    from uqdm.container import Header, Info
+    from uqdm.format.container import Header, Info
 
 
 @click.command(short_help="What a file holds, and what each step costs.")
@@ -31,7 +31,7 @@ def info(file: str, as_json: bool, model: str | None) -> None:
     """
     import json
 
-    from uqdm import container
+    from uqdm.format import container
 
     job = Job(as_stream(file, 0), STD)
     data = job.attempt(job.data)
@@ -109,7 +109,8 @@ def truncate(
     options.at_most_one(step=step, bpp=bpp, nbytes=nbytes, max_error=max_error)
     if step is None and bpp is None and nbytes is None and max_error is None:
         raise click.UsageError("one of --step, --bpp, --bytes and --max-error is needed")
-    from uqdm import container, families
+    from uqdm.families import base as families
+    from uqdm.format import container
 
     source, target = as_stream(source, 0), as_stream(target, 1)
     if not source or not target:
@@ -136,7 +137,7 @@ def truncate(
 
 def _mode(found: Info) -> str | None:
     """The entropy mode in a file's sub-header, or None if it is not of a family that is known here."""
-    from uqdm import families
+    from uqdm.families import base as families
 
     try:
         return families.mode(bytes.fromhex(found.extra))
@@ -146,8 +147,10 @@ def _mode(found: Info) -> str | None:
 
 def _guarantees(header: Header, given: str | None) -> list[tuple[int, int, int]]:
     """How far R, G and B of a preview can be off after each step; raises where the model is not here, or is another."""
-    from uqdm import families, library, package
+    from uqdm import bundle as package
+    from uqdm import library
     from uqdm.codec import mode_in
+    from uqdm.families import base as families
 
     model = package.read(library.find(given) if given is not None else library.find_for(header.model, header.fingerprint.hex()))
     return families.guarantees(model, mode_in(model, header), header.grey)

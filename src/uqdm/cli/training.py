@@ -66,10 +66,10 @@ def train(
     import torch
     import torch.distributed as dist
 
-    from uqdm.models import presets, runs
+    from uqdm.training import presets, runs
     from uqdm.training.data import load_data
-    from uqdm.training.train import Stopped, check_folder
-    from uqdm.training.train import train as run
+    from uqdm.training.trainer import Stopped, check_folder
+    from uqdm.training.trainer import train as run
 
     given = dict(one.split("=", 1) if "=" in one else _no_value(one) for one in settings)
     try:
@@ -80,7 +80,7 @@ def train(
         config = presets.override(config, {"training.n_steps": steps})
     if config.model.n_channels != 3:
         raise UqdmError(
-            f"{name}: a model of {config.model.n_channels} channels, and --data holds pictures; python -m uqdm.training.swirl trains it"
+            f"{name}: a model of {config.model.n_channels} channels, and --data holds pictures; python -m uqdm.research.swirl trains it"
         )
     if threads is not None:
         torch.set_num_threads(threads)
@@ -138,9 +138,9 @@ def _size(config: Any, side: int | None = None) -> tuple[int, float, str]:
     """Parameters, multiply-adds a pixel, and what these are for. `side`: of a picture, for networks in which it matters."""
     import torch
 
+    from uqdm.families.nested.torch.model import Nested
     from uqdm.families.pyramid.torch.model import Pyramid
-    from uqdm.models.nested import Nested
-    from uqdm.models.network import new_network
+    from uqdm.families.uqdm.torch.unet import new_network
 
     with torch.device("meta"):
         own: Any = {"nested": Nested, "pyramid": Pyramid}.get(config.family)
@@ -170,7 +170,7 @@ def list_presets(as_json: bool) -> None:
       uqdm presets
       uqdm presets --json
     """
-    from uqdm.models.presets import PRESETS, to_json
+    from uqdm.training.presets import PRESETS, to_json
 
     if as_json:
         echo(json.dumps({name: json.loads(to_json(config)) for name, config in PRESETS.items()}, indent=2))

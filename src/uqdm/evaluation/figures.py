@@ -13,13 +13,13 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from uqdm import codec as codecs
-from uqdm import container
 from uqdm.evaluation import plots
 from uqdm.evaluation.codecs import Codec, Pixels
 from uqdm.evaluation.compare import panels
 from uqdm.evaluation.curves import Curve
 from uqdm.evaluation.metrics import mse
 from uqdm.evaluation.ours import opened
+from uqdm.format import container
 from uqdm.quality import psnr
 
 RATES = {1: 2.0, 9: 4.0, 10: 1.0}  # bits per pixel of the figures at equal rates: middle, high, low

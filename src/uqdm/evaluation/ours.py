@@ -17,9 +17,11 @@ from typing import Any
 import numpy as np
 
 import uqdm
-from uqdm import codec, container, library, package
+from uqdm import bundle as package
+from uqdm import codec, library
 from uqdm.errors import EvaluationError
 from uqdm.evaluation.codecs import Coded, Pixels, best_within, timed
+from uqdm.format import container
 
 RATES = (0.15, 0.25, 0.4, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0, 12.0)  # bits per pixel of cut files
 
@@ -192,7 +194,7 @@ class Gaussian:
 @functools.cache
 def trained(run: str) -> str:
     """How long a run trained, as labels say it; nothing of a published checkpoint, which does not tell."""
-    from uqdm.models import runs
+    from uqdm.training import runs
 
     path = Path(run) / runs.CHECKPOINT
     if not path.is_file():
@@ -240,8 +242,8 @@ def opened(model: str) -> codec.Codec:
 @functools.cache
 def opened_vdm(run: str) -> Any:
     """A VDM, once a process. Raises `EvaluationError` for another family, `CheckpointError` for what is no run."""
-    from uqdm.models import runs
-    from uqdm.models.vdm import VDM
+    from uqdm.families.uqdm.torch.vdm import VDM
+    from uqdm.training import runs
 
     model = runs.read_folder(run)
     if not isinstance(model, VDM):

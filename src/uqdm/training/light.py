@@ -26,12 +26,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from uqdm import atomic, library, package
+from uqdm import atomic, library
+from uqdm import bundle as package
+from uqdm.bundle import Package, hexadecimal
 from uqdm.data.sources import load_pack
 from uqdm.families import colour, order
-from uqdm.families.constants import diffusion_constants
-from uqdm.models.convnet import StepNet, truncated_bits
-from uqdm.package import Package, hexadecimal
+from uqdm.families.uqdm.constants import diffusion_constants
+from uqdm.families.uqdm.torch.convnet import StepNet, truncated_bits
 
 GAMMA_MAX, GAMMA_MIN, STEPS = 5.4, -12.2, 4
 SCALE = (0.577 * 128, 1.414 * 128, 1.155 * 128)  # YCoCg-R channels, equal error in RGB

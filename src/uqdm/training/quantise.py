@@ -10,14 +10,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from uqdm import exact, library, package, passes
+from uqdm import bundle as package
+from uqdm import library
+from uqdm.bundle import Package, floats
 from uqdm.codec import Codec
 from uqdm.errors import PackageError
-from uqdm.models import nested, runs
-from uqdm.models.convnet import StepNet
-from uqdm.models.nested import Nested
-from uqdm.models.quantise import QUANTILES, Boxes, State, quantise, quantise_nested
-from uqdm.package import Package, floats
+from uqdm.exact import network as exact
+from uqdm.families.nested import networks as passes
+from uqdm.families.nested.torch import model as nested
+from uqdm.families.nested.torch.model import Nested
+from uqdm.families.uqdm.torch.convnet import StepNet
+from uqdm.families.uqdm.torch.quantise import QUANTILES, Boxes, State, quantise, quantise_nested
+from uqdm.training import runs
 
 SIDE = 128  # of larger pictures a piece of so many pixels a side is looked at, so that memory and time stay bounded
 CUTS = (0.2, 0.6)  # where calibration files are cut inside each step, for networks that see such states
@@ -189,7 +193,7 @@ def quantise_model(
 
 def _cut(codec: Codec, data: bytes) -> list[bytes]:
     """A file's beginnings that end inside its steps."""
-    from uqdm import container
+    from uqdm.format import container
 
     chunks = container.parse(data).chunks
     return [data[: int(c.start + share * (c.end - c.start))] for c in chunks if c.kind == container.STEP for share in CUTS]

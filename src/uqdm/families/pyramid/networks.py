@@ -22,12 +22,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from uqdm import exact
 from uqdm.entropy.tables import FRACTION, LEVELS_PER_OCTAVE, LOWEST_OCTAVE, reciprocals
 from uqdm.errors import PackageError
-from uqdm.exact import FARTHEST, LEVEL_BITS, LEVELS, LOCATION_BITS, Net, high_pass
+from uqdm.exact import network as exact
+from uqdm.exact.network import FARTHEST, LEVEL_BITS, LEVELS, LOCATION_BITS, Net, high_pass
+from uqdm.families.nested.networks import TOTAL, WEIGHT_BITS, weights
 from uqdm.families.pyramid import lattice
-from uqdm.passes import TOTAL, WEIGHT_BITS, weights
 
 CHANNELS = 3
 DETAILS = 9

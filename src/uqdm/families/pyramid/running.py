@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from uqdm.backends import tiling
-from uqdm.backends.integers import Runners, Runtime
-from uqdm.backends.workers import Workers
+from uqdm.bundle import Package
+from uqdm.exact import tiling
+from uqdm.exact.workers import Workers
 from uqdm.families.pyramid import networks
 from uqdm.families.pyramid.networks import LevelNet
-from uqdm.package import Package
+from uqdm.families.uqdm.running import Runners, Runtime
 
 TILE = 192  # positions a side
 

@@ -21,15 +21,15 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from uqdm.bundle import Package, tuples
 from uqdm.entropy import randomness, tables
 from uqdm.entropy.tables import FRACTION, Cells
 from uqdm.errors import LimitError, PackageError
 from uqdm.families import colour, order
 from uqdm.families.boxes import CellsQuestion, Integers, drawn, pieces
+from uqdm.families.nested.networks import TOTAL
 from uqdm.families.pyramid import lattice
 from uqdm.families.pyramid.networks import FIRST, VALUE_BITS, LevelNet, Mixture, loud, relative
-from uqdm.package import Package, tuples
-from uqdm.passes import TOTAL
 
 SPACE = "ycocg-r"
 DITHER = 1  # stream of the offsets

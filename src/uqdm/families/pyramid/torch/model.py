@@ -21,11 +21,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from uqdm.families.nested.torch.model import LEAK, Cells, Mixture, coordinates, pixels
 from uqdm.families.pyramid import lattice
-from uqdm.models.convnet import Residual, high_pass
-from uqdm.models.diffusion import Terms
-from uqdm.models.nested import LEAK, Cells, Mixture, coordinates, pixels
-from uqdm.models.presets import Config
+from uqdm.families.uqdm.torch.convnet import Residual, high_pass
+from uqdm.families.uqdm.torch.diffusion import Terms
+from uqdm.training.presets import Config
 
 CHANNELS = 3
 DETAILS = 9  # of a position: three bands of three channels

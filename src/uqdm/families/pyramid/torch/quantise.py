@@ -10,16 +10,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from uqdm.bundle import Package
 from uqdm.codec import Codec
-from uqdm.exact import LOCATION_BITS
+from uqdm.exact.network import LOCATION_BITS
+from uqdm.families.nested.networks import WEIGHT_BITS
+from uqdm.families.nested.torch.model import coordinates
 from uqdm.families.pyramid import networks, walk
 from uqdm.families.pyramid.networks import COUPLING_BITS, LINEAR_BITS, LOUD_BITS, UNIT_BITS, VALUE_BITS, LevelNet
 from uqdm.families.pyramid.torch.model import COUPLINGS, Pass, Pyramid, Seen
 from uqdm.families.pyramid.torch.model import LevelNet as FloatNet
-from uqdm.models.nested import coordinates
-from uqdm.models.quantise import QUANTILES, RAW_LEVEL, Layers, Sample, quantised
-from uqdm.package import Package
-from uqdm.passes import WEIGHT_BITS
+from uqdm.families.uqdm.torch.quantise import QUANTILES, RAW_LEVEL, Layers, Sample, quantised
 
 Key = tuple[int, int]  # step, and which network: 0 of level 1, 1 of level 2, 2 of the coarser ones
 MOST_POSITIONS = 60_000  # of calibration, a network

@@ -1,0 +1,80 @@
+"""A pass's raw outputs to mixtures in machine code, made by Numba: the same integers as `passes.Step.mixture`."""
+
+from typing import Any
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from uqdm.exact.network import FARTHEST, LEVEL_BITS, LEVELS, LOCATION_BITS
+from uqdm.families.nested import networks as passes
+from uqdm.families.nested.networks import SMALLEST, TOTAL, Mixture, Step, phase
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _mixture(
+    raw: Any,
+    low: Any,
+    high: Any,
+    high_passed: Any,
+    width: Any,
+    offset: Any,
+    level: Any,
+    skip: Any,
+    exponentials: Any,
+    location: Any,
+    levels: Any,
+    weight: Any,
+    mean: Any,
+) -> None:
+    """raw (N, C, 3, J, h, w); low, high, high_passed (N, C, h, w) of the phase; results as `Mixture` has them."""
+    n, channels, _, count, height, columns = raw.shape
+    shares = np.empty(count, np.int64)
+    for i in range(n):
+        for c in range(channels):
+            s, w = skip[c], width[c]
+            for y in range(height):
+                for x in range(columns):
+                    base = (np.int64(low[i, c, y, x]) + high[i, c, y, x]) << 15
+                    if s != 0:
+                        d = np.int64(high_passed[i, c, y, x])
+                        base += (-w if s < 0 else w) * d // (abs(d) + abs(s))
+                    best, total, sum_of_levels = 0, np.int64(0), np.int64(0)
+                    for j in range(1, count):
+                        if raw[i, c, 2, j, y, x] > raw[i, c, 2, best, y, x]:
+                            best = j
+                    for j in range(count):
+                        below = np.int64(raw[i, c, 2, best, y, x]) - np.int64(raw[i, c, 2, j, y, x])
+                        shares[j] = exponentials[min(below, SMALLEST)]
+                        total += shares[j]
+                    left = TOTAL
+                    for j in range(count):
+                        shares[j] = shares[j] * (TOTAL - count) // total + 1
+                        left -= shares[j]
+                    shares[best] += left
+                    for j in range(count):
+                        at = base + offset[c, j] + ((np.int64(raw[i, c, 0, j, y, x]) * w) >> LOCATION_BITS)
+                        one = min(max((np.int64(raw[i, c, 1, j, y, x]) + level[c, j]) >> LEVEL_BITS, 0), LEVELS - 1)
+                        location[i, c, y, x, j] = min(max(at, -FARTHEST), FARTHEST)
+                        levels[i, c, y, x, j] = one
+                        weight[i, c, y, x, j] = shares[j]
+                        sum_of_levels += one * shares[j]
+                    mean[i, c, y, x] = sum_of_levels // TOTAL
+
+
+def mixture(
+    step: Step, number: int, raw: NDArray[np.float32], low: NDArray[np.int16], high: NDArray[np.int16], high_passed: NDArray[np.int32]
+) -> Mixture:
+    """`step.mixture`."""
+    one = step.passes[number]
+    (c, j), (n, _, h, w) = one.offset.shape, raw.shape
+    found = Mixture(
+        np.empty((n, c, h, w, j), np.int32), np.empty((n, c, h, w, j), np.uint8), np.empty((n, c, h, w, j), np.uint16),
+        np.empty((n, c, h, w), np.uint8),
+    )  # fmt: skip
+    fields = (np.ascontiguousarray(phase(a, number)) for a in (low, high, high_passed))
+    constants = (np.ascontiguousarray(a, np.int64) for a in (step.width, one.offset, one.level, one.skip))
+    kernel: Any = _mixture
+    shaped = np.ascontiguousarray(raw, np.float32).reshape(n, c, 3, j, h, w)
+    kernel(shaped, *fields, *constants, passes.exponentials(), *found)
+    return found

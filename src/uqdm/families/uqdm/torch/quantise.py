@@ -1,0 +1,382 @@
+"""A trained convolutional model to an exact one (`uqdm.exact`): 12-bit weights, 10-bit activations, every sum below 2**24.
+
+Scales are free where ReLU follows: the integer 1 of an activation may stand for any real number, one per channel, chosen so that
+what the channel reaches on calibration pictures fills 0 .. 1023. Inside a layer rows of weights are as fine as 12 bits and the bound
+allow, and the two scales meet in a shift. The residual stream keeps one scale per channel through all blocks, up to 2**4 (as the
+bound allows) finer than activations.
+"""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from uqdm.entropy.tables import LEVELS_PER_OCTAVE, LOWEST_OCTAVE
+from uqdm.errors import PackageError
+from uqdm.exact.network import EXACT, LEAK, LEVEL_BITS, LIMIT, LOCATION_BITS, Block, Convolution, Net, Step
+from uqdm.families.nested import networks as passes
+from uqdm.families.nested.torch import model as nested
+from uqdm.families.uqdm.torch.convnet import Residual, StepNet
+
+STREAM_BITS = (4, 3, 2, 1, 0)  # the first that the bound allows
+LARGEST_WEIGHT = 2047
+LARGEST_FIRST = 4095  # of the first layer, whose features differ in what an integer of them is worth
+MOST_SHIFT = 23
+MOST_ROUNDS = 8
+RAW_LEVEL = math.log(2) / LEVELS_PER_OCTAVE / 2**LEVEL_BITS  # what one raw level adds to the logarithm of a scale
+QUANTILE = 0.9999  # of what a channel reaches on calibration pictures; the rest is limited
+QUANTILES = (0.99, 0.999, 0.9999, 1.0)  # that are tried where it can be measured which is best
+Boxes = tuple[NDArray[np.int32], NDArray[np.int32]]  # low, high (N, C, H, W)
+
+
+def quantise(net: StepNet, boxes: Sequence[Boxes]) -> Step:
+    """One step's network as integers. `boxes`: what it is shown in use, of some dozens of pictures. Raises `PackageError`."""
+    width, middle = net.width.flatten().double(), net.middle.flatten().double()
+    offset = net.offset.detach().flatten().double() * width
+    detail = detail_shift(width)
+    wide = np.max([(high - low).max((0, 2, 3)) + 1 for low, high in boxes], 0)
+    skip = np.zeros(len(width), np.int64)
+    if net.channels:
+        skip = skips(net.smooth.detach().flatten(), width)
+    bare = Step(
+        middle=np.rint(2 * middle.numpy()).astype(np.int16),
+        width=np.rint(width.numpy() * 2**16).astype(np.int64),
+        offset=np.rint(offset.numpy() * 2**16).astype(np.int64),
+        level=raw_levels(net.stretch.detach().flatten(), width),
+        detail=np.array([detail], np.int8),
+        wide=wide.astype(np.int16),
+        skip=skip,
+    )
+    if not net.channels:
+        return bare
+    c = len(width)
+    raw = torch.cat([torch.full((4 * c,), 2.0**-LOCATION_BITS), torch.full((4 * c,), RAW_LEVEL)])
+    with torch.no_grad():
+        layers = Layers(net.enter, net.body, net.head)
+        samples = [Sample(torch.from_numpy(bare.features(*box))) for box in boxes]
+        made, _ = quantised(layers, feature_units(width, detail), bare.limits(), samples, raw)
+    return dataclasses.replace(bare, **vars(made))
+
+
+def detail_shift(width: Tensor) -> int:
+    """By how much the high-pass, in 2**-5 pixel values, is shifted as a feature: 2047 are to be some hundred pixel values or more."""
+    return max(0, min(3, 5 + math.floor(math.log2(float(width.max()))) - 10))
+
+
+def feature_units(width: Tensor, detail: int) -> Tensor:
+    """(12 C,) what one integer of each feature stands for in a network's own units."""
+    w = width.float()
+    return torch.cat([torch.full_like(w, 1 / 128), 2.0 ** (detail - 5) / w, 1 / w]).repeat_interleave(4)
+
+
+def skips(smooth: Tensor, width: Tensor) -> NDArray[np.int64]:
+    """`exact.Step.skip` from a network's own, which multiplies the high-pass in widths."""
+    found: NDArray[np.int64] = np.rint((32 * width.double() / smooth.double()).numpy()).astype(np.int64)
+    return found
+
+
+def raw_levels(stretch: Tensor, width: Tensor) -> NDArray[np.int32]:
+    """What is added to raw levels, for logarithms of scales in widths; half a level more: the nearest, not the one below."""
+    level = (stretch.double() + torch.log(width.double())) / math.log(2) - LOWEST_OCTAVE
+    one = 1 << LEVEL_BITS
+    found: NDArray[np.int32] = np.floor(level.numpy() * LEVELS_PER_OCTAVE * one + one / 2).astype(np.int32)
+    return found
+
+
+@dataclasses.dataclass(frozen=True)
+class Layers:
+    """A network's convolutions: enter, residual blocks, head (None: its activations are the result), join."""
+
+    enter: nn.Conv2d
+    body: nn.Sequential
+    head: nn.Conv2d | None = None
+    join: nn.Conv2d | None = None
+    leaky: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """What a network is shown: integer features, and in its own units what it joins."""
+
+    features: Tensor
+    context: Tensor | None = None
+
+
+def quantised(
+    layers: Layers,
+    units: Tensor,
+    edge: NDArray[Any],
+    samples: Sequence[Sample],
+    raw: Tensor | None,
+    joined: Tensor | None = None,
+    quantile: float = QUANTILE,
+) -> tuple[Net, Tensor]:
+    """A network as integers, and what an integer of its activations stands for (channels,).
+
+    `units` (I,): what an integer of each feature stands for; `edge` (I,): the largest; `raw` (O,): what one of each output is to stand for;
+    `joined` (J,): what one of each activation that is joined does. Raises `PackageError` where no scales keep the bound.
+    """
+    quantiser = _Quantiser(layers, units, edge, samples, raw, joined, quantile)
+    for bits in STREAM_BITS:
+        found, scale = quantiser.net(bits)
+        try:
+            found.largest("quantised network", edge)
+            break
+        except PackageError:
+            if bits == STREAM_BITS[-1]:
+                raise
+    return found, scale
+
+
+@dataclasses.dataclass(frozen=True)
+class _Inside:
+    """A block's convolutions and the scales of what lies between them; (channels,) each."""
+
+    first: nn.Conv2d
+    second: nn.Conv2d
+    down: Tensor  # shift from the stream to activations
+    sums: Tensor  # of the first convolution
+    shift: Tensor  # and from there to the activations between
+    scale: Tensor  # of those
+    finest: Tensor  # that the second convolution's sums can have
+
+
+class _Quantiser:
+    """Walks through a network layer by layer with the scales of its channels in hand."""
+
+    def __init__(
+        self,
+        layers: Layers,
+        units: Tensor,
+        edge: NDArray[Any],
+        samples: Sequence[Sample],
+        raw: Tensor | None,
+        joined: Tensor | None,
+        quantile: float,
+    ) -> None:
+        self.layers, self.units, self.raw, self.joined, self.quantile = layers, units, raw, joined, quantile
+        self.leak = LEAK / LIMIT if layers.leaky else 0.0
+        self.largest = torch.from_numpy(edge.astype(np.float32))
+        self.blocks = [(b.first, b.second) for b in layers.body if isinstance(b, Residual)]
+        self.streams, self.inner = self._reached(samples)
+        # Channels inside a block that ReLU silences on every calibration picture are left out: training kills many.
+        alive = [reached > 0 for reached in self.inner]
+        self.blocks = [_pruned(first, second, a) for (first, second), a in zip(self.blocks, alive)]
+        self.inner = [_floored(reached[a]) for reached, a in zip(self.inner, alive)]
+        self.streams = [_floored(reached) for reached in self.streams]
+
+    def net(self, stream_bits: int) -> tuple[Net, Tensor]:
+        layers, units = self.layers, self.units
+        stream = torch.stack(self.streams).amax(0) / (LIMIT << stream_bits)  # the residual stream's scale
+        full = torch.full_like(stream, LIMIT)
+        enter_finest = _row_scale(layers.enter, units, self.largest, LARGEST_FIRST, leak=1.0)
+        fixed = [enter_finest]
+        if layers.join is not None and self.joined is not None:
+            fixed.append(_row_scale(layers.join, self.joined, torch.full_like(self.joined, LIMIT), leak=self.leak))
+        stream = torch.stack([stream, *fixed]).amax(0)
+        inside = self._inside(stream)
+        for _ in range(MOST_ROUNDS):  # the stream cannot be finer than what is added to it, which depends on it in turn, a little
+            coarser = torch.stack([stream, *(block.finest for block in inside)]).amax(0)
+            if torch.equal(coarser, stream):
+                break
+            stream = coarser
+            inside = self._inside(stream)
+        enter = _convolution(layers.enter, units, enter_finest, stream)
+        out = []
+        for block in inside:
+            first = _rounded(block.first, stream * 2.0**block.down, block.sums, block.shift)
+            out.append(Block(block.down.numpy().astype(np.int8), first, _convolution(block.second, block.scale, block.finest, stream)))
+        down = _shift(self.streams[-1] / stream)
+        scale = stream * 2.0**down
+        head = join = None
+        if layers.head is not None and self.raw is not None:
+            head = _convolution(layers.head, scale, _row_scale(layers.head, scale, full, leak=self.leak), self.raw)
+        if layers.join is not None and self.joined is not None:
+            join = _convolution(layers.join, self.joined, fixed[1], stream)
+        return Net(enter, tuple(out), down.numpy().astype(np.int8), head, join, layers.leaky), scale
+
+    def _inside(self, stream: Tensor) -> list["_Inside"]:
+        """The scales inside each block, for a residual stream of scales `stream`."""
+        found = []
+        for (first, second), reached, first_reached in zip(self.blocks, self.streams, self.inner):
+            down = _shift(reached / stream)
+            sums = _row_scale(first, stream * 2.0**down, torch.full_like(stream, LIMIT), leak=self.leak)
+            shift = _shift(first_reached / sums)
+            scale = sums * 2.0**shift
+            finest = _row_scale(second, scale, torch.full_like(scale, LIMIT), leak=self.leak)
+            found.append(_Inside(first, second, down, sums, shift, scale, finest))
+        return found
+
+    def _activation(self, x: Tensor) -> Tensor:
+        return F.leaky_relu(x, 1 / 8 if self.layers.leaky else 0.0)
+
+    def _size(self, x: Tensor) -> Tensor:
+        """What has to fit: where nothing leaks, what is above zero."""
+        return x.abs() if self.layers.leaky else x
+
+    def _reached(self, samples: Sequence[Sample]) -> tuple[list[Tensor], list[Tensor]]:
+        """What the residual stream reaches before each block and the head, and each block inside; (channels,) each."""
+        streams: list[list[Tensor]] = [[] for _ in range(len(self.blocks) + 1)]
+        inner: list[list[Tensor]] = [[] for _ in self.blocks]
+        for x in samples:
+            h = self.layers.enter(x.features * self.units[:, None, None])
+            if self.layers.join is not None:
+                h = h + self.layers.join(x.context)
+            for i, (first, second) in enumerate(self.blocks):
+                streams[i].append(self._size(h))
+                middle = first(self._activation(h))
+                inner[i].append(self._size(middle))
+                h = h + second(self._activation(middle))
+            streams[-1].append(self._size(h))
+        return [_high(s, self.quantile) for s in streams], [_high(s, self.quantile) for s in inner]
+
+
+def _high(values: list[Tensor], quantile: float) -> Tensor:
+    """(channels,) what a channel reaches: a quantile of it; 0 only where nothing is above 0."""
+    flat = torch.cat([v.detach().transpose(0, 1).flatten(1) for v in values], 1)
+    highest: Tensor = flat.topk(max(1, round(flat.shape[1] * (1 - quantile))), 1).values
+    return torch.where(highest[:, -1] > 0, highest[:, -1], highest[:, 0]).clamp(min=0)
+
+
+def _floored(reached: Tensor) -> Tensor:
+    """At least a hundredth of the largest channel's, so that scales stay finite."""
+    return reached.clamp(min=float(reached.max()) / 100) if len(reached) else reached
+
+
+def _pruned(first: nn.Conv2d, second: nn.Conv2d, alive: Tensor) -> tuple[nn.Conv2d, nn.Conv2d]:
+    """A block's two convolutions with only the inner channels that are `alive` (channels,), at least one."""
+    alive[0] |= not alive.any()
+    count = int(alive.sum())
+    a = nn.Conv2d(first.in_channels, count, first.kernel_size, padding=first.padding)  # type: ignore[arg-type]
+    b = nn.Conv2d(count, second.out_channels, second.kernel_size, padding=second.padding)  # type: ignore[arg-type]
+    assert first.bias is not None
+    assert second.bias is not None
+    assert a.bias is not None
+    assert b.bias is not None
+    for new, old in (
+        (a.weight, first.weight[alive]),
+        (a.bias, first.bias[alive]),
+        (b.weight, second.weight[:, alive]),
+        (b.bias, second.bias),
+    ):
+        new.data.copy_(old)
+    return a, b
+
+
+def _shift(ratio: Tensor) -> Tensor:
+    """The smallest shifts s >= 0 with ratio / 2**s within LIMIT."""
+    return torch.ceil(torch.log2(ratio / LIMIT) - 1e-6).clamp(0, MOST_SHIFT).to(torch.int32)
+
+
+def _rounded(conv: nn.Conv2d, inputs: Tensor, sums: Tensor, shift: Tensor) -> Convolution:
+    """Weights in units of `sums` (O,) for inputs whose integer 1 stands for `inputs` (I,); half of what the shift drops is added."""
+    bias = _bias(conv)
+    weight = torch.round(conv.weight.double() * inputs.double()[:, None, None] / sums.double()[:, None, None, None])
+    half = torch.where(shift > 0, 2.0 ** (shift.double() - 1), 0.0)
+    bias = torch.floor(bias.double() / sums.double() + half + 0.5)
+    return Convolution(
+        weight.numpy().astype(np.int8 if weight.abs().max() < 128 else np.int16),
+        bias.numpy().astype(np.int32),
+        shift.numpy().astype(np.int8),
+    )
+
+
+def _bias(conv: nn.Conv2d) -> Tensor:
+    return torch.zeros(conv.out_channels) if conv.bias is None else conv.bias.detach()
+
+
+def _row_scale(conv: nn.Conv2d, inputs: Tensor, largest: Tensor, largest_weight: int = LARGEST_WEIGHT, leak: float = 0.0) -> Tensor:
+    """(O,) the finest scale of a row's sums: weights within `largest_weight`, sums well below 2**24.
+
+    `largest` (I,): of the inputs; below zero they reach `leak` times that.
+    """
+    weight = conv.weight * inputs[:, None, None]
+    by_weight = weight.abs().amax((1, 2, 3)).clamp(min=1e-20) / largest_weight
+    reach = (weight * largest[:, None, None]).double()
+    above, below = reach.clamp(min=0).sum((1, 2, 3)), -reach.clamp(max=0).sum((1, 2, 3))
+    sums = torch.maximum(above + leak * below, below + leak * above) + _bias(conv).abs()
+    by_sum = sums / (0.9 * EXACT)
+    return torch.maximum(by_weight, by_sum.float())
+
+
+def _convolution(conv: nn.Conv2d, inputs: Tensor, finest: Tensor, outputs: Tensor) -> Convolution:
+    """A convolution whose results have given scales `outputs` (O,), none below `finest`: the sums are finer by a power of two."""
+    shift = torch.floor(torch.log2(outputs / finest) + 1e-6).clamp(0, MOST_SHIFT).to(torch.int32)
+    return _rounded(conv, inputs, outputs / 2.0**shift, shift)
+
+
+@dataclasses.dataclass(frozen=True)
+class State:
+    """What one step of a nested model is shown in use: the boxes before it and after it, int (N, C, H, W), H and W even."""
+
+    parent: Boxes
+    child: Boxes
+
+
+def quantise_nested(step: nested.Step, states: Sequence[State], quantile: float = QUANTILE) -> passes.Step:
+    """One step of a nested model as integers. `quantile` of what a channel reaches fits. Raises `PackageError`."""
+    width, middle = step.width.flatten().double(), step.middle.flatten().double()
+    detail = detail_shift(width)
+    wide = np.max([(high - low).max((0, 2, 3)) + 1 for low, high in (s.parent for s in states)], 0)
+    bare = passes.Step(
+        middle=np.rint(2 * middle.numpy()).astype(np.int16),
+        width=np.rint(width.numpy() * 2**16).astype(np.int64),
+        detail=np.array(detail, np.int8),
+        wide=wide.astype(np.int16),
+        trunk=None,
+        passes=(),
+    )
+    with torch.no_grad():
+        units = feature_units(width, detail)
+        c, scale = len(width), None
+        if step.channels:
+            samples = [Sample(torch.from_numpy(bare.features(*_short(state.parent)))) for state in states]
+            trunk, scale = quantised(Layers(step.enter, step.body, leaky=True), units, bare.limits(), samples, None, None, quantile)
+            bare = dataclasses.replace(bare, trunk=trunk)
+            units = units[4 * c : 8 * c]
+        made = tuple(_pass(step, bare, number, units, scale, states, quantile) for number in range(len(passes.PHASES)))
+    return dataclasses.replace(bare, passes=made)
+
+
+def _pass(
+    step: nested.Step,
+    bare: passes.Step,
+    number: int,
+    units: Tensor,
+    scale: Tensor | None,
+    states: Sequence[State],
+    quantile: float,
+) -> passes.Pass:
+    """One pass, calibrated on the states that it sees: the phases before it are children already."""
+    one = step.passes[number]
+    assert isinstance(one, nested.Pass)
+    samples = []
+    for state in states:
+        low, high = (end.copy() for end in state.parent)
+        for k in range(number):
+            for end, told in zip((low, high), state.child):
+                passes.phase(end, k)[...] = passes.phase(told, k)
+        trunk = step.trunk(nested.Cells(*(torch.from_numpy(end.astype(np.float32)) for end in state.parent)))
+        samples.append(Sample(torch.from_numpy(bare.pass_features(*_short((low, high)))[0]), trunk))
+    coordinates, _, mixtures = one.shape
+    each = torch.tensor([2.0**-LOCATION_BITS, RAW_LEVEL, 2.0**-passes.WEIGHT_BITS])
+    raw = each.repeat_interleave(mixtures).repeat(coordinates)
+    layers = Layers(one.enter, one.body, one.head, one.join, leaky=True)
+    net, _ = quantised(layers, units, bare.pass_limits(), samples, raw, scale, quantile)
+    width = step.width.flatten().double()
+    return passes.Pass(
+        net=net,
+        offset=np.rint((one.offset.double() * width[:, None]).numpy() * 2**16).astype(np.int64),
+        level=raw_levels(one.stretch, width[:, None]),
+        skip=skips(one.skip.flatten(), width),
+    )
+
+
+def _short(box: Boxes) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
+    return box[0].astype(np.int16), box[1].astype(np.int16)

@@ -1,0 +1,97 @@
+"""A training run's folder: config.json and checkpoint.safetensors, which holds weights, averages, optimiser and counters by name.
+
+Tensors are `model/NAME`, `average/NAME` (the moving average, of weights and schedule alike) and `optimiser/SLOT/NAME`; counters are
+in the file's metadata. A checkpoint is written beside, synced and renamed, so that a process killed at any moment leaves the
+last one whole. Nothing is ever unpickled.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from uqdm import atomic
+from uqdm.errors import CheckpointError
+from uqdm.families.nested.torch.model import Nested
+from uqdm.families.pyramid.torch.model import Pyramid
+from uqdm.families.uqdm.torch.checkpoint import read_published
+from uqdm.families.uqdm.torch.diffusion import Diffusion
+from uqdm.families.uqdm.torch.model import UQDM
+from uqdm.families.uqdm.torch.vdm import VDM
+from uqdm.training.presets import Config, read_config
+
+CHECKPOINT = "checkpoint.safetensors"
+KIND = "uqdm training state 1"
+Model = Diffusion | Nested | Pyramid
+FAMILIES: dict[str, type[Diffusion] | type[Nested] | type[Pyramid]] = {"uqdm": UQDM, "vdm": VDM, "nested": Nested, "pyramid": Pyramid}
+
+
+def new_model(config: Config) -> Model:
+    """A fresh model of the family that the config names, float32, from torch's default generator."""
+    return FAMILIES[config.family](config)
+
+
+def write(path: Path, tensors: dict[str, Tensor], counters: dict[str, Any]) -> None:
+    """Tensors and counters (anything that JSON holds) to a checkpoint, beside and renamed."""
+    with atomic.beside(path, sync=True) as beside:
+        save_file({k: t.detach().contiguous() for k, t in tensors.items()}, beside, {"kind": KIND, "counters": json.dumps(counters)})
+
+
+def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The other way. Raises `CheckpointError` where the file is missing, damaged or another kind."""
+    try:
+        with safe_open(path, "pt") as file:
+            about = file.metadata() or {}
+            if about.get("kind") != KIND:
+                raise CheckpointError(f"{path}: not a checkpoint of `uqdm train`: kind is {about.get('kind')!r}; expected {KIND!r}")
+            return {name: file.get_tensor(name) for name in file.keys()}, json.loads(about["counters"])  # noqa: SIM118
+    except (OSError, SafetensorError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{path}: cannot be read as a checkpoint of `uqdm train` ({error})") from None
+
+
+def step_of(folder: str | Path) -> int:
+    """The step that a run's checkpoint holds; 0 where there is none that can be read."""
+    try:
+        with safe_open(Path(folder) / CHECKPOINT, "pt") as file:
+            return int(json.loads((file.metadata() or {})["counters"])["step"])
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError):
+        return 0
+
+
+def fill(model: torch.nn.Module, tensors: dict[str, Tensor], prefix: str, path: Path) -> None:
+    """The tensors of that prefix into the model's parameters, by name. Raises `CheckpointError` where names or shapes differ."""
+    own = dict(model.named_parameters())
+    found = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+    if own.keys() != found.keys():
+        odd = min(own.keys() ^ found.keys())
+        raise CheckpointError(f"{path}: {prefix}{odd} is {'missing' if odd in own else 'more than config.json makes'}")
+    for name, parameter in own.items():
+        if parameter.shape != found[name].shape or not torch.isfinite(found[name]).all():
+            where = f"{path}: {prefix}{name}, of shape {tuple(found[name].shape)}"
+            raise CheckpointError(f"{where}; expected finite numbers of shape {tuple(parameter.shape)}")
+        with torch.no_grad():
+            parameter.copy_(found[name])
+
+
+def read_run(folder: str | Path, reading: str = "ema") -> Model:
+    """The model that a run has made so far, on the CPU, in eval mode. `reading`: "ema", the averages, or "raw", the last weights.
+
+    Raises `CheckpointError` for a folder that no run has left.
+    """
+    if reading not in ("ema", "raw"):
+        raise ValueError(f"reading is {reading!r}; expected ema or raw")
+    path = Path(folder) / CHECKPOINT
+    model = new_model(read_config(Path(folder) / "config.json"))
+    fill(model, read(path)[0], "average/" if reading == "ema" else "model/", path)
+    return model.eval()
+
+
+def read_folder(folder: str | Path, reading: str = "ema") -> Model:
+    """The model of a run, or of a published checkpoint, whichever the folder holds. Raises `CheckpointError` for neither."""
+    if (Path(folder) / CHECKPOINT).is_file():
+        return read_run(folder, reading)
+    return read_published(folder, reading)

@@ -1,0 +1,551 @@
+"""The trainer: batches of pictures in, a run's folder out; knows no files of pictures and writes no bit streams.
+
+A run is one record with one counter. What happens at a step follows from the seed and the step alone: which pictures, which noise.
+So a run that was killed goes on from its last checkpoint as if nothing had been, bit by bit on a CPU, and the same command
+with more steps goes on where it stopped. In the folder: `config.json`, the resolved configuration; `checkpoint.safetensors`, beside
+and renamed; `metrics.jsonl`, one line a report; `events/`, the same for TensorBoard where that is installed.
+
+A checkpoint is written every so many steps, every SAVED minutes, and where Ctrl-C or SIGTERM stops the run: the step that is under way
+ends first, and a second Ctrl-C does not wait for it. Besides the reports, lines say how it goes, often at first; no file holds them.
+
+One step is `accumulate` batches a process, each a slice with its own seed: two processes of one slice see what one process of two
+slices sees. Several processes are started by `torchrun`, one a device, and every one gets its own slices of the same stream.
+"""
+
+import dataclasses
+import itertools
+import json
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, nullcontext
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from uqdm import atomic
+from uqdm.errors import CheckpointError, TrainingError
+from uqdm.families.nested.torch.model import MIXED, Nested
+from uqdm.families.pyramid.torch.model import Pyramid
+from uqdm.families.uqdm.torch.diffusion import Sampled
+from uqdm.families.uqdm.torch.vdm import VDM
+from uqdm.training import runs
+from uqdm.training.held_out import Evaluation, held_out
+from uqdm.training.presets import Config, read_config, to_json
+
+AGAIN = "the same command goes on from there"
+EXPLODED = 20  # times the running mean of the loss: no run comes back from there
+MAY_CHANGE = (  # of the section `training`, when a run goes on
+    "n_steps", "log_metrics_every_steps", "checkpoint_every_steps", "eval_every_steps", "eval_steps_to_run", "compile",
+)  # fmt: skip
+SAVED = 5.0  # minutes after which a checkpoint is written, wherever the steps are
+FIRST_WORD, LAST_WORD = 2.0, 60.0  # seconds between two lines: after the first step, and in the end, each twice the one before
+TOGETHER = 8  # steps after which several processes ask one another whether to save or to stop
+SLOTS = ("exp_avg", "exp_avg_sq", "step")  # of Adam
+
+
+class Stream(Protocol):
+    """Batches as a function of the step; `uqdm.training.data.Batches` is one."""
+
+    batch_size: int
+
+    def ahead(self, numbers: Iterable[int]) -> Iterator[Tensor]:
+        """The batches of these numbers, in their order: uint8 (B, C, H, W). Closing the iterator ends what reads ahead."""
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal stopped the run, and its checkpoint is written. `number` is the signal's."""
+
+    def __init__(self, message: str, number: int) -> None:
+        super().__init__(message)
+        self.number = number
+
+
+class _Listening:
+    """Ctrl-C and SIGTERM in this block are kept in `number` until they are asked for; a second one raises `KeyboardInterrupt`.
+
+    Only the main thread can listen; in others signals do what they always do.
+    """
+
+    def __init__(self) -> None:
+        self.number = 0
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> "_Listening":
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._hear) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, before in self._before.items():
+            signal.signal(number, before)
+
+    def _hear(self, number: int, frame: Any) -> None:
+        if self.number:
+            raise KeyboardInterrupt
+        self.number = number
+
+
+class Objective(nn.Module):
+    """A model's loss as one forward call, which is what several devices and compilers take hold of."""
+
+    def __init__(self, model: runs.Model, loss: str) -> None:
+        super().__init__()
+        self.model, self.loss = model, loss
+
+    def forward(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """uint8 (B, C, H, W) -> mean bits per pixel (), and for the report sums and counts of each term: (T + 2,), (T,) or empty."""
+        if self.loss == "continuous":
+            assert isinstance(self.model, VDM)
+            bits = self.model.continuous_nelbo(x, generator)
+            return bits.mean(), bits.new_zeros(0), bits.new_zeros(0)
+        if isinstance(self.model, Nested):
+            terms, mixed = self.model.bits_and_mixed(x, generator)
+            sums, mixed = terms.steps.sum(1).detach(), MIXED * mixed
+            # What only previews ask has a gradient, and no part in what is reported.
+            return terms.total().mean() + mixed - mixed.detach(), sums, torch.full_like(sums, len(x))
+        if isinstance(self.model, Pyramid):
+            terms, bits = self.model.bits_of_all(x, generator)
+            sums = terms.steps.sum(1).detach()
+            return bits.sum(0).mean(), sums, torch.full_like(sums, len(x))
+        if self.loss == "single":
+            found: Sampled = self.model.sampled_nelbo(x, generator)
+            where = nn.functional.one_hot(found.which, found.steps).to(found.step)
+            sums = torch.cat([found.latent.sum()[None], found.step.detach() @ where, found.pixels.sum()[None]])
+            counts = torch.cat([where.new_full((1,), len(x)), where.sum(0), where.new_full((1,), len(x))])
+            return found.total().mean(), sums.detach(), counts
+        terms = self.model.nelbo(x, generator)
+        sums = torch.cat([terms.latent.sum()[None], terms.steps.sum(1), terms.pixels.sum()[None]]).detach()
+        return terms.total().mean(), sums, torch.full_like(sums, len(x))
+
+
+@dataclasses.dataclass
+class State:
+    """All that a run is: what is lost when it is lost. Weights and averages by name, Adam's moments, two counters."""
+
+    model: runs.Model
+    average: dict[str, Tensor]
+    optimiser: torch.optim.Optimizer
+    step: int = 0  # optimiser steps taken
+    seconds: float = 0.0  # spent training
+
+    @classmethod
+    def new(cls, config: Config, seed: int, device: torch.device, start: runs.Model | None = None) -> "State":
+        torch.manual_seed(_mixed(seed, 0))
+        model = runs.new_model(config)
+        if start is not None:
+            runs.fill(model, {k: p.detach().cpu() for k, p in start.named_parameters()}, "", Path("the model to start from"))
+        model.to(device).train()
+        if device.type == "cuda":
+            model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        o = config.optim
+        optimiser = torch.optim.AdamW(model.parameters(), o.lr, (o.beta1, o.beta2), o.eps, o.weight_decay, fused=device.type == "cuda")
+        return cls(model, {k: p.detach().clone() for k, p in model.named_parameters()}, optimiser)
+
+    def save(self, path: Path, seed: int) -> None:
+        tensors: dict[str, Tensor] = {f"model/{k}": p for k, p in self.model.named_parameters()}
+        tensors |= {f"average/{k}": p for k, p in self.average.items()}
+        for name, parameter in self.model.named_parameters():
+            slots = self.optimiser.state.get(parameter, {})
+            tensors |= {f"optimiser/{slot}/{name}": torch.as_tensor(slots[slot]) for slot in SLOTS if slot in slots}
+        runs.write(path, tensors, {"step": self.step, "seconds": self.seconds, "seed": seed})
+
+    def load(self, path: Path, seed: int) -> None:
+        tensors, counters = runs.read(path)
+        if counters["seed"] != seed:
+            raise TrainingError(f"{path}: a run of seed {counters['seed']}, not {seed}; give that seed, or another folder")
+        runs.fill(self.model, tensors, "model/", path)
+        for name, parameter in self.model.named_parameters():
+            self.average[name].copy_(tensors[f"average/{name}"])
+            self.optimiser.state[parameter] = {
+                slot: tensors[key].to(parameter.device if slot != "step" or self.optimiser.defaults["fused"] else "cpu")
+                for slot in SLOTS
+                if (key := f"optimiser/{slot}/{name}") in tensors
+            }
+        self.step, self.seconds = counters["step"], counters["seconds"]
+
+    def averaged(self) -> runs.Model:
+        """A copy of the model with the averages as weights, in eval mode."""
+        model = runs.new_model(self.model.config).to(self.model.device)
+        runs.fill(model, self.average, "", Path("the averages"))
+        return model.eval()
+
+
+class Log:
+    """Reports as lines of JSON, for TensorBoard, and to whoever listens. Rows behind the last checkpoint are dropped on resuming."""
+
+    def __init__(self, folder: Path, step: int, say: Callable[[str], None]) -> None:
+        self._path, self._say = folder / "metrics.jsonl", say
+        if self._path.exists():
+            rows = [line for line in self._path.read_text().splitlines() if _step_of(line) <= step]
+            atomic.write(self._path, "".join(row + "\n" for row in rows))
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._board: Any = SummaryWriter(folder / "events", purge_step=step + 1)
+        except ImportError:
+            self._board = None
+
+    def __call__(self, row: dict[str, Any], line: str) -> None:
+        with self._path.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        if self._board is not None:
+            for name, value in row.items():
+                if isinstance(value, int | float) and name != "step":
+                    self._board.add_scalar(name, value, row["step"])
+                elif isinstance(value, list):
+                    for i, one in enumerate(value):
+                        self._board.add_scalar(f"{name}/{i}", one, row["step"])
+            self._board.flush()
+        self._say(line)
+
+
+def train(
+    config: Config,
+    data: Stream,
+    held: Any,
+    out: str | Path,
+    *,
+    steps: int | None = None,
+    minutes: float | None = None,
+    seed: int = 0,
+    device: str | None = None,
+    start: runs.Model | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> State:
+    """Trains a model of `config` on `data` in the folder `out`, evaluating its averages on `held`; goes on if a run is there.
+
+    `steps`: optimiser steps from the run's beginning, the config's by default. `minutes`: of training from the run's beginning; it
+    stops at whichever comes first. `start`: a model whose weights to begin with. Under `torchrun` every process calls this.
+
+    Raises `TrainingError` where the loss is not finite or has exploded (the last checkpoint stays), or `out` is another run's; and
+    `Stopped`, a `KeyboardInterrupt`, where Ctrl-C or SIGTERM stopped it, once a checkpoint is written.
+    """
+    out = Path(out)
+    rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    where = torch.device(device or (f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"))
+    total = steps if steps is not None else config.training.n_steps
+    if minutes is not None and steps is None and config.optim.decay == "constant":
+        total = 1 << 62
+    check_folder(out, config)
+    state = State.new(config, seed, where, start)
+    path = out / runs.CHECKPOINT
+    if rank == 0:
+        out.mkdir(parents=True, exist_ok=True)
+        atomic.sweep(out)
+        atomic.write(out / "config.json", to_json(config))
+    if world > 1:
+        dist.barrier()
+    if path.exists():
+        state.load(path, seed)
+        if rank == 0:
+            say(f"{out}: going on from step {state.step}")
+    objective: nn.Module = Objective(state.model, config.training.loss)
+    if config.training.compile and not isinstance(state.model, Nested | Pyramid):
+        state.model.network.compile()
+    if world > 1:
+        objective = DistributedDataParallel(objective, device_ids=[where.index] if where.type == "cuda" else None)
+    with _Listening() as listening:
+        _Run(config, state, objective, out, seed, rank, world, where, total, minutes, held, say, listening)(data)
+    return state
+
+
+@dataclasses.dataclass
+class _Run:
+    config: Config
+    state: State
+    objective: nn.Module
+    out: Path
+    seed: int
+    rank: int
+    world: int
+    device: torch.device
+    total: int
+    minutes: float | None
+    held: Any
+    say: Callable[[str], None]
+    listening: _Listening
+    kept: int = 0  # the step that the checkpoint holds
+
+    def __call__(self, data: Stream) -> None:
+        log = Log(self.out, self.state.step, self.say) if self.rank == 0 else None
+        try:
+            self.steps(data, log)
+        except Stopped as stopped:
+            self.listening.number = 0
+            if self.world == 1 and (self.state.step > self.kept or not (self.out / runs.CHECKPOINT).exists()):
+                self.save()
+            raise Stopped(f"stopped after step {self.kept}, which {self.out} holds: {stopped}", stopped.number) from None
+
+    def steps(self, data: Stream, log: "Log | None") -> None:
+        """Steps up to the end."""
+        c, state = self.config.training, self.state
+        losses: list[Tensor] = []  # since the last look at them
+        window, usual = _Window(), math.nan
+        word, begun = _Word(), state.step
+        self.kept, saved = begun, time.monotonic()
+        with closing(data.ahead(_numbers(state.step, c.accumulate, self.rank, self.world))) as stream:  # type: ignore[type-var]
+            clock = time.perf_counter()
+            while not self.finished():
+                loss, norm, sums, counts = self.one_step(stream)
+                losses.append(torch.stack([loss, norm.to(loss)]))
+                for one in (window, word.window):
+                    one.add(loss, norm, sums, counts, data.batch_size * c.accumulate * self.world)
+                report, keep, look = (
+                    (state.step + 1) % n == 0 for n in (c.log_metrics_every_steps, c.checkpoint_every_steps, c.eval_every_steps)
+                )
+                number, due = self.told(time.monotonic() - saved >= 60 * SAVED)
+                keep = keep or due or number > 0
+                due = word.due(report)
+                # On a CPU looking costs nothing; a GPU would have to be waited for, so there only before something is written.
+                if self.device.type == "cpu" or report or keep or look or due or len(losses) >= 100:
+                    usual = self.alive(losses, usual)
+                    losses.clear()
+                state.step += 1
+                now = time.perf_counter()
+                state.seconds, clock = state.seconds + now - clock, now
+                if report and log is not None:
+                    self.report(log, window)
+                if report:
+                    window = _Window()
+                elif due and log is not None:
+                    self.say(self.line(word.window.row(state, self.lr(state.step - 1))))
+                if report or due:
+                    word.said()
+                if keep:
+                    self.save()
+                    saved = time.monotonic()
+                if number:
+                    raise Stopped(AGAIN, number)
+                if look:
+                    self.evaluate(log)
+                clock = time.perf_counter()  # evaluating and saving is not training
+        if losses:
+            self.alive(losses, usual, taken=0)
+        if log is not None and window.losses:
+            self.report(log, window)
+        if state.step > self.kept or not (self.out / runs.CHECKPOINT).exists():
+            self.save()
+        if state.step > begun and state.step % c.eval_every_steps:
+            self.evaluate(log)
+
+    def told(self, due: bool) -> tuple[int, bool]:
+        """The signal that has come to any process, or 0, and whether it is time to save, by the first process's clock."""
+        if self.world == 1:
+            return self.listening.number, due
+        if (self.state.step + 1) % TOGETHER:
+            return 0, False
+        found = torch.tensor([self.listening.number, due and self.rank == 0], dtype=torch.int32, device=self.device)
+        dist.all_reduce(found, dist.ReduceOp.MAX)
+        number, due = found.tolist()
+        return int(number), bool(due)
+
+    def finished(self) -> bool:
+        late = self.minutes is not None and self.state.seconds >= 60 * self.minutes
+        if self.world > 1 and self.minutes is not None:  # clocks differ; the first process's is the one
+            flag = torch.tensor([float(late)], device=self.device)
+            dist.broadcast(flag, 0)
+            late = bool(flag.item())
+        return self.state.step >= self.total or late
+
+    def lr(self, step: int) -> float:
+        o = self.config.optim
+        warm = min(1.0, (step + 1) / o.warmup) if o.warmup else 1.0
+        if o.decay == "constant":
+            return o.lr * warm
+        done = step / self.total
+        if self.minutes is not None:
+            done = max(done, min(1.0, self.state.seconds / (60 * self.minutes)))
+        return o.lr * warm * (0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2)
+
+    def one_step(self, stream: Iterator[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Gradients of this process's slices, one step of Adam and of the average -> loss, gradient norm, term sums and counts."""
+        c, state = self.config.training, self.state
+        for group in state.optimiser.param_groups:
+            group["lr"] = self.lr(state.step)
+        state.optimiser.zero_grad(set_to_none=True)
+        found = []
+        for i in range(c.accumulate):
+            x = next(stream)
+            seed = _mixed(self.seed, 1, state.step, self.rank * c.accumulate + i)
+            torch.manual_seed(seed)  # for dropout, which takes no generator
+            generator = torch.Generator(self.device).manual_seed(seed)
+            x = x.to(self.device, non_blocking=True)
+            waiting = i < c.accumulate - 1 and isinstance(self.objective, DistributedDataParallel)
+            bf16 = torch.autocast(self.device.type, torch.bfloat16, enabled=c.precision == "bfloat16")
+            with self.objective.no_sync() if waiting else nullcontext(), bf16:  # type: ignore[operator]
+                loss, sums, counts = self.objective(x, generator)
+                (loss / c.accumulate).backward()
+            found.append((loss.detach(), sums, counts))
+        norm = nn.utils.clip_grad_norm_(state.model.parameters(), self.config.optim.grad_clip_norm)
+        loss, sums, counts = (torch.stack(part).sum(0) for part in zip(*found))
+        loss = loss / c.accumulate
+        if self.world > 1:
+            together = torch.cat([loss[None] / self.world, sums, counts])
+            dist.all_reduce(together)
+            loss, sums, counts = together[0], *together[1:].chunk(2)
+        state.optimiser.step()
+        decay = min(self.config.ema_rate, (1 + state.step) / (10 + state.step))
+        with torch.no_grad():
+            for name, parameter in state.model.named_parameters():
+                state.average[name].lerp_(parameter, 1 - decay)
+        return loss, norm, sums, counts
+
+    def alive(self, losses: list[Tensor], usual: float, taken: int = 1) -> float:
+        """The running mean of the loss, or `TrainingError` where the run has died. `taken`: steps not yet counted."""
+        for i, (loss, norm) in enumerate(torch.stack(losses).tolist()):
+            step = self.state.step + taken - len(losses) + i + 1
+            if not math.isfinite(loss) or not math.isfinite(norm):
+                problem = f"the loss is {loss}, its gradient's norm {norm}"
+            elif self.state.step > self.config.optim.warmup and loss > EXPLODED * usual:
+                problem = f"the loss is {loss:.4g}, {loss / usual:.0f} times what it was"
+            else:
+                usual = loss if math.isnan(usual) else 0.98 * usual + 0.02 * loss
+                continue
+            kept = self.out / runs.CHECKPOINT
+            there = f"{kept} holds the last good state" if kept.exists() else "no checkpoint had been written yet"
+            raise TrainingError(f"step {step}: {problem}; {there}. Try a smaller learning rate (now {self.lr(step):.2g}), or float32")
+        return usual
+
+    def save(self) -> None:
+        if self.rank == 0:
+            self.state.save(self.out / runs.CHECKPOINT, self.seed)
+        self.kept = self.state.step
+        if self.world > 1:
+            dist.barrier()
+
+    def evaluate(self, log: Log | None) -> None:
+        if log is not None and self.held is not None:
+            how = {"seed": self.seed, "batches": self.config.training.eval_steps_to_run}
+            found = held_out(self.state.averaged(), self.heard(), self.config.training.loss, **how)
+            log({"step": self.state.step, **_flat(found)}, f"step {self.state.step}, held out, averages: {found.line()}")
+        if self.world > 1:
+            dist.barrier()
+
+    def heard(self) -> Iterator[Tensor]:
+        """The batches to evaluate on, until a signal stops the run. Several processes end their evaluation first."""
+        for x in self.held:
+            if self.listening.number and self.world == 1:
+                raise Stopped(AGAIN, self.listening.number)
+            yield x
+
+    def report(self, log: Log, window: "_Window") -> None:
+        """A row of metrics, and its line."""
+        row = window.row(self.state, self.lr(self.state.step - 1))
+        log(row, self.line(row))
+
+    def line(self, row: dict[str, Any]) -> str:
+        """A row in words."""
+        left = [math.inf]
+        if self.total < 1 << 62:
+            left.append((self.total - self.state.step) * self.state.seconds / max(1, self.state.step))
+        if self.minutes is not None:
+            left.append(60 * self.minutes - self.state.seconds)
+        terms = " + ".join(f"{v:.3f}" for v in row.get("terms", []))
+        rest = f"{max(0.0, min(left)) / 60:.1f} min left" if min(left) < math.inf else ""
+        goal = f"/{self.total}" if self.total < 1 << 62 else ""
+        line = f"step {row['step']}{goal}: {row['loss']:.4f} bits/dim{f' = {terms}' if terms else ''}, |g| {row['gradient']:.3g}"
+        return f"{line}, {row['images_per_second']:.1f} images/s, {rest}"
+
+
+class _Word:
+    """When to say how it goes: after the first step, soon after that, then ever more rarely. `window`: what there is to say."""
+
+    def __init__(self) -> None:
+        self._pause, self._next = FIRST_WORD, 0.0
+        self.window = _Window()
+
+    def due(self, report: bool) -> bool:
+        """Whether it is time, and no report says the same."""
+        return not report and time.monotonic() >= self._next
+
+    def said(self) -> None:
+        """Something was said just now."""
+        self._next = time.monotonic() + self._pause
+        self._pause = min(LAST_WORD, 2 * self._pause)
+        self.window = _Window()
+
+
+class _Window:
+    """Sums since the last report."""
+
+    def __init__(self) -> None:
+        self.begin, self.images = time.perf_counter(), 0
+        self.losses: list[Tensor] = []
+        self.norms: list[Tensor] = []
+        self.sums: Tensor | None = None
+        self.counts: Tensor | None = None
+
+    def add(self, loss: Tensor, norm: Tensor, sums: Tensor, counts: Tensor, images: int) -> None:
+        self.images += images
+        self.losses.append(loss)
+        self.norms.append(norm)
+        self.sums = sums if self.sums is None else self.sums + sums
+        self.counts = counts if self.counts is None else self.counts + counts
+
+    def row(self, state: State, lr: float) -> dict[str, Any]:
+        """Means: bits per dimension, latent, steps in the order of sending, pixels."""
+        dims = state.model.config.model.n_channels
+        row: dict[str, Any] = {
+            "step": state.step,
+            "seconds": round(state.seconds, 3),
+            "loss": float(torch.stack(self.losses).double().mean()) / dims,
+            "gradient": float(torch.stack(self.norms).double().mean()),
+            "lr": lr,
+            "images_per_second": self.images / (time.perf_counter() - self.begin),
+        }
+        if self.sums is not None and self.counts is not None and len(self.sums):
+            row["terms"] = (self.sums.double() / self.counts.double().clamp_min(1) / dims).tolist()
+        return row
+
+
+def _numbers(step: int, accumulate: int, rank: int, world: int) -> Iterator[int]:
+    """This process's batches of the stream from `step` on: a step is accumulate x world of them, shared out in blocks."""
+    for n in itertools.count(step):
+        yield from range((n * world + rank) * accumulate, (n * world + rank + 1) * accumulate)
+
+
+def _mixed(*numbers: int) -> int:
+    """One well-mixed seed from several numbers."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
+
+
+def check_folder(out: str | Path, config: Config) -> None:
+    """Raises `TrainingError` where the folder of a run cannot be that: a file, or another run's; only how long and how often may differ."""
+    out = Path(out)
+    path = out / "config.json"
+    if out.exists() and not out.is_dir():
+        raise TrainingError(f"{out} is a file; a run needs a folder")
+    if path.exists():
+        try:
+            there = read_config(path)
+        except CheckpointError as error:
+            raise TrainingError(f"{error}; give another folder") from None
+        free = {name: getattr(config.training, name) for name in MAY_CHANGE}
+        alike = dataclasses.replace(there, training=dataclasses.replace(there.training, **free), restore_ckpt=config.restore_ckpt)
+        if alike != config:
+            a, b = json.loads(to_json(there)), json.loads(to_json(config))
+            odd = [f"{s}.{k}" for s in a if isinstance(a[s], dict) for k in a[s] if a[s][k] != b[s][k] and k not in free]
+            what = ", ".join(f"{k} {a[k.split('.')[0]][k.split('.')[1]]!r}" for k in odd)
+            what = f"family {there.family!r}" if there.family != config.family else what
+            raise TrainingError(f"{out} is another run's: there {what}; give the same settings, or another folder")
+
+
+def _flat(found: Evaluation) -> dict[str, Any]:
+    return {"held/bits_per_dimension": found.bits_per_dimension(), "held/bits_per_pixel": found.bits[-1], "held/cumulative": found.bits}
+
+
+def _step_of(line: str) -> float:
+    """The step of a line of metrics; infinity for one that a killed process left half written."""
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return math.inf
