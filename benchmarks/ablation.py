@@ -22,10 +22,12 @@ import torch
 from torch import Tensor
 
 from uqdm import atomic
+from uqdm.config import override
 from uqdm.families.nested.torch import model as nested
-from uqdm.families.nested.torch.model import Cells, Mixture, Nested, Pass, Step
+from uqdm.families.nested.torch.model import Nested, Pass, Step
+from uqdm.families.torch.cells import Cells, Mixture
 from uqdm.training.data import load_data
-from uqdm.training.presets import PRESETS, override
+from uqdm.training.presets import PRESETS
 
 BATCH, CROP, RATE = 12, 32, 4e-3
 LADDER = [[405, 1053, 891], [135, 351, 297], [45, 117, 99], [15, 39, 33], [5, 13, 11], [1, 1, 1]]
@@ -105,9 +107,9 @@ def grouped(groups: tuple[tuple[int, ...], ...]) -> Callable[[Nested], None]:
         return total / low[0, 0].numel(), torch.zeros_like(low)
 
     def change(model: Nested) -> None:
-        for step, own in zip(model.steps, model.config.nested.passes):
+        for step, own in zip(model.steps, model.config.model.passes):
             inputs = (4 if step.channels else 12) * 3
-            passes = [Pass(step.channels, inputs, own, 3 * len(group), model.config.nested.n_mixtures) for group in groups]
+            passes = [Pass(step.channels, inputs, own, 3 * len(group), model.config.model.n_mixtures) for group in groups]
             step.passes = torch.nn.ModuleList(passes)
         Step.bits = bits  # type: ignore[method-assign]
 

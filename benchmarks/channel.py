@@ -29,9 +29,9 @@ import uqdm
 from uqdm.data.sources import load_pack
 from uqdm.evaluation.curves import Curve, Point
 from uqdm.evaluation.ours import trained
+from uqdm.families.torch.held_out import psnr
 from uqdm.families.uqdm.torch.vdm import VDM
 from uqdm.research.gaussian_channel import RACE, Channel, Sent, decode, encode, kolmogorov, noise
-from uqdm.training.held_out import psnr
 from uqdm.training.runs import read_run
 
 

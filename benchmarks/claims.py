@@ -18,12 +18,13 @@ import numpy as np
 import torch
 
 from uqdm.codec import Codec
+from uqdm.config import override
 from uqdm.data.sources import load_pack
 from uqdm.families.uqdm.torch.export import package_of
 from uqdm.families.uqdm.torch.unet import new_network
 from uqdm.published import load_checkpoint
 from uqdm.training import runs
-from uqdm.training.presets import PRESETS, override, preset
+from uqdm.training.presets import PRESETS, preset
 
 
 class Counted:

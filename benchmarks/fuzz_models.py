@@ -41,6 +41,7 @@ from fuzz import TimeUp, Wrong, _resident, drawn
 from uqdm import bundle as package
 from uqdm.bundle import Package, hexadecimal
 from uqdm.codec import Codec
+from uqdm.entropy import mixtures
 from uqdm.errors import UqdmError
 from uqdm.exact import network as exact
 from uqdm.exact.network import EXACT, LIMIT, Convolution, Net
@@ -66,7 +67,7 @@ def originals() -> list[Package]:
     """Small models of every kind that can run here."""
     found = [package.read(GOLDEN / name) for name in ("by-chance", "nested-by-chance")]
     if importlib.util.find_spec("torch"):
-        found += [_convolutional(), _published()]
+        found += [_published()]
     return found
 
 
@@ -75,26 +76,13 @@ def _constants(space: str) -> Record:
     return dict(diffusion_constants([6.0, -3.0, -12.0], space, offset, scale))
 
 
-def _convolutional() -> Package:
-    import torch
-
-    from uqdm.families.uqdm.torch.convnet import StepNet
-
-    torch.manual_seed(0)
-    shapes = [([255.0, 511.0, 511.0], [127.5, 0.0, 0.0], 0, 0), ([5.0, 12.0, 10.0], [127.5, 0.0, 0.0], 4, 1)]
-    nets = torch.nn.ModuleList(StepNet(*shape) for shape in shapes)
-    described = [{"width": hexadecimal(w), "middle": hexadecimal(m), "channels": c, "blocks": b} for w, m, c, b in shapes]
-    weights = {k: v.numpy().copy() for k, v in nets.state_dict().items()}
-    return Package("convnet", "uqdm", {"kind": "convnet", "steps": described}, _constants("ycocg-r"), weights, {})
-
-
 def _published() -> Package:
     import dataclasses
 
     import torch
 
+    from uqdm.families.uqdm.config import ModelConfig
     from uqdm.families.uqdm.torch.unet import UNet
-    from uqdm.training.presets import ModelConfig
 
     torch.manual_seed(0)
     config = ModelConfig(embedding_dim=8, norm_groups=4, n_timesteps=2)
@@ -449,7 +437,7 @@ def promises(model: Package, space: str, seed: int) -> None:
                     raw = hold(each.net, claimed, features, one.pass_limits(), context)
                     mixture = one.mixture(number, raw.astype(np.float32), low, high, high_passed)
                     _suggested(mixture.location, mixture.level)
-                    if not (mixture.weight.astype(np.int64).sum(-1) == passes.TOTAL).all() or mixture.weight.min() < 1:
+                    if not (mixture.weight.astype(np.int64).sum(-1) == mixtures.TOTAL).all() or mixture.weight.min() < 1:
                         raise Wrong("weights do not add up")
 
 

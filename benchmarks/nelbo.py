@@ -18,9 +18,11 @@ import numpy as np
 import torch
 
 from uqdm.data.sources import load_pack
+from uqdm.families import registry
 from uqdm.families.nested.torch.model import Nested
+from uqdm.families.torch.held_out import RECONSTRUCTIONS, Evaluation
+from uqdm.families.uqdm.torch.held_out import evaluate
 from uqdm.families.uqdm.torch.model import UQDM
-from uqdm.training.held_out import RECONSTRUCTIONS, Evaluation, evaluate, held_out
 from uqdm.training.runs import read_folder
 
 
@@ -48,7 +50,7 @@ def main() -> None:
         pack = pack[:, y : y + args.crop, x : x + args.crop]
     pictures = torch.split(torch.from_numpy(pack.transpose(0, 3, 1, 2).copy()), args.batch)
     if isinstance(model, Nested):
-        found = held_out(model, pictures)
+        found = registry.floats(model.config.family).held_out(model, pictures)
         print(f"{args.checkpoint.name}, {args.reading}, nested, T = {len(model.steps)}; {len(pack)} pictures, 1 draw")
         print(found.table())
         print(found.line())

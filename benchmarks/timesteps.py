@@ -14,10 +14,11 @@ from pathlib import Path
 
 import torch
 
+from uqdm.config import override
+from uqdm.families.uqdm.torch.held_out import evaluate
 from uqdm.training import runs
 from uqdm.training.data import load_data
-from uqdm.training.held_out import evaluate
-from uqdm.training.presets import override, preset
+from uqdm.training.presets import preset
 from uqdm.training.trainer import train
 
 

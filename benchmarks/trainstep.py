@@ -20,8 +20,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from uqdm.config import override, read_config
 from uqdm.training.data import load_data
-from uqdm.training.presets import override, read_config
 from uqdm.training.trainer import train
 
 UNUSED = ("tensorflow", "tensorflow_compression", "tensorflow_compression.python", "tensorflow_compression.python.ops")

@@ -14,7 +14,6 @@ from conftest import photograph
 from toys import Floats, Integers, ToyCodec
 
 import uqdm
-from uqdm import bundle as package
 from uqdm import codec, errors, files, library
 from uqdm.entropy import choice
 from uqdm.format import container
@@ -729,31 +728,6 @@ def test_max_pixels_limits_what_is_written_read_and_drawn() -> None:
     ):
         with pytest.raises(errors.LimitError, match="120"):
             attempt()
-
-
-def test_the_estimate_is_what_the_trainer_minimised(dev: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
-    import torch
-
-    from uqdm.families.uqdm.constants import diffusion_constants
-    from uqdm.training import light as recipe
-
-    monkeypatch.setattr(recipe, "NETWORKS", {1: (0, 0), 2: (8, 1), 3: (8, 1), 4: (8, 1)})
-    torch.manual_seed(0)
-    nets = {step: recipe.new_net(step) for step in recipe.NETWORKS}
-    steps, weights = [], {}
-    for step, net in nets.items():
-        for parameter in net.parameters():
-            parameter.data += 0.01 * torch.randn_like(parameter)
-        weights |= {f"{step - 1}.{name}": array.numpy().astype(np.float32) for name, array in net.state_dict().items()}
-        width, middle = (package.hexadecimal(a.flatten().double().tolist()) for a in (net.width, net.middle))
-        steps.append({"channels": recipe.NETWORKS[step][0], "blocks": recipe.NETWORKS[step][1], "width": width, "middle": middle})
-    gamma = np.linspace(recipe.GAMMA_MAX, recipe.GAMMA_MIN, recipe.STEPS + 1).tolist()
-    constants = diffusion_constants(gamma, "ycocg-r", recipe.MIDDLE, recipe.SCALE, recipe.PRIORITY)
-    model = codec.Codec(package.Package("small", "uqdm", {"kind": "convnet", "mixed": False, "steps": steps}, constants, weights, {}))
-    pictures = dev[::200]
-    found = model.estimate(list(pictures)).mean(0) / 4096
-    for step, net in nets.items():
-        assert found[step - 1] == pytest.approx(recipe.evaluate(net, step, torch.from_numpy(recipe.coordinates(pictures))), rel=0.03)
 
 
 def test_pictures_from_files_keep_what_they_carry(default: codec.Codec) -> None:

@@ -13,7 +13,7 @@ from uqdm.bundle import Package
 
 def small(name: str = "small") -> Package:
     weights = {"a": np.arange(6, dtype=np.float16).reshape(2, 3), "b": np.array([1.5], np.float32)}
-    return Package(name, "uqdm", {"kind": "convnet"}, {"alpha": package.hexadecimal([0.1, 1 / 3])}, weights, {"description": "for tests"})
+    return Package(name, "uqdm", {"kind": "unet"}, {"alpha": package.hexadecimal([0.1, 1 / 3])}, weights, {"description": "for tests"})
 
 
 def test_a_package_comes_back_with_its_fingerprint(tmp_path: Path) -> None:
@@ -32,7 +32,7 @@ def test_names_and_descriptions_do_not_enter_the_fingerprint_but_everything_else
     base = small().fingerprint
     assert small("other").fingerprint == base
     assert dataclasses.replace(small(), family="nested").fingerprint != base
-    assert dataclasses.replace(small(), network={"kind": "unet"}).fingerprint != base
+    assert dataclasses.replace(small(), network={"kind": "exact"}).fingerprint != base
     assert dataclasses.replace(small(), constants={}).fingerprint != base
     assert dataclasses.replace(small(), weights={"a": small().weights["a"] + 1, "b": small().weights["b"]}).fingerprint != base
 

@@ -14,7 +14,7 @@ from conftest import photograph
 import uqdm
 from uqdm import bundle as package
 from uqdm import errors
-from uqdm.families.uqdm.torch.export import import_checkpoint
+from uqdm.training.importing import import_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -90,8 +90,9 @@ def test_the_raw_reading_has_the_published_scripts_schedule(tiny: Path, tmp_path
 
 def small_checkpoint(folder: Path) -> Path:
     """A published checkpoint of a very small network, written as the authors' script writes them."""
+    from uqdm.config import override, to_json
     from uqdm.families.uqdm.torch.model import UQDM
-    from uqdm.training.presets import override, preset, to_json
+    from uqdm.training.presets import preset
 
     config = override(preset("tiny"), {"embedding_dim": 8, "norm_groups": 4, "n_steps": 3, "batch_size": 2, "warmup": 2, "crop": 0})
     folder.mkdir(parents=True)

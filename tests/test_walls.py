@@ -1,4 +1,4 @@
-"""The folders are walls: what may import what, read from the source."""
+"""The folders are walls: who may import whom, read from the source."""
 
 import ast
 import subprocess
@@ -9,93 +9,145 @@ import pytest
 
 SOURCE = Path(__file__).parent.parent / "src" / "uqdm"
 
-ALLOWED = {  # part -> outside packages, own parts
+ENTROPY = {"entropy", "errors"}
+EXACT = {"exact", "cpus", "bundle", "families/base", *ENTROPY}
+FAMILY = {
+    "families/base",
+    "families/registry",
+    "families/boxes",
+    "families/order",
+    "families/colour",
+    "exact",
+    "bundle",
+    "records",
+    *ENTROPY,
+}
+FLOATS = {"families/floats", "families/torch", "config", "quality"}
+
+ALLOWED = {  # part -> outside packages, own parts besides itself
     "errors.py": (set(), set()),
     "atomic.py": (set(), set()),
-    "entropy": ({"numpy", "constriction", "numba"}, {"entropy", "errors"}),
     "cpus.py": (set(), set()),
     "quality.py": (set(), set()),
+    "records.py": (set(), set()),
     "sources.py": (set(), {"errors"}),
-    "container.py": (set(), {"sources", "errors"}),
+    "entropy": ({"numpy", "constriction", "numba"}, {"errors"}),
+    "format": (set(), {"sources", "errors"}),
     "picture.py": ({"numpy"}, {"errors"}),
-    "files": ({"numpy", "PIL"}, {"atomic", "files", "picture", "errors"}),
-    "package.py": ({"numpy", "safetensors"}, {"atomic", "errors"}),
-    "data": ({"numpy"}, {"data", "files", "picture", "errors"}),
-    "exact.py": ({"numpy"}, {"package", "errors"}),
-    "passes.py": ({"numpy"}, {"exact", "errors"}),
-    "families": ({"numpy"}, {"families", "entropy", "package", "errors"}),
-    "backends": (
-        {"numpy", "torch", "onnx", "onnxruntime", "numba"},
-        {"backends", "cpus", "exact", "passes", "families", "package", "errors", "models"},
-    ),
-    "codec.py": (
-        {"numpy"},
-        {"backends", "container", "cpus", "files", "picture", "package", "entropy", "families", "sources", "errors"},
-    ),
-    "library.py": (set(), {"codec", "container", "package", "sources", "errors"}),
-    "models": (
-        {"numpy", "torch", "safetensors"},
-        {"models", "exact", "passes", "entropy/tables", "families", "package", "quality", "atomic", "errors"},
-    ),
+    "files": ({"numpy", "PIL"}, {"atomic", "picture", "errors"}),
+    "bundle.py": ({"numpy", "safetensors"}, {"atomic", "errors"}),
+    "data": ({"numpy"}, {"files", "picture", "errors"}),
+    "exact": ({"numpy", "torch", "onnx", "onnxruntime"}, EXACT),
+    "families/base.py": ({"numpy"}, {"bundle", *ENTROPY}),
+    "families/registry.py": (set(), {"families/base", "bundle", "errors"}),
+    "families/floats.py": ({"numpy", "torch"}, {"bundle", "config"}),
+    "families/uqdm": ({"numpy", "torch"}, FAMILY | FLOATS),
+    "families/nested": ({"numpy", "torch", "numba"}, FAMILY | FLOATS),
+    "families/pyramid": ({"numpy", "torch"}, FAMILY | FLOATS),
+    "families/torch": ({"numpy", "torch"}, FAMILY | FLOATS),
+    "config.py": (set(), {"families/registry", "records", "errors"}),
+    "codec.py": ({"numpy"}, {"families/base", "families/registry", "format", "cpus", "files", "picture", "bundle", "sources", *ENTROPY}),
+    "library.py": (set(), {"codec", "format", "bundle", "sources", "errors"}),
     "training": (
+        {"numpy", "torch", "PIL", "safetensors"},
+        {"codec", "data", "files", "config", "atomic", "library", "sources"} | FAMILY | FLOATS | {"families"},
+    ),
+    "research": (
         {"numpy", "torch", "PIL", "matplotlib"},
-        {"training", "data", "models", "entropy", "codec", "exact", "passes", "container", "families", "files", "library", "picture"}
-        | {"package", "atomic", "errors"},
+        {"training", "data", "config", "atomic", "files", "families", "picture"} | FAMILY | FLOATS,
+    ),
+    "evaluation": (
+        {"numpy", "torch", "PIL", "matplotlib", "scipy", "jinja2", "yaml", "torchmetrics", "imagecodecs", "pillow_heif"},
+        {
+            "training/runs",
+            "training/importing",
+            "families",
+            "codec",
+            "format",
+            "cpus",
+            "files",
+            "library",
+            "picture",
+            "bundle",
+            "quality",
+            "errors",
+        },
     ),
 }
-ALLOWED["evaluation"] = (
-    {"numpy", "torch", "PIL", "matplotlib", "scipy", "jinja2", "yaml", "torchmetrics", "imagecodecs", "pillow_heif"},
-    {"evaluation", "models", "codec", "container", "cpus", "files", "library", "picture", "package", "quality", "errors"},
-)
 STANDARD = set(sys.stdlib_module_names)
 
 
 def _imports(path: Path) -> set[str]:
-    """Modules imported anywhere in a file, `from uqdm import x` as uqdm.x."""
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    """Dotted names of all that a file imports, wherever it does, but not what only the type checker reads."""
+    found: set[str] = set()
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            node.body = []
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            assert node.level == 0, f"{path}: relative import"
-            names |= {f"uqdm.{alias.name}" for alias in node.names} if node.module == "uqdm" else {node.module}
-    return names
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            module = node.module or ""
+            found |= {f"{module}.{alias.name}" for alias in node.names} if module.split(".")[0] == "uqdm" else {module}
+    return found
+
+
+def _part(name: str) -> str:
+    """A dotted name below uqdm as a path of at most two parts."""
+    return "/".join(name.split(".")[1:3])
 
 
 @pytest.mark.parametrize("part", ALLOWED)
 def test_a_part_imports_only_what_stands_below_it(part: str) -> None:
     outside, own = ALLOWED[part]
     where = SOURCE / part
+    itself = part.removesuffix(".py")
     for path in sorted(where.rglob("*.py")) if where.is_dir() else [where]:
-        if "pyramid" in path.parts:  # which has a home of its own already, for the house to come
-            continue
         for name in _imports(path):
             top = name.split(".")[0]
-            if top == "uqdm":
-                inside = name.split(".")[1:]
-                if not inside:  # the public names, of which only the codec's are used by what stands below the commands
-                    assert part == "evaluation", f"{path.name} imports uqdm itself"
-                    continue
-                assert inside[0] in own or "/".join(inside[:2]) in own, f"{path.name} imports {name}"
-            else:
+            if top != "uqdm":
                 assert top in outside | STANDARD, f"{path.name} imports {name}"
+                continue
+            found = _part(name)
+            if not found:  # the public names, of which only the codec's are used by what stands below the commands
+                assert part == "evaluation", f"{path.name} imports uqdm itself"
+                continue
+            assert found.startswith(itself) or found in own or found.split("/")[0] in own, f"{path} imports {name}"
 
 
-def test_only_the_pytorch_backend_and_the_floors_above_import_torch() -> None:
+def test_the_floors_are_all_named() -> None:
+    known = {name.split("/")[0] for name in ALLOWED}
+    doors = {"cli", "weights", "__init__.py", "__main__.py", "published.py", "families", "py.typed"}
+    assert {path.name for path in SOURCE.iterdir() if path.name != "__pycache__"} <= known | doors
+
+
+def test_torch_is_imported_where_a_folder_says_so() -> None:
     for path in SOURCE.rglob("*.py"):
-        relative = path.relative_to(SOURCE).as_posix()
-        if "pyramid/torch" not in relative and any(name.split(".")[0] == "torch" for name in _imports(path)):
-            assert relative.split("/")[0] in {"models", "training", "evaluation"} or relative in {
-                "backends/pytorch.py",
-                "published.py",
-                "cli/training.py",
-            }, relative
+        relative = path.relative_to(SOURCE)
+        if any(name.split(".")[0] == "torch" for name in _imports(path)):
+            floors = {"training", "research", "evaluation", "torch"} & set(relative.parts)
+            assert floors or relative.as_posix() in {"exact/runtimes/pytorch.py", "published.py", "cli/training.py"}, relative
 
 
-def test_each_runtime_is_one_module_of_the_backends() -> None:
-    for path in (SOURCE / "backends").rglob("*.py"):
+def test_each_runtime_is_one_module() -> None:
+    for path in (SOURCE / "exact").rglob("*.py"):
         runtimes = {name.split(".")[0] for name in _imports(path)} & {"torch", "onnx", "onnxruntime"}
         assert runtimes == {"pytorch.py": {"torch"}, "ort.py": {"onnx", "onnxruntime"}}.get(path.name, set()), path.name
+
+
+def test_no_family_is_named_outside_its_folder() -> None:
+    """One record registers a family; nobody compares its name or asks for its classes."""
+    for path in SOURCE.rglob("*.py"):
+        relative = path.relative_to(SOURCE).as_posix()
+        if relative.startswith(("families/", "research/", "evaluation/")) or relative in {"training/presets.py", "training/runs.py"}:
+            continue
+        for name in _imports(path):
+            assert _part(name) not in {"families/uqdm", "families/nested", "families/pyramid"}, f"{relative} imports {name}"
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Compare):
+                words = {n.value for n in ast.walk(node) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
+                assert not words & {"nested", "pyramid", "vdm"}, f"{relative}:{node.lineno}"
 
 
 def test_the_codec_is_imported_without_any_runtime() -> None:

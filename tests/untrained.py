@@ -5,8 +5,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from uqdm.bundle import Package
+from uqdm.config import Config, DataConfig, override
 from uqdm.families.nested.torch.model import Nested
-from uqdm.training.presets import PRESETS, override
+from uqdm.families.uqdm.config import ModelConfig
+from uqdm.families.uqdm.torch.export import package_of
+from uqdm.families.uqdm.torch.model import UQDM
+from uqdm.training.presets import PRESETS
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -43,3 +48,10 @@ def small_nested() -> Nested:
         for parameter in found.parameters():
             parameter.add_(0.2 * torch.randn_like(parameter) / max(1, parameter[0].numel()) ** 0.5)
     return found
+
+
+def float_package(name: str = "floats") -> Package:
+    """A model of floats as imported ones are: a small U-Net that nobody trained, in tiles of 8 x 8."""
+    config = Config(ModelConfig(embedding_dim=8, norm_groups=4), data=DataConfig(crop=8))
+    torch.manual_seed(3)
+    return package_of(UQDM(config).eval(), name, "ema", "uqdm train")

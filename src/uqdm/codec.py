@@ -22,9 +22,8 @@ from uqdm.bundle import Package
 from uqdm.entropy import choice, coder, randomness
 from uqdm.entropy.tables import Cells
 from uqdm.errors import DamagedError, FingerprintError, FormatError, ImageError, LimitError, NumericsError
-from uqdm.exact import runtimes as backends
-from uqdm.families import base as families
-from uqdm.families.base import Family, Question
+from uqdm.families import registry
+from uqdm.families.base import Family, Opening, Question, Walk
 from uqdm.format import container
 from uqdm.format.container import Chunk, Contents, Header
 from uqdm.picture import Picture, from_array, pack_alpha, to_array, unpack_alpha
@@ -44,14 +43,14 @@ Progress = Callable[[int, int, int], None]  # told after each part: its step, it
 class Answers(Protocol):
     """Who answers: the encoder, the decoder, the estimator, the sampler."""
 
-    def side(self, model: Family, state: Any) -> Sequence[bytes]:
-        """What is told of the next chunk besides symbols, for each picture (see `Family.side`)."""
+    def side(self, model: Walk, state: Any) -> Sequence[bytes]:
+        """What is told of the next chunk besides symbols, for each picture (see `Walk.side`)."""
 
     def __call__(self, i: int, question: Question) -> Symbols:
         """The symbols of picture i, maybe fewer than asked for."""
 
 
-def walk(model: Family, state: Any, answers: Answers, chunks: int | None = None, progress: Progress | None = None) -> Iterator[Any]:
+def walk(model: Walk, state: Any, answers: Answers, chunks: int | None = None, progress: Progress | None = None) -> Iterator[Any]:
     """The one loop: yields what is known after each chunk from `state` on, up to `chunks` chunks in all.
 
     An answer shorter than its question ends the walk with what it made known.
@@ -79,7 +78,7 @@ def mode_in(model: Package, header: Header) -> Mode:
             f"the file was written with model {header.model!r}, fingerprint {header.fingerprint.hex()}; "
             f"this is {model.name!r}, fingerprint {fingerprint.hex()}. Get that version of the model"
         )
-    return cast(Mode, families.mode_of(model, header.extra))
+    return cast(Mode, registry.mode_of(model, header.extra))
 
 
 def _blocks(start: int, end: int) -> Iterator[slice]:
@@ -103,7 +102,7 @@ class _Writer:
         self._coders = [coder.Encoder(self._kind) for _ in self._values]
         self._checks = [0] * len(self._values)
 
-    def side(self, model: Family, state: Any) -> list[bytes]:
+    def side(self, model: Walk, state: Any) -> list[bytes]:
         self._sides = model.side(state)
         return self._sides
 
@@ -143,7 +142,7 @@ class _Reader:
         self._got: list[list[Symbols]] = [[] for _ in payloads]
         self._turns = [0] * len(payloads)
 
-    def side(self, model: Family, state: Any) -> list[bytes]:
+    def side(self, model: Walk, state: Any) -> list[bytes]:
         return self._sides
 
     def extend(self, payload: bytes, whole: bool) -> None:
@@ -217,7 +216,7 @@ class _Guesser:
         self._share = round(temperature * 2**16)
         self._turns = collections.Counter[tuple[int, int]]()
 
-    def side(self, model: Family, state: Any) -> Sequence[bytes]:
+    def side(self, model: Walk, state: Any) -> Sequence[bytes]:
         self._step = state.step
         return model.side(state) if self._reader is None else self._reader.side(model, state)
 
@@ -242,7 +241,7 @@ class _Estimator:
         self._values, self._step = values, 0
         self.bits = np.zeros((len(values), chunks))
 
-    def side(self, model: Family, state: Any) -> list[bytes]:
+    def side(self, model: Walk, state: Any) -> list[bytes]:
         self._step = state.step
         return model.side(state)
 
@@ -318,16 +317,20 @@ class Codec:
         return self.package.fingerprint
 
     @property
+    def _own(self) -> Family:
+        return registry.of(self.package)
+
+    @property
     def modes(self) -> tuple[str, ...]:
         """The entropy modes that the model's family has."""
-        return families.modes(self.package)
+        return registry.of(self.package).modes
 
     # A codec is its model and its settings. Networks that are ready to run are no part of it: they are not compared, copied or sent to
     # other processes, and are made again when they are needed.
 
     def _forget(self) -> None:
         self._denoisers: dict[str | None, Any] = {}
-        self._families: dict[tuple[str, str | None], Family] = {}
+        self._families: dict[tuple[str, str | None], Walk] = {}
 
     def _settings(self) -> tuple[Any, ...]:
         return self.package, self.precision, self.max_pixels, self._device, self._threads, self._backend, self._coder
@@ -347,14 +350,14 @@ class Codec:
 
     def _denoiser(self, precision: str | None) -> Any:
         if precision not in self._denoisers:
-            self._denoisers[precision] = backends.denoiser(self.package, self._device, self._threads, precision, self._backend)
+            self._denoisers[precision] = registry.networks(self.package, Opening(self._device, self._threads, precision, self._backend))
         return self._denoisers[precision]
 
-    def family(self, mode: str, arithmetic: str | None = None) -> Family:
+    def family(self, mode: str, arithmetic: str | None = None) -> Walk:
         """The walk's model in one entropy mode, on a network in one arithmetic, as headers name it (made once, then kept)."""
         precision = self.precision if arithmetic in (None, self.arithmetic) else arithmetic
         if (mode, precision) not in self._families:
-            self._families[mode, precision] = families.build(self.package, mode, self._denoiser(precision))
+            self._families[mode, precision] = registry.walk(self.package, mode, self._denoiser(precision))
         return self._families[mode, precision]
 
     # --- compress
@@ -391,7 +394,7 @@ class Codec:
     def step_within(self, max_error: int, mode: Mode = "tight", grey: bool = False) -> int:
         """The first step after which no pixel of a preview (`denoise`) can be further than `max_error` from the true one."""
         _whole("max_error", max_error, 0)
-        return families.step_within(self.family(mode).guarantees(grey), max_error)
+        return registry.step_within(self.family(mode).guarantees(grey), max_error)
 
     def _compress(self, pictures: list[Picture], mode: Mode, seed: int, max_error: int | None, progress: Progress | None) -> list[bytes]:
         family = self.family(mode)
@@ -413,7 +416,7 @@ class Codec:
         h, w, channels = picture.pixels.shape
         self._allow(w, h)
         fingerprint = bytes.fromhex(self.fingerprint)[:8]
-        alpha, extra = picture.alpha is not None, families.extra(mode)
+        alpha, extra = picture.alpha is not None, self._own.extra(mode)
         header = Header(w, h, channels == 1, alpha, self.arithmetic, self.name, fingerprint, chunks, extra, seed)
         file = bytearray(container.write_header(header))
         carried = {container.ICC: picture.icc, container.EXIF: picture.exif, container.XMP: picture.xmp}
@@ -595,14 +598,14 @@ class Codec:
             tail = reader.tail or len(chunk.payload) - chunk.verified
             yield Decoded(picture, state.step, family.chunks, now is not state, bound, tail)
 
-    def _read(self, family: Family, state: Any, payloads: Sequence[bytes], whole: bool = True, progress: Progress | None = None) -> Any:
+    def _read(self, family: Walk, state: Any, payloads: Sequence[bytes], whole: bool = True, progress: Progress | None = None) -> Any:
         """The state after one more chunk of each picture of a batch, or after a part of it."""
         if not whole and min(map(len, payloads)) <= family.side_size + CHECK:
             return state
         reader = _Reader(state.step + 1, payloads, whole, family.side_size, self._coder, self.exact)
         return self._after(family, state, reader, progress)
 
-    def _after(self, family: Family, state: Any, reader: _Reader, progress: Progress | None = None) -> Any:
+    def _after(self, family: Walk, state: Any, reader: _Reader, progress: Progress | None = None) -> Any:
         """The state after what the reader holds of one more chunk; `state` itself where not even one symbol is certain."""
         after = next(walk(family, state, reader, state.step + 1, progress))
         reader.finish()
@@ -644,9 +647,9 @@ class Codec:
                 "raise that (--max-pixels) to allow it"
             )
 
-    def _begin(self, headers: Sequence[Header]) -> tuple[Family, Any]:
+    def _begin(self, headers: Sequence[Header]) -> tuple[Walk, Any]:
         h = headers[0]
-        family = self.family(families.mode(h.extra), h.arithmetic)
+        family = self.family(self._own.mode(h.extra), h.arithmetic)
         return family, family.start((h.height, h.width), [one.seed for one in headers], h.grey)
 
     def match(self, header: Header) -> None:
@@ -660,7 +663,7 @@ class Codec:
             raise DamagedError(f"the header says {header.chunks} steps; model {self.name!r}, which it names, has {chunks}")
 
     def _reconstruct(
-        self, family: Family, state: Any, method: Method, answers: _Guesser, progress: Progress | None = None
+        self, family: Walk, state: Any, method: Method, answers: _Guesser, progress: Progress | None = None
     ) -> NDArray[np.uint8]:
         if method == "denoise":
             return family.denoise(state)
@@ -668,13 +671,13 @@ class Codec:
             return family.flow(state)
         return self._drawn(family, state, answers, progress)
 
-    def _drawn(self, family: Family, state: Any, answers: _Guesser, progress: Progress | None = None) -> NDArray[np.uint8]:
+    def _drawn(self, family: Walk, state: Any, answers: _Guesser, progress: Progress | None = None) -> NDArray[np.uint8]:
         last = collections.deque(walk(family, state, answers, progress=progress), maxlen=1)
         return family.denoise(last[0] if last else state)
 
-    def _bounds(self, family: Family, state: Any, method: Method, header: Header) -> list[int]:
+    def _bounds(self, family: Walk, state: Any, method: Method, header: Header) -> list[int]:
         """How far previews can be off. In `tight` mode all methods stay in the boxes; as published, none but `denoise` in a cut step."""
-        if method == "denoise" or families.mode(header.extra) == "tight" or state.step >= family.chunks:
+        if method == "denoise" or self._own.mode(header.extra) == "tight" or state.step >= family.chunks:
             return family.bound(state)
         return [255] * len(state.low)
 
@@ -739,7 +742,7 @@ def _rgb(pictures: Sequence[Picture]) -> NDArray[np.uint8]:
     return np.repeat(stack, 3, 1) if stack.shape[1] == 1 else stack
 
 
-def _start(family: Family, pictures: Sequence[Picture], seed: int) -> Any:
+def _start(family: Walk, pictures: Sequence[Picture], seed: int) -> Any:
     h, w, channels = pictures[0].pixels.shape
     return family.start((h, w), [seed] * len(pictures), channels == 1)
 

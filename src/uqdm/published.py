@@ -13,15 +13,12 @@ import torch
 from uqdm import sources
 from uqdm.codec import Codec
 from uqdm.errors import CheckpointError, ImageError
-from uqdm.families.nested.torch.model import Nested
-from uqdm.families.pyramid.torch.model import Pyramid
-from uqdm.families.uqdm.torch.export import package_of
-from uqdm.families.uqdm.torch.model import UQDM
+from uqdm.families import registry
+from uqdm.families.torch.held_out import RECONSTRUCTIONS, Evaluation
 from uqdm.format.container import inspect, parse
 from uqdm.sources import Source
 from uqdm.training import runs
-from uqdm.training.held_out import RECONSTRUCTIONS, Evaluation, evaluate_nested
-from uqdm.training.held_out import evaluate as evaluate_model
+from uqdm.training.importing import package_of
 from uqdm.training.trainer import Stream, train
 
 MODES = ("paper", "tight")
@@ -65,9 +62,6 @@ class PublishedModel:
     def _take(self, model: runs.Model) -> None:
         self.model, self.config = model, model.config
         self.codec: Codec | None = None
-        self._why = f"{self._name}: family {self.config.family!r} with other networks"
-        if isinstance(model, UQDM) and model.config.model.network != "unet":
-            return
         try:
             found = package_of(model, self._name, self._reading)
         except CheckpointError as error:  # the model is whole, and trains and is evaluated; there only is no codec for it
@@ -118,10 +112,8 @@ class PublishedModel:
         default; files have the config's. The weights are those that were loaded, so by default the averages.
         """
         held = list(itertools.islice(eval_iter, batches))
-        if isinstance(self.model, Nested | Pyramid):
-            found = evaluate_nested(self.model, held, seed=seed)
-        else:
-            found = evaluate_model(self.model, held, seed=seed, steps=steps, reconstructions=reconstructions)
+        floats = registry.floats(self.config.family)
+        found = floats.held_out(self.model, held, seed=seed, steps=steps, reconstructions=reconstructions)
         coded = {}
         for mode in modes if self.codec is not None else ():
             files, payload, estimate = [], [], []

@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 from uqdm.bundle import Package
 from uqdm.exact import network as exact
 from uqdm.exact.network import Block, Convolution, Step
+from uqdm.families import registry
+from uqdm.families.base import Opening
 
 C = 3
 Boxes = tuple[NDArray[np.int16], NDArray[np.int16]]
@@ -78,3 +80,8 @@ def package_of(*steps: Step, **network: Any) -> Package:
         weights |= exact.named(step, f"{i}.")
         described.append({"channels": len(step.enter.bias) if step.enter is not None else 0, "blocks": len(step.blocks)})
     return Package("by-chance", "uqdm", {"kind": "exact", "steps": described} | network, {}, weights, {})
+
+
+def opened(package: Package, **how: Any) -> Any:
+    """The package's networks, running."""
+    return registry.networks(package, Opening(**how))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import uqdm.exact.runtimes
-from uqdm.bundle import Package, hexadecimal
+from uqdm.bundle import Package
 from uqdm.errors import BackendError, PackageError
 from uqdm.exact import runtimes as backends
 
@@ -29,75 +29,68 @@ def without(monkeypatch: pytest.MonkeyPatch) -> Any:
     return hide
 
 
-def floats(**network: Any) -> Package:
-    """A network of floats that predicts constants."""
-    step = {"channels": 0, "blocks": 0, "width": hexadecimal([255.0] * 3), "middle": hexadecimal([127.5] * 3)}
-    weights = {f"0.{name}": np.full((1, 3, 1, 1), value, np.float16) for name, value in (("offset", 0.25), ("stretch", -1.5))}
-    return Package("floats", "uqdm", {"kind": "convnet", "steps": [step]} | network, {}, weights, {})
-
-
 def test_exact_networks_run_on_the_first_runtime_there_is(without: Any) -> None:
     pytest.importorskip("onnxruntime")
-    assert backends.denoiser(EXACT).name == "onnxruntime"  # type: ignore[attr-defined]
+    assert networks.opened(EXACT).name == "onnxruntime"  # type: ignore[attr-defined]
     without("onnx")
     assert "onnxruntime" not in backends.available()
     if "torch" in backends.available():
-        assert backends.denoiser(EXACT).name == "torch"  # type: ignore[attr-defined]
+        assert networks.opened(EXACT).name == "torch"  # type: ignore[attr-defined]
     without("torch")
     assert backends.available() == ("numpy",)
-    assert backends.denoiser(EXACT).name == "numpy"  # type: ignore[attr-defined]
+    assert networks.opened(EXACT).name == "numpy"  # type: ignore[attr-defined]
 
 
 def test_float64_is_for_torch_or_numpy(without: Any) -> None:
-    assert backends.denoiser(EXACT, precision="float64").name in ("torch", "numpy")  # type: ignore[attr-defined]
+    assert networks.opened(EXACT, precision="float64").name in ("torch", "numpy")  # type: ignore[attr-defined]
     without("torch")
-    assert backends.denoiser(EXACT, precision="float64").name == "numpy"  # type: ignore[attr-defined]
+    assert networks.opened(EXACT, precision="float64").name == "numpy"  # type: ignore[attr-defined]
     with pytest.raises(BackendError, match="onnxruntime runs networks on the CPU only, in float32"):
-        backends.denoiser(EXACT, precision="float64", backend="onnxruntime")
+        networks.opened(EXACT, precision="float64", backend="onnxruntime")
 
 
 def test_a_runtime_that_is_not_there_is_named_with_what_to_install(without: Any) -> None:
     without("torch", "onnxruntime")
     with pytest.raises(BackendError, match=r"onnxruntime cannot be imported .*: pip install onnx onnxruntime"):
-        backends.denoiser(EXACT, backend="onnxruntime")
+        networks.opened(EXACT, backend="onnxruntime")
     with pytest.raises(BackendError, match=r"torch cannot be imported .*: pip install torch"):
-        backends.denoiser(EXACT, device="cuda")
+        networks.opened(EXACT, device="cuda")
+    floats = Package("floats", "uqdm", {"kind": "unet"}, {}, {}, {})
     with pytest.raises(BackendError, match=r"floats is a network of floats, which only PyTorch runs .* pip install torch"):
-        backends.denoiser(floats())
+        networks.opened(floats)
 
 
 def test_devices_but_the_cpu_are_torchs() -> None:
     for backend in ("onnxruntime", "numpy"):
         with pytest.raises(BackendError, match="on the CPU only"):
-            backends.denoiser(EXACT, device="cuda", backend=backend)
+            networks.opened(EXACT, device="cuda", backend=backend)
     torch = pytest.importorskip("torch")
     if not torch.cuda.is_available():
         with pytest.raises(BackendError, match="device 'cuda' cannot be used"):
-            backends.denoiser(EXACT, device="cuda")
+            networks.opened(EXACT, device="cuda")
     with pytest.raises(BackendError, match="device 'tpu9' cannot be used"):
-        backends.denoiser(EXACT, device="tpu9")
+        networks.opened(EXACT, device="tpu9")
 
 
 def test_networks_of_floats_are_torchs_and_say_what_they_are() -> None:
     pytest.importorskip("torch")
-    found = backends.denoiser(floats())
-    assert (found.exact, found.sees_z, found.mixed) == (False, False, False)
-    assert backends.denoiser(floats(mixed=True)).mixed
+    from untrained import float_package
+
+    found = networks.opened(float_package())
+    assert (found.exact, found.sees_z, found.mixed) == (False, True, False)
     low, high = networks.boxes((2, 3, 5, 7))
-    location, log2_scale = found(0, None, low, high)
+    location, log2_scale = found(0, np.zeros((2, 3, 5, 7)), low, high)
     assert location.dtype == log2_scale.dtype == np.float64
     assert location.shape == log2_scale.shape == low.shape
-    assert np.allclose(location, 127.5 + 0.25 * 255)
-    assert np.allclose(log2_scale, -1.5 / np.log(2) + np.log2(255))
     with pytest.raises(BackendError, match="only PyTorch runs in float64, not numpy"):
-        backends.denoiser(floats(), backend="numpy")
+        networks.opened(float_package(), backend="numpy")
 
 
 def test_what_nobody_knows_is_refused() -> None:
     with pytest.raises(BackendError, match="'tflite'; expected one of onnxruntime, torch, numpy"):
-        backends.denoiser(EXACT, backend="tflite")
+        networks.opened(EXACT, backend="tflite")
     with pytest.raises(PackageError, match="network kind 'transformer'"):
-        backends.denoiser(Package("new", "uqdm", {"kind": "transformer"}, {}, {}, {}))
+        networks.opened(Package("new", "uqdm", {"kind": "transformer"}, {}, {}, {}))
 
 
 def test_a_runtime_whose_installation_is_broken_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,6 +102,6 @@ def test_a_runtime_whose_installation_is_broken_is_passed_over(monkeypatch: pyte
         return opened(name, *rest)
 
     monkeypatch.setattr(backends, "_open", broken)
-    assert backends.denoiser(EXACT).name != "onnxruntime"  # type: ignore[attr-defined]
+    assert networks.opened(EXACT).name != "onnxruntime"  # type: ignore[attr-defined]
     with pytest.raises(BackendError, match="Descriptors cannot be created"):
-        backends.denoiser(EXACT, backend="onnxruntime")
+        networks.opened(EXACT, backend="onnxruntime")

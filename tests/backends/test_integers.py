@@ -13,10 +13,12 @@ import pytest
 from numpy.typing import NDArray
 
 from uqdm import bundle as package
+from uqdm import library
 from uqdm.errors import BackendError, PackageError
 from uqdm.exact import network as exact
 from uqdm.exact import runtimes as backends
 from uqdm.exact.network import Step
+from uqdm.exact.running import proved
 from uqdm.families.uqdm import running as integers
 
 Run = Callable[[NDArray[np.float32]], NDArray[Any]]
@@ -91,16 +93,9 @@ def test_sums_may_come_as_near_as_one_to_the_bound(setting: str) -> None:
 
 @pytest.fixture(scope="module")
 def quantised() -> Step:
-    """A network of the shipped width, as `models.quantise` makes them."""
-    torch = pytest.importorskip("torch")
-    from uqdm.families.uqdm.torch.convnet import StepNet
-    from uqdm.families.uqdm.torch.quantise import quantise
-
-    torch.manual_seed(0)
-    net = StepNet([5.2, 12.8, 10.4], [127.5, 0, 0], 96, 1)
-    for p in (*net.body.parameters(), *net.head.parameters()):
-        torch.nn.init.normal_(p, std=0.03)
-    return quantise(net, [networks.boxes((4, 3, 32, 32))])
+    """A network of the embedded model of the paper's construction."""
+    model = package.read(library.find("uqdm-light"))
+    return exact.parse(model.name, model.network, model.weights)[1]
 
 
 @every_setting
@@ -117,7 +112,7 @@ def test_nnpacks_transform_is_not_exact_and_would_be_caught(quantised: Step, mon
         if (run(features) == exact.run(quantised, features)).all():
             pytest.skip("this PyTorch or processor has no NNPACK")
         with pytest.raises(BackendError, match="does not compute integers exactly"):
-            integers.proved(run, quantised, quantised.limits(), "torch")
+            proved(run, quantised, quantised.limits(), "torch")
 
 
 # --- fields
@@ -137,11 +132,11 @@ def test_a_callers_autocast_changes_nothing() -> None:
 def test_a_field_has_no_seams_whatever_the_tile(shape: tuple[int, ...], backend: str) -> None:
     described = networks.package_of(networks.constant(), networks.random_step())
     low, high = networks.boxes(shape)
-    whole = backends.denoiser(described, backend="numpy", precision="float64")
+    whole = networks.opened(described, backend="numpy", precision="float64")
     location, level = whole(1, None, low, high)
     assert (location.shape, location.dtype, level.shape, level.dtype) == (shape, np.int32, shape, np.uint8)
     for tile in (16, 32, 64, 384):
-        tiled = backends.denoiser(described, backend=backend, threads=1)
+        tiled = networks.opened(described, backend=backend, threads=1)
         tiled.tile = tile  # type: ignore[attr-defined]
         for a, b in zip(tiled(1, None, low, high), (location, level), strict=True):
             assert a.dtype == b.dtype
@@ -183,11 +178,11 @@ def test_a_package_of_integers_comes_back_from_its_files(tmp_path: Path) -> None
     made = networks.package_of(networks.constant(), networks.random_step(), mixed=True)
     read = package.read(package.write(made, tmp_path / "by-chance"))
     low, high = networks.boxes((1, 3, 20, 20))
-    a, b = (backends.denoiser(p, backend="numpy") for p in (made, read))
+    a, b = (networks.opened(p, backend="numpy") for p in (made, read))
     assert a.exact
     assert a.mixed
     assert not a.sees_z
-    assert not backends.denoiser(networks.package_of(networks.constant())).mixed
+    assert not networks.opened(networks.package_of(networks.constant())).mixed
     for x, y in zip(a(1, None, low, high), b(1, None, low, high), strict=True):
         assert (x == y).all()
 
@@ -200,10 +195,10 @@ def test_a_network_that_can_leave_24_bits_is_refused() -> None:
     assert step.enter is not None
     beyond = dataclasses.replace(step, enter=dataclasses.replace(step.enter, bias=step.enter.bias + np.int32(1)))
     with pytest.raises(PackageError, match=r"step 1: enter: a partial sum can reach 16777216"):
-        backends.denoiser(networks.package_of(beyond))
+        networks.opened(networks.package_of(beyond))
     stream = dataclasses.replace(step, enter=dataclasses.replace(step.enter, shift=np.zeros(16, np.int8)))
     with pytest.raises(PackageError, match="residual stream"):
-        backends.denoiser(networks.package_of(stream))
+        networks.opened(networks.package_of(stream))
 
 
 def broken(name: str, change: Callable[[NDArray[Any]], NDArray[Any]]) -> package.Package:
@@ -226,10 +221,10 @@ def broken(name: str, change: Callable[[NDArray[Any]], NDArray[Any]]) -> package
 )
 def test_a_broken_description_is_named(name: str, change: Any, message: str) -> None:
     with pytest.raises(PackageError, match=message):
-        backends.denoiser(broken(name, change))
+        networks.opened(broken(name, change))
     found = networks.package_of(networks.random_step())
     with pytest.raises(PackageError, match=r"KeyError: '0\.head\.bias'"):
-        backends.denoiser(dataclasses.replace(found, weights={k: v for k, v in found.weights.items() if k != "0.head.bias"}))
+        networks.opened(dataclasses.replace(found, weights={k: v for k, v in found.weights.items() if k != "0.head.bias"}))
 
 
 @pytest.mark.parametrize("bits", [8, 11])

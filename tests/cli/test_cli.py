@@ -12,14 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from commands import EMBEDDED, GAMMA, Run, failed, picture, pixels, succeeded
+from commands import EMBEDDED, Run, failed, picture, pixels, succeeded
 from PIL import Image
 
 from uqdm import bundle as package
 from uqdm import library
 from uqdm.cli import main
 from uqdm.exact import runtimes as backends
-from uqdm.families.uqdm.constants import diffusion_constants
 from uqdm.format import container
 
 
@@ -27,16 +26,9 @@ from uqdm.format import container
 def floats(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a model of the same constants in floats, as imported ones are."""
     pytest.importorskip("torch")
-    constants = diffusion_constants(GAMMA, "rgb", [127.5] * 3, [128.0] * 3)
-    widths = [[256.0] * 3, *([w / 2**16 for w in row] for row in constants["widths"])]  # type: ignore[attr-defined]
-    steps = [
-        {"channels": 0, "blocks": 0, "width": package.hexadecimal(widths[i]), "middle": package.hexadecimal([127.5] * 3)} for i in range(4)
-    ]
-    weights = {
-        f"{i}.{name}": np.full((1, 3, 1, 1), value, np.float16) for i in range(4) for name, value in (("offset", 0.0), ("stretch", -1.5))
-    }
-    model = package.Package("floats", "uqdm", {"kind": "convnet", "steps": steps}, constants, weights, {})
-    return package.write(model, tmp_path_factory.mktemp("others") / "floats")
+    from untrained import float_package
+
+    return package.write(float_package(), tmp_path_factory.mktemp("others") / "floats")
 
 
 # --- round trips -------------------------------------------------------------------------------------------------------------------

@@ -21,16 +21,18 @@ from uqdm import bundle as package
 from uqdm import codec
 from uqdm.bundle import Package
 from uqdm.codec import Codec
+from uqdm.config import override
+from uqdm.entropy import mixtures
 from uqdm.errors import DamagedError, PackageError
 from uqdm.exact import runtimes as backends
-from uqdm.families import base as families
+from uqdm.families import registry as families
 from uqdm.families.nested import networks as passes
+from uqdm.families.nested import walk
 from uqdm.families.nested.running import NestedNetworks
 from uqdm.families.nested.torch import model as nested
 from uqdm.families.nested.torch.model import Nested
 from uqdm.format import container
-from uqdm.training.presets import override
-from uqdm.training.quantise import package_of_nested
+from uqdm.training.quantise import in_integers
 
 SIZES = [(16, 16), (1, 1), (1, 6), (7, 1), (2, 3), (13, 18)]
 
@@ -43,7 +45,7 @@ def floats() -> Nested:
 @pytest.fixture(scope="module")
 def made(floats: Nested) -> Package:
     """The same in integers, calibrated on drawn pictures."""
-    return package_of_nested(floats, "by-chance", [photograph(32, 32, i) for i in range(6)])[0]
+    return in_integers(floats, "by-chance", [photograph(32, 32, i) for i in range(6)])[0]
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +162,7 @@ def test_every_method_shows_the_picture_in_the_end_and_something_before(coder: C
 def test_the_flow_shrinks_boxes_that_were_all_there_is_within_the_range(monkeypatch: pytest.MonkeyPatch) -> None:
     model = uqdm.load()  # whose first cells are wider than the range
     family = model.family("tight")
-    assert isinstance(family, families.nested.Nested)
+    assert isinstance(family, walk.Nested)
     pixels = photograph(32, 32, 2)
     data = model.compress(pixels)
     boxes: list[tuple[NDArray[np.int16], NDArray[np.int16]]] = []
@@ -254,13 +256,13 @@ def test_pictures_larger_than_a_run_come_back(coder: Codec, monkeypatch: pytest.
 
 def test_weights_are_whole_shares_of_256() -> None:
     raw = np.random.default_rng(0).integers(-3000, 3000, (200, 3))
-    found = passes.weights(raw)
+    found = mixtures.weights(raw)
     assert (found.sum(-1) == 256).all()
     assert found.min() >= 1
     exact = np.exp((raw - raw.max(-1, keepdims=True)) / 64)
     assert np.abs(found / 256 - exact / exact.sum(-1, keepdims=True)).max() < 4 / 256
-    assert (passes.weights(np.zeros((1, 3))) == [[86, 85, 85]]).all()
-    assert (passes.weights(np.array([[5]])) == 256).all()
+    assert (mixtures.weights(np.zeros((1, 3))) == [[86, 85, 85]]).all()
+    assert (mixtures.weights(np.array([[5]])) == 256).all()
 
 
 def test_compiled_mixtures_are_those_of_numpy(made: Package) -> None:
@@ -285,7 +287,7 @@ def test_what_is_no_such_model_is_refused(made: Package, coder: Codec) -> None:
         coder.compress(photograph(8, 8), mode="paper")
     broken = dataclasses.replace(made, constants={"widths": [[4, 4, 4], [3, 3, 3], [1, 1, 1]], "priority": [0, 0, 0]})
     with pytest.raises(PackageError, match="a multiple of the one below"):
-        families.build(broken, "tight", None)
+        families.walk(broken, "tight", None)
     lacking = {k: v for k, v in made.weights.items() if not k.startswith("1.pass3.head")}
     with pytest.raises(PackageError, match="do not fit together"):
         passes.parse("m", made.network, lacking)

@@ -317,7 +317,7 @@ def test_a_float_on_a_rounding_boundary_moves_the_grid_and_a_small_drift_changes
 
 
 def test_without_the_offset_that_drift_would_be_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("uqdm.families.uqdm.MARGIN", 0.0)
+    monkeypatch.setattr("uqdm.families.uqdm.walk.MARGIN", 0.0)
     data = ToyCodec(Boundary()).compress(photograph(14, 12))
     with pytest.raises(NumericsError):
         ToyCodec(Boundary(drift=1e-12)).decompress(data)

@@ -72,9 +72,9 @@ def nested_by_chance() -> package.Package:
     """A small nested model, T = 3, its weights by chance."""
     from untrained import small_nested
 
-    from uqdm.training.quantise import package_of_nested
+    from uqdm.training.quantise import in_integers
 
-    return package_of_nested(small_nested(), "nested-by-chance", [drawn(32, 32 + 2 * i) for i in range(3)])[0]
+    return in_integers(small_nested(), "nested-by-chance", [drawn(32, 32 + 2 * i) for i in range(3)])[0]
 
 
 def place(model: str) -> Path:

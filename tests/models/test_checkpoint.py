@@ -15,10 +15,11 @@ pytest.importorskip("torch")
 
 import torch
 
+from uqdm.config import Config, to_json
 from uqdm.errors import CheckpointError
+from uqdm.families.uqdm.config import ModelConfig
 from uqdm.families.uqdm.torch.checkpoint import read_published
 from uqdm.families.uqdm.torch.model import UQDM
-from uqdm.training.presets import Config, ModelConfig, to_json
 
 SMALL = ModelConfig(embedding_dim=8, norm_groups=4)
 

@@ -9,7 +9,7 @@ pytest.importorskip("torch")
 import torch
 from torch import Tensor
 
-from uqdm.families.uqdm.torch.distributions import DENSITIES, LOGISTIC_SCALE, log_box_mass, log_convolved, log_interval, sample_convolved
+from uqdm.families.torch.distributions import DENSITIES, LOGISTIC_SCALE, log_box_mass, log_convolved, log_interval, sample_convolved
 
 KINDS = sorted(DENSITIES)
 every = pytest.mark.parametrize("kind", KINDS)

@@ -11,10 +11,12 @@ pytest.importorskip("torch")
 import torch
 from untrained import pictures, seeded
 
+from uqdm.config import override
 from uqdm.families import colour
 from uqdm.families.nested.torch import model as nested
-from uqdm.families.nested.torch.model import Cells, Nested
-from uqdm.training.presets import PRESETS, override
+from uqdm.families.nested.torch.model import Nested
+from uqdm.families.torch.cells import Cells
+from uqdm.training.presets import PRESETS
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -10,9 +10,10 @@ pytest.importorskip("torch")
 
 import torch
 
+from uqdm.families.uqdm.config import ModelConfig
 from uqdm.families.uqdm.torch.checkpoint import read_published
 from uqdm.families.uqdm.torch.unet import Attention, UNet, fourier_features, timestep_embedding
-from uqdm.training.presets import SIZES, ModelConfig
+from uqdm.training.presets import SIZES
 
 SMALL = ModelConfig(embedding_dim=8, norm_groups=4)
 

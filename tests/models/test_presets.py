@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
+from uqdm.config import Config, override, read_config, to_json
 from uqdm.errors import CheckpointError
-from uqdm.training.presets import PRESETS, SIZES, Config, ModelConfig, NestedConfig, override, read_config, to_json
+from uqdm.families.nested.config import NestedConfig
+from uqdm.families.uqdm.config import ModelConfig
+from uqdm.training.presets import PRESETS, SIZES
 
 
 def written(folder: Path, tree: Any) -> Path:

@@ -24,15 +24,16 @@ from torch import Tensor
 from untrained import seeded
 
 from uqdm.codec import walk
+from uqdm.config import Config
 from uqdm.entropy import randomness
 from uqdm.entropy.tables import ONE
-from uqdm.families.uqdm.torch.distributions import DENSITIES, Density, log_interval
+from uqdm.families.torch.distributions import DENSITIES, Density, log_interval
+from uqdm.families.uqdm.config import ModelConfig
 from uqdm.families.uqdm.torch.model import UQDM
 from uqdm.families.uqdm.torch.schedule import alpha, new_schedule, sigma, step_constants
 from uqdm.families.uqdm.torch.vdm import VDM
 from uqdm.families.uqdm.walk import Paper, Tight
 from uqdm.format import container
-from uqdm.training.presets import Config, ModelConfig
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -15,11 +15,12 @@ import torch
 from torch import Tensor
 from untrained import knowing, pictures, seeded
 
+from uqdm.config import Config
+from uqdm.families.torch.distributions import log_convolved
+from uqdm.families.uqdm.config import ModelConfig
 from uqdm.families.uqdm.torch.checkpoint import read_published
-from uqdm.families.uqdm.torch.distributions import log_convolved
 from uqdm.families.uqdm.torch.model import UQDM
 from uqdm.families.uqdm.torch.schedule import step_constants
-from uqdm.training.presets import Config, ModelConfig
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -17,10 +17,12 @@ from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 from untrained import knowing, pictures, seeded
 
+from uqdm.config import Config
+from uqdm.families.uqdm.config import ModelConfig
 from uqdm.families.uqdm.torch.diffusion import Diffusion
 from uqdm.families.uqdm.torch.model import UQDM
 from uqdm.families.uqdm.torch.vdm import VDM
-from uqdm.training.presets import PRESETS, Config, ModelConfig
+from uqdm.training.presets import PRESETS
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -12,11 +12,12 @@ pytest.importorskip("torch")
 import torch
 from torch import Tensor
 
+from uqdm.config import override
 from uqdm.errors import DamagedError
 from uqdm.families.uqdm.torch.vdm import VDM
 from uqdm.research import gaussian_channel as channel
 from uqdm.research.gaussian_channel import LAYERED, PAIR, RACE, Channel, Sent, decode, encode, kolmogorov, noise
-from uqdm.training.presets import PRESETS, override
+from uqdm.training.presets import PRESETS
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -329,7 +329,7 @@ def test_several_sources_are_mixed_and_a_list_of_pictures_is_one(tmp_path: Path)
 
 
 def test_the_published_config_takes_pictures_in_order() -> None:
-    from uqdm.training.presets import DataConfig
+    from uqdm.config import DataConfig
 
     train, _ = load_data(numbered(20), DataConfig())
     assert numbers(train.batch(0)) == [1, 2]

@@ -26,12 +26,14 @@ from torch import Tensor
 
 import uqdm
 from uqdm.cli import main
+from uqdm.config import Config, override, read_config, to_json
 from uqdm.errors import CheckpointError, TrainingError
 from uqdm.families.nested.torch.model import Nested
+from uqdm.families.torch.held_out import evaluate_coded
 from uqdm.families.uqdm.torch import export
+from uqdm.families.uqdm.torch.held_out import evaluate, evaluate_limit
 from uqdm.training import runs
-from uqdm.training.held_out import evaluate, evaluate_limit, held_out
-from uqdm.training.presets import PRESETS, Config, override, preset, read_config, to_json
+from uqdm.training.presets import PRESETS, preset
 from uqdm.training.trainer import Objective, State, train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -98,7 +100,7 @@ def test_a_nested_model_gets_better_and_says_what_its_steps_cost(tmp_path: Path)
     assert found[-1]["held/bits_per_pixel"] < 0.9 * found[0]["held/bits_per_pixel"]
     model = runs.read_run(tmp_path)
     assert isinstance(model, Nested)
-    again = held_out(model, data.held())
+    again = evaluate_coded(model, data.held())
     assert again.bits[-1] == pytest.approx(found[-1]["held/bits_per_pixel"])
     assert again.psnr["denoised"][-1] == 100
     assert again.psnr["denoised"] == sorted(again.psnr["denoised"])

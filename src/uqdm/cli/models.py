@@ -58,13 +58,13 @@ def import_checkpoint(folder: str, out: str, reading: str, force: bool) -> None:
       uqdm import-checkpoint runs/mine models/mine
       uqdm compress photo.png --model models/uqdm-tiny
     """
-    from uqdm.families.uqdm.torch import export
+    from uqdm.training import importing
 
-    echo(export.import_checkpoint(folder, out, reading=reading, force=force))
+    echo(importing.import_checkpoint(folder, out, reading=reading, force=force))
 
 
 @click.command(short_help="A trained model to one that computes in integers.")
-@click.argument("model", metavar="MODEL")
+@click.argument("model", metavar="RUN")
 @click.argument("out", metavar="OUT")
 @click.option("--data", required=True, multiple=True, metavar="PATH", help="Pictures: a folder, a glob or a pack; may be repeated.")
 @click.option(
@@ -72,7 +72,7 @@ def import_checkpoint(folder: str, out: str, reading: str, force: bool) -> None:
 )
 @options.force
 def quantise(model: str, out: str, data: tuple[str, ...], count: int, force: bool) -> int:
-    """Turn a run of `uqdm train` (or a convolutional MODEL of floats) into a model folder OUT that computes in integers.
+    """Turn a RUN of `uqdm train` into a model folder OUT that computes in integers.
 
     Scales are calibrated on some of the pictures; the cost in bits is measured on others. Prints both rates for every step, and how
     large a partial sum can become: below 2^24, or the model is refused.
@@ -83,13 +83,12 @@ def quantise(model: str, out: str, data: tuple[str, ...], count: int, force: boo
     """
     from uqdm import bundle as package
     from uqdm.training.data import load_data
-    from uqdm.training.quantise import quantise_model, quantise_run
+    from uqdm.training.quantise import quantise_run
 
     package.check_target(out, force)
     train, held = load_data(data)
-    work = quantise_run if (Path(model) / "config.json").is_file() else quantise_model
     chosen = train.pictures[:: max(1, len(train.pictures) // count)][:count], held.pictures[:count]
-    cost = work(model, Path(out), *chosen, force, lambda line: echo(line, err=True))
+    cost = quantise_run(model, Path(out), *chosen, force, lambda line: echo(line, err=True))
     table = [("bits per pixel", "floats", "integers", "cost", "largest sum")]
     for step, (before, after, largest) in enumerate(zip(cost.before, cost.after, cost.largest), 1):
         table.append((f"step {step}", f"{before:.4f}", f"{after:.4f}", f"{after - before:+.4f}", f"2^{largest:.2f}"))

@@ -109,7 +109,7 @@ def truncate(
     options.at_most_one(step=step, bpp=bpp, nbytes=nbytes, max_error=max_error)
     if step is None and bpp is None and nbytes is None and max_error is None:
         raise click.UsageError("one of --step, --bpp, --bytes and --max-error is needed")
-    from uqdm.families import base as families
+    from uqdm.families import registry
     from uqdm.format import container
 
     source, target = as_stream(source, 0), as_stream(target, 1)
@@ -125,7 +125,7 @@ def truncate(
         last = step
         if max_error is not None:
             header = container.parse(data, steps=0, max_pixels=None).header
-            last = families.step_within(_guarantees(header, model), max_error)
+            last = registry.step_within(_guarantees(header, model), max_error)
         return container.truncate(data, step=last, bpp=bpp, nbytes=nbytes)
 
     short = job.attempt(shortened)
@@ -137,10 +137,10 @@ def truncate(
 
 def _mode(found: Info) -> str | None:
     """The entropy mode in a file's sub-header, or None if it is not of a family that is known here."""
-    from uqdm.families import base as families
+    from uqdm.families.base import mode_named
 
     try:
-        return families.mode(bytes.fromhex(found.extra))
+        return mode_named(bytes.fromhex(found.extra))
     except FormatError:
         return None
 
@@ -150,10 +150,10 @@ def _guarantees(header: Header, given: str | None) -> list[tuple[int, int, int]]
     from uqdm import bundle as package
     from uqdm import library
     from uqdm.codec import mode_in
-    from uqdm.families import base as families
+    from uqdm.families import registry
 
     model = package.read(library.find(given) if given is not None else library.find_for(header.model, header.fingerprint.hex()))
-    return families.guarantees(model, mode_in(model, header), header.grey)
+    return registry.guarantees(model, mode_in(model, header), header.grey)
 
 
 def _is_available(model: str, fingerprint: str) -> bool:

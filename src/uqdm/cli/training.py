@@ -12,6 +12,7 @@ import click
 from uqdm.cli.options import THREADS, Number
 from uqdm.cli.output import complain, echo, echo_table
 from uqdm.errors import UqdmError
+from uqdm.families import registry
 
 
 @click.command(short_help="Train a model.")
@@ -66,6 +67,7 @@ def train(
     import torch
     import torch.distributed as dist
 
+    from uqdm.config import override, read_config, to_json
     from uqdm.training import presets, runs
     from uqdm.training.data import load_data
     from uqdm.training.trainer import Stopped, check_folder
@@ -73,11 +75,11 @@ def train(
 
     given = dict(one.split("=", 1) if "=" in one else _no_value(one) for one in settings)
     try:
-        config = presets.override(presets.preset(name) if name is not None else presets.read_config(path or ""), given)
+        config = override(presets.preset(name) if name is not None else read_config(path or ""), given)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     if steps is not None:
-        config = presets.override(config, {"training.n_steps": steps})
+        config = override(config, {"training.n_steps": steps})
     if config.model.n_channels != 3:
         raise UqdmError(
             f"{name}: a model of {config.model.n_channels} channels, and --data holds pictures; python -m uqdm.research.swirl trains it"
@@ -99,7 +101,7 @@ def train(
         train_data, held_data = load_data(sources, config.data, held=list(held) or None, seed=seed)
         begin = runs.read_folder(start) if start is not None else None
         if first:
-            echo(presets.to_json(config).rstrip("\n"))
+            echo(to_json(config).rstrip("\n"))
             echo(describe(config, len(train_data.pictures), len(held_data.pictures)))
         say: Any = echo if first else _silent
         run(config, train_data, held_data, out, steps=steps, minutes=minutes, seed=seed, device=device, start=begin, say=say)
@@ -130,26 +132,9 @@ def left_out(*data: Any) -> int:
 
 def describe(config: Any, pictures: int, held: int) -> str:
     """What will be trained, in a line: parameters, arithmetic, data."""
-    count, work, how = _size(config)
-    return f"{count:,} parameters; {work / 1e3:,.0f} k multiply-adds a pixel{how}; {pictures:,} pictures to train on, {held:,} held out"
-
-
-def _size(config: Any, side: int | None = None) -> tuple[int, float, str]:
-    """Parameters, multiply-adds a pixel, and what these are for. `side`: of a picture, for networks in which it matters."""
-    import torch
-
-    from uqdm.families.nested.torch.model import Nested
-    from uqdm.families.pyramid.torch.model import Pyramid
-    from uqdm.families.uqdm.torch.unet import new_network
-
-    with torch.device("meta"):
-        own: Any = {"nested": Nested, "pyramid": Pyramid}.get(config.family)
-        network = own(config) if own else new_network(config.model)
-    count = sum(p.numel() for p in network.parameters())
-    if isinstance(network, Nested | Pyramid):
-        return count, network.multiply_adds(), " and file"
-    side = side or config.data.crop or 64
-    return count, sum(network.multiply_adds(side, side)), f" and call at {side} x {side}"
+    size = registry.floats(config.family).size(config, None)
+    work = f"{size.multiply_adds / 1e3:,.0f} k multiply-adds a pixel{size.what}"
+    return f"{size.parameters:,} parameters; {work}; {pictures:,} pictures to train on, {held:,} held out"
 
 
 def _no_value(word: str) -> Any:
@@ -170,7 +155,8 @@ def list_presets(as_json: bool) -> None:
       uqdm presets
       uqdm presets --json
     """
-    from uqdm.training.presets import PRESETS, to_json
+    from uqdm.config import to_json
+    from uqdm.training.presets import PRESETS
 
     if as_json:
         echo(json.dumps({name: json.loads(to_json(config)) for name, config in PRESETS.items()}, indent=2))
@@ -185,10 +171,10 @@ def list_presets(as_json: bool) -> None:
     for name, c in PRESETS.items():
         size = ("–", "–")
         if counted:
-            count, work, how = _size(c, 1 if c.model.network == "points" else 32 if "cifar" in name else None)
-            size = (f"{count:,}", f"{work / 1e3:,.1f}{how}")
-        steps = {"nested": len(c.nested.widths), "pyramid": len(c.pyramid.bases)}.get(c.family, c.model.n_timesteps)
-        rows.append((name, c.family, str(steps), *size, c.training.loss, str(c.data.batch_size), f"{c.training.n_steps:,}"))
+            found = registry.floats(c.family).size(c, 32 if "cifar" in name else None)
+            size = (f"{found.parameters:,}", f"{found.multiply_adds / 1e3:,.1f}{found.what}")
+        steps = str(c.model.n_timesteps)
+        rows.append((name, c.family, steps, *size, c.training.loss, str(c.data.batch_size), f"{c.training.n_steps:,}"))
     echo_table(rows, left=(0, 1, 4, 5))
     if not counted:
         complain("sizes are counted by PyTorch, and so is training done: pip install '.[train]' in uqdm's folder")

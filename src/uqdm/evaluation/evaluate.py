@@ -30,6 +30,7 @@ from uqdm.evaluation.codecs import Pixels, said
 from uqdm.evaluation.curves import Curve, point
 from uqdm.evaluation.external import Command
 from uqdm.evaluation.registry import Spec
+from uqdm.families import registry
 
 MEASURES = 2  # changes when what is measured does, so that older results are not taken for it
 SETS = 500  # pictures, the first, whose patches and features distances of sets are taken of
@@ -389,7 +390,7 @@ class _Pool:
 
     def _new(self) -> concurrent.futures.ProcessPoolExecutor:
         # Spawned: forks of a process with threads may hang.
-        return concurrent.futures.ProcessPoolExecutor(self._jobs, multiprocessing.get_context("spawn"), _begin)
+        return concurrent.futures.ProcessPoolExecutor(self._jobs, multiprocessing.get_context("spawn"), _begin, (registry.modules(),))
 
     def submit(self, function: Callable[..., Any], *given: Any) -> "concurrent.futures.Future[Any]":
         """See `Executor`. Processes start here, and libraries read how many threads they may have when they are loaded."""
@@ -428,10 +429,12 @@ class _Pool:
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
-def _begin() -> None:
-    """A worker's first lines."""
+def _begin(families: Sequence[str]) -> None:
+    """A worker's first lines. `families`: modules that register some."""
     from PIL import AvifImagePlugin
 
+    for name in families:
+        importlib.import_module(name)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's to answer
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 

@@ -1,10 +1,12 @@
-"""Model families: what a step asks, and what its answer makes known. Arrays and integers; no bytes, no files.
+"""What a model family is: the protocols that the codec and the trainer know, and the record that registers one. No bytes, no files.
 
-A family is a walk over states: `start`, then for every chunk and every part of it `question` and `update`. The codec knows
-only the protocols below, so that another family (more passes a step, other densities) fits under it without change.
+A family's models are walks over states: `start`, then for every chunk and every part of it `question` and `update`. The codec knows only
+the protocols below, so that another family (more passes a step, other densities) fits under it without change. `docs/families.md` says how
+one is written.
 """
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,7 +14,7 @@ from numpy.typing import NDArray
 
 from uqdm.bundle import Package
 from uqdm.entropy.tables import Cells
-from uqdm.errors import DamagedError, PackageError
+from uqdm.errors import DamagedError
 
 Integers = NDArray[np.int64]
 Table = Cells | Integers  # logistics cut into cells, or rows (m, K) of masses
@@ -38,9 +40,20 @@ class Question(Protocol):
         """(m,) symbols in `part` chosen by uniform 32-bit integers."""
 
 
-class Family(Protocol):
-    """A model in one entropy mode. `State` is the family's own; it has `step`, the number of whole chunks received, and `cut`,
-    whether a part of the next one has been received too."""
+class State(Protocol):
+    """What is known of a batch of pictures; what else it holds is the family's own."""
+
+    @property
+    def step(self) -> int:
+        """Number of whole chunks received."""
+
+    @property
+    def cut(self) -> bool:
+        """Whether a part of the next one has been received too."""
+
+
+class Walk(Protocol):
+    """A model in one entropy mode. Its states are a family's own `State`."""
 
     @property
     def chunks(self) -> int:
@@ -81,65 +94,49 @@ class Family(Protocol):
         """How far R, G and B of any preview can be from the true ones before the first chunk, after it, ..., after the last."""
 
 
-MODES = ("tight", "paper")
+@dataclasses.dataclass(frozen=True)
+class Opening:
+    """How the user wants networks to run (see `uqdm.load`)."""
+
+    device: str = "cpu"
+    threads: int | None = None
+    precision: str | None = None
+    backend: str | None = None
 
 
-def extra(mode: str) -> bytes:
-    """A header's sub-header: the entropy mode. Raises `ValueError`."""
-    if mode not in MODES:
-        raise ValueError(f"mode {mode!r}; expected one of {', '.join(MODES)}")
-    return bytes([MODES.index(mode)])
+@dataclasses.dataclass(frozen=True)
+class Family:
+    """All that is known of one family from outside its folder.
+
+    Types that stand on PyTorch are in the module `floats`, whose `FLOATS` (see `families.floats`) is asked for only where float models are.
+    """
+
+    name: str  # as model.json and config.json have it
+    section: str  # of a config.json, that describes a model
+    config: type  # the record of that section
+    floats: str  # the module of float models
+    losses: tuple[str, ...] = ("full",)  # that its models can be trained on
+    compiles: bool = False  # whether torch.compile takes its networks
+    optional: tuple[str, ...] = ()  # keys of the section that may be missing
+    modes: tuple[str, ...] = ()  # entropy modes of its streams, the usual one first; none: its models have no streams
+    walk: Callable[[Package, str, Any], Walk] | None = None  # a package in a mode, on opened networks (None: only for what needs none)
+    networks: Callable[[Package, Opening], Any] | None = None  # a package's networks, running; they have `exact`, bool
+
+    def extra(self, mode: str) -> bytes:
+        """The sub-header of a stream in that mode: one byte, the mode's place among those of the format."""
+        return bytes([MODES.index(mode)])
+
+    def mode(self, extra: bytes) -> str:
+        """Inverse of `extra`. Raises `DamagedError`."""
+        return mode_named(extra)
 
 
-def mode(extra: bytes) -> str:
-    """Inverse of `extra`. Raises `DamagedError`."""
+MODES = ("tight", "paper")  # by their byte in a sub-header
+
+
+def mode_named(extra: bytes) -> str:
+    """The mode that a sub-header of one byte names, as those of our families are. Raises `DamagedError`."""
     if len(extra) != 1 or extra[0] >= len(MODES):
-        raise DamagedError(f"header: its sub-header is {extra.hex(' ') or 'empty'}; expected one byte below {len(MODES)}, the entropy mode")
+        found = extra.hex(" ") or "empty"
+        raise DamagedError(f"header: its sub-header is {found}; expected one byte below {len(MODES)}, the entropy mode")
     return MODES[extra[0]]
-
-
-def modes(model: Package) -> tuple[str, ...]:
-    """The entropy modes of a package's family. Raises `PackageError`."""
-    known = {"nested": ("tight",), "pyramid": ("tight",), "uqdm": MODES}
-    if model.family not in known:
-        raise PackageError(f"{model.name}: family {model.family!r}; this version knows {', '.join(sorted(known))}")
-    kind = model.network.get("kind")
-    if any((model.family == own) != (kind == own) for own in ("nested", "pyramid")):
-        raise PackageError(f"{model.name}: network kind {kind!r} in a model of the family {model.family!r}; they do not belong together")
-    return known[model.family]
-
-
-def mode_of(model: Package, extra: bytes) -> str:
-    """What a header says of the mode, of a file of that package. Raises `DamagedError` for none, or one that the family has not."""
-    found = mode(extra)
-    if found not in modes(model):
-        known = ", ".join(modes(model))
-        raise DamagedError(f"header: its sub-header says mode {found}; model {model.name!r}, which it names, has {known} only")
-    return found
-
-
-def build(model: Package, mode: str, denoiser: Any) -> Family:
-    """The family of a package in an entropy mode, on a running network. Raises `PackageError`, `ValueError` for the mode."""
-    from uqdm.families.nested import walk as nested
-    from uqdm.families.uqdm import walk as uqdm
-
-    extra(mode)
-    if mode not in modes(model):
-        raise ValueError(f"mode {mode!r}; {model.name} is of the family {model.family!r}, which has {', '.join(modes(model))} only")
-    if model.family == "pyramid":
-        from uqdm.families.pyramid import walk
-
-        return walk.Pyramid(walk.Constants.of(model), denoiser)
-    if model.family == "nested":
-        return nested.Nested(nested.Constants.of(model), denoiser)
-    return {"tight": uqdm.Tight, "paper": uqdm.Paper}[mode](uqdm.Constants.of(model), denoiser)
-
-
-def step_within(guarantees: Sequence[tuple[int, int, int]], most: int) -> int:
-    """The first step whose guarantee (see `Family.guarantees`) is at most `most`."""
-    return next(step for step, errors in enumerate(guarantees) if max(errors) <= most)
-
-
-def guarantees(model: Package, mode: str, grey: bool) -> list[tuple[int, int, int]]:
-    """`Family.guarantees` of a package, without its network."""
-    return build(model, mode, None).guarantees(grey)

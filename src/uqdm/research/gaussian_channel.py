@@ -42,10 +42,10 @@ from torch import Tensor
 from uqdm.entropy import coder, randomness
 from uqdm.entropy.tables import PRECISION
 from uqdm.errors import DamagedError
+from uqdm.families.torch.held_out import psnr
 from uqdm.families.uqdm.torch.diffusion import wide
 from uqdm.families.uqdm.torch.schedule import step_constants
 from uqdm.families.uqdm.torch.vdm import VDM
-from uqdm.training.held_out import psnr
 
 Reals = NDArray[np.float64]
 Masses = NDArray[np.int64]

@@ -25,11 +25,13 @@ import torch
 from torch import Tensor
 
 from uqdm import atomic
+from uqdm.config import override
+from uqdm.families.torch.held_out import psnr
 from uqdm.families.uqdm.torch.diffusion import Diffusion
+from uqdm.families.uqdm.torch.held_out import evaluate
 from uqdm.families.uqdm.torch.model import UQDM
 from uqdm.training import runs
-from uqdm.training.held_out import evaluate, psnr
-from uqdm.training.presets import override, preset
+from uqdm.training.presets import preset
 from uqdm.training.trainer import train
 
 POINTS = 1024

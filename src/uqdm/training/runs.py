@@ -15,24 +15,19 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from uqdm import atomic
+from uqdm.config import Config, read_config
 from uqdm.errors import CheckpointError
-from uqdm.families.nested.torch.model import Nested
-from uqdm.families.pyramid.torch.model import Pyramid
+from uqdm.families import registry
 from uqdm.families.uqdm.torch.checkpoint import read_published
-from uqdm.families.uqdm.torch.diffusion import Diffusion
-from uqdm.families.uqdm.torch.model import UQDM
-from uqdm.families.uqdm.torch.vdm import VDM
-from uqdm.training.presets import Config, read_config
 
 CHECKPOINT = "checkpoint.safetensors"
 KIND = "uqdm training state 1"
-Model = Diffusion | Nested | Pyramid
-FAMILIES: dict[str, type[Diffusion] | type[Nested] | type[Pyramid]] = {"uqdm": UQDM, "vdm": VDM, "nested": Nested, "pyramid": Pyramid}
+Model = Any  # a float model of any family: an `nn.Module` with `config`
 
 
 def new_model(config: Config) -> Model:
     """A fresh model of the family that the config names, float32, from torch's default generator."""
-    return FAMILIES[config.family](config)
+    return registry.floats(config.family).new(config)
 
 
 def write(path: Path, tensors: dict[str, Tensor], counters: dict[str, Any]) -> None:

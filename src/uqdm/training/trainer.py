@@ -32,14 +32,12 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from uqdm import atomic
+from uqdm.config import Config, read_config, to_json
 from uqdm.errors import CheckpointError, TrainingError
-from uqdm.families.nested.torch.model import MIXED, Nested
-from uqdm.families.pyramid.torch.model import Pyramid
-from uqdm.families.uqdm.torch.diffusion import Sampled
-from uqdm.families.uqdm.torch.vdm import VDM
+from uqdm.families import registry
+from uqdm.families.floats import Floats
+from uqdm.families.torch.held_out import Evaluation
 from uqdm.training import runs
-from uqdm.training.held_out import Evaluation, held_out
-from uqdm.training.presets import Config, read_config, to_json
 
 AGAIN = "the same command goes on from there"
 EXPLODED = 20  # times the running mean of the loss: no run comes back from there
@@ -95,36 +93,15 @@ class _Listening:
 
 
 class Objective(nn.Module):
-    """A model's loss as one forward call, which is what several devices and compilers take hold of."""
+    """A model's loss as one forward call, which is what several devices take hold of."""
 
-    def __init__(self, model: runs.Model, loss: str) -> None:
+    def __init__(self, model: nn.Module, floats: Floats, loss: str) -> None:
         super().__init__()
-        self.model, self.loss = model, loss
+        self.model, self.floats, self.loss = model, floats, loss
 
     def forward(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """uint8 (B, C, H, W) -> mean bits per pixel (), and for the report sums and counts of each term: (T + 2,), (T,) or empty."""
-        if self.loss == "continuous":
-            assert isinstance(self.model, VDM)
-            bits = self.model.continuous_nelbo(x, generator)
-            return bits.mean(), bits.new_zeros(0), bits.new_zeros(0)
-        if isinstance(self.model, Nested):
-            terms, mixed = self.model.bits_and_mixed(x, generator)
-            sums, mixed = terms.steps.sum(1).detach(), MIXED * mixed
-            # What only previews ask has a gradient, and no part in what is reported.
-            return terms.total().mean() + mixed - mixed.detach(), sums, torch.full_like(sums, len(x))
-        if isinstance(self.model, Pyramid):
-            terms, bits = self.model.bits_of_all(x, generator)
-            sums = terms.steps.sum(1).detach()
-            return bits.sum(0).mean(), sums, torch.full_like(sums, len(x))
-        if self.loss == "single":
-            found: Sampled = self.model.sampled_nelbo(x, generator)
-            where = nn.functional.one_hot(found.which, found.steps).to(found.step)
-            sums = torch.cat([found.latent.sum()[None], found.step.detach() @ where, found.pixels.sum()[None]])
-            counts = torch.cat([where.new_full((1,), len(x)), where.sum(0), where.new_full((1,), len(x))])
-            return found.total().mean(), sums.detach(), counts
-        terms = self.model.nelbo(x, generator)
-        sums = torch.cat([terms.latent.sum()[None], terms.steps.sum(1), terms.pixels.sum()[None]]).detach()
-        return terms.total().mean(), sums, torch.full_like(sums, len(x))
+        """uint8 (B, C, H, W) -> mean bits per pixel (), and for the report sums and counts of each term."""
+        return self.floats.loss(self.model, x, generator, self.loss)
 
 
 @dataclasses.dataclass
@@ -145,7 +122,7 @@ class State:
             runs.fill(model, {k: p.detach().cpu() for k, p in start.named_parameters()}, "", Path("the model to start from"))
         model.to(device).train()
         if device.type == "cuda":
-            model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            model.to(memory_format=torch.channels_last)
         o = config.optim
         optimiser = torch.optim.AdamW(model.parameters(), o.lr, (o.beta1, o.beta2), o.eps, o.weight_decay, fused=device.type == "cuda")
         return cls(model, {k: p.detach().clone() for k, p in model.named_parameters()}, optimiser)
@@ -248,9 +225,10 @@ def train(
         state.load(path, seed)
         if rank == 0:
             say(f"{out}: going on from step {state.step}")
-    objective: nn.Module = Objective(state.model, config.training.loss)
-    if config.training.compile and not isinstance(state.model, Nested | Pyramid):
-        state.model.network.compile()
+    floats: Floats = registry.floats(config.family)
+    objective: nn.Module = Objective(state.model, floats, config.training.loss)
+    if config.training.compile and floats.network is not None:
+        floats.network(state.model).compile()
     if world > 1:
         objective = DistributedDataParallel(objective, device_ids=[where.index] if where.type == "cuda" else None)
     with _Listening() as listening:
@@ -425,7 +403,8 @@ class _Run:
     def evaluate(self, log: Log | None) -> None:
         if log is not None and self.held is not None:
             how = {"seed": self.seed, "batches": self.config.training.eval_steps_to_run}
-            found = held_out(self.state.averaged(), self.heard(), self.config.training.loss, **how)
+            floats: Floats = registry.floats(self.config.family)
+            found: Evaluation = floats.held_out(self.state.averaged(), self.heard(), self.config.training.loss, **how)
             log({"step": self.state.step, **_flat(found)}, f"step {self.state.step}, held out, averages: {found.line()}")
         if self.world > 1:
             dist.barrier()

@@ -6,9 +6,10 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from uqdm.entropy import mixtures
+from uqdm.entropy.mixtures import SMALLEST, TOTAL
 from uqdm.exact.network import FARTHEST, LEVEL_BITS, LEVELS, LOCATION_BITS
-from uqdm.families.nested import networks as passes
-from uqdm.families.nested.networks import SMALLEST, TOTAL, Mixture, Step, phase
+from uqdm.families.nested.networks import Mixture, Step, phase
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -76,5 +77,5 @@ def mixture(
     constants = (np.ascontiguousarray(a, np.int64) for a in (step.width, one.offset, one.level, one.skip))
     kernel: Any = _mixture
     shaped = np.ascontiguousarray(raw, np.float32).reshape(n, c, 3, j, h, w)
-    kernel(shaped, *fields, *constants, passes.exponentials(), *found)
+    kernel(shaped, *fields, *constants, mixtures.exponentials(), *found)
     return found

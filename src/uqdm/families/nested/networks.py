@@ -17,14 +17,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from uqdm.entropy.mixtures import TOTAL, weights
 from uqdm.errors import PackageError
 from uqdm.exact import network as exact
 from uqdm.exact.network import COORDINATES, DETAIL_LIMIT, FARTHEST, LEVEL_BITS, LEVELS, LOCATION_BITS, MOST_BLOCKS, RANGES, Net, high_pass
 
 PHASES = ((0, 0), (1, 1), (0, 1), (1, 0))  # of 2 x 2 pixels (y, x), in the order of the passes
-WEIGHT_BITS = 6
-TOTAL = 256  # what weights add up to
-SMALLEST = 1 << (WEIGHT_BITS + 4)  # e**-16: logarithms further below the largest count as that
 
 Array = NDArray[Any]
 Boxes = NDArray[np.int16]
@@ -41,31 +39,6 @@ class Mixture(NamedTuple):
     level: NDArray[np.uint8]  # the same shape, of scales (`entropy.tables`)
     weight: NDArray[np.uint16]  # the same shape, adding up to TOTAL
     mean: NDArray[np.uint8]  # (N, C, h, w) the weighted mean of the levels, rounded down
-
-
-@functools.cache
-def exponentials() -> NDArray[np.int64]:
-    """exp(-k / 2**WEIGHT_BITS) in 2**-30 for k = 0 .. SMALLEST."""
-    from decimal import Decimal, localcontext  # rounds the same everywhere
-
-    with localcontext() as context:
-        context.prec = 50
-        ratio = (Decimal(-1) / 2**WEIGHT_BITS).exp()
-        return np.array([int((ratio**k * 2**30).to_integral_value()) for k in range(SMALLEST + 1)], np.int64)
-
-
-def weights(logarithms: Array) -> NDArray[np.uint16]:
-    """(..., J) logarithms in 2**-WEIGHT_BITS nats -> weights of at least 1 that add up to TOTAL over J.
-
-    floor(e / sum of e * (TOTAL - J)) + 1 with e from `exponentials`; the first of the largest gets what is left.
-    """
-    raw, count = logarithms.astype(np.int64), logarithms.shape[-1]
-    shares = exponentials()[np.minimum(raw.max(-1, keepdims=True) - raw, SMALLEST)]
-    found = shares * (TOTAL - count) // shares.sum(-1, keepdims=True) + 1
-    first = raw.argmax(-1)[..., None]
-    np.put_along_axis(found, first, np.take_along_axis(found, first, -1) + TOTAL - found.sum(-1, keepdims=True), -1)
-    weights: NDArray[np.uint16] = found.astype(np.uint16)
-    return weights
 
 
 def phase(field: Any, number: int) -> Any:

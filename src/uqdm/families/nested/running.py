@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from uqdm.bundle import Package
 from uqdm.exact import tiling
+from uqdm.exact.running import TILE, Runners, Runtime
 from uqdm.exact.workers import Workers
 from uqdm.families.nested import networks as passes
 from uqdm.families.nested.networks import Mixture
-from uqdm.families.uqdm.running import TILE, Runners, Runtime
 
 Boxes = NDArray[np.int16]
 Field = NDArray[Any]

@@ -193,7 +193,7 @@ def widths(bases: tuple[int, ...]) -> Widths:
     `bases`: of the steps, decreasing, the last one 1: that step's widths are all 1. From there upward each width is the one below it times
     the integer that brings it nearest to its target, so that rounding does not pile up.
     """
-    if bases[-1] != 1 or any(a <= b for a, b in itertools.pairwise(bases)):
+    if bases[-1:] != (1,) or any(a <= b for a, b in itertools.pairwise(bases)):
         raise ValueError(f"base widths are {bases}; expected them to decrease to 1")
     rows: list[list[list[list[int]]]] = [[[[1] * 3 for _ in BANDS] for _ in NORMS]]
     for base in reversed(bases[:-1]):

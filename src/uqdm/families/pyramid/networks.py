@@ -22,11 +22,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from uqdm.entropy.mixtures import TOTAL, weights
 from uqdm.entropy.tables import FRACTION, LEVELS_PER_OCTAVE, LOWEST_OCTAVE, reciprocals
 from uqdm.errors import PackageError
 from uqdm.exact import network as exact
 from uqdm.exact.network import FARTHEST, LEVEL_BITS, LEVELS, LOCATION_BITS, Net, high_pass
-from uqdm.families.nested.networks import TOTAL, WEIGHT_BITS, weights
 from uqdm.families.pyramid import lattice
 
 CHANNELS = 3
@@ -277,6 +277,3 @@ def named(one: LevelNet, prefix: str) -> dict[str, Array]:
         out |= {f"{prefix}pass{band}.{field}": getattr(each, field) for field in PASS}
         out |= exact.named_net(each.net, f"{prefix}pass{band}.")
     return out
-
-
-assert WEIGHT_BITS == 6  # of raw logarithms, as `passes.weights` reads them

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from uqdm.bundle import Package
 from uqdm.exact import tiling
+from uqdm.exact.running import Runners, Runtime
 from uqdm.exact.workers import Workers
 from uqdm.families.pyramid import networks
 from uqdm.families.pyramid.networks import LevelNet
-from uqdm.families.uqdm.running import Runners, Runtime
 
 TILE = 192  # positions a side
 

@@ -23,11 +23,11 @@ from numpy.typing import NDArray
 
 from uqdm.bundle import Package, tuples
 from uqdm.entropy import randomness, tables
+from uqdm.entropy.mixtures import TOTAL
 from uqdm.entropy.tables import FRACTION, Cells
 from uqdm.errors import LimitError, PackageError
 from uqdm.families import colour, order
 from uqdm.families.boxes import CellsQuestion, Integers, drawn, pieces
-from uqdm.families.nested.networks import TOTAL
 from uqdm.families.pyramid import lattice
 from uqdm.families.pyramid.networks import FIRST, VALUE_BITS, LevelNet, Mixture, loud, relative
 

@@ -1,51 +1,20 @@
-"""Exact networks on any runtime: features and suggestions in NumPy's integers, convolutions by what is given; knows no runtime.
+"""A UQDM's networks, running: exact ones on any runtime, floats on PyTorch."""
 
-Promise: the same integers for every runtime, precision, number of threads, batch and tile. It rests on convolutions that multiply and add
-and nothing else. Transforms (Winograd) and shortened products (TF32, bfloat16) break it, so a runtime has to prove itself on each network
-before its results are used.
-"""
-
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from uqdm.bundle import Package
-from uqdm.errors import BackendError
+from uqdm.errors import BackendError, PackageError
 from uqdm.exact import network as exact
-from uqdm.exact import tiling
-from uqdm.exact.network import LIMIT, Net, Runner
-from uqdm.exact.workers import Workers, forks
-
-TILE = 384  # pixels a side: some 100 MB in float32, a sixth more work than without halos
-# Batch, height and width (halved) of what a runtime proves itself on, some milliseconds: NNPACK begins at a batch of 16, and other
-# libraries choose their algorithm by size.
-PROOFS = ((16, 2, 2), (1, 20, 20))
+from uqdm.exact import runtimes, tiling
+from uqdm.exact.running import TILE, Runners, Runtime
+from uqdm.exact.workers import Workers
+from uqdm.families.base import Opening
+from uqdm.families.uqdm.walk import Denoiser
 
 Boxes = NDArray[np.int16]
-Runtime = Callable[[Net], Runner]
-
-
-class Runners:
-    """Networks on a runtime: each is made and proved when it is first asked for, and anew in a forked child.
-
-    A lock inside the runtime may have been held by another thread when the process was forked; nobody would ever open it in the child.
-    """
-
-    def __init__(self, runtime: Runtime, name: str) -> None:
-        self.name, self._runtime = name, runtime
-        self._made: dict[int, Runner] = {}
-        self._forks = forks()
-
-    def __call__(self, net: Net, edge: NDArray[Any]) -> Runner:
-        """The runner of a network, whose features are at most `edge` in size. `net` lives as long as this. Raises as `proved`."""
-        if forks() != self._forks:
-            self._made, self._forks = {}, forks()
-        made = self._made.get(id(net))
-        if made is None:  # two threads may both make one; they compute the same
-            made = self._made.setdefault(id(net), proved(self._runtime(net), net, edge, self.name))
-        return made
 
 
 class ExactDenoiser:
@@ -74,19 +43,24 @@ class ExactDenoiser:
         return location, level
 
 
-def proved(runner: Runner, net: Net, edge: NDArray[Any], name: str) -> Runner:
-    """The runner, if it computes random features of at most `edge` in size as NumPy does in float64. Raises `BackendError`."""
-    for n, h, w in PROOFS:
-        random = np.random.default_rng(0)
-        given = [random.integers(-edge, edge + 1, (n, h, w, len(edge)))]
-        if net.join is not None:
-            given.append(random.integers(net.least, LIMIT + 1, (n, h, w, net.join.weight.shape[1])))
-        fields = [a.transpose(0, 3, 1, 2) for a in given]
-        expected = exact.run(net, *(np.ascontiguousarray(a, np.float64) for a in fields))
-        found = runner(*(np.ascontiguousarray(a, np.float32) for a in fields))
-        if not np.array_equal(found, expected):
-            raise BackendError(
-                f"{name} does not compute integers exactly on this machine ({np.mean(found != expected):.1%} of a test differ from NumPy), "
-                "so files would not decode elsewhere: switch off reduced precision (TF32, bfloat16 'fast math'), or give another backend"
-            )
-    return runner
+def denoiser(package: Package, opening: Opening) -> Denoiser:
+    """A package's network, ready to be called. Exact networks run on any runtime, float ones on PyTorch, in float64 by default.
+
+    ONNX Runtime has no float64 convolution on the CPU, and in float32 files would not decode elsewhere. Raises `BackendError` where
+    nothing here can run it, `PackageError` where it is broken.
+    """
+    kind = package.network.get("kind")
+    if kind == "exact":
+        found = runtimes.opened(opening)
+        return ExactDenoiser(package, found.runtime, found.name, workers=found.workers)
+    if kind != "unet":
+        raise PackageError(f"{package.name}: network kind {kind!r}; of the family 'uqdm' this version runs exact and unet networks")
+    why = f"{package.name} is a network of floats, which only PyTorch runs in float64"
+    runtimes.checked(opening.backend)
+    if opening.backend not in (None, "torch"):
+        raise BackendError(f"{why}, not {opening.backend}: leave the backend out")
+    try:
+        from uqdm.families.uqdm.torch.denoiser import FloatDenoiser
+    except ImportError as error:
+        raise runtimes.missing("torch", error, f"{why}; torch") from None
+    return FloatDenoiser(package, opening.device, opening.threads, opening.precision or "float64")

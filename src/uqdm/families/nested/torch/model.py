@@ -16,85 +16,21 @@ Pictures are uint8 RGB (B, 3, H, W), coordinates those of YCoCg-R, floating (B, 
 
 import math
 from itertools import pairwise
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from uqdm.config import Config
 from uqdm.families.nested.networks import PHASES, phase
-from uqdm.families.uqdm.torch.convnet import Residual, high_pass
-from uqdm.families.uqdm.torch.diffusion import Terms
-from uqdm.families.uqdm.torch.distributions import DENSITIES, log_interval
-from uqdm.training.presets import Config
+from uqdm.families.torch.blocks import LEAK, Residual, high_pass, zero
+from uqdm.families.torch.cells import SCALES, Cells, Mixture, coordinates, pixels
+from uqdm.families.torch.held_out import Terms
 
 RANGE = ((0, 255), (-255, 255), (-255, 255))  # of Y, Co, Cg
 MIDDLE = (127.5, 0.0, 0.0)
 PRIORITY = (6, -4, -2)  # eighths of an octave: what an error of one in Y, Co, Cg does to RGB, for a coordinate's turn inside a pass
-SCALES = (-3.4, 7.5)  # log of the least and the greatest scale: what tables hold
-LEAK = 1 / 8  # what activations pass on of what is below zero: with none, training silences most channels for good
 MIXED = 0.25  # of a batch: pictures whose steps are also asked for from the middle of the step before, for previews of cut files
-
-
-class Cells(NamedTuple):
-    """Intervals of integers, ends included: (B, C, H, W) each, floating."""
-
-    low: Tensor
-    high: Tensor
-
-
-class Mixture(NamedTuple):
-    """A mixture of J logistics for every coordinate, pixel units: (B, C, J, H, W) each."""
-
-    location: Tensor
-    log_scale: Tensor
-    log_weight: Tensor  # normalised
-
-    def truncated_bits(self, parent: Cells, child: Cells) -> Tensor:
-        """-log2 of the mass that the mixture, truncated to the parent, gives to the child: (B, C, H, W)."""
-        return (self._log_mass(parent) - self._log_mass(child)) / math.log(2)
-
-    def turn(self) -> Tensor:
-        """How early a coordinate is sent, highest first (B, C, H, W): its logistics' mean log-scale, and its channel's priority."""
-        octaves = (self.log_scale * self.log_weight.exp()).sum(2) / math.log(2)
-        return octaves + _channels(PRIORITY, octaves) / 8
-
-    def mean(self, cells: Cells) -> Tensor:
-        """Of the mixture truncated to cells, within them: (B, C, H, W)."""
-        low, high = (end[:, :, None].double() for end in cells)
-        scale = torch.exp(self.log_scale.double())
-        a, b = (low - 0.5 - self.location) / scale, (high + 0.5 - self.location) / scale
-        mirrored = a + b > 0  # so that the box leans to the left, where the distribution function is small and exact
-        a, b = torch.where(mirrored, -b, a), torch.where(mirrored, -a, b)
-        fa, fb = torch.sigmoid(a), torch.sigmoid(b)
-        within = b - (F.softplus(b) - F.softplus(a) - (b - a) * fa) / (fb - fa).clamp_min(1e-300)  # the integral of t dF by parts
-        within = torch.where(b - a < 1e-3, (a + b) / 2, within.clamp(a, b))
-        means = self.location + scale * torch.where(mirrored, -within, within)
-        mass = log_interval(DENSITIES["logistic"], low - 0.5, high + 0.5, self.location, scale)
-        mean = (torch.softmax(mass + self.log_weight, 2) * means).sum(2).float()
-        return torch.minimum(torch.maximum(mean, cells.low), cells.high)
-
-    def _log_mass(self, cells: Cells) -> Tensor:
-        low, high = (end[:, :, None] for end in cells)
-        mass = log_interval(DENSITIES["logistic"], low - 0.5, high + 0.5, self.location, torch.exp(self.log_scale))
-        return torch.logsumexp(mass + self.log_weight, 2)
-
-
-def coordinates(x: Tensor) -> Tensor:
-    """uint8 RGB (B, 3, H, W) -> YCoCg-R (Malvar and Sullivan 2003), float32 integers (see `families.colour`)."""
-    r, g, b = x.short().unbind(1)
-    co = r - b
-    t = b + (co >> 1)
-    cg = g - t
-    return torch.stack([t + (cg >> 1), co, cg], 1).float()
-
-
-def pixels(v: Tensor) -> Tensor:
-    """Real coordinates (B, 3, H, W) to RGB, 0 .. 255, without the transform's rounding down."""
-    y, co, cg = v.unbind(1)
-    t = y - cg / 2 + 0.25
-    b = t - co / 2 + 0.25
-    return torch.stack([b + co, cg + t, b], 1).clamp(0, 255)
 
 
 def offsets(shape: tuple[int, ...], widths: tuple[int, ...], generator: torch.Generator) -> Tensor:
@@ -122,11 +58,10 @@ def _channels(values: tuple[float, ...], like: Tensor) -> Tensor:
     return torch.tensor(values, dtype=like.dtype, device=like.device).view(1, -1, 1, 1)
 
 
-def _zero(convolution: nn.Conv2d) -> nn.Conv2d:
-    nn.init.zeros_(convolution.weight)
-    assert convolution.bias is not None
-    nn.init.zeros_(convolution.bias)
-    return convolution
+def turn(mixture: Mixture) -> Tensor:
+    """How early a coordinate is sent, highest first (B, C, H, W): its logistics' mean log-scale, and its channel's priority."""
+    octaves = (mixture.log_scale * mixture.log_weight.exp()).sum(2) / math.log(2)
+    return octaves + _channels(PRIORITY, octaves) / 8
 
 
 class Pass(nn.Module):
@@ -138,7 +73,7 @@ class Pass(nn.Module):
         self.join = nn.Conv2d(trunk, channels, 1, bias=False) if trunk else None
         self.enter = nn.Conv2d(inputs, channels, 3, padding=1)
         self.body = nn.Sequential(*[Residual(channels, LEAK) for _ in range(blocks)])
-        self.head = _zero(nn.Conv2d(channels, 3 * mixtures * coordinates, 1))
+        self.head = zero(nn.Conv2d(channels, 3 * mixtures * coordinates, 1))
         self.shape = (coordinates, 3, mixtures)
         self.offset = nn.Parameter(torch.linspace(-0.1, 0.1, mixtures).mul(mixtures > 1).repeat(coordinates, 1))
         self.stretch = nn.Parameter(torch.full((coordinates, mixtures), -1.5))
@@ -215,7 +150,7 @@ class Step(nn.Module):
             mixture = self.mixture(trunk, Cells(low, high), number)
             own = Cells(phase(child.low, number), phase(child.high, number))
             total = total + mixture.truncated_bits(Cells(phase(parent.low, number), phase(parent.high, number)), own).sum((1, 2, 3))
-            phase(turns, number).copy_(mixture.turn().detach() - 1000 * number)
+            phase(turns, number).copy_(turn(mixture).detach() - 1000 * number)
             low, high = low.clone(), high.clone()
             phase(low, number).copy_(own.low)
             phase(high, number).copy_(own.high)
@@ -231,7 +166,7 @@ class Nested(nn.Module):
 
     def __init__(self, config: Config) -> None:
         super().__init__()
-        model = config.nested
+        model = config.model
         self.config, self.widths = config, model.widths
         start = tuple(float(high - low) for low, high in RANGE)
         parents = [start, *(tuple(map(float, w)) for w in self.widths[:-1])]

@@ -21,16 +21,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from uqdm.families.nested.torch.model import LEAK, Cells, Mixture, coordinates, pixels
+from uqdm.config import Config
 from uqdm.families.pyramid import lattice
-from uqdm.families.uqdm.torch.convnet import Residual, high_pass
-from uqdm.families.uqdm.torch.diffusion import Terms
-from uqdm.training.presets import Config
+from uqdm.families.torch.blocks import LEAK, Residual, high_pass, zero
+from uqdm.families.torch.cells import SCALES, Cells, Mixture, coordinates, pixels
+from uqdm.families.torch.held_out import Terms
 
 CHANNELS = 3
 DETAILS = 9  # of a position: three bands of three channels
 MIDDLE = (127.5, 0.0, 0.0)  # of Y, Co, Cg in a low-pass image
-SCALES = (-3.4, 7.5)  # log of the least and the greatest scale: what tables hold
 QUIET = 0.7  # what log(1 + |error| / scale) is on average; taken from it, so that 0 says nothing
 WIDEST = 4.0  # widths of cells as a feature, in units; wider ones count as that
 FIRST = 4  # the unit of the first step, in its widths
@@ -84,8 +83,8 @@ class Pass(nn.Module):
         self.join = nn.Conv2d(trunk, channels, 1)
         self.enter = nn.Conv2d(seen, channels, 3, padding=1, bias=False) if seen else None
         self.body = nn.Sequential(*[Residual(channels, LEAK, size) for _ in range(blocks)])
-        self.head = _zero(nn.Conv2d(channels, 3 * mixtures * CHANNELS + COUPLINGS, 1))
-        self.linear = _zero(nn.Conv2d(CHANNELS + DETAILS + seen // 3, CHANNELS, 3, padding=1, bias=False))
+        self.head = zero(nn.Conv2d(channels, 3 * mixtures * CHANNELS + COUPLINGS, 1))
+        self.linear = zero(nn.Conv2d(CHANNELS + DETAILS + seen // 3, CHANNELS, 3, padding=1, bias=False))
         self.mixtures = mixtures
         self.offset = nn.Parameter(torch.linspace(-0.05, 0.05, mixtures).mul(mixtures > 1).repeat(CHANNELS, 1))
         self.stretch = nn.Parameter(torch.linspace(-2.5, -0.5, mixtures).add(-1.0 * (mixtures == 1)).repeat(CHANNELS, 1))
@@ -126,7 +125,7 @@ class Pyramid(nn.Module):
 
     def __init__(self, config: Config) -> None:
         super().__init__()
-        self.config, model = config, config.pyramid
+        self.config, model = config, config.model
         self.bases, self.threshold = model.bases, model.threshold
         self.widths = lattice.widths(model.bases)
         self.layers = nn.ModuleList()
@@ -324,13 +323,6 @@ class Walked(NamedTuple):
     bits: Tensor
     asked: Tensor
     previews: list[Tensor]
-
-
-def _zero(convolution: nn.Conv2d) -> nn.Conv2d:
-    nn.init.zeros_(convolution.weight)
-    if convolution.bias is not None:
-        nn.init.zeros_(convolution.bias)
-    return convolution
 
 
 def _everything(like: Tensor, level: int) -> Told:

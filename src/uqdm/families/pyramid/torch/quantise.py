@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,38 +11,40 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from uqdm.bundle import Package
-from uqdm.codec import Codec
+from uqdm.entropy.mixtures import WEIGHT_BITS
 from uqdm.exact.network import LOCATION_BITS
-from uqdm.families.nested.networks import WEIGHT_BITS
-from uqdm.families.nested.torch.model import coordinates
+from uqdm.families.floats import Pictures
 from uqdm.families.pyramid import networks, walk
 from uqdm.families.pyramid.networks import COUPLING_BITS, LINEAR_BITS, LOUD_BITS, UNIT_BITS, VALUE_BITS, LevelNet
 from uqdm.families.pyramid.torch.model import COUPLINGS, Pass, Pyramid, Seen
 from uqdm.families.pyramid.torch.model import LevelNet as FloatNet
-from uqdm.families.uqdm.torch.quantise import QUANTILES, RAW_LEVEL, Layers, Sample, quantised
+from uqdm.families.torch.calibrate import QUANTILES, RAW_LEVEL, Layers, Sample, quantised
+from uqdm.families.torch.cells import coordinates
 
 Key = tuple[int, int]  # step, and which network: 0 of level 1, 1 of level 2, 2 of the coarser ones
 MOST_POSITIONS = 60_000  # of calibration, a network
 
 
-def package_of(model: Pyramid, name: str, pictures: Sequence[NDArray[np.uint8]]) -> tuple[Package, list[float]]:
+def package_of(
+    model: Pyramid, name: str, pictures: Pictures, measure: Callable[[Package], Sequence[float]], say: Callable[[str], None]
+) -> tuple[Package, list[float]]:
     """A pyramid in integers, calibrated on `pictures` (H, W, 3); and log2 of each step's largest partial sum.
 
-    How much of what a channel reaches has to fit is tried step by step: too much is coarse, too little is cut off. Raises `PackageError`
+    How much of what a channel reaches has to fit is tried step by step: too much is coarse, too little is cut off. `measure` says what
+    each step of a model costs. Raises `PackageError`
     where no scales keep the bound.
     """
+    say(f"walking through {len(pictures)} pictures")
     seen = recorded(model, pictures)
-    tried = [{key: quantised_net(model, key, own, quantile) for key, own in seen.items()} for quantile in QUANTILES]
-    costs = [rates(Codec(assembled(model, name, made)), pictures) for made in tried]
+    tried: list[dict[Key, LevelNet]] = []
+    costs = []
+    for quantile in QUANTILES:
+        say(f"scales, choice {len(tried) + 1} of {len(QUANTILES)}")
+        tried.append({key: quantised_net(model, key, own, quantile) for key, own in seen.items()})
+        costs.append(measure(assembled(model, name, tried[-1])))
     best = {key: tried[min(range(len(tried)), key=lambda k: costs[k][key[0]])][key] for key in seen}
     largest = [max(one.check(f"{name}, step {step + 1}") for (s, _), one in best.items() if s == step) for step in range(model.n_steps)]
     return assembled(model, name, best), largest
-
-
-def rates(codec: Codec, pictures: Sequence[NDArray[np.uint8]]) -> tuple[float, ...]:
-    """Mean ideal code length of each step, bits per pixel."""
-    found = [codec.estimate(p) / (p.shape[0] * p.shape[1]) for p in pictures]
-    return tuple(float(r) for r in np.mean(found, 0))
 
 
 def recorded(model: Pyramid, pictures: Sequence[NDArray[np.uint8]]) -> dict[Key, list[Seen]]:

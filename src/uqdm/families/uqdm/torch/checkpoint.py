@@ -18,10 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from uqdm.config import read_config
 from uqdm.errors import CheckpointError
 from uqdm.families.uqdm.torch.model import UQDM
 from uqdm.families.uqdm.torch.schedule import new_schedule
-from uqdm.training.presets import read_config
 
 READINGS = ("ema", "raw")
 

@@ -20,27 +20,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from uqdm.config import Config
+from uqdm.families.torch.held_out import Terms
 from uqdm.families.uqdm.torch.schedule import StepConstants, alpha, new_schedule, sigma, step_constants
 from uqdm.families.uqdm.torch.unet import new_network
-from uqdm.training.presets import Config
 
 LIKELIHOOD_VALUES = 1 << 24  # logits of p(x | z_0) held at once: 64 MB in float32
-
-
-class Terms(NamedTuple):
-    """The negative ELBO of eq. 1, term by term, in bits per pixel, one sample of each."""
-
-    latent: Tensor  # (B,): L_T, what z_T costs; 0 for a UQDM, where it is drawn from p(z_T) on both sides (section 3.3)
-    steps: Tensor  # (T, B): L_{T-1} .. L_0, in the order of sending
-    pixels: Tensor  # (B,): -log2 p(x | z_0), what is left to send once all steps are
-
-    def cumulative(self) -> Tensor:
-        """(T + 2, B): bits per pixel received before the first step, after each, and with the pixels, which is the total."""
-        return torch.cat([self.latent[None], self.steps, self.pixels[None]]).cumsum(0)
-
-    def total(self) -> Tensor:
-        """(B,): bits per pixel to send the picture losslessly; the loss to train on."""
-        return self.latent + self.steps.sum(0) + self.pixels
 
 
 class Sampled(NamedTuple):
@@ -114,7 +99,8 @@ class Diffusion(nn.Module, abc.ABC):
     def to_real(self, x: Tensor) -> Tensor:
         """uint8 (B, C, H, W) -> x = 2 (v + 1/2) / vocab_size - 1, in the network's dtype."""
         dtype = next(self.network.parameters()).dtype
-        return (2 * x.to(dtype) + 1) / self.config.model.vocab_size - 1
+        size: int = self.config.model.vocab_size
+        return (2 * x.to(dtype) + 1) / size - 1
 
     def to_values(self, x: Tensor) -> Tensor:
         """The nearest pixel values; inverse of `to_real` for those. Floating, any shape -> int64 in 0 .. vocab_size - 1."""

@@ -3,26 +3,21 @@
 import dataclasses
 import itertools
 import math
-from pathlib import Path
+from typing import Any
 
-from uqdm import bundle as package
 from uqdm.bundle import Package, hexadecimal
 from uqdm.errors import CheckpointError, PackageError
-from uqdm.families.nested.torch.model import Nested
+from uqdm.families.uqdm.config import OURS
 from uqdm.families.uqdm.constants import diffusion_constants
 from uqdm.families.uqdm.torch.model import UQDM
 from uqdm.families.uqdm.walk import Constants
-from uqdm.training import runs
-from uqdm.training.presets import OURS
 
-TRAINED = "uqdm train"
+TRAINED = "uqdm train"  # a model's source, where we trained it
 
 
-def package_of(model: runs.Model, name: str, reading: str, source: str = "huggingface.co/justuswill/UQDM") -> Package:
+def package_of(model: Any, name: str, reading: str, source: str) -> Package:
     """A model, published or trained, as the codec uses it. Raises `CheckpointError` where it cannot."""
     config = model.config.model
-    if isinstance(model, Nested):
-        raise CheckpointError(f"{name}: a nested model; its networks become integers on pictures: uqdm quantise {name} OUT --data PICTURES")
     if not isinstance(model, UQDM):
         raise CheckpointError(f"{name}: family is {model.config.family!r}; only a UQDM's steps can be sent by universal quantization")
     if config.prior_type != "logistic":
@@ -57,14 +52,3 @@ def package_of(model: runs.Model, name: str, reading: str, source: str = "huggin
     except PackageError as error:
         raise CheckpointError(f"{name}: the codec cannot use this model: {error}") from None
     return found
-
-
-def import_checkpoint(folder: str | Path, out: str | Path, reading: str = "ema", force: bool = False) -> Path:
-    """A published checkpoint, or a run of `uqdm train` -> the model folder `out`. `reading`: "ema" or "raw" (see `read_published`).
-
-    Raises `CheckpointError` for what cannot be read safely, `OutputError` where `out` exists and not `force`.
-    """
-    package.check_target(out, force)
-    out, trained = Path(out), (Path(folder) / runs.CHECKPOINT).is_file()
-    source = {"source": TRAINED} if trained else {}
-    return package.write(package_of(runs.read_folder(folder, reading), out.resolve().name, reading, **source), out, force)

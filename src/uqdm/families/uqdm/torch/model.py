@@ -9,10 +9,10 @@ import dataclasses
 import torch
 from torch import Tensor
 
+from uqdm.config import Config
+from uqdm.families.torch.distributions import DENSITIES, sample_convolved
 from uqdm.families.uqdm.torch.diffusion import Diffusion, constants, per_pixel
-from uqdm.families.uqdm.torch.distributions import DENSITIES, sample_convolved
 from uqdm.families.uqdm.torch.schedule import StepConstants
-from uqdm.training.presets import Config
 
 
 class UQDM(Diffusion):

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from uqdm.training.presets import ModelConfig
+from uqdm.families.uqdm.config import ModelConfig
 
 Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
 

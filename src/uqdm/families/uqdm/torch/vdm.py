@@ -8,9 +8,9 @@ cost. With `ancestral` and `flow` pictures these are DiffC-A and DiffC-F (Theis 
 import torch
 from torch import Tensor
 
+from uqdm.config import Config
 from uqdm.families.uqdm.torch.diffusion import Diffusion, constants, per_pixel, stratified, wide
 from uqdm.families.uqdm.torch.schedule import alpha, sigma
-from uqdm.training.presets import Config
 
 
 class VDM(Diffusion):

@@ -17,12 +17,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from uqdm.entropy.tables import LEVELS_PER_OCTAVE, LOWEST_OCTAVE
+from uqdm.entropy.tables import LEVELS_PER_OCTAVE
 from uqdm.errors import PackageError
-from uqdm.exact.network import EXACT, LEAK, LEVEL_BITS, LIMIT, LOCATION_BITS, Block, Convolution, Net, Step
-from uqdm.families.nested import networks as passes
-from uqdm.families.nested.torch import model as nested
-from uqdm.families.uqdm.torch.convnet import Residual, StepNet
+from uqdm.exact.network import EXACT, LEAK, LEVEL_BITS, LIMIT, Block, Convolution, Net
+from uqdm.families.torch.blocks import Residual
 
 STREAM_BITS = (4, 3, 2, 1, 0)  # the first that the bound allows
 LARGEST_WEIGHT = 2047
@@ -32,61 +30,6 @@ MOST_ROUNDS = 8
 RAW_LEVEL = math.log(2) / LEVELS_PER_OCTAVE / 2**LEVEL_BITS  # what one raw level adds to the logarithm of a scale
 QUANTILE = 0.9999  # of what a channel reaches on calibration pictures; the rest is limited
 QUANTILES = (0.99, 0.999, 0.9999, 1.0)  # that are tried where it can be measured which is best
-Boxes = tuple[NDArray[np.int32], NDArray[np.int32]]  # low, high (N, C, H, W)
-
-
-def quantise(net: StepNet, boxes: Sequence[Boxes]) -> Step:
-    """One step's network as integers. `boxes`: what it is shown in use, of some dozens of pictures. Raises `PackageError`."""
-    width, middle = net.width.flatten().double(), net.middle.flatten().double()
-    offset = net.offset.detach().flatten().double() * width
-    detail = detail_shift(width)
-    wide = np.max([(high - low).max((0, 2, 3)) + 1 for low, high in boxes], 0)
-    skip = np.zeros(len(width), np.int64)
-    if net.channels:
-        skip = skips(net.smooth.detach().flatten(), width)
-    bare = Step(
-        middle=np.rint(2 * middle.numpy()).astype(np.int16),
-        width=np.rint(width.numpy() * 2**16).astype(np.int64),
-        offset=np.rint(offset.numpy() * 2**16).astype(np.int64),
-        level=raw_levels(net.stretch.detach().flatten(), width),
-        detail=np.array([detail], np.int8),
-        wide=wide.astype(np.int16),
-        skip=skip,
-    )
-    if not net.channels:
-        return bare
-    c = len(width)
-    raw = torch.cat([torch.full((4 * c,), 2.0**-LOCATION_BITS), torch.full((4 * c,), RAW_LEVEL)])
-    with torch.no_grad():
-        layers = Layers(net.enter, net.body, net.head)
-        samples = [Sample(torch.from_numpy(bare.features(*box))) for box in boxes]
-        made, _ = quantised(layers, feature_units(width, detail), bare.limits(), samples, raw)
-    return dataclasses.replace(bare, **vars(made))
-
-
-def detail_shift(width: Tensor) -> int:
-    """By how much the high-pass, in 2**-5 pixel values, is shifted as a feature: 2047 are to be some hundred pixel values or more."""
-    return max(0, min(3, 5 + math.floor(math.log2(float(width.max()))) - 10))
-
-
-def feature_units(width: Tensor, detail: int) -> Tensor:
-    """(12 C,) what one integer of each feature stands for in a network's own units."""
-    w = width.float()
-    return torch.cat([torch.full_like(w, 1 / 128), 2.0 ** (detail - 5) / w, 1 / w]).repeat_interleave(4)
-
-
-def skips(smooth: Tensor, width: Tensor) -> NDArray[np.int64]:
-    """`exact.Step.skip` from a network's own, which multiplies the high-pass in widths."""
-    found: NDArray[np.int64] = np.rint((32 * width.double() / smooth.double()).numpy()).astype(np.int64)
-    return found
-
-
-def raw_levels(stretch: Tensor, width: Tensor) -> NDArray[np.int32]:
-    """What is added to raw levels, for logarithms of scales in widths; half a level more: the nearest, not the one below."""
-    level = (stretch.double() + torch.log(width.double())) / math.log(2) - LOWEST_OCTAVE
-    one = 1 << LEVEL_BITS
-    found: NDArray[np.int32] = np.floor(level.numpy() * LEVELS_PER_OCTAVE * one + one / 2).astype(np.int32)
-    return found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -309,74 +252,3 @@ def _convolution(conv: nn.Conv2d, inputs: Tensor, finest: Tensor, outputs: Tenso
     """A convolution whose results have given scales `outputs` (O,), none below `finest`: the sums are finer by a power of two."""
     shift = torch.floor(torch.log2(outputs / finest) + 1e-6).clamp(0, MOST_SHIFT).to(torch.int32)
     return _rounded(conv, inputs, outputs / 2.0**shift, shift)
-
-
-@dataclasses.dataclass(frozen=True)
-class State:
-    """What one step of a nested model is shown in use: the boxes before it and after it, int (N, C, H, W), H and W even."""
-
-    parent: Boxes
-    child: Boxes
-
-
-def quantise_nested(step: nested.Step, states: Sequence[State], quantile: float = QUANTILE) -> passes.Step:
-    """One step of a nested model as integers. `quantile` of what a channel reaches fits. Raises `PackageError`."""
-    width, middle = step.width.flatten().double(), step.middle.flatten().double()
-    detail = detail_shift(width)
-    wide = np.max([(high - low).max((0, 2, 3)) + 1 for low, high in (s.parent for s in states)], 0)
-    bare = passes.Step(
-        middle=np.rint(2 * middle.numpy()).astype(np.int16),
-        width=np.rint(width.numpy() * 2**16).astype(np.int64),
-        detail=np.array(detail, np.int8),
-        wide=wide.astype(np.int16),
-        trunk=None,
-        passes=(),
-    )
-    with torch.no_grad():
-        units = feature_units(width, detail)
-        c, scale = len(width), None
-        if step.channels:
-            samples = [Sample(torch.from_numpy(bare.features(*_short(state.parent)))) for state in states]
-            trunk, scale = quantised(Layers(step.enter, step.body, leaky=True), units, bare.limits(), samples, None, None, quantile)
-            bare = dataclasses.replace(bare, trunk=trunk)
-            units = units[4 * c : 8 * c]
-        made = tuple(_pass(step, bare, number, units, scale, states, quantile) for number in range(len(passes.PHASES)))
-    return dataclasses.replace(bare, passes=made)
-
-
-def _pass(
-    step: nested.Step,
-    bare: passes.Step,
-    number: int,
-    units: Tensor,
-    scale: Tensor | None,
-    states: Sequence[State],
-    quantile: float,
-) -> passes.Pass:
-    """One pass, calibrated on the states that it sees: the phases before it are children already."""
-    one = step.passes[number]
-    assert isinstance(one, nested.Pass)
-    samples = []
-    for state in states:
-        low, high = (end.copy() for end in state.parent)
-        for k in range(number):
-            for end, told in zip((low, high), state.child):
-                passes.phase(end, k)[...] = passes.phase(told, k)
-        trunk = step.trunk(nested.Cells(*(torch.from_numpy(end.astype(np.float32)) for end in state.parent)))
-        samples.append(Sample(torch.from_numpy(bare.pass_features(*_short((low, high)))[0]), trunk))
-    coordinates, _, mixtures = one.shape
-    each = torch.tensor([2.0**-LOCATION_BITS, RAW_LEVEL, 2.0**-passes.WEIGHT_BITS])
-    raw = each.repeat_interleave(mixtures).repeat(coordinates)
-    layers = Layers(one.enter, one.body, one.head, one.join, leaky=True)
-    net, _ = quantised(layers, units, bare.pass_limits(), samples, raw, scale, quantile)
-    width = step.width.flatten().double()
-    return passes.Pass(
-        net=net,
-        offset=np.rint((one.offset.double() * width[:, None]).numpy() * 2**16).astype(np.int64),
-        level=raw_levels(one.stretch, width[:, None]),
-        skip=skips(one.skip.flatten(), width),
-    )
-
-
-def _short(box: Boxes) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
-    return box[0].astype(np.int16), box[1].astype(np.int16)

@@ -1,0 +1,1 @@
+"""What float models of all families share: densities, cells, blocks, bits by step, calibration for integers. Needs PyTorch."""

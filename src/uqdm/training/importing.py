@@ -1,0 +1,36 @@
+"""A published checkpoint, or a run of `uqdm train`, to a model folder of floats that the codec runs."""
+
+from pathlib import Path
+
+from uqdm import bundle
+from uqdm.bundle import Package
+from uqdm.errors import CheckpointError
+from uqdm.families import registry
+from uqdm.training import runs
+
+PUBLISHED, TRAINED = "huggingface.co/justuswill/UQDM", "uqdm train"  # sources of models
+
+
+def package_of(model: runs.Model, name: str, reading: str, source: str = PUBLISHED) -> Package:
+    """A float model as the codec uses it. Raises `CheckpointError` where it cannot."""
+    family = model.config.family
+    floats = registry.floats(family)
+    if floats.package is not None:
+        found: Package = floats.package(model, name, reading, source)
+        return found
+    if floats.quantise is not None:
+        raise CheckpointError(
+            f"{name}: family {family!r}; its networks become integers on pictures: uqdm quantise {name} OUT --data PICTURES"
+        )
+    raise CheckpointError(f"{name}: family is {family!r}; only a UQDM's steps can be sent by universal quantization")
+
+
+def import_checkpoint(folder: str | Path, out: str | Path, reading: str = "ema", force: bool = False) -> Path:
+    """A published checkpoint, or a run of `uqdm train` -> the model folder `out`. `reading`: "ema" or "raw" (see `read_published`).
+
+    Raises `CheckpointError` for what cannot be read safely, `OutputError` where `out` exists and not `force`.
+    """
+    bundle.check_target(out, force)
+    out, trained = Path(out), (Path(folder) / runs.CHECKPOINT).is_file()
+    source = {"source": TRAINED} if trained else {}
+    return bundle.write(package_of(runs.read_folder(folder, reading), out.resolve().name, reading, **source), out, force)

@@ -1,0 +1,210 @@
+"""A pyramid's walk: lossless at any size, any cut decodes, the same bits everywhere, and bits are those of the model in floats."""
+
+import dataclasses
+import functools
+
+import numpy as np
+import pytest
+from conftest import photograph
+
+pytest.importorskip("torch")
+
+import torch
+
+from uqdm.bundle import Package
+from uqdm.codec import Codec
+from uqdm.config import Config
+from uqdm.errors import PackageError, UqdmError
+from uqdm.exact import network as exact
+from uqdm.exact.runtimes import available
+from uqdm.families import registry
+from uqdm.families.pyramid.config import PyramidConfig
+from uqdm.families.pyramid.running import PyramidNetworks
+from uqdm.families.pyramid.torch.model import Pass, Pyramid
+from uqdm.training.quantise import in_integers
+
+SIZES = [(16, 16), (1, 1), (2, 2), (1, 6), (7, 1), (3, 3), (13, 18), (33, 20)]
+NONE, SMALL = (0, 0, 0, 0), (6, 1, 8, 1)
+STEPS = PyramidConfig(bases=(24, 6, 1), networks=((NONE, SMALL, SMALL), (SMALL, SMALL, SMALL), (SMALL, SMALL, SMALL)))
+ONCE = PyramidConfig(bases=(1,), networks=((SMALL, SMALL, SMALL),), n_mixtures=1, kernel=3)
+
+
+def by_chance(config: PyramidConfig) -> Pyramid:
+    """A model that nobody trained: predictions that differ from place to place, some of them sure, so that much is skipped."""
+    generator = torch.Generator().manual_seed(5)
+    torch.manual_seed(5)
+    model = Pyramid(Config(config, family="pyramid")).eval()
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, Pass):
+                module.head.weight.copy_(torch.randn(module.head.weight.shape, generator=generator) * 0.25)
+                module.linear.weight.copy_(torch.randn(module.linear.weight.shape, generator=generator) * 0.02)
+                module.stretch.sub_(0.8)
+    return model
+
+
+@pytest.fixture(scope="module")
+def floats() -> Pyramid:
+    return by_chance(STEPS)
+
+
+@pytest.fixture(scope="module")
+def made(floats: Pyramid) -> Package:
+    return in_integers(floats, "by-chance", [photograph(48, 48, i) for i in range(2)])[0]
+
+
+@pytest.fixture(scope="module")
+def coder(made: Package) -> Codec:
+    return Codec(made)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("grey", [False, True])
+def test_pictures_of_any_size_come_back(coder: Codec, size: tuple[int, int], grey: bool) -> None:
+    pixels = photograph(*size, seed=3)
+    pixels = pixels[..., 0] if grey else pixels
+    assert (coder.decompress(coder.compress(pixels)) == pixels).all()
+
+
+def test_batches_alpha_and_seeds(coder: Codec) -> None:
+    pictures = [photograph(20, 27, i) for i in range(3)]
+    for one, data in zip(pictures, coder.compress(pictures, seed=9)):
+        assert data == coder.compress(one, seed=9)
+        assert (coder.decompress(data) == one).all()
+    with_alpha = np.concatenate([pictures[0], pictures[1][..., :1]], 2)
+    assert (coder.decompress(coder.compress(with_alpha)) == with_alpha).all()
+
+
+def test_extreme_pictures_come_back(coder: Codec) -> None:
+    y, x = np.mgrid[:24, :24]
+    random = np.random.default_rng(0)
+    for pattern in (y % 2 == 0, (x + y) % 2 == 0, x < 12, np.zeros_like(x)):
+        pixels = np.stack([pattern, ~pattern.astype(bool), pattern], -1).astype(np.uint8) * 255
+        assert (coder.decompress(coder.compress(pixels)) == pixels).all()
+    noise = (random.integers(0, 2, (31, 17, 3)) * 255).astype(np.uint8)
+    assert (coder.decompress(coder.compress(noise)) == noise).all()
+
+
+def test_every_beginning_decodes_and_the_whole_is_exact(coder: Codec) -> None:
+    pixels = photograph(21, 30, 1)
+    data = coder.compress(pixels)
+    head = len(data) - sum(1 for _ in data[40:])
+    last = -1
+    for end in range(head, len(data) + 1, 7):
+        decoded = coder.decode(data[:end])
+        assert decoded.image.shape == pixels.shape
+        assert decoded.step >= last
+        last = decoded.step
+    assert (coder.decode(data).image == pixels).all()
+
+
+def test_previews_as_bytes_arrive_are_those_of_cut_files(coder: Codec) -> None:
+    pixels = photograph(21, 30, 1)
+    data = coder.compress(pixels)
+    for decoded in coder.progressive(data):
+        if not decoded.partial:
+            assert (decoded.image == coder.decompress(data, step=decoded.step)).all()
+    assert (decoded.image == pixels).all()
+
+
+@pytest.mark.parametrize("backend", available())
+def test_every_runtime_writes_the_same_file(made: Package, coder: Codec, backend: str) -> None:
+    pixels = photograph(40, 33, 2)
+    other = Codec(made, backend=backend, threads=1)
+    data = coder.compress(pixels)
+    assert other.compress(pixels) == data
+    assert (other.decompress(data, step=2) == coder.decompress(data, step=2)).all()
+
+
+@pytest.mark.parametrize("kind", ["plain", "constriction"])
+def test_every_coder_writes_the_same_file(made: Package, coder: Codec, kind: str) -> None:
+    pixels = photograph(12, 19, 2)
+    other = Codec(made, coder=kind)
+    data = coder.compress(pixels)
+    assert other.compress(pixels) == data
+    assert (other.decompress(data) == pixels).all()
+
+
+def test_no_bit_depends_on_tiles(made: Package) -> None:
+    """Networks on tiles with what they see around them say what they say of the whole."""
+    pixels = photograph(70, 90, 4)[None].transpose(0, 3, 1, 2)
+
+    def runtime(net: exact.Net) -> exact.Runner:
+        return functools.partial(exact.run, net)
+
+    bits = []
+    for tile in (8, 192):
+        walk = registry.walk(made, "tight", PyramidNetworks(made, runtime, "numpy", tile))
+        state, values, told = walk.start((70, 90), [0]), walk.values(pixels), []
+        for _ in range(walk.chunks):
+            for part in range(walk.parts(state)):
+                questions = walk.question(state, part, [b""])
+                answers = [q.symbols(values[0], slice(0, q.size)) for q in questions]
+                told.append(answers[0])
+                state = walk.update(state, part, questions, answers)
+        bits.append(np.concatenate(told))
+    assert (bits[0] == bits[1]).all()
+
+
+def test_files_are_as_long_as_the_estimate_says(coder: Codec) -> None:
+    pixels = photograph(40, 40, 6)
+    estimate = float(np.sum(coder.estimate(pixels))) / 8
+    assert estimate < len(coder.compress(pixels)) < 1.01 * estimate + 100
+
+
+def test_integers_cost_what_floats_cost() -> None:
+    """Of a fresh model: what chance predicts is so wrong that the tables' least masses would save bits."""
+    torch.manual_seed(1)
+    fresh = Pyramid(Config(STEPS, family="pyramid")).eval()
+    coder = Codec(in_integers(fresh, "fresh", [photograph(48, 48, 1)])[0])
+    pixels = photograph(64, 64, 7)
+    x = torch.from_numpy(pixels.transpose(2, 0, 1).copy())[None]
+    with torch.no_grad():
+        expected = fresh.nelbo(x, torch.Generator().manual_seed(1)).steps.flatten()
+    assert coder.estimate(pixels).flatten() / 64**2 == pytest.approx(expected.numpy(), rel=0.02, abs=0.02)
+
+
+def test_what_is_skipped_is_told_later(made: Package, coder: Codec) -> None:
+    """A higher threshold asks for less in early steps; the whole is lossless all the same, and every detail is told by the end."""
+    pixels = photograph(32, 32, 8)
+    much = dataclasses.replace(made, constants=dict(made.constants) | {"threshold": 250})
+    few, many = (Codec(p).estimate(pixels) for p in (much, made))
+    assert few[0] < many[0]
+    assert (Codec(much).decompress(Codec(much).compress(pixels)) == pixels).all()
+
+
+def test_a_coefficient_of_thousands_of_children_is_told_in_two_digits() -> None:
+    made, _ = in_integers(by_chance(ONCE), "once", [photograph(32, 32, i) for i in range(2)])
+    coder = Codec(made)
+    for pixels in (photograph(24, 31, 1), np.random.default_rng(1).integers(0, 256, (24, 24, 3), dtype=np.uint8)):
+        data = coder.compress(pixels)
+        assert (coder.decompress(data) == pixels).all()
+        coder.decode(data[: len(data) // 2])
+
+
+def test_pictures_by_chance_are_pictures(coder: Codec) -> None:
+    assert [p.shape for p in coder.sample(2, 12, 17, seed=3)] == [(12, 17, 3)] * 2
+
+
+def test_methods_draw_what_a_file_does_not_say(coder: Codec) -> None:
+    data = coder.compress(photograph(24, 24, 2))
+    first, again, other = (coder.decode(data, step=1, method="ancestral", seed=s).image for s in (1, 1, 2))
+    assert (first == again).all()
+    assert (first != other).any()
+    assert (coder.decompress(data, step=1, method="flow") == coder.decompress(data, step=1)).all()
+
+
+@pytest.mark.parametrize(
+    "change", [{"bases": [4, 4, 1]}, {"bases": [24, 6, 2]}, {"threshold": 256}, {"threshold": -1}, {"bases": "no"}, {"bases": [6, 1]}]
+)
+def test_constants_that_cannot_be_are_refused(made: Package, change: dict[str, object]) -> None:
+    with pytest.raises(PackageError):
+        Codec(dataclasses.replace(made, constants=dict(made.constants) | change))
+
+
+def test_networks_that_break_the_bound_are_refused(made: Package) -> None:
+    for name in ("2.0.trunk.enter.weight", "2.0.pass1.linear", "2.0.pass0.head.bias"):
+        array = made.weights[name]
+        huge = np.full(array.shape, 1 << 25, np.int32)
+        with pytest.raises(UqdmError):
+            Codec(dataclasses.replace(made, weights=dict(made.weights) | {name: huge}))
