@@ -3,11 +3,11 @@
 A session has no threads of its own: it computes on the thread that calls it, any number of them at once. `workers.py` says why.
 """
 
+import os
 from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
@@ -15,7 +15,27 @@ from uqdm.exact.network import LIMIT, Convolution, Net, unit
 
 OPSET, IR = 17, 8  # what ONNX Runtime reads since 1.14
 QUIET = 3  # errors only
+TELEMETRY = "ORT_DISABLE_TELEMETRY"
 
+
+def _without_telemetry() -> Any:
+    """ONNX Runtime, imported. Since 1.31 it starts a thread that reports to its makers, unless a variable says no.
+
+    Nothing here should report. And a forked child would wait for that thread for ever when it exits. The variable is as it was afterwards.
+    """
+    before = os.environ.get(TELEMETRY)
+    os.environ[TELEMETRY] = "1"
+    try:
+        import onnxruntime
+    finally:
+        if before is None:
+            del os.environ[TELEMETRY]
+        else:
+            os.environ[TELEMETRY] = before
+    return onnxruntime
+
+
+onnxruntime = _without_telemetry()
 onnxruntime.set_default_logger_severity(QUIET)
 
 
