@@ -18,6 +18,7 @@ from uqdm.errors import PackageError, UqdmError
 from uqdm.exact import network as exact
 from uqdm.exact.runtimes import available
 from uqdm.families import registry
+from uqdm.families.pyramid import networks
 from uqdm.families.pyramid.config import PyramidConfig
 from uqdm.families.pyramid.running import PyramidNetworks
 from uqdm.families.pyramid.torch.model import Pass, Pyramid
@@ -208,3 +209,25 @@ def test_networks_that_break_the_bound_are_refused(made: Package) -> None:
         huge = np.full(array.shape, 1 << 25, np.int32)
         with pytest.raises(UqdmError):
             Codec(dataclasses.replace(made, weights=dict(made.weights) | {name: huge}))
+
+
+def test_compiled_arithmetic_is_that_of_numpy(made: Package) -> None:
+    kernels = pytest.importorskip("uqdm.families.pyramid.kernels")
+    random = np.random.default_rng(0)
+    net = networks.parse(made.name, made.network, made.weights)[1][0]
+    assert net is not None
+    unit = np.arange(2, 11)
+    for band in range(3):
+        j = net.passes[band].offset.shape[1]
+        raw = random.integers(-32768, 32768, (2, 9 * j + 6, 7, 5)).astype(np.int16)
+        raw[0, :, 0] = 0
+        base = random.integers(-(1 << 31), 1 << 31, (2, 3, 7, 5))
+        for channel in range(3):
+            errors = [random.integers(-2047, 2048, (2, 7, 5)).astype(np.int32) for _ in range(channel)]
+            louds = [random.integers(-22, 113, (2, 7, 5)).astype(np.int16) for _ in range(channel)]
+            expected = net.mixture(band, channel, raw, base, unit, errors, louds)
+            for a, b in zip(expected, kernels.mixture(net, band, channel, raw, base, unit, errors, louds), strict=True):
+                assert (a == b).all()
+    planes = random.integers(-(1 << 16), 1 << 16, (2, 12, 6, 9)).astype(np.int32)
+    weight = random.integers(-(1 << 15), 1 << 15, (3, 12, 3, 3)) * random.integers(0, 2, (3, 12, 3, 3))
+    assert (networks.summed(planes, weight) == kernels.summed(planes, weight)).all()

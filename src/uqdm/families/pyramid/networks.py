@@ -124,6 +124,16 @@ def seen(band: int, value: NDArray[np.int16], error: Array, loudness: Array, uni
     return np.concatenate([relative(value, VALUE_BITS, unit), relative(error, VALUE_BITS, unit), loudness], 1).astype(np.float32)
 
 
+def summed(planes: NDArray[np.int32], weight: NDArray[np.int64]) -> NDArray[np.int64]:
+    """A convolution of 3 x 3 in 64-bit integers, zeros around the field: (N, I, h, w), (C, I, 3, 3) -> (N, C, h, w)."""
+    x = np.pad(planes, ((0, 0), (0, 0), (1, 1), (1, 1)))
+    n, _, h, w = planes.shape
+    found = np.zeros((n, len(weight), h, w), np.int64)
+    for c, i, dy, dx in np.argwhere(weight).tolist():
+        found[:, c] += weight[c, i, dy, dx] * x[:, i, dy : dy + h, dx : dx + w]
+    return found
+
+
 @dataclasses.dataclass(frozen=True)
 class Pass:
     """The network of one band, and what is added to what it says. J logistics for each of three channels."""
@@ -179,19 +189,22 @@ class LevelNet:
             raise PackageError(f"{name}: {len(self.passes)} passes, expected {len(lattice.BANDS)}; a trunk has no head")
         return float(np.log2(max(largest)))
 
-    def linear(self, band: int, image: NDArray[np.int16], before: NDArray[np.int16], now: NDArray[np.int16]) -> NDArray[np.int64]:
+    def linear(
+        self,
+        band: int,
+        image: NDArray[np.int16],
+        before: NDArray[np.int16],
+        now: NDArray[np.int16],
+        add: Callable[[NDArray[np.int32], NDArray[np.int64]], NDArray[np.int64]],
+    ) -> NDArray[np.int64]:
         """The linear part of a band's locations and the values that it starts from: (N, 3, h, w) in 2**-16 pixel values.
 
-        `before`: values (N, 9, h, w) as the step began; `now`: those of earlier bands (N, 3 band, h, w). Zeros around the field.
+        `before`: values (N, 9, h, w) as the step began; `now`: those of earlier bands (N, 3 band, h, w). `add`: `summed`, or what gives
+        the same.
         """
-        weight = self.passes[band].linear.astype(np.int64)
         sharp = (high_pass(image.astype(np.int32)) + 8) >> 4
         moved = now.astype(np.int32) - before[:, : 3 * band]
-        x = np.pad(np.concatenate([sharp, before, moved], 1), ((0, 0), (0, 0), (1, 1), (1, 1)))
-        n, _, h, w = x.shape
-        found = np.zeros((n, CHANNELS, h - 2, w - 2), np.int64)
-        for c, i, dy, dx in np.argwhere(weight).tolist():
-            found[:, c] += weight[c, i, dy, dx] * x[:, i, dy : dy + h - 2, dx : dx + w - 2]
+        found = add(np.concatenate([sharp, before, moved], 1), self.passes[band].linear.astype(np.int64))
         found <<= FRACTION - LINEAR_BITS - VALUE_BITS
         found += before[:, 3 * band : 3 * band + 3].astype(np.int64) << (FRACTION - VALUE_BITS)
         return found

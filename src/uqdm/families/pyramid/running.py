@@ -14,7 +14,7 @@ from uqdm.exact import tiling
 from uqdm.exact.running import Runners, Runtime
 from uqdm.exact.workers import Workers
 from uqdm.families.pyramid import networks
-from uqdm.families.pyramid.networks import LevelNet
+from uqdm.families.pyramid.networks import LevelNet, Mixture
 
 TILE = 192  # positions a side
 
@@ -31,6 +31,7 @@ class PyramidNetworks:
         self.name, self.tile, self.workers = name, tile, workers
         self._steps = networks.parse(package.name, package.network, package.weights)
         self._runner = Runners(runtime, name)
+        self._kernels = _fastest()
 
     def visited(self, step: int, level: int) -> bool:
         """Whether a step asks about a level (from 1)."""
@@ -74,9 +75,41 @@ class PyramidNetworks:
             if seen:
                 given.insert(0, networks.seen(band, told, seen[0], seen[1], unit))
             raw = np.clip(run(*given), -32768, 32767).astype(np.int16)
-            return raw, net.linear(band, image, before, told)
+            return raw, net.linear(band, image, before, told, self._kernels.summed)
 
         planes = () if errors is None or louds is None else (errors, louds)
         halo = max(net.pass_reach(band), 2)
         raw, base = tiling.overlapping(call, (trunk, image, before, told, *planes), self.tile, halo, workers=self.workers)
         return raw, base
+
+    def mixture(
+        self,
+        step: int,
+        level: int,
+        band: int,
+        channel: int,
+        raw: Field,
+        base: Field,
+        unit: Integers,
+        errors: list[Field],
+        louds: list[Field],
+    ) -> Mixture:
+        """Of one channel of a band (see `LevelNet.mixture`)."""
+        found: Mixture = self._kernels.mixture(self.net(step, level), band, channel, raw, base, unit, errors, louds)
+        return found
+
+
+def _fastest() -> Any:
+    """Where the arithmetic around the networks is done: compiled where Numba works."""
+    try:
+        from uqdm.families.pyramid import kernels
+    except Exception:  # a broken installation may raise anything, and NumPy does the same work
+        return Plain
+    return kernels
+
+
+class Plain:
+    """The same by NumPy."""
+
+    summed = staticmethod(networks.summed)
+    mixture = staticmethod(LevelNet.mixture)

@@ -29,7 +29,7 @@ from uqdm.errors import LimitError, PackageError
 from uqdm.families import colour, order
 from uqdm.families.boxes import CellsQuestion, Integers, drawn, pieces
 from uqdm.families.pyramid import lattice
-from uqdm.families.pyramid.networks import FIRST, VALUE_BITS, LevelNet, Mixture, loud, relative
+from uqdm.families.pyramid.networks import FIRST, VALUE_BITS, Mixture, loud, relative
 
 SPACE = "ycocg-r"
 DITHER = 1  # stream of the offsets
@@ -69,8 +69,10 @@ class Networks(Protocol):
     ) -> tuple[Any, Any]:
         """A pass's raw outputs and the linear part of its locations (see `LevelNet`)."""
 
-    def net(self, step: int, level: int) -> LevelNet:
-        """The network's constants."""
+    def mixture(
+        self, step: int, level: int, band: int, channel: int, raw: Any, base: Any, unit: Integers, errors: Any, louds: Any
+    ) -> Mixture:
+        """Of one channel of a band (see `LevelNet.mixture`)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -330,8 +332,8 @@ class Chunk:
                 step, one.level, one.band, level.trunk, level.image, level.before, told, errors, louds, unit
             )
         errors_ = [relative(e[:, None], VALUE_BITS, unit[j : j + 1])[:, 0] for j, e in enumerate(level.errors[first:], first)]
-        net = self.networks.net(step, one.level)
-        mixture = net.mixture(one.band, one.channel, level.raw, level.base, unit, errors_, level.louds[first:])
+        where = step, one.level, one.band, one.channel
+        mixture = self.networks.mixture(*where, level.raw, level.base, unit, errors_, level.louds[first:])
         low, high, offset = (a[i][:, k] for a in (self.low, self.high, self.state.offset))
         asked = (low.astype(np.int32) - offset) // width < (high.astype(np.int32) - offset) // width
         if not self.last:
