@@ -16,7 +16,7 @@ from torch import Tensor
 from untrained import knowing, pictures, seeded
 
 from uqdm.config import Config
-from uqdm.families.torch.distributions import log_convolved
+from uqdm.families.torch.distributions import log_mass_around
 from uqdm.families.uqdm.config import ModelConfig
 from uqdm.families.uqdm.torch.checkpoint import read_published
 from uqdm.families.uqdm.torch.model import UQDM
@@ -79,7 +79,7 @@ def test_a_step_costs_the_log_ratio_of_its_two_densities() -> None:
     k = step_constants(gamma[1], gamma[2])
     x_hat, factor = model.predict(z[1], gamma[1])
     location, scale = model.reverse(z[1], x_hat, factor, k)
-    expected = -torch.log(k.delta) - log_convolved(model.density, z[2].double(), k.delta, location.double(), scale.double())
+    expected = -log_mass_around(model.density, z[2].double(), k.delta, location.double(), scale.double())
     bits, seen = model.step_bits(model.to_real(x), z[1], z[2], gamma[1], gamma[2])
     torch.testing.assert_close(seen, x_hat)
     assert bits.item() == pytest.approx(expected.sum().item() / math.log(2) / 64, rel=1e-4)

@@ -37,18 +37,17 @@ class Runner:
 
 def graph(net: Net) -> onnx.ModelProto:
     """A network as ONNX, floats throughout: convolutions, floor, limits, powers of two."""
-    enter, blocks, down, head = net.layers
     drawn = _Drawing(net)
-    inputs = [("features", enter.weight.shape[1])]
-    h = drawn.floor(drawn.convolution("features", enter))
+    inputs = [("features", net.enter.weight.shape[1])]
+    h = drawn.floor(drawn.convolution("features", net.enter))
     if net.join is not None:
         inputs.append(("context", net.join.weight.shape[1]))
         h = drawn.node("Add", h, drawn.floor(drawn.convolution("context", net.join)))
-    for block in blocks:
+    for block in net.blocks:
         a = drawn.limited(drawn.convolution(drawn.activation(h, block.down), block.first))
         h = drawn.node("Add", h, drawn.floor(drawn.convolution(a, block.second)))
-    out = drawn.activation(h, down)
-    out, size = (out, len(down)) if head is None else (drawn.floor(drawn.convolution(out, head)), len(head.bias))
+    out = drawn.activation(h, net.down)
+    out, size = (out, net.channels) if net.head is None else (drawn.floor(drawn.convolution(out, net.head)), len(net.head.bias))
     *given, outputs = (
         helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, channels, None, None]) for name, channels in [*inputs, (out, size)]
     )

@@ -1,4 +1,4 @@
-"""Nested universal quantization as a walk over integers (`models/nested.py` says what it is); knows nothing of bytes.
+"""Nested universal quantization as a walk over integers (`torch/model.py` says what it is); knows nothing of bytes.
 
 Coordinates are integers v of YCoCg-R. Both ends draw one offset o for each, uniform on 0 .. w_1 - 1; its cell at level k is the interval of
 w_k integers o + j w_k .. o + (j + 1) w_k - 1 that holds v. Step k (a chunk) tells in which child of its parent's cell v lies, under a
@@ -22,13 +22,12 @@ from uqdm.entropy.tables import FRACTION, Cells
 from uqdm.errors import LimitError, PackageError
 from uqdm.families import colour, order
 from uqdm.families.boxes import MOST_PRIORITY, Boxes, CellsQuestion, Integers, errors, field, pieces, shown
+from uqdm.families.nested.networks import PHASES, Mixture, phase
 
 SPACE = "ycocg-r"
-CORNERS = ((0, 0), (1, 1), (0, 1), (1, 0))  # of the passes' pixels in 2 x 2 (y, x), in their order: `passes.PHASES`
 DITHER = 1  # stream of the offsets
 MAX_STEPS = 240
 MAX_WIDTH = 4096
-Mixture = Any  # `passes.Mixture`: location (2**-16 pixel values), level and weight (N, C, h, w, J), and the levels' mean (N, C, h, w)
 
 
 class Networks(Protocol):
@@ -44,7 +43,7 @@ class Networks(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
-class Constants:
+class NestedConstants:
     """What the arithmetic needs besides networks, as the package stores it. T steps, C = 3 channels."""
 
     widths: tuple[tuple[int, ...], ...]  # (T, C) of the cells after each step, each a multiple of the one below, 1 in the end
@@ -67,7 +66,7 @@ class Constants:
         return len(self.widths)
 
     @classmethod
-    def of(cls, model: Package) -> "Constants":
+    def of(cls, model: Package) -> "NestedConstants":
         """A package's. Raises `PackageError` where they are not those of this family."""
         try:
             found = cls(**{name: tuples(value) for name, value in model.constants.items()})
@@ -80,7 +79,7 @@ class Constants:
 
 
 @dataclasses.dataclass(frozen=True)
-class State:
+class NestedState:
     """What the receiver knows of a batch of N pictures after `step` chunks and `share` of the next one's symbols."""
 
     step: int
@@ -98,7 +97,7 @@ class State:
         return self.share > 0
 
 
-class Question(CellsQuestion):
+class NestedQuestion(CellsQuestion):
     """What one run of one pass asks of one picture."""
 
     def __init__(
@@ -120,11 +119,11 @@ class Question(CellsQuestion):
 
 
 class Nested:
-    """The walk. Implements `families.Family`."""
+    """The walk. Implements `families.base.Walk`."""
 
     side_size = 0
 
-    def __init__(self, constants: Constants, networks: Networks) -> None:
+    def __init__(self, constants: NestedConstants, networks: Networks) -> None:
         self.constants, self.networks = constants, networks
 
     @property
@@ -132,7 +131,7 @@ class Nested:
         """T."""
         return self.constants.steps
 
-    def start(self, shape: tuple[int, int], seeds: Sequence[int], grey: bool = False) -> State:
+    def start(self, shape: tuple[int, int], seeds: Sequence[int], grey: bool = False) -> NestedState:
         """Before the first chunk: v anywhere in its range. The chroma of a grey picture is 0 and never asked for."""
         h, w = shape
         if 3 * h * w >= 2**31:
@@ -144,21 +143,21 @@ class Nested:
             most = self.constants.widths[0][channel]
             for one, seed in zip(offset, seeds):
                 one[channel] = randomness.below(most, randomness.raw(seed, DITHER, h * w, channel * h * w)).reshape(h, w)
-        return State(0, low, high, offset, grey)
+        return NestedState(0, low, high, offset, grey)
 
     def values(self, pixels: NDArray[np.uint8]) -> NDArray[np.int16]:
         """Pixels (N, 3, H, W) as the integer coordinates that are coded."""
         return colour.forward(pixels, SPACE)
 
-    def side(self, state: State) -> list[bytes]:
+    def side(self, state: NestedState) -> list[bytes]:
         """Nothing is told besides symbols."""
         return [b""] * len(state.low)
 
-    def parts(self, state: State) -> int:
+    def parts(self, state: NestedState) -> int:
         """A part is a run of a pass."""
         return len(_parts(state))
 
-    def question(self, state: State, part: int, side: Sequence[bytes]) -> list[Question]:
+    def question(self, state: NestedState, part: int, side: Sequence[bytes]) -> list[NestedQuestion]:
         """What part `part` of the next chunk asks, one record for each picture."""
         number, run = _parts(state)[part]
         if ("pass", number) not in state.work:
@@ -169,7 +168,7 @@ class Nested:
         mixture = state.work["pass", number]
         return [self._question(state, i, number, run, tuple(a[i] for a in mixture)) for i in range(len(state.low))]
 
-    def update(self, state: State, part: int, questions: Sequence[Question], answers: Sequence[Integers]) -> State:
+    def update(self, state: NestedState, part: int, questions: Sequence[NestedQuestion], answers: Sequence[Integers]) -> NestedState:
         """What is known after the answers: smaller boxes. Answers may fall short.
 
         The state before a chunk stays as it is; between parts it is the walk's own and changes in place.
@@ -190,19 +189,19 @@ class Nested:
                 self._colourless(state, i, lows, highs, *parts[part])
         asked, got = sum(q.size for q in questions), sum(len(symbols) for symbols in answers)
         if part == len(parts) - 1 and got == asked:
-            return State(state.step + 1, low, high, state.offset, state.grey)
+            return NestedState(state.step + 1, low, high, state.offset, state.grey)
         share = max(1, ((part << 16) + (got << 16) // max(asked, 1)) // len(parts))
-        return State(state.step, low, high, state.offset, state.grey, share, before, state.work)
+        return NestedState(state.step, low, high, state.offset, state.grey, share, before, state.work)
 
     # --- previews
 
-    def denoise(self, state: State) -> NDArray[np.uint8]:
+    def denoise(self, state: NestedState) -> NDArray[np.uint8]:
         """The `denoise` reconstruction: the posterior mean. uint8 (N, 3, H, W); exact at the end."""
         if state.step >= self.chunks:
             return colour.inverse(state.low, SPACE)
         return shown(self.mean(state), state.low, state.high, SPACE, state.grey)
 
-    def mean(self, state: State) -> NDArray[np.int32]:
+    def mean(self, state: NestedState) -> NDArray[np.int32]:
         """What `denoise` shows before rounding: (N, 3, H, W) positions in 2**-16.
 
         In the middle of a step two networks have a say, by the share received: the step's own, which began with the boxes before it, and
@@ -231,18 +230,18 @@ class Nested:
         """
         found = np.empty(low.shape, np.int32)
         seen_low, seen_high = low.copy(), high.copy()
-        for number in range(len(CORNERS)):
-            bottom, top = _corner(low, number), _corner(high, number)
+        for number in range(len(PHASES)):
+            bottom, top = phase(low, number), phase(high, number)
             mixture = self.networks.mixture(step, number, trunk, seen_low, seen_high)
             mean = tables.mixture_mean(mixture[0], mixture[1], mixture[2], bottom, top)
-            _corner(found, number)[...] = mean
-            told = (bottom != _corner(before_low, number)) | (top != _corner(before_high, number))
+            phase(found, number)[...] = mean
+            told = (bottom != phase(before_low, number)) | (top != phase(before_high, number))
             twice = (mean + (1 << 14)) >> 15  # of the mean, to the nearest half
-            _corner(seen_low, number)[...] = np.where(told, bottom, twice >> 1)
-            _corner(seen_high, number)[...] = np.where(told, top, twice - (twice >> 1))
+            phase(seen_low, number)[...] = np.where(told, bottom, twice >> 1)
+            phase(seen_high, number)[...] = np.where(told, top, twice - (twice >> 1))
         return found
 
-    def flow(self, state: State) -> NDArray[np.uint8]:
+    def flow(self, state: NestedState) -> NDArray[np.uint8]:
         """The `flow` reconstruction: eq. 17 with alpha = 1 to the end; a box shrinks around the mean as cells do, clipped into the box."""
         if state.step >= self.chunks or state.cut:
             return self.denoise(state)
@@ -263,7 +262,7 @@ class Nested:
             mean = bound(mean, end)
         return shown(mean, state.low, state.high, SPACE, state.grey)
 
-    def bound(self, state: State) -> list[int]:
+    def bound(self, state: NestedState) -> list[int]:
         """For each picture, how far any pixel of a preview can be from the true one: previews lie in the boxes."""
         return errors(state.low, state.high, SPACE, state.grey)
 
@@ -277,18 +276,18 @@ class Nested:
 
     # --- details
 
-    def _trunk(self, state: State) -> Any:
+    def _trunk(self, state: NestedState) -> Any:
         """Of the boxes that the step began with; kept while it lasts."""
         if ("trunk",) not in state.work:
             state.work["trunk",] = self.networks.trunk(state.step, *(state.before or (state.low, state.high)))
         return state.work["trunk",]
 
-    def _question(self, state: State, i: int, number: int, run: int, mixture: Any) -> Question:
+    def _question(self, state: NestedState, i: int, number: int, run: int, mixture: Any) -> NestedQuestion:
         _, h, w, count = mixture[0].shape
         flat = tuple(a.reshape(-1, count) for a in mixture[:3])
         channels = 1 if state.grey else 3
         widths = np.array(self.constants.widths[state.step], np.int32)[:channels, None, None]
-        low, high, shift = (_corner(a[i, :channels], number).astype(np.int32) for a in (state.low, state.high, state.offset))
+        low, high, shift = (phase(a[i, :channels], number).astype(np.int32) for a in (state.low, state.high, state.offset))
         # A coordinate whose box lies in one cell is certain: nothing is asked of it.
         asked = (low - shift) // widths < (high - shift) // widths
         level = mixture[3][:channels] + (np.array(self.constants.priority[:channels], np.int32)[:, None, None] + (MOST_PRIORITY + 1))
@@ -299,11 +298,11 @@ class Nested:
         at = _inside(state, number, where)[index] + channel * np.int32(state.low[0, 0].size)
         place = where[index] + channel * np.int32(h * w)
         boxes = state.low[i].reshape(-1), state.high[i].reshape(-1)
-        return Question(at, place, *boxes, state.offset[i].reshape(-1), flat, np.array(self.constants.widths[state.step], np.int64))
+        return NestedQuestion(at, place, *boxes, state.offset[i].reshape(-1), flat, np.array(self.constants.widths[state.step], np.int64))
 
-    def _colourless(self, state: State, i: int, low: Boxes, high: Boxes, number: int, run: int) -> None:
+    def _colourless(self, state: NestedState, i: int, low: Boxes, high: Boxes, number: int, run: int) -> None:
         """The chroma of a grey picture, of a run that has been told: the cells of 0."""
-        h, w = _phase(field(state.low), number)
+        h, w = _phase_size(field(state.low), number)
         inside = _inside(state, number, order.run((h, w), run))
         for channel in (1, 2):
             at = inside + np.int32(channel * (len(low) // 3))
@@ -313,26 +312,21 @@ class Nested:
             high[at] = np.minimum(bottom + width - 1, high[at])
 
 
-def _phase(size: tuple[int, int], number: int) -> tuple[int, int]:
+def _phase_size(size: tuple[int, int], number: int) -> tuple[int, int]:
     """Height and width of a phase of a field."""
-    return (size[0] + 1 - CORNERS[number][0]) // 2, (size[1] + 1 - CORNERS[number][1]) // 2
+    return (size[0] + 1 - PHASES[number][0]) // 2, (size[1] + 1 - PHASES[number][1]) // 2
 
 
-def _parts(state: State) -> list[tuple[int, int]]:
+def _parts(state: NestedState) -> list[tuple[int, int]]:
     """(pass, run) of every part of a chunk; there is at least one."""
     size = field(state.low)
-    return [(number, run) for number in range(len(CORNERS)) for run in range(order.runs(_phase(size, number)))]
+    return [(number, run) for number in range(len(PHASES)) for run in range(order.runs(_phase_size(size, number)))]
 
 
-def _corner(a: NDArray[Any], number: int) -> NDArray[Any]:
-    """The pixels of a phase, a view: (..., H, W) -> (..., h, w)."""
-    return a[..., CORNERS[number][0] :: 2, CORNERS[number][1] :: 2]
-
-
-def _inside(state: State, number: int, where: NDArray[np.int32]) -> NDArray[np.int32]:
+def _inside(state: NestedState, number: int, where: NDArray[np.int32]) -> NDArray[np.int32]:
     """Flat positions in a phase's field to those in the whole one."""
     h, w = field(state.low)
-    row, column = CORNERS[number]
-    y, x = np.divmod(where, np.int32(_phase((h, w), number)[1]))
+    row, column = PHASES[number]
+    y, x = np.divmod(where, np.int32(_phase_size((h, w), number)[1]))
     found: NDArray[np.int32] = (2 * y + np.int32(row)) * np.int32(w) + 2 * x + np.int32(column)
     return found

@@ -19,13 +19,15 @@ from torch import Tensor, nn
 
 from uqdm.entropy.tables import LEVELS_PER_OCTAVE
 from uqdm.errors import PackageError
-from uqdm.exact.network import EXACT, LEAK, LEVEL_BITS, LIMIT, Block, Convolution, Net
+from uqdm.exact import bound
+from uqdm.exact.bound import MOST_SHIFT
+from uqdm.exact.features import LEVEL_BITS
+from uqdm.exact.network import EXACT, LEAK, LIMIT, Block, Convolution, Net
 from uqdm.families.torch.blocks import Residual
 
 STREAM_BITS = (4, 3, 2, 1, 0)  # the first that the bound allows
 LARGEST_WEIGHT = 2047
 LARGEST_FIRST = 4095  # of the first layer, whose features differ in what an integer of them is worth
-MOST_SHIFT = 23
 MOST_ROUNDS = 8
 RAW_LEVEL = math.log(2) / LEVELS_PER_OCTAVE / 2**LEVEL_BITS  # what one raw level adds to the logarithm of a scale
 QUANTILE = 0.9999  # of what a channel reaches on calibration pictures; the rest is limited
@@ -69,7 +71,7 @@ def quantised(
     for bits in STREAM_BITS:
         found, scale = quantiser.net(bits)
         try:
-            found.largest("quantised network", edge)
+            bound.largest(found, "quantised network", edge)
             break
         except PackageError:
             if bits == STREAM_BITS[-1]:

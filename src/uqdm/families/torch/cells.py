@@ -12,25 +12,25 @@ from uqdm.families.torch.distributions import DENSITIES, log_interval
 SCALES = (-3.4, 7.5)  # log of the least and the greatest scale: what tables hold
 
 
-class Cells(NamedTuple):
+class FloatCells(NamedTuple):
     """Intervals of integers, ends included: (B, C, H, W) each, floating."""
 
     low: Tensor
     high: Tensor
 
 
-class Mixture(NamedTuple):
+class FloatMixture(NamedTuple):
     """A mixture of J logistics for every coordinate, pixel units: (B, C, J, H, W) each."""
 
     location: Tensor
     log_scale: Tensor
     log_weight: Tensor  # normalised
 
-    def truncated_bits(self, parent: Cells, child: Cells) -> Tensor:
+    def truncated_bits(self, parent: FloatCells, child: FloatCells) -> Tensor:
         """-log2 of the mass that the mixture, truncated to the parent, gives to the child: (B, C, H, W)."""
         return (self._log_mass(parent) - self._log_mass(child)) / math.log(2)
 
-    def mean(self, cells: Cells) -> Tensor:
+    def mean(self, cells: FloatCells) -> Tensor:
         """Of the mixture truncated to cells, within them: (B, C, H, W)."""
         low, high = (end[:, :, None].double() for end in cells)
         scale = torch.exp(self.log_scale.double())
@@ -45,7 +45,7 @@ class Mixture(NamedTuple):
         mean = (torch.softmax(mass + self.log_weight, 2) * means).sum(2).float()
         return torch.minimum(torch.maximum(mean, cells.low), cells.high)
 
-    def _log_mass(self, cells: Cells) -> Tensor:
+    def _log_mass(self, cells: FloatCells) -> Tensor:
         low, high = (end[:, :, None] for end in cells)
         mass = log_interval(DENSITIES["logistic"], low - 0.5, high + 0.5, self.location, torch.exp(self.log_scale))
         return torch.logsumexp(mass + self.log_weight, 2)

@@ -101,27 +101,18 @@ class Normal:
 DENSITIES: dict[str, Density] = {"logistic": Logistic(), "gaussian": Normal()}
 
 
+def log_mass_around(g: Density, y: Tensor, delta: Tensor, location: Tensor, scale: Tensor) -> Tensor:
+    """log(G(y + delta/2) - G(y - delta/2)), nats: of the mass in the box of width delta around y. Like y.
+
+    It is log(delta p(y)) for the density p = g * U(-delta/2, delta/2) of eq. 3, and of eq. 5 with the g of eq. 6 (normal) or 7 (logistic);
+    the integral is appendix B.2's.
+    """
+    return g.log_mass((y - location) / scale, (delta / scale).to(y.dtype))
+
+
 def log_interval(g: Density, low: Tensor, high: Tensor, location: Tensor, scale: Tensor) -> Tensor:
     """log(G(high) - G(low)), nats; low < high, finite."""
-    return g.log_mass(((low + high) / 2 - location) / scale, (high - low) / scale)
-
-
-def log_convolved(g: Density, y: Tensor, delta: Tensor, location: Tensor, scale: Tensor) -> Tensor:
-    """log density of g * U(-delta/2, delta/2) at y: log((G(y + delta/2) - G(y - delta/2)) / delta), nats.
-
-    Eq. 3, and eq. 5 with the g of eq. 6 (normal) or 7 (logistic); the integral is appendix B.2's.
-    """
-    return g.log_mass((y - location) / scale, delta / scale) - torch.log(delta)
-
-
-def log_box_mass(g: Density, y: Tensor, delta: Tensor, low: Tensor, high: Tensor, location: Tensor, scale: Tensor) -> Tensor:
-    """log of the part of [low, high] that y +- delta/2 takes, under g truncated to [low, high]; nats.
-
-    (G(min(high, y + delta/2)) - G(max(low, y - delta/2))) / (G(high) - G(low)): over the boxes of a grid of pitch delta
-    these sum to 1, whatever earlier steps have excluded. The two intervals must overlap.
-    """
-    part = log_interval(g, torch.maximum(low, y - delta / 2), torch.minimum(high, y + delta / 2), location, scale)
-    return part - log_interval(g, low, high, location, scale)
+    return log_mass_around(g, (low + high) / 2, high - low, location, scale)
 
 
 def sample_convolved(g: Density, delta: Tensor, location: Tensor, scale: Tensor, generator: torch.Generator) -> Tensor:

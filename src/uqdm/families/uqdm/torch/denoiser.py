@@ -18,8 +18,8 @@ from uqdm.exact import tiling
 from uqdm.exact.runtimes import pytorch
 from uqdm.exact.runtimes.pytorch import to_tensor
 from uqdm.families.uqdm.config import ModelConfig
+from uqdm.families.uqdm.rounding import Floats
 from uqdm.families.uqdm.torch.unet import UNet
-from uqdm.families.uqdm.walk import Floats
 
 UNET_TILE = 64  # what the published networks attend over, and any whose package names no tile
 
@@ -28,7 +28,7 @@ UNET_BATCH = 4  # tiles at once: more is no faster on a CPU, and a tile's attent
 
 
 class FloatDenoiser:
-    """A package's network of floats on one device, in one precision. Implements `families.uqdm.Denoiser`."""
+    """A package's network of floats on one device, in one precision. Implements `walk.Denoiser`."""
 
     exact = False
     sees_z = True
@@ -42,7 +42,7 @@ class FloatDenoiser:
             raise PackageError(f"{package.name}: the network's description is broken: {type(error).__name__}: {error}") from None
 
     def __call__(self, step: int, z: Floats | None, low: NDArray[np.int16], high: NDArray[np.int16]) -> tuple[Floats, Floats]:
-        """See `families.uqdm.Denoiser`."""
+        """See `walk.Denoiser`."""
         ours = pytorch.SETTINGS.ours(None if self._device.type == "cpu" else self._device.type, self._threads)
         with ours, torch.inference_mode(), torch.autocast(self._device.type, enabled=False):
             return self._steps(step, z, low, high)

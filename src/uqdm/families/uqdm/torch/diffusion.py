@@ -22,7 +22,8 @@ from torch import Tensor, nn
 
 from uqdm.config import Config
 from uqdm.families.torch.held_out import Terms
-from uqdm.families.uqdm.torch.schedule import StepConstants, alpha, new_schedule, sigma, step_constants
+from uqdm.families.uqdm.constants import StepConstants
+from uqdm.families.uqdm.torch.schedule import alpha, new_schedule, sigma, step_constants
 from uqdm.families.uqdm.torch.unet import new_network
 
 LIKELIHOOD_VALUES = 1 << 24  # logits of p(x | z_0) held at once: 64 MB in float32
@@ -251,7 +252,7 @@ def per_pixel(nats: Tensor, like: Tensor) -> Tensor:
     return (nats.sum((1, 2, 3)) if nats.ndim == 4 else nats) / (math.log(2) * like[0, 0].numel())
 
 
-def constants(gamma_t: Tensor, gamma_s: Tensor) -> StepConstants:
+def constants(gamma_t: Tensor, gamma_s: Tensor) -> StepConstants[Tensor]:
     """`step_constants` that broadcast against pictures, for gammas () or (B,)."""
     return step_constants(wide(gamma_t), wide(gamma_s))
 

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from uqdm.config import Config
-from uqdm.families.torch.distributions import DENSITIES, sample_convolved
+from uqdm.families.torch.distributions import DENSITIES, log_mass_around, sample_convolved
+from uqdm.families.uqdm.constants import StepConstants
 from uqdm.families.uqdm.torch.diffusion import Diffusion, constants, per_pixel
-from uqdm.families.uqdm.torch.schedule import StepConstants
 
 
 class UQDM(Diffusion):
@@ -44,7 +44,7 @@ class UQDM(Diffusion):
         u = torch.rand(z.shape, generator=generator, device=z.device, dtype=z.dtype) - 0.5
         return (k.b * z + k.c * x + k.delta * u).to(z.dtype)
 
-    def reverse(self, z: Tensor, x_hat: Tensor, factor: Tensor, k: StepConstants) -> tuple[Tensor, Tensor]:
+    def reverse(self, z: Tensor, x_hat: Tensor, factor: Tensor, k: StepConstants[Tensor]) -> tuple[Tensor, Tensor]:
         """Location and scale of g in p(z_s | z_t) = g * U(-Delta/2, Delta/2), eq. 5-7, both like z.
 
         The location is b z_t + c x_hat. The standard deviation is the network's factor times sigma_t sqrt(e), or with
@@ -62,7 +62,7 @@ class UQDM(Diffusion):
         k = constants(gamma_t, gamma_s)
         x_hat, factor = self.predict(z_t, gamma_t)
         location, scale = self.reverse(z_t, x_hat, factor, k)
-        return per_pixel(-self.density.log_mass((z_s - location) / scale, (k.delta / scale).to(z_s.dtype)), z_t), x_hat
+        return per_pixel(-log_mass_around(self.density, z_s, k.delta, location, scale), z_t), x_hat
 
     def backward_step(self, z: Tensor, gamma_t: Tensor, gamma_s: Tensor, generator: torch.Generator) -> Tensor:
         """A draw from p(z_s | z_t) of eq. 5."""
