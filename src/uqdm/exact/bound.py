@@ -1,7 +1,8 @@
-"""The bound of exact networks: the largest partial sum that there can be, computed from the weights. Refuses what exceeds it.
+"""The bound of exact networks: the largest partial sum that there can be, computed from the
+weights. Refuses what exceeds it.
 
-A network that passes computes the same integers everywhere (`network.py`). Every value is first held to its range, so that the bound
-itself is computed without overflow.
+A network that passes computes the same integers everywhere (`network.py`). Every value is first
+held to its range, so that the bound itself is computed without overflow.
 """
 
 from typing import NamedTuple
@@ -17,7 +18,9 @@ MOST_SHIFT = 23
 
 
 class _Part(NamedTuple):
-    """One of a network's convolutions: what errors call it, how many channels it gets, and whether it is added to the residual stream."""
+    """One of a network's convolutions: what errors call it, how many channels it gets, and whether
+    it is added to the residual stream.
+    """
 
     name: str
     convolution: Convolution
@@ -26,9 +29,11 @@ class _Part(NamedTuple):
 
 
 def largest(net: Net, name: str, edge: Array) -> int:
-    """The largest partial sum there can be, for features up to `edge` (I,) in size and activations to join.
+    """The largest partial sum there can be, for features up to `edge` (I,) in size and activations
+    to join.
 
-    Raises `PackageError` from 2**24 on, where the layers' sizes do not fit together, or where a value is out of its range.
+    Raises `PackageError` from 2**24 on, where the layers' sizes do not fit together, or where a
+    value is out of its range.
     """
     parts = _parts(net, len(edge))
     _check(net, name, parts)
@@ -55,7 +60,9 @@ def largest(net: Net, name: str, edge: Array) -> int:
 
 
 def partial_sums(convolution: Convolution, low: Array, high: Array) -> Array:
-    """(O,) no partial sum of any order exceeds it in size, for inputs between low and high (I,), of a convolution in its ranges."""
+    """(O,) no partial sum of any order exceeds it in size, for inputs between low and high (I,), of
+    a convolution in its ranges.
+    """
     weight = convolution.weight.astype(np.int64)
     positive, negative = weight.sum((2, 3), where=weight > 0), weight.sum((2, 3), where=weight < 0)
     above = np.maximum(positive * high, 0) + np.maximum(negative * low, 0)
@@ -87,7 +94,9 @@ def _check(net: Net, name: str, parts: list[_Part]) -> None:
 
 
 def _check_convolution(where: str, convolution: Convolution) -> None:
-    """Raises `PackageError` where it is no convolution, or a value is beyond what the bound can be computed for."""
+    """Raises `PackageError` where it is no convolution, or a value is beyond what the bound can be
+    computed for.
+    """
     shape = convolution.weight.shape
     if len(shape) != 4 or shape[2:] not in ((1, 1), (3, 3)) or not (0 < shape[0] <= MOST_CHANNELS and 0 < shape[1] <= MOST_CHANNELS):
         raise PackageError(f"{where}: weights of shape {shape}; expected 1 to {MOST_CHANNELS} outputs and inputs, and 1 x 1 or 3 x 3")
@@ -97,7 +106,9 @@ def _check_convolution(where: str, convolution: Convolution) -> None:
 
 
 def ranged(where: str, array: Array, shape: tuple[int, ...], least: int, most: int) -> None:
-    """Raises `PackageError` unless it is an array of integers of that shape, or () for a single one, and every value in the range."""
+    """Raises `PackageError` unless it is an array of integers of that shape, or () for a single
+    one, and every value in the range.
+    """
     if array.dtype.kind != "i":
         raise PackageError(f"{where} holds {array.dtype}; expected integers")
     if array.shape != shape and (shape or array.size != 1):

@@ -1,7 +1,8 @@
-"""What the networks of a step see of boxes, and where their locations start, in NumPy's integers; knows no network.
+"""What the networks of a step see of boxes, and where their locations start, in NumPy's integers;
+knows no network.
 
-Boxes are int16 (N, C, H, W), ends included, H and W even. Features are the centre, the high-pass and the width of every box. Networks run
-at half resolution: four pixels of 2 x 2 are four channels.
+Boxes are int16 (N, C, H, W), ends included, H and W even. Features are the centre, the high-pass
+and the width of every box. Networks run at half resolution: four pixels of 2 x 2 are four channels.
 """
 
 import dataclasses
@@ -42,7 +43,9 @@ class BoxFeatures:
     wide: Array  # (C,) box widths are limited to it as a feature
 
     def check_constants(self, name: str, *fields: str) -> None:
-        """Raises `PackageError` where a constant is out of its range; `fields`: of (C,), besides those above."""
+        """Raises `PackageError` where a constant is out of its range; `fields`: of (C,), besides
+        those above.
+        """
         for field in ("middle", "width", "detail", "wide", *fields):
             ranged(f"{name}: {field}", getattr(self, field), () if field == "detail" else (COORDINATES,), *RANGES[field])
 
@@ -58,7 +61,8 @@ class BoxFeatures:
     def features_given(self, low: Boxes, high: Boxes, high_passed: NDArray[np.int32]) -> NDArray[np.float32]:
         """The same, where the high-pass (N, C, H, W) is known already."""
         twice = low.astype(np.int32) + high
-        # From below too: only damaged or sampled streams make empty boxes, but the bound must hold for them.
+        # From below too: only damaged or sampled streams make empty boxes, but the bound must hold
+        # for them.
         wide = np.clip(high.astype(np.int32) - low + 1, 0, self.wide[:, None, None].astype(np.int32))
         return gathered(np.concatenate([twice - self.middle[:, None, None].astype(np.int32), self.details(high_passed), wide], 1))
 
@@ -69,10 +73,11 @@ class BoxFeatures:
         return found
 
     def base(self, twice: NDArray[np.int32], high_passed: NDArray[np.int32], skip: Array) -> NDArray[np.int64]:
-        """Where locations start: of each box the centre, and the skip term. (N, C, h, w), 2**-16 pixel values.
+        """Where locations start: of each box the centre, and the skip term. (N, C, h, w), 2**-16
+        pixel values.
 
-        The skip term is width * d / (|s| + |d|) with the sign of s, where d is the high-pass in 2**-5 pixel values. skip (C,): s; where it
-        is 0, the term is 0.
+        The skip term is width * d / (|s| + |d|) with the sign of s, where d is the high-pass in
+        2**-5 pixel values. skip (C,): s; where it is 0, the term is 0.
         """
         width, s = (a.astype(np.int64).reshape(-1, 1, 1) for a in (self.width, skip))
         detail = high_passed.astype(np.int64)
@@ -86,7 +91,9 @@ class BoxFeatures:
 
 
 def high_pass(twice: NDArray[np.int32]) -> NDArray[np.int32]:
-    """16 x less its 3 x 3 binomial sum (1 2 1; 2 4 2; 1 2 1), edges replicated; of twice the centre: the high-pass in 2**-5."""
+    """16 x less its 3 x 3 binomial sum (1 2 1; 2 4 2; 1 2 1), edges replicated; of twice the
+    centre: the high-pass in 2**-5.
+    """
     n, c, h, w = twice.shape
     rows = np.empty((n, c, h, w + 2), np.int32)  # np.pad would take most of the time at 64 x 64
     inner = rows[..., 1:-1]

@@ -1,8 +1,11 @@
-"""Exact networks: integers inside ordinary floating-point convolutions, the same bits on any machine; knows no runtime.
+"""Exact networks: integers inside ordinary floating-point convolutions, the same bits on any
+machine; knows no runtime.
 
-Weights are integers of at most 12 bits, 13 in the first layer. Activations are integers of 0 .. 1023. Sums are rescaled by powers of two
-and rounded down. As long as every partial sum stays below 2**24, a float32 holds it exactly, so the order of summation (threads, batches,
-tiles, processors) cannot matter. `bound.py` computes that bound from the weights, and a package that breaks it is refused.
+Weights are integers of at most 12 bits, 13 in the first layer. Activations are integers of 0 ..
+1023. Sums are rescaled by powers of two and rounded down. As long as every partial sum stays below
+2**24, a float32 holds it exactly, so the order of summation (threads, batches, tiles, processors)
+cannot matter. `bound.py` computes that bound from the weights, and a package that breaks it is
+refused.
 
 In integers a network is (docs/determinism.md):
 
@@ -13,8 +16,9 @@ In integers a network is (docs/determinism.md):
         h = h + floor(second(a) / 2**shift)
     raw = floor(head(limit(floor(h / 2**down + 1/2))) / 2**shift)                 or, without a head, what it would get
 
-`features.py` makes the features of boxes, and a family's `networks.py` says what the outputs mean. What runs convolutions is given
-(`runtimes/`). `convolve` here is NumPy's own, the witness that others are tested against.
+`features.py` makes the features of boxes, and a family's `networks.py` says what the outputs mean.
+What runs convolutions is given (`runtimes/`). `convolve` here is NumPy's own, the witness that
+others are tested against.
 """
 
 import dataclasses
@@ -35,7 +39,9 @@ Runner = Callable[..., NDArray[Any]]  # features, and the context of a network t
 
 @dataclasses.dataclass(frozen=True)
 class Convolution:
-    """floor((weight * x + bias) / 2**shift): weight (O, I, k, k), k = 1 or 3 (zeros around the field); bias, shift (O,). Integers."""
+    """floor((weight * x + bias) / 2**shift): weight (O, I, k, k), k = 1 or 3 (zeros around the
+    field); bias, shift (O,). Integers.
+    """
 
     weight: Array
     bias: Array
@@ -47,7 +53,9 @@ class Convolution:
         return int(self.weight.shape[2]) // 2
 
     def scaled(self, dtype: DTypeLike) -> tuple[Array, Array]:
-        """Weight and bias times 2**-shift: binary floats hold their sums as exactly as the integers', and only floor is left to do."""
+        """Weight and bias times 2**-shift: binary floats hold their sums as exactly as the
+        integers', and only floor is left to do.
+        """
         scale = np.ldexp(np.ones(len(self.shift), dtype), -self.shift.astype(np.int32))
         return self.weight.astype(dtype) * scale[:, None, None, None], self.bias.astype(dtype) * scale
 
@@ -91,7 +99,9 @@ class Net:
 
 
 def convolve(x: Array, convolution: Convolution) -> Array:
-    """(weight * x + bias) / 2**shift by NumPy, in the precision of x (N, I, H, W), integers as floats; not rounded down yet."""
+    """(weight * x + bias) / 2**shift by NumPy, in the precision of x (N, I, H, W), integers as
+    floats; not rounded down yet.
+    """
     weight, bias = convolution.scaled(x.dtype)
     out_channels, _, k, _ = weight.shape
     n, _, h, w = x.shape
@@ -115,7 +125,9 @@ def unit(down: Array, dtype: DTypeLike) -> Array:
 
 
 def _limited(x: Array, net: Net, half: float) -> Array:
-    """floor(x + half), or where it leaks floor(x / 8 + half) below zero; within the limits of activations."""
+    """floor(x + half), or where it leaks floor(x / 8 + half) below zero; within the limits of
+    activations.
+    """
     if net.leaky:
         x = np.maximum(x, x / 8)
     x = x + half
@@ -123,7 +135,9 @@ def _limited(x: Array, net: Net, half: float) -> Array:
 
 
 def run(net: Net, features: Array, context: Array | None = None) -> Array:
-    """What a network gives, by NumPy alone, in the features' precision: (N, I, H, W), (N, J, H, W) -> (N, O, H, W). The witness."""
+    """What a network gives, by NumPy alone, in the features' precision: (N, I, H, W), (N, J, H, W)
+    -> (N, O, H, W). The witness.
+    """
     h = np.floor(convolve(features, net.enter))
     if net.join is not None and context is not None:
         h += np.floor(convolve(context, net.join))

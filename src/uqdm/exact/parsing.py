@@ -1,6 +1,7 @@
 """Exact networks from a package's description and arrays, and back; knows no family.
 
-A description is what a `model.json` says. Whatever it holds that this version does not know is refused, so that nothing is guessed.
+A description is what a `model.json` says. Whatever it holds that this version does not know is
+refused, so that nothing is guessed.
 """
 
 import contextlib
@@ -16,7 +17,9 @@ Take = Callable[[str], Array]
 
 @contextlib.contextmanager
 def described(name: str, what: str) -> Iterator[None]:
-    """What goes wrong inside, because a description is not that of `what`, is raised as `PackageError`."""
+    """What goes wrong inside, because a description is not that of `what`, is raised as
+    `PackageError`.
+    """
     try:
         yield
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
@@ -52,7 +55,9 @@ def take(weights: Mapping[str, Array], prefix: str, field: str) -> Array:
 
 
 def net(take: Take, prefix: str, blocks: int, leaky: bool = False) -> Net:
-    """A network with that many blocks. `head` and `join` are there if their arrays are. Raises `KeyError`, `ValueError`."""
+    """A network with that many blocks. `head` and `join` are there if their arrays are. Raises
+    `KeyError`, `ValueError`.
+    """
 
     def convolution(part: str) -> Convolution:
         return Convolution(*(take(f"{prefix}{part}.{field}") for field in CONVOLUTION))

@@ -1,6 +1,8 @@
-"""What families have in common: boxes of integers that symbols make smaller, and pixels from what is known; knows no network.
+"""What families have in common: boxes of integers that symbols make smaller, and pixels from what
+is known; knows no network.
 
-A box is low <= v <= high for every coordinate, int16 (N, C, H, W) each. Positions are integers in 2**-16 pixel values.
+A box is low <= v <= high for every coordinate, int16 (N, C, H, W) each. Positions are integers in
+2**-16 pixel values.
 """
 
 from collections.abc import Iterator
@@ -36,7 +38,9 @@ def pieces(count: int) -> Iterator[slice]:
 
 
 class Question:
-    """What one part of one chunk asks of one picture: `size` symbols in coding order. Holds places and dithers; cells come when needed."""
+    """What one part of one chunk asks of one picture: `size` symbols in coding order. Holds places
+    and dithers; cells come when needed.
+    """
 
     def __init__(self, asked: NDArray[np.int32], dither: NDArray[np.int32]) -> None:
         self.asked = asked  # (M,) flat positions in (C, H, W), in coding order
@@ -48,11 +52,15 @@ class Question:
         return len(self.asked)
 
     def begin(self, part: slice) -> tuple[Integers, Integers]:
-        """Where the intervals of symbol 0 begin in `part` (2**-16 pixel values), and their widths: (m,) each."""
+        """Where the intervals of symbol 0 begin in `part` (2**-16 pixel values), and their widths:
+        (m,) each.
+        """
         raise NotImplementedError
 
     def symbols(self, values: NDArray[np.int16], part: slice) -> Integers:
-        """The picture's symbols in `part`, 0 for the lowest possible interval. values (C, H, W) integer coordinates."""
+        """The picture's symbols in `part`, 0 for the lowest possible interval. values (C, H, W)
+        integer coordinates.
+        """
         begin, width = self.begin(part)
         return ((values.reshape(-1)[self.asked[part]].astype(np.int64) << FRACTION) - begin) // width
 
@@ -97,7 +105,9 @@ def drawn(masses: Integers, chances: NDArray[np.uint32]) -> Integers:
 
 
 def shown(mean: NDArray[np.int32], low: Boxes, high: Boxes, space: str, colourless: bool) -> NDArray[np.uint8]:
-    """Coordinates' positions to pixels; pixels of which all is known are exact. `colourless`: the chroma of a grey picture is 0."""
+    """Coordinates' positions to pixels; pixels of which all is known are exact. `colourless`: the
+    chroma of a grey picture is 0.
+    """
     known = low == high
     if colourless:
         mean, low = (np.concatenate([a[:, :1], np.zeros_like(a[:, 1:])], 1) for a in (mean, low))
@@ -109,7 +119,9 @@ def shown(mean: NDArray[np.int32], low: Boxes, high: Boxes, space: str, colourle
 
 
 def errors(low: Boxes, high: Boxes, space: str, colourless: bool) -> list[int]:
-    """For each picture, how far any pixel can be from the true one that lies in the boxes as previews do."""
+    """For each picture, how far any pixel can be from the true one that lies in the boxes as
+    previews do.
+    """
     spans = (high - low).max((2, 3), initial=0)  # symbols that contradict each other leave boxes below 0
     if colourless:
         spans[:, 1:] = 0

@@ -1,6 +1,8 @@
-"""Exact networks on ONNX Runtime's CPU kernels; a network becomes an ONNX graph in memory. Knows nothing of pictures.
+"""Exact networks on ONNX Runtime's CPU kernels; a network becomes an ONNX graph in memory. Knows
+nothing of pictures.
 
-A session has no threads of its own: it computes on the thread that calls it, any number of them at once. `workers.py` says why.
+A session has no threads of its own: it computes on the thread that calls it, any number of them at
+once. `workers.py` says why.
 """
 
 from typing import Any
@@ -20,7 +22,9 @@ onnxruntime.set_default_logger_severity(QUIET)
 
 
 class Runner:
-    """An exact network: features (N, I, H, W), and what it joins (N, J, H, W), to its outputs (N, O, H, W)."""
+    """An exact network: features (N, I, H, W), and what it joins (N, J, H, W), to its outputs (N,
+    O, H, W).
+    """
 
     def __init__(self, net: Net) -> None:
         options = onnxruntime.SessionOptions()

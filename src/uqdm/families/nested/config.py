@@ -8,7 +8,8 @@ from uqdm.records import check_types, frozen
 
 @dataclasses.dataclass(frozen=True)
 class NestedConfig:
-    """The `nested` section: a model of the family "nested" (`torch/model.py`). One row a step, T of them.
+    """The `nested` section: a model of the family "nested" (`torch/model.py`). One row a step, T of
+    them.
 
     Raises `ValueError` for what cannot be.
     """

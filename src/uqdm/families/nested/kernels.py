@@ -1,4 +1,6 @@
-"""A pass's raw outputs to mixtures in machine code, made by Numba: the same integers as `NestedStep.mixture`."""
+"""A pass's raw outputs to mixtures in machine code, made by Numba: the same integers as
+`NestedStep.mixture`.
+"""
 
 from typing import Any
 
@@ -28,7 +30,9 @@ def _mixture(
     weight: Any,
     mean: Any,
 ) -> None:
-    """raw (N, C, 3, J, h, w); low, high, high_passed (N, C, h, w) of the phase; results as `Mixture` has them."""
+    """raw (N, C, 3, J, h, w); low, high, high_passed (N, C, h, w) of the phase; results as
+    `Mixture` has them.
+    """
     n, channels, _, count, height, columns = raw.shape
     shares = np.empty(count, np.int64)
     for i in range(n):

@@ -1,10 +1,11 @@
-"""One step of a nested model in integers: trunk and four passes (`torch/model.py` is the same in floats); knows no runtime.
+"""One step of a nested model in integers: trunk and four passes (`torch/model.py` is the same in
+floats); knows no runtime.
 
-The trunk sees the features of `exact/features.py`. A pass of a step with a trunk sees the high-pass of the boxes as they are by then;
-without a trunk, a pass sees all features.
+The trunk sees the features of `exact/features.py`. A pass of a step with a trunk sees the high-pass
+of the boxes as they are by then; without a trunk, a pass sees all features.
 
-Raw outputs of a pass are (N, C * 3 * J, h, w): for each coordinate J offsets in 2**-LOCATION_BITS of the parents' width, J levels in
-2**-LEVEL_BITS, J logarithms of weights in 2**-WEIGHT_BITS nats.
+Raw outputs of a pass are (N, C * 3 * J, h, w): for each coordinate J offsets in 2**-LOCATION_BITS
+of the parents' width, J levels in 2**-LEVEL_BITS, J logarithms of weights in 2**-WEIGHT_BITS nats.
 """
 
 import dataclasses
@@ -58,7 +59,8 @@ def phase(field: Any, number: int) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class NestedPass:
-    """One pass: its network, and what is added to what that says. C coordinates, J logistics each."""
+    """One pass: its network, and what is added to what that says. C coordinates, J logistics each.
+    """
 
     net: Net
     offset: Array  # (C, J) to locations, 2**-16 pixel values
@@ -67,11 +69,15 @@ class NestedPass:
 
     @property
     def reach(self) -> int:
-        """How far around a pixel the outputs depend on the boxes, given the trunk's activations: pixels, even."""
+        """How far around a pixel the outputs depend on the boxes, given the trunk's activations:
+        pixels, even.
+        """
         return 2 * self.net.reach + 2
 
     def check(self, name: str, edge: Array, width: int) -> int:
-        """The largest partial sum, for features up to `edge` in size and a trunk of `width` channels. Raises `PackageError`."""
+        """The largest partial sum, for features up to `edge` in size and a trunk of `width`
+        channels. Raises `PackageError`.
+        """
         logistics = self.offset.shape[1] if self.offset.ndim == 2 else 0
         if not 1 <= logistics <= MOST_LOGISTICS:
             raise PackageError(f"{name}: offsets of shape {self.offset.shape}; expected 3 rows of 1 to {MOST_LOGISTICS} logistics")
@@ -87,7 +93,8 @@ class NestedPass:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NestedStep(BoxFeatures):
-    """One step; `width` is that of the parents. `trunk` is None where the passes see all features."""
+    """One step; `width` is that of the parents. `trunk` is None where the passes see all features.
+    """
 
     trunk: Net | None
     passes: tuple[NestedPass, ...]
@@ -102,7 +109,9 @@ class NestedStep(BoxFeatures):
         return self.limits() if self.trunk is None else np.full(4 * len(self.middle), DETAIL_LIMIT, np.int64)
 
     def check(self, name: str) -> float:
-        """log2 of the largest partial sum there can be. Raises `PackageError` from 2**24 on, or where it is no such step."""
+        """log2 of the largest partial sum there can be. Raises `PackageError` from 2**24 on, or
+        where it is no such step.
+        """
         self.check_constants(name)
         if tuple(self.middle.tolist()) != MIDDLE:
             raise PackageError(f"{name}: middle is {self.middle.tolist()}; expected {MIDDLE}")
@@ -119,14 +128,18 @@ class NestedStep(BoxFeatures):
         return float(np.log2(max(found)))
 
     def pass_features(self, low: Boxes, high: Boxes) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-        """What a pass sees, (N, 4 C, H/2, W/2), or without a trunk all features; and the high-pass (N, C, H, W), for `mixture`."""
+        """What a pass sees, (N, 4 C, H/2, W/2), or without a trunk all features; and the high-pass
+        (N, C, H, W), for `mixture`.
+        """
         high_passed = high_pass(low.astype(np.int32) + high)
         if self.trunk is None:
             return self.features_given(low, high, high_passed), high_passed
         return gathered(self.details(high_passed)), high_passed
 
     def mixture(self, number: int, raw: Array, low: Boxes, high: Boxes, high_passed: NDArray[np.int32]) -> Mixture:
-        """Raw outputs (N, 3 C J, h, w) of a pass and the boxes (N, C, H, W) that it saw, with their high-pass, to logistics."""
+        """Raw outputs (N, 3 C J, h, w) of a pass and the boxes (N, C, H, W) that it saw, with their
+        high-pass, to logistics.
+        """
         one = self.passes[number]
         (c, j), (n, _, h, w) = one.offset.shape, raw.shape
         offset, level, logarithm = raw.reshape(n, c, 3, j, h, w).astype(np.int32).transpose(2, 0, 1, 4, 5, 3)
@@ -141,7 +154,9 @@ class NestedStep(BoxFeatures):
 
 
 def parse(name: str, network: Mapping[str, Any], arrays: Mapping[str, Array]) -> tuple[NestedStep, ...]:
-    """The steps of a package whose network is of kind "nested". Raises `PackageError` where they are none, or break the bound."""
+    """The steps of a package whose network is of kind "nested". Raises `PackageError` where they
+    are none, or break the bound.
+    """
     found = []
     with parsing.described(name, "a nested network"):
         parsing.known(network, "kind", "steps")

@@ -1,7 +1,9 @@
-"""A nested model's networks on any runtime: features and mixtures in NumPy's integers, convolutions by what is given; knows no runtime.
+"""A nested model's networks on any runtime: features and mixtures in NumPy's integers, convolutions
+by what is given; knows no runtime.
 
-Pictures of any size are one field: large ones go in tiles with as much around them as the networks see, so memory is bounded and no bit
-depends on where tiles lie. A trunk's activations are kept for the step's four passes, as int16.
+Pictures of any size are one field: large ones go in tiles with as much around them as the networks
+see, so memory is bounded and no bit depends on where tiles lie. A trunk's activations are kept for
+the step's four passes, as int16.
 """
 
 from collections.abc import Callable
@@ -22,7 +24,9 @@ Field = NDArray[Any]
 
 
 class NestedNetworks:
-    """A package's networks. Implements `walk.Networks`; they are made when a step first asks for them."""
+    """A package's networks. Implements `walk.Networks`; they are made when a step first asks for
+    them.
+    """
 
     exact = True
 

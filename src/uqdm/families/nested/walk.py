@@ -1,12 +1,15 @@
-"""Nested universal quantization as a walk over integers (`torch/model.py` says what it is); knows nothing of bytes.
+"""Nested universal quantization as a walk over integers (`torch/model.py` says what it is); knows
+nothing of bytes.
 
-Coordinates are integers v of YCoCg-R. Both ends draw one offset o for each, uniform on 0 .. w_1 - 1; its cell at level k is the interval of
-w_k integers o + j w_k .. o + (j + 1) w_k - 1 that holds v. Step k (a chunk) tells in which child of its parent's cell v lies, under a
-mixture of logistics truncated to the parent; the last step's cells are single integers. Every number here is an integer: networks are
-exact, so nothing has to be told besides symbols, and every preview is the same everywhere.
+Coordinates are integers v of YCoCg-R. Both ends draw one offset o for each, uniform on 0 .. w_1 -
+1; its cell at level k is the interval of w_k integers o + j w_k .. o + (j + 1) w_k - 1 that holds
+v. Step k (a chunk) tells in which child of its parent's cell v lies, under a mixture of logistics
+truncated to the parent; the last step's cells are single integers. Every number here is an integer:
+networks are exact, so nothing has to be told besides symbols, and every preview is the same
+everywhere.
 
-A step's coordinates go in four passes, the phases of 2 x 2 pixels: a pass's network sees what those before it told. Inside a pass the
-most uncertain come first.
+A step's coordinates go in four passes, the phases of 2 x 2 pixels: a pass's network sees what those
+before it told. Inside a pass the most uncertain come first.
 """
 
 import dataclasses
@@ -39,12 +42,16 @@ class Networks(Protocol):
         """What the passes of a step share, from the boxes before it."""
 
     def mixture(self, step: int, number: int, trunk: Any, low: Boxes, high: Boxes) -> Mixture:
-        """Of pass `number`, from the boxes as they are by then: J logistics for every coordinate of its phase."""
+        """Of pass `number`, from the boxes as they are by then: J logistics for every coordinate of
+        its phase.
+        """
 
 
 @dataclasses.dataclass(frozen=True)
 class NestedConstants:
-    """What the arithmetic needs besides networks, as the package stores it. T steps, C = 3 channels."""
+    """What the arithmetic needs besides networks, as the package stores it. T steps, C = 3
+    channels.
+    """
 
     widths: tuple[tuple[int, ...], ...]  # (T, C) of the cells after each step, each a multiple of the one below, 1 in the end
     priority: tuple[int, ...]  # (C,) added to a coordinate's scale level for its turn inside a pass
@@ -80,7 +87,9 @@ class NestedConstants:
 
 @dataclasses.dataclass(frozen=True)
 class NestedState:
-    """What the receiver knows of a batch of N pictures after `step` chunks and `share` of the next one's symbols."""
+    """What the receiver knows of a batch of N pictures after `step` chunks and `share` of the next
+    one's symbols.
+    """
 
     step: int
     low: Boxes  # (N, C, H, W) the box: low <= v <= high
@@ -132,7 +141,9 @@ class Nested:
         return self.constants.steps
 
     def start(self, shape: tuple[int, int], seeds: Sequence[int], grey: bool = False) -> NestedState:
-        """Before the first chunk: v anywhere in its range. The chroma of a grey picture is 0 and never asked for."""
+        """Before the first chunk: v anywhere in its range. The chroma of a grey picture is 0 and
+        never asked for.
+        """
         h, w = shape
         if 3 * h * w >= 2**31:
             raise LimitError(f"{w} x {h} is {h * w:,} pixels; places of coordinates are numbers below 2**31: at most 715,827,882 pixels")
@@ -171,7 +182,8 @@ class Nested:
     def update(self, state: NestedState, part: int, questions: Sequence[NestedQuestion], answers: Sequence[Integers]) -> NestedState:
         """What is known after the answers: smaller boxes. Answers may fall short.
 
-        The state before a chunk stays as it is; between parts it is the walk's own and changes in place.
+        The state before a chunk stays as it is; between parts it is the walk's own and changes in
+        place.
         """
         low, high, before = state.low, state.high, state.before
         if part == 0:
@@ -196,7 +208,8 @@ class Nested:
     # --- previews
 
     def denoise(self, state: NestedState) -> NDArray[np.uint8]:
-        """The `denoise` reconstruction: the posterior mean. uint8 (N, 3, H, W); exact at the end."""
+        """The `denoise` reconstruction: the posterior mean. uint8 (N, 3, H, W); exact at the end.
+        """
         if state.step >= self.chunks:
             return colour.inverse(state.low, SPACE)
         return shown(self.mean(state), state.low, state.high, SPACE, state.grey)
@@ -204,9 +217,9 @@ class Nested:
     def mean(self, state: NestedState) -> NDArray[np.int32]:
         """What `denoise` shows before rounding: (N, 3, H, W) positions in 2**-16.
 
-        In the middle of a step two networks have a say, by the share received: the step's own, which began with the boxes before it, and
-        the next one, asked about the boxes as they are. In the first step, before which nothing was known, the next one alone; in the
-        last the own.
+        In the middle of a step two networks have a say, by the share received: the step's own,
+        which began with the boxes before it, and the next one, asked about the boxes as they are.
+        In the first step, before which nothing was known, the next one alone; in the last the own.
         """
         boxes = state.low, state.high
         if not state.cut or state.before is None:
@@ -224,9 +237,11 @@ class Nested:
         return own
 
     def _filled(self, step: int, trunk: Any, low: Boxes, high: Boxes, before_low: Boxes, before_high: Boxes) -> NDArray[np.int32]:
-        """Means of a step's mixtures truncated to the boxes; its passes see them in the place of what they would be told.
+        """Means of a step's mixtures truncated to the boxes; its passes see them in the place of
+        what they would be told.
 
-        Boxes that have become smaller since the step began are what they were told, and are seen as they are.
+        Boxes that have become smaller since the step began are what they were told, and are seen as
+        they are.
         """
         found = np.empty(low.shape, np.int32)
         seen_low, seen_high = low.copy(), high.copy()
@@ -242,7 +257,9 @@ class Nested:
         return found
 
     def flow(self, state: NestedState) -> NDArray[np.uint8]:
-        """The `flow` reconstruction: eq. 17 with alpha = 1 to the end; a box shrinks around the mean as cells do, clipped into the box."""
+        """The `flow` reconstruction: eq. 17 with alpha = 1 to the end; a box shrinks around the
+        mean as cells do, clipped into the box.
+        """
         if state.step >= self.chunks or state.cut:
             return self.denoise(state)
         low, high = (a.astype(np.int32) << FRACTION for a in (state.low, state.high))
@@ -263,7 +280,9 @@ class Nested:
         return shown(mean, state.low, state.high, SPACE, state.grey)
 
     def bound(self, state: NestedState) -> list[int]:
-        """For each picture, how far any pixel of a preview can be from the true one: previews lie in the boxes."""
+        """For each picture, how far any pixel of a preview can be from the true one: previews lie
+        in the boxes.
+        """
         return errors(state.low, state.high, SPACE, state.grey)
 
     def guarantees(self, grey: bool = False) -> list[tuple[int, int, int]]:

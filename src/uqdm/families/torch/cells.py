@@ -1,4 +1,6 @@
-"""Cells of integers, mixtures of logistics truncated to them, and the integers that a picture is. Knows no network."""
+"""Cells of integers, mixtures of logistics truncated to them, and the integers that a picture is.
+Knows no network.
+"""
 
 import math
 from typing import NamedTuple
@@ -27,7 +29,9 @@ class FloatMixture(NamedTuple):
     log_weight: Tensor  # normalised
 
     def truncated_bits(self, parent: FloatCells, child: FloatCells) -> Tensor:
-        """-log2 of the mass that the mixture, truncated to the parent, gives to the child: (B, C, H, W)."""
+        """-log2 of the mass that the mixture, truncated to the parent, gives to the child: (B, C,
+        H, W).
+        """
         return (self._log_mass(parent) - self._log_mass(child)) / math.log(2)
 
     def mean(self, cells: FloatCells) -> Tensor:
@@ -52,7 +56,9 @@ class FloatMixture(NamedTuple):
 
 
 def coordinates(x: Tensor) -> Tensor:
-    """uint8 RGB (B, 3, H, W) -> YCoCg-R (Malvar and Sullivan 2003), float32 integers (see `families.colour`)."""
+    """uint8 RGB (B, 3, H, W) -> YCoCg-R (Malvar and Sullivan 2003), float32 integers (see
+    `families.colour`).
+    """
     r, g, b = x.short().unbind(1)
     co = r - b
     t = b + (co >> 1)

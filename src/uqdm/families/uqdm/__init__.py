@@ -1,4 +1,6 @@
-"""The paper's families: `uqdm`, universally quantized diffusion (section 3), and `vdm`, the Gaussian diffusion beside it."""
+"""The paper's families: `uqdm`, universally quantized diffusion (section 3), and `vdm`, the
+Gaussian diffusion beside it.
+"""
 
 from typing import Any
 

@@ -1,4 +1,6 @@
-"""The constants of a UQDM: eq. 4 of the paper, written once, and what a package stores of it. Knows no network and no torch."""
+"""The constants of a UQDM: eq. 4 of the paper, written once, and what a package stores of it. Knows
+no network and no torch.
+"""
 
 import dataclasses
 import itertools
@@ -23,7 +25,9 @@ QUANTILES = 4096  # of the prior that we write: z_T is drawn by table, in units 
 
 
 class Reals:
-    """Real numbers in the standard library's arithmetic, for `step_constants`; PyTorch has the same names for tensors."""
+    """Real numbers in the standard library's arithmetic, for `step_constants`; PyTorch has the same
+    names for tensors.
+    """
 
     sqrt, expm1 = math.sqrt, math.expm1
 
@@ -59,14 +63,16 @@ class StepConstants(NamedTuple, Generic[Number]):
 
 
 def step_constants(gamma_t: Any, gamma_s: Any, arithmetic: Any = Reals) -> StepConstants[Any]:
-    """b(t), c(t), Delta(t) of eq. 4, with the values given below it (section 3.1, appendix A.1-A.2). gamma_s < gamma_t.
+    """b(t), c(t), Delta(t) of eq. 4, with the values given below it (section 3.1, appendix
+    A.1-A.2). gamma_s < gamma_t.
 
-    With e = 1 - SNR(t)/SNR(s): sigma_{t|s}^2 = e sigma_t^2, so the paper's b = alpha_{t|s} sigma_s^2 / sigma_t^2 is
-    (1 - e) alpha_s / alpha_t, its c is alpha_s e, and Delta = sqrt(12) sigma_Q with sigma_Q^2 = e sigma_s^2. Written with
-    e these lose no digits where SNR(s) and SNR(t) are close.
+    With e = 1 - SNR(t)/SNR(s): sigma_{t|s}^2 = e sigma_t^2, so the paper's b = alpha_{t|s}
+    sigma_s^2 / sigma_t^2 is (1 - e) alpha_s / alpha_t, its c is alpha_s e, and Delta = sqrt(12)
+    sigma_Q with sigma_Q^2 = e sigma_s^2. Written with e these lose no digits where SNR(s) and
+    SNR(t) are close.
 
-    `arithmetic` has sqrt, expm1 and sigmoid: `Reals` for floats, `torch` for tensors. Packages store these numbers to the last bit, so the
-    order of operations stays as it is.
+    `arithmetic` has sqrt, expm1 and sigmoid: `Reals` for floats, `torch` for tensors. Packages
+    store these numbers to the last bit, so the order of operations stays as it is.
     """
     e = -arithmetic.expm1(gamma_s - gamma_t)
     alpha_t, alpha_s = alpha(gamma_t, arithmetic), alpha(gamma_s, arithmetic)
@@ -86,8 +92,8 @@ def diffusion_constants(
 ) -> dict[str, object]:
     """`UqdmConstants` as a package stores them, from gamma at t = 1 .. 0 (T + 1 values).
 
-    On the pixel axis a box is scale * Delta / c wide. `priority`: added to a coordinate's scale level for its turn inside a step, one for
-    each channel (0 unless given).
+    On the pixel axis a box is scale * Delta / c wide. `priority`: added to a coordinate's scale
+    level for its turn inside a step, one for each channel (0 unless given).
     """
     steps = [step_constants(t, s) for t, s in itertools.pairwise(gamma)]
     return {
@@ -106,9 +112,11 @@ def diffusion_constants(
 
 
 def log2_scale(gamma_t: float, gamma_s: float, scale: float, forward_kernel: bool) -> float:
-    """log2 of the scale of a step's logistic (eq. 7) in pixel values, where the network's factor is 1: of `UQDM.reverse`'s over c.
+    """log2 of the scale of a step's logistic (eq. 7) in pixel values, where the network's factor is
+    1: of `UQDM.reverse`'s over c.
 
-    Packages store it to the last bit, and that depends on the order of operations. So sigma and c are written out here.
+    Packages store it to the last bit, and that depends on the order of operations. So sigma and c
+    are written out here.
     """
     e = -math.expm1(gamma_s - gamma_t)
     deviation = math.sqrt(e / (1 + math.exp(-(gamma_t if forward_kernel else gamma_s))))  # of g, in units of z
@@ -118,7 +126,9 @@ def log2_scale(gamma_t: float, gamma_s: float, scale: float, forward_kernel: boo
 
 @dataclasses.dataclass(frozen=True)
 class UqdmConstants:
-    """What a UQDM's arithmetic needs besides its network, exactly as its package stores it. T steps, C channels."""
+    """What a UQDM's arithmetic needs besides its network, exactly as its package stores it. T
+    steps, C channels.
+    """
 
     space: str  # colour space of the coordinates
     offset: tuple[float, ...]  # (C,) x = (v - offset) / scale
@@ -165,7 +175,9 @@ class UqdmConstants:
 
     @classmethod
     def of(cls, model: Package) -> "UqdmConstants":
-        """A package's stored constants. Raises `PackageError` where they are not those of this family."""
+        """A package's stored constants. Raises `PackageError` where they are not those of this
+        family.
+        """
         stored = model.constants
         exact = {"alpha", "sigma", "b", "c", "offset", "scale", "pixel_spread"}
         try:
@@ -176,7 +188,9 @@ class UqdmConstants:
         return found
 
     def _agree(self, model: Package) -> None:
-        """Raises `PackageError` where the network is one of other steps or coordinates: its bound would be another's."""
+        """Raises `PackageError` where the network is one of other steps or coordinates: its bound
+        would be another's.
+        """
         steps = model.network.get("steps")
         if isinstance(steps, list) and len(steps) != self.steps:
             raise PackageError(f"{model.name}: constants for {self.steps} steps, networks for {len(steps)}")

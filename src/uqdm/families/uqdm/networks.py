@@ -1,7 +1,8 @@
-"""One step of an exact UQDM in integers: features, network, what its outputs suggest; knows no runtime.
+"""One step of an exact UQDM in integers: features, network, what its outputs suggest; knows no
+runtime.
 
-Raw outputs are (N, 8 C, H/2, W/2): for each coordinate of 2 x 2 pixels a location in 2**-LOCATION_BITS of the nominal width,
-and then as many levels in 2**-LEVEL_BITS of a level.
+Raw outputs are (N, 8 C, H/2, W/2): for each coordinate of 2 x 2 pixels a location in
+2**-LOCATION_BITS of the nominal width, and then as many levels in 2**-LEVEL_BITS of a level.
 """
 
 import dataclasses
@@ -33,11 +34,15 @@ class UqdmStep(BoxFeatures):
 
     @property
     def reach(self) -> int:
-        """How far around a pixel the outputs depend on the boxes: pixels, even. The network is at half resolution; the high-pass is not."""
+        """How far around a pixel the outputs depend on the boxes: pixels, even. The network is at
+        half resolution; the high-pass is not.
+        """
         return 2 * self.net.reach + 2 if self.net is not None else 0
 
     def check(self, name: str) -> float:
-        """log2 of the largest partial sum there can be. Raises `PackageError` from 2**24 on, or where it is no such step."""
+        """log2 of the largest partial sum there can be. Raises `PackageError` from 2**24 on, or
+        where it is no such step.
+        """
         self.check_constants(name, "offset", "level", "skip")
         if set(self.middle.tolist()) - set(MIDDLES):
             raise PackageError(f"{name}: middle is {self.middle.tolist()}; expected 0 or 255 each")
@@ -53,14 +58,18 @@ class UqdmStep(BoxFeatures):
         return float(np.log2(max(1, largest(self.net, name, self.limits()))))
 
     def constant(self, shape: tuple[int, ...]) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
-        """What a step without a network suggests for every coordinate: locations and scale levels of that shape (N, C, H, W)."""
+        """What a step without a network suggests for every coordinate: locations and scale levels
+        of that shape (N, C, H, W).
+        """
         location = (self.middle.astype(np.int64) << 15) + self.offset
         level = np.clip(self.level.astype(np.int64) >> LEVEL_BITS, 0, LEVELS - 1)
         whole = (np.broadcast_to(a.reshape(-1, 1, 1), shape) for a in (location, level))
         return next(whole).astype(np.int32), next(whole).astype(np.uint8)
 
     def suggest(self, raw: Array, low: Boxes, high: Boxes) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
-        """Raw outputs (N, 8 C, H/2, W/2) and boxes (N, C, H, W) to locations (2**-16 pixel values) and scale levels, (N, C, H, W)."""
+        """Raw outputs (N, 8 C, H/2, W/2) and boxes (N, C, H, W) to locations (2**-16 pixel values)
+        and scale levels, (N, C, H, W).
+        """
         width, offset = (a.astype(np.int64).reshape(-1, 1, 1) for a in (self.width, self.offset))
         twice = low.astype(np.int32) + high
         n, c, h, w = twice.shape
@@ -76,7 +85,9 @@ class UqdmStep(BoxFeatures):
 
 
 def parse(name: str, network: Mapping[str, Any], weights: Mapping[str, Array]) -> tuple[UqdmStep, ...]:
-    """The steps of a package whose network is of kind "exact". Raises `PackageError` where they are none, or break the bound."""
+    """The steps of a package whose network is of kind "exact". Raises `PackageError` where they are
+    none, or break the bound.
+    """
     steps = []
     with parsing.described(name, "an exact network"):
         parsing.known(network, "kind", "steps", "mixed")
@@ -98,7 +109,8 @@ def parse(name: str, network: Mapping[str, Any], weights: Mapping[str, Array]) -
 
 
 def described(step: UqdmStep) -> dict[str, int]:
-    """A step as a package's network has it: channels and residual blocks; 0 channels: no network."""
+    """A step as a package's network has it: channels and residual blocks; 0 channels: no network.
+    """
     return {"channels": 0, "blocks": 0} if step.net is None else {"channels": step.net.channels, "blocks": len(step.net.blocks)}
 
 

@@ -1,4 +1,6 @@
-"""The entropy mode `paper`: densities as published (eq. 3 and 7), and at last the pixels under p(x | z_0)."""
+"""The entropy mode `paper`: densities as published (eq. 3 and 7), and at last the pixels under p(x
+| z_0).
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +17,9 @@ from uqdm.families.uqdm.walk import UniversallyQuantized, UqdmState
 
 
 class PaperQuestion(Question):
-    """Of mode `paper`: tables (M, K) of whole intervals, made by `rows`; intervals are counted from `first` (M,), up to `last`."""
+    """Of mode `paper`: tables (M, K) of whole intervals, made by `rows`; intervals are counted from
+    `first` (M,), up to `last`.
+    """
 
     def __init__(self, asked: Any, dither: Any, width: Integers, first: Integers, last: Integers, rows: Any, middle: Integers) -> None:
         super().__init__(asked, dither)
@@ -36,7 +40,9 @@ class PaperQuestion(Question):
         return rows
 
     def draw(self, part: slice, chances: NDArray[np.uint32]) -> Integers:
-        """Symbols by chance. What a table leaves to values outside the range goes to the end that the density is nearer to."""
+        """Symbols by chance. What a table leaves to values outside the range goes to the end that
+        the density is nearer to.
+        """
         found, span = drawn(self.table(part), chances), (self.last - self.first)[part]
         begin, width = self.begin(part)
         above = 2 * self._middle[part] >= 2 * begin + (span + 1) * width
@@ -44,7 +50,9 @@ class PaperQuestion(Question):
 
 
 class Paper(UniversallyQuantized):
-    """Densities as published (eq. 3 and 7), every step dithered, and the pixels given z_0 as one more chunk."""
+    """Densities as published (eq. 3 and 7), every step dithered, and the pixels given z_0 as one
+    more chunk.
+    """
 
     @property
     def chunks(self) -> int:
@@ -62,14 +70,17 @@ class Paper(UniversallyQuantized):
         return True
 
     def question(self, state: UqdmState, part: int, side: Sequence[bytes]) -> list[Any]:
-        """As `UniversallyQuantized.question`; after the T steps, the pixels given z_0, for which no network is needed."""
+        """As `UniversallyQuantized.question`; after the T steps, the pixels given z_0, for which no
+        network is needed.
+        """
         if state.step < self.dithered:
             return super().question(state, part, side)
         where = order.run(field(state.low), part)
         return [self._pixels(state, i, where) for i in range(len(state.seeds))]
 
     def mean(self, state: UqdmState) -> NDArray[np.int32]:
-        """The clipped prediction itself, as published; at t = 0, where no network is trained, z_0 / alpha_0.
+        """The clipped prediction itself, as published; at t = 0, where no network is trained, z_0 /
+        alpha_0.
 
         In the middle of a step, the density that it began with in the boxes known by now.
         """
@@ -111,7 +122,8 @@ class Paper(UniversallyQuantized):
         return np.array(colour.LOWEST[space], np.int64)[channel], np.array(colour.HIGHEST[space], np.int64)[channel]
 
     def _question(self, state: UqdmState, i: int, part: int, where: NDArray[np.int32], location: Any, level: Any) -> PaperQuestion:
-        # As published, a step does not use what earlier intervals exclude: its alphabet is what the pixel range allows.
+        # As published, a step does not use what earlier intervals exclude: its alphabet is what the
+        # pixel range allows.
         at, dither = self._candidates(state, i, where, part)
         channel = (at // state.low[0, 0].size).astype(np.int64)
         turn = np.concatenate([self._turns(level[at[channel == c]], c) for c in self._channels(state)])
@@ -122,7 +134,9 @@ class Paper(UniversallyQuantized):
         middle = location[at].astype(np.int64)
 
         def rows(q: PaperQuestion, part: slice) -> Integers:
-            """The logistic's mass in each whole interval; what lies beyond the pixel range is left to the row's end, never sent."""
+            """The logistic's mass in each whole interval; what lies beyond the pixel range is left
+            to the row's end, never sent.
+            """
             begin, width = q.begin(part)
             span = (q.last - q.first)[part][:, None] + 1
             if span.max(initial=0) > tables.MOST:  # before room is made for them
@@ -135,9 +149,11 @@ class Paper(UniversallyQuantized):
         return PaperQuestion(at, dither, width, first, last, rows, middle)
 
     def _pixels(self, state: UqdmState, i: int, where: NDArray[np.int32]) -> PaperQuestion:
-        """p(x | z_0): a discretised normal around z_0 / alpha_0, over the few integers that its width and the dither reach.
+        """p(x | z_0): a discretised normal around z_0 / alpha_0, over the few integers that its
+        width and the dither reach.
 
-        z_0 comes from stored constants and integers alone, so its position is the same float64 everywhere.
+        z_0 comes from stored constants and integers alone, so its position is the same float64
+        everywhere.
         """
         at, dither = self._candidates(state, i, where, 0)
         channel = (at // state.low[0, 0].size).astype(np.int64)

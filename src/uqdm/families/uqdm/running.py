@@ -17,7 +17,9 @@ from uqdm.families.uqdm.walk import Denoiser
 
 
 class ExactDenoiser:
-    """A package's exact network. Implements `walk.Denoiser`; networks are made when a step first asks for one."""
+    """A package's exact network. Implements `walk.Denoiser`; networks are made when a step first
+    asks for one.
+    """
 
     exact = True
     sees_z = False
@@ -43,10 +45,12 @@ class ExactDenoiser:
 
 
 def denoiser(package: Package, opening: Opening) -> Denoiser:
-    """A package's network, ready to be called. Exact networks run on any runtime, float ones on PyTorch, in float64 by default.
+    """A package's network, ready to be called. Exact networks run on any runtime, float ones on
+    PyTorch, in float64 by default.
 
-    ONNX Runtime has no float64 convolution on the CPU, and in float32 files would not decode elsewhere. Raises `BackendError` where
-    nothing here can run it, `PackageError` where it is broken.
+    ONNX Runtime has no float64 convolution on the CPU, and in float32 files would not decode
+    elsewhere. Raises `BackendError` where nothing here can run it, `PackageError` where it is
+    broken.
     """
     kind = package.network.get("kind")
     if kind == "exact":

@@ -1,4 +1,6 @@
-"""The entropy mode `tight`: densities truncated to what is known, so that the steps' code lengths add up to those of one distribution."""
+"""The entropy mode `tight`: densities truncated to what is known, so that the steps' code lengths
+add up to those of one distribution.
+"""
 
 import dataclasses
 from typing import Any
@@ -32,7 +34,8 @@ class TightQuestion(CellsQuestion):
 
 
 class Tight(UniversallyQuantized):
-    """Densities truncated to the boxes already known; the last step codes the integers themselves."""
+    """Densities truncated to the boxes already known; the last step codes the integers themselves.
+    """
 
     @property
     def chunks(self) -> int:
@@ -47,10 +50,11 @@ class Tight(UniversallyQuantized):
     def mean(self, state: UqdmState) -> NDArray[np.int32]:
         """Mean of the truncated logistic in each box: the posterior mean.
 
-        In the middle of a step the boxes are of two kinds. The density that the step began with knows nothing of its symbols but where
-        they fell; a network that was trained on such states, asked as if the step were over, sees them all but is worse where few
-        have come. So the two are blended by the share received. In the first step, whose density knows nothing at all, the
-        network's word is taken alone.
+        In the middle of a step the boxes are of two kinds. The density that the step began with
+        knows nothing of its symbols but where they fell; a network that was trained on such states,
+        asked as if the step were over, sees them all but is worse where few have come. So the two
+        are blended by the share received. In the first step, whose density knows nothing at all,
+        the network's word is taken alone.
         """
         own = None
         if not state.cut or state.step > 0 or not self._sees_mixed(state):

@@ -1,14 +1,16 @@
-"""Universally quantized diffusion (Yang, Will, Mandt, ICLR 2025) as a walk over integers; knows nothing of bytes.
+"""Universally quantized diffusion (Yang, Will, Mandt, ICLR 2025) as a walk over integers; knows
+nothing of bytes.
 
-Coordinates are integers v (pixel values, or those of a reversible colour transform); the paper's x is (v - offset) / scale.
-Dividing eq. 4 by c(t) puts a step on the pixel axis: the receiver learns
+Coordinates are integers v (pixel values, or those of a reversible colour transform); the paper's x
+is (v - offset) / scale. Dividing eq. 4 by c(t) puts a step on the pixel axis: the receiver learns
 
     y = (z_{t-1} - b(t) z_t) / c(t) = x + uniform noise of width w,      w = Delta(t) / c(t),
 
-by universal quantization (section 2): with a shared dither d, the symbol is k = floor((v - d) / w) and y the middle of the
-interval d + k w .. d + (k + 1) w, in which v is now known to lie. Widths, dithers and intervals are integers in units of
-2**-16 pixel values, so both ends agree on them exactly; z_{t-1} = b z_t + c y is computed from stored constants with plain
-IEEE operations, and only ever feeds the network.
+by universal quantization (section 2): with a shared dither d, the symbol is k = floor((v - d) / w)
+and y the middle of the interval d + k w .. d + (k + 1) w, in which v is now known to lie. Widths,
+dithers and intervals are integers in units of 2**-16 pixel values, so both ends agree on them
+exactly; z_{t-1} = b z_t + c y is computed from stored constants with plain IEEE operations, and
+only ever feeds the network.
 
 Two ways to spend bits on k, both driven by the location and scale that the network suggests:
 
@@ -43,17 +45,21 @@ class Denoiser(Protocol):
     mixed: bool  # trained also on states in the middle of a step
 
     def __call__(self, step: int, z: Floats | None, low: Boxes, high: Boxes) -> tuple[NDArray[Any], NDArray[Any]]:
-        """What the network suggests for step `step` (0 is the first): location and scale of a logistic for every coordinate.
+        """What the network suggests for step `step` (0 is the first): location and scale of a
+        logistic for every coordinate.
 
-        z (N, C, H, W): the latent z_t, for a network that sees it; low, high (N, C, H, W): the box known so far, ends included.
-        Both results (N, C, H, W). Exact: int32 in 2**-16 pixel values, and uint8 scale levels (`entropy.tables`); else float64 in
-        pixel values, and log2 of the scale in pixel values.
+        z (N, C, H, W): the latent z_t, for a network that sees it; low, high (N, C, H, W): the box
+        known so far, ends included. Both results (N, C, H, W). Exact: int32 in 2**-16 pixel values,
+        and uint8 scale levels (`entropy.tables`); else float64 in pixel values, and log2 of the
+        scale in pixel values.
         """
 
 
 @dataclasses.dataclass(frozen=True)
 class UqdmState:
-    """What the receiver knows of a batch of N pictures after `step` chunks and `share` of the next one's symbols."""
+    """What the receiver knows of a batch of N pictures after `step` chunks and `share` of the next
+    one's symbols.
+    """
 
     step: int
     low: Boxes  # (N, C, H, W) the box: low <= v <= high
@@ -71,7 +77,9 @@ class UqdmState:
 
 
 class UniversallyQuantized:
-    """What both entropy modes share: the forward process, the boxes, the previews. Implements `families.base.Walk`."""
+    """What both entropy modes share: the forward process, the boxes, the previews. Implements
+    `families.base.Walk`.
+    """
 
     def __init__(self, constants: UqdmConstants, denoiser: Denoiser) -> None:
         self.constants = constants
@@ -102,9 +110,10 @@ class UniversallyQuantized:
     def start(self, shape: tuple[int, int], seeds: Sequence[int], grey: bool = False) -> UqdmState:
         """Before the first chunk: z_T from the shared generator, v anywhere in its range.
 
-        A grey picture is three equal channels. With a colour transform its chroma is known to be 0 and never asked for, but its boxes
-        shrink as dither has it, so that the network sees what it was trained on. Without one, green is asked, and what it tells
-        holds for all three, dither included.
+        A grey picture is three equal channels. With a colour transform its chroma is known to be 0
+        and never asked for, but its boxes shrink as dither has it, so that the network sees what it
+        was trained on. Without one, green is asked, and what it tells holds for all three, dither
+        included.
         """
         c = self.constants
         h, w = shape
@@ -139,21 +148,26 @@ class UniversallyQuantized:
         return [rounding.chosen(*one, grid) for one in zip(*self._outputs(state))]
 
     def parts(self, state: UqdmState) -> int:
-        """How many questions a chunk holds: one for each run of its coordinates. One network call settles them all."""
+        """How many questions a chunk holds: one for each run of its coordinates. One network call
+        settles them all.
+        """
         return order.runs(field(state.low))
 
     def question(self, state: UqdmState, part: int, side: Sequence[bytes]) -> list[Any]:
-        """What part `part` of the next chunk asks, one record for each picture. Here the network's floats become integers."""
+        """What part `part` of the next chunk asks, one record for each picture. Here the network's
+        floats become integers.
+        """
         suggestion = self.predict(state, side)
         location, level = (a.reshape(len(state.seeds), -1) for a in (suggestion.location, suggestion.level))
         where = order.run(field(state.low), part)
         return [self._question(state, i, part, where, location[i], level[i]) for i in range(len(state.seeds))]
 
     def update(self, state: UqdmState, part: int, questions: Sequence[Question], answers: Sequence[Integers]) -> UqdmState:
-        """What is known after the answers: smaller boxes, and z_{t-1} = b z_t + c y (eq. 4). Answers may fall short.
+        """What is known after the answers: smaller boxes, and z_{t-1} = b z_t + c y (eq. 4).
+        Answers may fall short.
 
-        The state before a chunk stays as it is; between parts it is the walk's own and changes in place, or time would grow with
-        the square of the pixels.
+        The state before a chunk stays as it is; between parts it is the walk's own and changes in
+        place, or time would grow with the square of the pixels.
         """
         plane = state.low[0, 0].size
         low, high, z = state.low, state.high, state.z
@@ -167,7 +181,8 @@ class UniversallyQuantized:
                 begin = begin + symbols[piece] * width
                 bottom, top = ceil(begin), ceil(begin + width) - 1  # beyond int16, where intervals are far wider than the range
                 for twin in self._twins(state, plane):
-                    # At last the symbol is the value, also where a `Paper` stream that was drawn by chance contradicts its boxes.
+                    # At last the symbol is the value, also where a `Paper` stream that was drawn by
+                    # chance contradicts its boxes.
                     valued = state.step >= self.dithered
                     lows[at + twin] = bottom if valued else np.maximum(bottom, lows[at + twin])
                     highs[at + twin] = top if valued else np.minimum(top, highs[at + twin])
@@ -185,13 +200,16 @@ class UniversallyQuantized:
     # --- previews
 
     def denoise(self, state: UqdmState) -> NDArray[np.uint8]:
-        """The `denoise` reconstruction: what the network makes of the state. uint8 (N, 3, H, W); exact at the end."""
+        """The `denoise` reconstruction: what the network makes of the state. uint8 (N, 3, H, W);
+        exact at the end.
+        """
         if state.step >= self.chunks:
             return colour.inverse(state.low, self.constants.space)
         return self._shown(state, self.mean(state))
 
     def flow(self, state: UqdmState) -> NDArray[np.uint8]:
-        """The `flow` reconstruction: the probability-flow steps of eq. 17 to the end, clipped into the box.
+        """The `flow` reconstruction: the probability-flow steps of eq. 17 to the end, clipped into
+        the box.
 
         z moves by eq. 17; a box shrinks around the mean by the same factor as the noise.
         """
@@ -219,11 +237,15 @@ class UniversallyQuantized:
         return self._shown(state, np.clip(self.mean(s), *bounds))
 
     def bound(self, state: UqdmState) -> list[int]:
-        """For each picture, how far any pixel of a preview can be from the true one: previews lie in the boxes."""
+        """For each picture, how far any pixel of a preview can be from the true one: previews lie
+        in the boxes.
+        """
         return errors(state.low, state.high, self.constants.space, self._colourless(state))
 
     def guarantees(self, grey: bool = False) -> list[tuple[int, int, int]]:
-        """Before the first chunk, after it, ..., after the last: what the widths of intervals allow."""
+        """Before the first chunk, after it, ..., after the last: what the widths of intervals
+        allow.
+        """
         space, found = self.constants.space, [(255, 255, 255)]
         for step in range(self.chunks):
             spans = [-(-w // ONE) - 1 for w in self._widths(step)]
@@ -235,7 +257,8 @@ class UniversallyQuantized:
     def predict(self, state: UqdmState, side: Sequence[bytes] | None = None) -> Suggestion:
         """The network's suggestion after `state`, made once for a preview and the next question.
 
-        `side`: see `side`. None, for previews: in the middle of a step the suggestion that it was asked with, else one without offset.
+        `side`: see `side`. None, for previews: in the middle of a step the suggestion that it was
+        asked with, else one without offset.
         """
         exact = self.denoiser.exact
         if side is None and not (state.cut and state.suggested):
@@ -257,7 +280,9 @@ class UniversallyQuantized:
     # --- details
 
     def _outputs(self, state: UqdmState) -> tuple[NDArray[Any], NDArray[Any]]:
-        """What the network gives after `state`; kept while the step lasts. Raises `NumericsError` where it is not finite."""
+        """What the network gives after `state`; kept while the step lasts. Raises `NumericsError`
+        where it is not finite.
+        """
         if not state.suggested:
             location, scale = self.denoiser(state.step, state.z, state.low, state.high)
             if not self.denoiser.exact and not (np.isfinite(location).all() and np.isfinite(scale).all()):
@@ -305,11 +330,15 @@ class UniversallyQuantized:
         return level + np.uint8(self.constants.priority[channel] + MOST_PRIORITY + 1)
 
     def _order(self, turns: NDArray[np.uint8], where: NDArray[np.int32]) -> NDArray[np.int64]:
-        """Places in `turns` (channels, M) in coding order; those with turn 0 are left out. where (M,): their flat positions."""
+        """Places in `turns` (channels, M) in coding order; those with turn 0 are left out. where
+        (M,): their flat positions.
+        """
         return order.by_priority(turns.reshape(-1))
 
     def _move(self, state: UqdmState, z: Floats, at: NDArray[Any], begin: Integers, width: Integers) -> None:
-        """z_{t-1} = b z_t + c y in place, at the flat positions `at`, whose intervals are begin .. begin + width."""
+        """z_{t-1} = b z_t + c y in place, at the flat positions `at`, whose intervals are begin ..
+        begin + width.
+        """
         if state.step >= self.dithered:
             return
         c, channel = self.constants, at // state.low[0, 0].size
@@ -318,7 +347,8 @@ class UniversallyQuantized:
         z[at] = c.b[state.step] * z[at] + c.c[state.step] * x
 
     def _settle(self, state: UqdmState, i: int, part: int, q: Question, low: Boxes, high: Boxes, z: Floats | None) -> None:
-        """The intervals of coordinates that no symbol was needed for: those of one possible interval, and grey chroma, which is 0.
+        """The intervals of coordinates that no symbol was needed for: those of one possible
+        interval, and grey chroma, which is 0.
 
         A box that lies in one interval stays as it is, so only z and chroma have anything to learn.
         """

@@ -1,17 +1,23 @@
-"""Nested universal quantization: a diffusion over integer cells whose steps add up to a likelihood; knows no bytes.
+"""Nested universal quantization: a diffusion over integer cells whose steps add up to a likelihood;
+knows no bytes.
 
-A coordinate v is an integer. With widths w_1 > w_2 > ... > w_T = 1, each dividing the one before, and one shared random offset o, its
-cell at level k is the interval of w_k integers o + j w_k .. o + (j + 1) w_k - 1 that holds v. Over the offset, the cell's middle less v
-is uniform: universal quantization (section 2 of the paper), the same kind of noise as UQDM's, of width w_k. But cells are nested: step k
-tells which of its parent's children holds v, under a density truncated to the parent. So the steps' code lengths add up to -log2 p(v | o),
-and the last one is v itself: no bound, no gap, no p(x | z_0).
+A coordinate v is an integer. With widths w_1 > w_2 > ... > w_T = 1, each dividing the one before,
+and one shared random offset o, its cell at level k is the interval of w_k integers o + j w_k .. o +
+(j + 1) w_k - 1 that holds v. Over the offset, the cell's middle less v is uniform: universal
+quantization (section 2 of the paper), the same kind of noise as UQDM's, of width w_k. But cells are
+nested: step k tells which of its parent's children holds v, under a density truncated to the
+parent. So the steps' code lengths add up to -log2 p(v | o), and the last one is v itself: no bound,
+no gap, no p(x | z_0).
 
-A step goes over the picture in four passes, the phases of 2 x 2 pixels, so that a pass sees what those before it told. Everything runs
-at half resolution: a trunk, once a step, sees the parents' cells; each pass adds the cells as they are by then (some already children)
-and gives a mixture of logistics for every coordinate of its phase. All of it can be done in integers (`uqdm.exact`): convolutions, limits,
-shifts. A preview is the next step's passes with means in the place of what they would be told.
+A step goes over the picture in four passes, the phases of 2 x 2 pixels, so that a pass sees what
+those before it told. Everything runs at half resolution: a trunk, once a step, sees the parents'
+cells; each pass adds the cells as they are by then (some already children) and gives a mixture of
+logistics for every coordinate of its phase. All of it can be done in integers (`uqdm.exact`):
+convolutions, limits, shifts. A preview is the next step's passes with means in the place of what
+they would be told.
 
-Pictures are uint8 RGB (B, 3, H, W), coordinates those of YCoCg-R, floating (B, 3, H, W), H and W even.
+Pictures are uint8 RGB (B, 3, H, W), coordinates those of YCoCg-R, floating (B, 3, H, W), H and W
+even.
 """
 
 import math
@@ -34,7 +40,8 @@ MIXED = 0.25  # of a batch: pictures whose steps are also asked for from the mid
 
 
 def offsets(shape: tuple[int, ...], widths: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """(B, C, H, W) one for every coordinate, uniform on 0 .. w - 1 of its channel's greatest width."""
+    """(B, C, H, W) one for every coordinate, uniform on 0 .. w - 1 of its channel's greatest width.
+    """
     u = torch.rand(shape, generator=generator, device=generator.device)
     most = _channels(widths, u)
     return torch.minimum(torch.floor(u * most), most - 1)
@@ -59,13 +66,17 @@ def _channels(values: tuple[float, ...], like: Tensor) -> Tensor:
 
 
 def turn(mixture: FloatMixture) -> Tensor:
-    """How early a coordinate is sent, highest first (B, C, H, W): its logistics' mean log-scale, and its channel's priority."""
+    """How early a coordinate is sent, highest first (B, C, H, W): its logistics' mean log-scale,
+    and its channel's priority.
+    """
     octaves = (mixture.log_scale * mixture.log_weight.exp()).sum(2) / math.log(2)
     return octaves + _channels(PRIORITY, octaves) / 8
 
 
 class FloatPass(nn.Module):
-    """One pass of a step: the trunk's activations and the cells as they are -> a mixture for one phase's coordinates."""
+    """One pass of a step: the trunk's activations and the cells as they are -> a mixture for one
+    phase's coordinates.
+    """
 
     def __init__(self, trunk: int, inputs: int, shape: tuple[int, ...], coordinates: int, mixtures: int) -> None:
         super().__init__()
@@ -80,7 +91,9 @@ class FloatPass(nn.Module):
         self.skip = nn.Parameter(torch.full((coordinates, 1), -0.7))
 
     def forward(self, trunk: Tensor | None, features: Tensor, centre: Tensor, detail: Tensor, width: Tensor) -> FloatMixture:
-        """trunk (B, K, h, w); features (B, inputs, h, w); of the phase's coordinates: centre, detail (B, C, h, w), width (1, C, 1, 1)."""
+        """trunk (B, K, h, w); features (B, inputs, h, w); of the phase's coordinates: centre,
+        detail (B, C, h, w), width (1, C, 1, 1).
+        """
         h = self.enter(features)
         if self.join is not None:
             h = h + self.join(trunk)
@@ -94,9 +107,11 @@ class FloatPass(nn.Module):
 
 
 class FloatStep(nn.Module):
-    """One step, parents' cells to children's. `width`: of the parents, by channel; `trunk`, `passes`: channels and residual blocks.
+    """One step, parents' cells to children's. `width`: of the parents, by channel; `trunk`,
+    `passes`: channels and residual blocks.
 
-    Without a trunk (0 channels) the passes see all features: the first step's parents say nothing that a trunk could work on.
+    Without a trunk (0 channels) the passes see all features: the first step's parents say nothing
+    that a trunk could work on.
     """
 
     width: Tensor
@@ -114,7 +129,9 @@ class FloatStep(nn.Module):
             self.body = nn.Sequential(*[Residual(channels, LEAK) for _ in range(blocks)])
 
     def features(self, known: FloatCells) -> tuple[Tensor, Tensor, Tensor]:
-        """-> centre, high-pass in widths, and all features: (B, C, H, W), (B, C, H, W), (B, 3 C, H, W)."""
+        """-> centre, high-pass in widths, and all features: (B, C, H, W), (B, C, H, W), (B, 3 C, H,
+        W).
+        """
         centre = (known.low + known.high) / 2
         detail = high_pass(centre) / self.width
         return centre, detail, torch.cat([(centre - self.middle) / 64, detail, (known.high - known.low + 1) / self.width], 1)
@@ -133,7 +150,9 @@ class FloatStep(nn.Module):
         return found
 
     def mean(self, trunk: Tensor | None, known: FloatCells) -> Tensor:
-        """The posterior mean of every coordinate, within its cell: (B, C, H, W). Each pass sees the means of those before it."""
+        """The posterior mean of every coordinate, within its cell: (B, C, H, W). Each pass sees the
+        means of those before it.
+        """
         low, high = known.low.clone(), known.high.clone()
         for number in range(len(PHASES)):
             own = FloatCells(phase(known.low, number), phase(known.high, number))
@@ -143,7 +162,9 @@ class FloatStep(nn.Module):
         return low
 
     def bits(self, trunk: Tensor | None, parent: FloatCells, child: FloatCells) -> tuple[Tensor, Tensor]:
-        """-> bits of all passes per pixel, (B,); and every coordinate's turn (B, C, H, W), earlier passes first."""
+        """-> bits of all passes per pixel, (B,); and every coordinate's turn (B, C, H, W), earlier
+        passes first.
+        """
         low, high = parent.low.clone(), parent.high.clone()
         total, turns = low.new_zeros(len(low)), torch.empty_like(low)
         for number in range(len(PHASES)):
@@ -188,14 +209,18 @@ class Nested(nn.Module):
         return [everything(v), *(cells(v, offset, w) for w in self.widths[:-1]), FloatCells(v, v)]
 
     def nelbo(self, x: Tensor, generator: torch.Generator) -> Terms:
-        """-log2 p(x | offsets) with one draw of the offsets, by step: bits per pixel; what is before and behind the steps costs nothing."""
+        """-log2 p(x | offsets) with one draw of the offsets, by step: bits per pixel; what is
+        before and behind the steps costs nothing.
+        """
         return self.bits_and_mixed(x, generator, 0.0)[0]
 
     def bits_and_mixed(self, x: Tensor, generator: torch.Generator, mixed: float = MIXED) -> tuple[Terms, Tensor]:
-        """`nelbo`, and () the mean bits of what previews of cut files ask, of a share `mixed` of the pictures, summed over steps.
+        """`nelbo`, and () the mean bits of what previews of cut files ask, of a share `mixed` of
+        the pictures, summed over steps.
 
-        Such a file ends inside a step: some coordinates, those that are sent first, are children already. The next step's networks are
-        asked about that state for what a whole file would tell there.
+        Such a file ends inside a step: some coordinates, those that are sent first, are children
+        already. The next step's networks are asked about that state for what a whole file would
+        tell there.
         """
         v = coordinates(x)
         levels = self.levels(v, generator)
@@ -213,7 +238,9 @@ class Nested(nn.Module):
         return Terms(none, torch.stack(bits), none), torch.stack(others).sum() if others else v.new_zeros(())
 
     def coded(self, x: Tensor, generator: torch.Generator) -> tuple[Terms, list[Tensor]]:
-        """`nelbo`, and T + 1 previews: the posterior mean before the first step, after it, ... as RGB (B, 3, H, W), 0 .. 255."""
+        """`nelbo`, and T + 1 previews: the posterior mean before the first step, after it, ... as
+        RGB (B, 3, H, W), 0 .. 255.
+        """
         v = coordinates(x)
         levels = self.levels(v, generator)
         bits, shown = [], []
@@ -225,12 +252,15 @@ class Nested(nn.Module):
         return Terms(none, torch.stack(bits), none), [*shown, x.float()]
 
     def multiply_adds(self) -> float:
-        """A pixel, all steps: a whole file. A preview after a step takes as much as the next step."""
+        """A pixel, all steps: a whole file. A preview after a step takes as much as the next step.
+        """
         return sum(step.multiply_adds() for step in self.steps)
 
 
 def partly(parent: FloatCells, child: FloatCells, turns: Tensor, generator: torch.Generator) -> FloatCells:
-    """Cells of files that are cut inside a step, each after a share of its coordinates that chance names."""
+    """Cells of files that are cut inside a step, each after a share of its coordinates that chance
+    names.
+    """
     share = torch.rand(len(turns), generator=generator, device=generator.device)
     cuts = torch.stack([torch.quantile(t.flatten(), 1 - u) for t, u in zip(turns, share)])
     sent = turns > cuts.view(-1, 1, 1, 1)

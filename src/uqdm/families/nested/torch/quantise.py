@@ -1,4 +1,6 @@
-"""A trained nested model to a model in integers: walks calibration pictures to see what its networks see, and gives channels scales."""
+"""A trained nested model to a model in integers: walks calibration pictures to see what its
+networks see, and gives channels scales.
+"""
 
 import dataclasses
 import math
@@ -29,11 +31,12 @@ Ends = tuple[NDArray[np.int32], NDArray[np.int32]]  # low, high (N, C, H, W)
 def package_of(
     model: Nested, name: str, pictures: Pictures, measure: Callable[[Package], Sequence[float]], say: Callable[[str], None]
 ) -> tuple[Package, list[float]]:
-    """A nested model in integers, calibrated on `pictures` (H, W, 3); and log2 of each step's largest partial sum.
+    """A nested model in integers, calibrated on `pictures` (H, W, 3); and log2 of each step's
+    largest partial sum.
 
-    How much of what a channel reaches has to fit is tried step by step: too much is coarse, too little is cut off. `measure` says what
-    each step of a model costs. What a step costs
-    depends on its own networks alone, since every level's cells follow from the offsets.
+    How much of what a channel reaches has to fit is tried step by step: too much is coarse, too
+    little is cut off. `measure` says what each step of a model costs. What a step costs depends on
+    its own networks alone, since every level's cells follow from the offsets.
     """
     generator = torch.Generator().manual_seed(0)
     say(f"walking through {len(pictures)} pictures")
@@ -80,14 +83,18 @@ def _boxes(cells: FloatCells) -> Ends:
 
 @dataclasses.dataclass(frozen=True)
 class Shown:
-    """What one step of a nested model is shown in use: the boxes before it and after it, int (N, C, H, W), H and W even."""
+    """What one step of a nested model is shown in use: the boxes before it and after it, int (N, C,
+    H, W), H and W even.
+    """
 
     parent: Ends
     child: Ends
 
 
 def quantise_nested(step: nested.FloatStep, states: Sequence[Shown], quantile: float = QUANTILE) -> NestedStep:
-    """One step of a nested model as integers. `quantile` of what a channel reaches fits. Raises `PackageError`."""
+    """One step of a nested model as integers. `quantile` of what a channel reaches fits. Raises
+    `PackageError`.
+    """
     width, middle = step.width.flatten().double(), step.middle.flatten().double()
     detail = detail_shift(width)
     wide = np.max([(high - low).max((0, 2, 3)) + 1 for low, high in (s.parent for s in states)], 0)
@@ -120,7 +127,8 @@ def _pass(
     states: Sequence[Shown],
     quantile: float,
 ) -> NestedPass:
-    """One pass, calibrated on the states that it sees: the phases before it are children already."""
+    """One pass, calibrated on the states that it sees: the phases before it are children already.
+    """
     one = step.passes[number]
     assert isinstance(one, nested.FloatPass)
     samples = []
@@ -150,7 +158,9 @@ def _short(box: Ends) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
 
 
 def detail_shift(width: Tensor) -> int:
-    """By how much the high-pass, in 2**-5 pixel values, is shifted as a feature: 2047 are to be some hundred pixel values or more."""
+    """By how much the high-pass, in 2**-5 pixel values, is shifted as a feature: 2047 are to be
+    some hundred pixel values or more.
+    """
     return max(0, min(3, 5 + math.floor(math.log2(float(width.max()))) - 10))
 
 
@@ -167,7 +177,9 @@ def skips(smooth: Tensor, width: Tensor) -> NDArray[np.int64]:
 
 
 def raw_levels(stretch: Tensor, width: Tensor) -> NDArray[np.int32]:
-    """What is added to raw levels, for logarithms of scales in widths; half a level more: the nearest, not the one below."""
+    """What is added to raw levels, for logarithms of scales in widths; half a level more: the
+    nearest, not the one below.
+    """
     level = (stretch.double() + torch.log(width.double())) / math.log(2) - LOWEST_OCTAVE
     one = 1 << LEVEL_BITS
     found: NDArray[np.int32] = np.floor(level.numpy() * LEVELS_PER_OCTAVE * one + one / 2).astype(np.int32)

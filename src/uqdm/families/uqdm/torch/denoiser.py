@@ -1,7 +1,8 @@
 """Published networks, and ones like them, on PyTorch; knows nothing of tables, bytes or files.
 
-They run in float64, where outputs drift by about 1e-13 between thread counts, batches, devices and versions, which moves a rounding once in
-about 1e8 values; in float32 it is a million times as much: faster, for files that stay on one machine.
+They run in float64, where outputs drift by about 1e-13 between thread counts, batches, devices and
+versions, which moves a rounding once in about 1e8 values; in float32 it is a million times as much:
+faster, for files that stay on one machine.
 """
 
 from collections.abc import Callable
@@ -53,7 +54,9 @@ def _back(*tensors: Tensor) -> tuple[Floats, ...]:
 
 
 class _UNetSteps:
-    """A published network, or one like it: one for all steps, told gamma; sees z alone, in tiles of the size it was trained at."""
+    """A published network, or one like it: one for all steps, told gamma; sees z alone, in tiles of
+    the size it was trained at.
+    """
 
     def __init__(self, package: Package, device: torch.device, dtype: torch.dtype) -> None:
         network, c = package.network, package.constants
@@ -85,7 +88,9 @@ class _UNetSteps:
 
 
 def _filled(make: Callable[[], Any], package: Package) -> Any:
-    """A network with the package's weights. Raises `PackageError` where they do not fit it, before it takes any memory."""
+    """A network with the package's weights. Raises `PackageError` where they do not fit it, before
+    it takes any memory.
+    """
     with torch.device("meta"):
         shapes = {name: tuple(tensor.shape) for name, tensor in make().state_dict().items()}
     if odd := sorted(shapes.keys() ^ package.weights.keys()):

@@ -1,4 +1,6 @@
-"""A trained model to a package that the codec runs; the door from torch to stored integers and bits."""
+"""A trained model to a package that the codec runs; the door from torch to stored integers and
+bits.
+"""
 
 import dataclasses
 import itertools
@@ -14,7 +16,9 @@ TRAINED = "uqdm train"  # a model's source, where we trained it
 
 
 def package_of(model: Any, name: str, reading: str, source: str) -> Package:
-    """A model, published or trained, as the codec uses it. Raises `CheckpointError` where it cannot."""
+    """A model, published or trained, as the codec uses it. Raises `CheckpointError` where it
+    cannot.
+    """
     config = model.config.model
     if not isinstance(model, UQDM):
         raise CheckpointError(f"{name}: family is {model.config.family!r}; only a UQDM's steps can be sent by universal quantization")
@@ -27,7 +31,8 @@ def package_of(model: Any, name: str, reading: str, source: str) -> Package:
     constants = diffusion_constants(gamma, "rgb", [half - 0.5] * 3, [half] * 3)
     kernel = config.base_prior_scale == "forward_kernel"
     scales = [log2_scale(t, s, half, kernel) for t, s in itertools.pairwise(gamma)]
-    # Keys of ours at their defaults are left out, so that an imported model's fingerprint does not depend on what else there is.
+    # Keys of ours at their defaults are left out, so that an imported model's fingerprint does not
+    # depend on what else there is.
     plain = {f.name for f in dataclasses.fields(config) if f.name in OURS and getattr(config, f.name) == f.default}
     parts = {name: value for name, value in dataclasses.asdict(config).items() if name not in plain}
     network = {"kind": "unet", "config": parts, "gamma": hexadecimal(gamma), "log2_scale": hexadecimal(scales)}

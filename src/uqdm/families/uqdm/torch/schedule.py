@@ -1,7 +1,9 @@
-"""Noise schedules gamma(t) = -log SNR(t), learned or not; `constants.py` has what follows from them. Knows no network and no data.
+"""Noise schedules gamma(t) = -log SNR(t), learned or not; `constants.py` has what follows from
+them. Knows no network and no data.
 
-Time runs over [0, 1]: t = 1 is pure noise (z_T), t = 0 the latent that the pixels are read from (z_0). gamma increases with t,
-and alpha^2 = sigmoid(-gamma), sigma^2 = sigmoid(gamma), so alpha^2 + sigma^2 = 1 (variance preserving, section 2).
+Time runs over [0, 1]: t = 1 is pure noise (z_T), t = 0 the latent that the pixels are read from
+(z_0). gamma increases with t, and alpha^2 = sigmoid(-gamma), sigma^2 = sigmoid(gamma), so alpha^2 +
+sigma^2 = 1 (variance preserving, section 2).
 """
 
 import torch
@@ -24,7 +26,9 @@ def sigma(gamma: Tensor) -> Tensor:
 
 
 def step_constants(gamma_t: Tensor, gamma_s: Tensor) -> StepConstants[Tensor]:
-    """Eq. 4 (`constants.step_constants`). gamma_s < gamma_t, any shape; in float64, since both ends of a codec rely on it."""
+    """Eq. 4 (`constants.step_constants`). gamma_s < gamma_t, any shape; in float64, since both ends
+    of a codec rely on it.
+    """
     return constants.step_constants(gamma_t.double(), gamma_s.double(), torch)
 
 
@@ -41,7 +45,9 @@ class FixedLinear(nn.Module):
 
 
 class LearnedLinear(nn.Module):
-    """A line with learned ends: |w| (t - 1) + gamma_max with `fix_gamma_max`, else b + |w| t. Starts as `FixedLinear`."""
+    """A line with learned ends: |w| (t - 1) + gamma_max with `fix_gamma_max`, else b + |w| t.
+    Starts as `FixedLinear`.
+    """
 
     def __init__(self, gamma_min: float, gamma_max: float, fix_gamma_max: bool) -> None:
         super().__init__()
@@ -59,17 +65,20 @@ class LearnedLinear(nn.Module):
 
 
 class LearnedMonotone(nn.Module):
-    """A monotone network of t (section 3.1, as in VDM), normalised so that its ends are learned apart from its shape.
+    """A monotone network of t (section 3.1, as in VDM), normalised so that its ends are learned
+    apart from its shape.
 
-    f(t) = l1(t) + l3(sigmoid(l2(l1(t)))), linear layers with weights made positive by their absolute value, l2 of `HIDDEN`
-    units; gamma(t) = b + |w| (f(t) - f(0)) / (f(1) - f(0)), so gamma(0) = b and gamma(1) = b + |w|, at first gamma_min
-    and gamma_max. With `fix_gamma_max`, gamma(1) stays gamma_max and b follows from w.
+    f(t) = l1(t) + l3(sigmoid(l2(l1(t)))), linear layers with weights made positive by their
+    absolute value, l2 of `HIDDEN` units; gamma(t) = b + |w| (f(t) - f(0)) / (f(1) - f(0)), so
+    gamma(0) = b and gamma(1) = b + |w|, at first gamma_min and gamma_max. With `fix_gamma_max`,
+    gamma(1) stays gamma_max and b follows from w.
     """
 
     def __init__(self, gamma_min: float, gamma_max: float, fix_gamma_max: bool) -> None:
         super().__init__()
         self.ends = LearnedLinear(gamma_min, gamma_max, fix_gamma_max)
-        # l1 starts as t -> 8 t - 4, so that the sigmoids see their whole range; l3 small, so that gamma starts close to a line.
+        # l1 starts as t -> 8 t - 4, so that the sigmoids see their whole range; l3 small, so that
+        # gamma starts close to a line.
         self.weight1, self.bias1 = nn.Parameter(torch.tensor(8.0)), nn.Parameter(torch.tensor(-4.0))
         self.weight2, self.bias2 = nn.Parameter(torch.randn(HIDDEN)), nn.Parameter(torch.randn(HIDDEN))
         self.weight3 = nn.Parameter(torch.rand(HIDDEN) / HIDDEN)
@@ -90,7 +99,9 @@ Schedule = FixedLinear | LearnedLinear | LearnedMonotone
 
 
 def new_schedule(kind: str, gamma_min: float, gamma_max: float, fix_gamma_max: bool) -> Schedule:
-    """A fresh schedule. `kind`: "fixed_linear", "learned_linear" or "learned_monotone". Raises `ValueError` for any other."""
+    """A fresh schedule. `kind`: "fixed_linear", "learned_linear" or "learned_monotone". Raises
+    `ValueError` for any other.
+    """
     if kind == "fixed_linear":
         return FixedLinear(gamma_min, gamma_max)
     if kind == "learned_linear":
