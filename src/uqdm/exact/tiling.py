@@ -120,8 +120,7 @@ def _part(length: int, count: int) -> int:
 
 
 def even(*fields: NDArray[Any]) -> Arrays:
-    """Fields of any size with even sides: a last row or column that has no partner is there twice.
-    """
+    """Fields of any size with even sides: a last row or column that has no partner is there twice."""
     h, w = fields[0].shape[2:]
     if h % 2 == 0 and w % 2 == 0:
         return fields

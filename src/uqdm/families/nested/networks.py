@@ -59,8 +59,7 @@ def phase(field: Any, number: int) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class NestedPass:
-    """One pass: its network, and what is added to what that says. C coordinates, J logistics each.
-    """
+    """One pass: its network, and what is added to what that says. C coordinates, J logistics each."""
 
     net: Net
     offset: Array  # (C, J) to locations, 2**-16 pixel values
@@ -93,8 +92,7 @@ class NestedPass:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NestedStep(BoxFeatures):
-    """One step; `width` is that of the parents. `trunk` is None where the passes see all features.
-    """
+    """One step; `width` is that of the parents. `trunk` is None where the passes see all features."""
 
     trunk: Net | None
     passes: tuple[NestedPass, ...]

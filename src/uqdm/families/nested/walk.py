@@ -208,8 +208,7 @@ class Nested:
     # --- previews
 
     def denoise(self, state: NestedState) -> NDArray[np.uint8]:
-        """The `denoise` reconstruction: the posterior mean. uint8 (N, 3, H, W); exact at the end.
-        """
+        """The `denoise` reconstruction: the posterior mean. uint8 (N, 3, H, W); exact at the end."""
         if state.step >= self.chunks:
             return colour.inverse(state.low, SPACE)
         return shown(self.mean(state), state.low, state.high, SPACE, state.grey)

@@ -1,5 +1,4 @@
-"""What a model's steps cost and how good its pictures are, over held-out batches. Knows no family.
-"""
+"""What a model's steps cost and how good its pictures are, over held-out batches. Knows no family."""
 
 import dataclasses
 import itertools

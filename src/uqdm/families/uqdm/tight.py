@@ -34,8 +34,7 @@ class TightQuestion(CellsQuestion):
 
 
 class Tight(UniversallyQuantized):
-    """Densities truncated to the boxes already known; the last step codes the integers themselves.
-    """
+    """Densities truncated to the boxes already known; the last step codes the integers themselves."""
 
     @property
     def chunks(self) -> int:

@@ -1,5 +1,4 @@
-"""What the trainer, evaluation and the quantiser know of the family `nested`: its record `FLOATS`.
-"""
+"""What the trainer, evaluation and the quantiser know of the family `nested`: its record `FLOATS`."""
 
 from collections.abc import Callable, Iterable, Sequence
 

@@ -40,8 +40,7 @@ MIXED = 0.25  # of a batch: pictures whose steps are also asked for from the mid
 
 
 def offsets(shape: tuple[int, ...], widths: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """(B, C, H, W) one for every coordinate, uniform on 0 .. w - 1 of its channel's greatest width.
-    """
+    """(B, C, H, W) one for every coordinate, uniform on 0 .. w - 1 of its channel's greatest width."""
     u = torch.rand(shape, generator=generator, device=generator.device)
     most = _channels(widths, u)
     return torch.minimum(torch.floor(u * most), most - 1)
@@ -252,8 +251,7 @@ class Nested(nn.Module):
         return Terms(none, torch.stack(bits), none), [*shown, x.float()]
 
     def multiply_adds(self) -> float:
-        """A pixel, all steps: a whole file. A preview after a step takes as much as the next step.
-        """
+        """A pixel, all steps: a whole file. A preview after a step takes as much as the next step."""
         return sum(step.multiply_adds() for step in self.steps)
 
 

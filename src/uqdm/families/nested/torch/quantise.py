@@ -127,8 +127,7 @@ def _pass(
     states: Sequence[Shown],
     quantile: float,
 ) -> NestedPass:
-    """One pass, calibrated on the states that it sees: the phases before it are children already.
-    """
+    """One pass, calibrated on the states that it sees: the phases before it are children already."""
     one = step.passes[number]
     assert isinstance(one, nested.FloatPass)
     samples = []

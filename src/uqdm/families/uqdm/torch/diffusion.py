@@ -79,8 +79,7 @@ class Diffusion(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def forward_step(self, x: Tensor, z: Tensor, gamma_t: Tensor, gamma_s: Tensor, generator: torch.Generator) -> Tensor:
-        """z_s ~ q(z_s | z_t, x). x in [-1, 1], z: (B, C, H, W), gammas () or (B,) -> z_s, like z.
-        """
+        """z_s ~ q(z_s | z_t, x). x in [-1, 1], z: (B, C, H, W), gammas () or (B,) -> z_s, like z."""
 
     @abc.abstractmethod
     def step_bits(self, x: Tensor, z_t: Tensor, z_s: Tensor, gamma_t: Tensor, gamma_s: Tensor) -> tuple[Tensor, Tensor]:
@@ -90,8 +89,7 @@ class Diffusion(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def backward_step(self, z: Tensor, gamma_t: Tensor, gamma_s: Tensor, generator: torch.Generator) -> Tensor:
-        """z_s ~ p(z_s | z_t), a draw of the reverse process. z (B, C, H, W), gammas () -> like z.
-        """
+        """z_s ~ p(z_s | z_t), a draw of the reverse process. z (B, C, H, W), gammas () -> like z."""
 
     # ---- shared ----
 

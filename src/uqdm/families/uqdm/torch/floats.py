@@ -1,5 +1,4 @@
-"""What the trainer, evaluation and the codec know of the families `uqdm` and `vdm`: their records.
-"""
+"""What the trainer, evaluation and the codec know of the families `uqdm` and `vdm`: their records."""
 
 from collections.abc import Iterable, Sequence
 
