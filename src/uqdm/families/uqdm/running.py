@@ -57,7 +57,10 @@ def denoiser(package: Package, opening: Opening) -> Denoiser:
         found = runtimes.opened(opening)
         return ExactDenoiser(package, found.runtime, found.name, workers=found.workers)
     if kind != "unet":
-        raise PackageError(f"{package.name}: network kind {kind!r}; of the family 'uqdm' this version runs exact and unet networks")
+        raise PackageError(
+            f"{package.name}: network kind {kind!r} in a model of the family 'uqdm', of which this version runs exact and unet networks; "
+            "they do not belong together"
+        )
     why = f"{package.name} is a network of floats, which only PyTorch runs in float64"
     runtimes.checked(opening.backend)
     if opening.backend not in (None, "torch"):

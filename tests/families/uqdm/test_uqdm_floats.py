@@ -18,6 +18,7 @@ from untrained import knowing, pictures, seeded
 from uqdm.config import Config
 from uqdm.families.torch.distributions import log_mass_around
 from uqdm.families.uqdm.config import ModelConfig
+from uqdm.families.uqdm.constants import log2_scale
 from uqdm.families.uqdm.torch.checkpoint import read_published
 from uqdm.families.uqdm.torch.model import UQDM
 from uqdm.families.uqdm.torch.schedule import step_constants
@@ -70,6 +71,9 @@ def test_both_base_scales_give_the_standard_deviation_they_name() -> None:
         _, scale = model.reverse(z, z, torch.ones_like(z), k)
         level = k.sigma_t if base == "forward_kernel" else k.delta / math.sqrt(12) / torch.sqrt(k.e)
         torch.testing.assert_close(scale, (unit * level * torch.sqrt(k.e)).float() * torch.ones_like(z))
+        if prior == "logistic":  # and a package stores that scale, on the pixel axis
+            stored = log2_scale(float(t), float(s), 128.0, base == "forward_kernel")
+            assert math.log2(128 * float(scale[0, 0, 0, 0]) / float(k.c)) == pytest.approx(stored, abs=1e-6)
 
 
 def test_a_step_costs_the_log_ratio_of_its_two_densities() -> None:

@@ -49,7 +49,7 @@ def test_every_preset_comes_back_from_its_json(name: str, tmp_path: Path) -> Non
 
 def test_rows_of_a_nested_model_are_given_as_json_and_checked() -> None:
     found = override(PRESETS["nano"], {"widths": "[[9, 9, 9], [1, 1, 1]]", "trunks": "[[0, 0], [8, 1]]", "passes": [[4, 0], [8, 1]]})
-    assert found.nested.widths == ((9, 9, 9), (1, 1, 1))
+    assert found.model.widths == ((9, 9, 9), (1, 1, 1))
     assert '"widths": [\n      [9, 9, 9],' in to_json(found)
     for wrong, message in (
         ({"widths": ((9, 9, 9), (9, 9, 9), (9, 9, 9), (2, 1, 1))}, "1, 1, 1 in the end"),
