@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from uqdm.entropy import tables
 from uqdm.entropy.tables import FRACTION, Cells
+from uqdm.errors import LimitError
 from uqdm.families import colour
 
 Integers = NDArray[np.int64]
@@ -24,6 +25,19 @@ MOST_PRIORITY = 63  # what may be added to a scale level for a coordinate's turn
 def ceil(position: Integers) -> Integers:
     """The least integers at or above positions."""
     return -((-position) >> FRACTION)
+
+
+def everything(count: int, shape: tuple[int, int], space: str) -> tuple[Boxes, Boxes]:
+    """Boxes of `count` pictures of `shape` (H, W) before anything is known: the whole range of
+    every coordinate. Raises `LimitError` where a picture is too large.
+    """
+    h, w = shape
+    if 3 * h * w >= 2**31:
+        raise LimitError(f"{w} x {h} is {h * w:,} pixels; places of coordinates are numbers below 2**31: at most 715,827,882 pixels")
+    low, high = (np.empty((count, 3, h, w), np.int16) for _ in range(2))
+    for ends, bounds in ((low, colour.LOWEST), (high, colour.HIGHEST)):
+        ends[:] = np.array(bounds[space], np.int16)[:, None, None]
+    return low, high
 
 
 def field(boxes: Boxes) -> tuple[int, int]:

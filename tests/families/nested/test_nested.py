@@ -161,7 +161,7 @@ def test_every_method_shows_the_picture_in_the_end_and_something_before(coder: C
 def test_the_flow_shrinks_boxes_that_were_all_there_is_within_the_range(monkeypatch: pytest.MonkeyPatch) -> None:
     model = uqdm.load()  # whose first cells are wider than the range
     family = model.family("tight")
-    assert isinstance(family, walk.Nested)
+    assert isinstance(family, walk.NestedWalk)
     pixels = photograph(32, 32, 2)
     data = model.compress(pixels)
     boxes: list[tuple[NDArray[np.int16], NDArray[np.int16]]] = []

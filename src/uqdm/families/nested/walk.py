@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from uqdm.bundle import Package, tuples
 from uqdm.entropy import randomness, tables
 from uqdm.entropy.tables import FRACTION, Cells
-from uqdm.errors import LimitError, PackageError
+from uqdm.errors import PackageError
 from uqdm.families import colour, order
-from uqdm.families.boxes import MOST_PRIORITY, Boxes, CellsQuestion, Integers, errors, field, pieces, shown
+from uqdm.families.boxes import MOST_PRIORITY, Boxes, CellsQuestion, Integers, errors, everything, field, pieces, shown
 from uqdm.families.nested.networks import PHASES, Mixture, phase
 
 SPACE = "ycocg-r"
@@ -85,6 +85,15 @@ class NestedConstants:
         return found
 
 
+@dataclasses.dataclass
+class Heard:
+    """What networks said in this step; kept while it lasts. Of passes only the last one's: it is as large as a picture."""
+
+    trunk: Any = None
+    number: int | None = None  # of the pass
+    mixture: Mixture | None = None
+
+
 @dataclasses.dataclass(frozen=True)
 class NestedState:
     """What the receiver knows of a batch of N pictures after `step` chunks and `share` of the next
@@ -98,7 +107,7 @@ class NestedState:
     grey: bool
     share: int = 0  # in 2**-16
     before: tuple[Boxes, Boxes] | None = None  # the boxes that the step began with, in the middle of one
-    work: dict[Any, Any] = dataclasses.field(default_factory=dict, repr=False, compare=False)  # what networks said in this step
+    heard: Heard = dataclasses.field(default_factory=Heard, repr=False, compare=False)
 
     @property
     def cut(self) -> bool:
@@ -127,7 +136,7 @@ class NestedQuestion(CellsQuestion):
         return Cells(low, high, start, width << FRACTION, location.astype(np.int64), level, weight)
 
 
-class Nested:
+class NestedWalk:
     """The walk. Implements `families.base.Walk`."""
 
     side_size = 0
@@ -144,16 +153,11 @@ class Nested:
         """Before the first chunk: v anywhere in its range. The chroma of a grey picture is 0 and
         never asked for.
         """
-        h, w = shape
-        if 3 * h * w >= 2**31:
-            raise LimitError(f"{w} x {h} is {h * w:,} pixels; places of coordinates are numbers below 2**31: at most 715,827,882 pixels")
-        full = (len(seeds), 3, h, w)
-        low, high, offset = (np.empty(full, np.int16) for _ in range(3))
-        for channel, ends in enumerate(zip(colour.LOWEST[SPACE], colour.HIGHEST[SPACE])):
-            low[:, channel], high[:, channel] = ends
-            most = self.constants.widths[0][channel]
+        low, high = everything(len(seeds), shape, SPACE)
+        offset, plane = np.empty_like(low), shape[0] * shape[1]
+        for channel, most in enumerate(self.constants.widths[0]):
             for one, seed in zip(offset, seeds):
-                one[channel] = randomness.below(most, randomness.raw(seed, DITHER, h * w, channel * h * w)).reshape(h, w)
+                one[channel] = randomness.below(most, randomness.raw(seed, DITHER, plane, channel * plane)).reshape(shape)
         return NestedState(0, low, high, offset, grey)
 
     def values(self, pixels: NDArray[np.uint8]) -> NDArray[np.int16]:
@@ -171,12 +175,13 @@ class Nested:
     def question(self, state: NestedState, part: int, side: Sequence[bytes]) -> list[NestedQuestion]:
         """What part `part` of the next chunk asks, one record for each picture."""
         number, run = _parts(state)[part]
-        if ("pass", number) not in state.work:
+        heard = state.heard
+        if heard.number != number or heard.mixture is None:
             trunk = self._trunk(state)
-            for key in [key for key in state.work if key[0] == "pass"]:  # one pass's is as much as a picture
-                del state.work[key]
-            state.work["pass", number] = self.networks.mixture(state.step, number, trunk, state.low, state.high)
-        mixture = state.work["pass", number]
+            heard.mixture = None
+            heard.mixture = self.networks.mixture(state.step, number, trunk, state.low, state.high)
+            heard.number = number
+        mixture = heard.mixture
         return [self._question(state, i, number, run, tuple(a[i] for a in mixture)) for i in range(len(state.low))]
 
     def update(self, state: NestedState, part: int, questions: Sequence[NestedQuestion], answers: Sequence[Integers]) -> NestedState:
@@ -203,7 +208,7 @@ class Nested:
         if part == len(parts) - 1 and got == asked:
             return NestedState(state.step + 1, low, high, state.offset, state.grey)
         share = max(1, ((part << 16) + (got << 16) // max(asked, 1)) // len(parts))
-        return NestedState(state.step, low, high, state.offset, state.grey, share, before, state.work)
+        return NestedState(state.step, low, high, state.offset, state.grey, share, before, state.heard)
 
     # --- previews
 
@@ -296,9 +301,9 @@ class Nested:
 
     def _trunk(self, state: NestedState) -> Any:
         """Of the boxes that the step began with; kept while it lasts."""
-        if ("trunk",) not in state.work:
-            state.work["trunk",] = self.networks.trunk(state.step, *(state.before or (state.low, state.high)))
-        return state.work["trunk",]
+        if state.heard.trunk is None:  # or the step has none: then asking again costs nothing
+            state.heard.trunk = self.networks.trunk(state.step, *(state.before or (state.low, state.high)))
+        return state.heard.trunk
 
     def _question(self, state: NestedState, i: int, number: int, run: int, mixture: Any) -> NestedQuestion:
         _, h, w, count = mixture[0].shape

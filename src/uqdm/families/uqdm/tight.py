@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from uqdm.entropy import tables
 from uqdm.entropy.tables import FRACTION, Cells
 from uqdm.families.boxes import Boxes, CellsQuestion, Integers, pieces
-from uqdm.families.uqdm.walk import UniversallyQuantized, UqdmState
+from uqdm.families.uqdm.walk import Heard, UniversallyQuantized, UqdmState
 
 
 class TightQuestion(CellsQuestion):
@@ -61,7 +61,7 @@ class Tight(UniversallyQuantized):
             own = tables.mean(suggestion.location, suggestion.level, state.low, state.high)
         if own is not None and not self._sees_mixed(state):
             return own
-        suggestion = self.predict(dataclasses.replace(state, step=state.step + 1, share=0, suggested=[]))
+        suggestion = self.predict(dataclasses.replace(state, step=state.step + 1, share=0, heard=Heard()))
         mixed = tables.mean(suggestion.location, suggestion.level, state.low, state.high)
         if own is None:
             return mixed

@@ -29,9 +29,9 @@ from numpy.typing import NDArray
 
 from uqdm.entropy import randomness
 from uqdm.entropy.tables import FRACTION, ONE
-from uqdm.errors import LimitError, NumericsError
+from uqdm.errors import NumericsError
 from uqdm.families import colour, order
-from uqdm.families.boxes import MOST_PRIORITY, Boxes, Integers, Question, ceil, errors, field, pieces, shown
+from uqdm.families.boxes import MOST_PRIORITY, Boxes, Integers, Question, ceil, errors, everything, field, pieces, shown
 from uqdm.families.uqdm import rounding
 from uqdm.families.uqdm.constants import UqdmConstants
 from uqdm.families.uqdm.rounding import Floats, Suggestion
@@ -55,6 +55,14 @@ class Denoiser(Protocol):
         """
 
 
+@dataclasses.dataclass
+class Heard:
+    """What the network said of the step that comes next; kept while that step lasts."""
+
+    floats: tuple[Floats, Floats] | None = None  # location and log2 of the scale, before rounding
+    suggestion: Suggestion | None = None
+
+
 @dataclasses.dataclass(frozen=True)
 class UqdmState:
     """What the receiver knows of a batch of N pictures after `step` chunks and `share` of the next
@@ -68,7 +76,7 @@ class UqdmState:
     seeds: tuple[int, ...]  # (N,)
     grey: bool
     share: int = 0  # in 2**-16
-    suggested: list[Any] = dataclasses.field(default_factory=list, repr=False, compare=False)  # once the network ran for step `step`
+    heard: Heard = dataclasses.field(default_factory=Heard, repr=False, compare=False)
 
     @property
     def cut(self) -> bool:
@@ -116,19 +124,13 @@ class UniversallyQuantized:
         included.
         """
         c = self.constants
-        h, w = shape
-        if 3 * h * w >= 2**31:
-            raise LimitError(f"{w} x {h} is {h * w:,} pixels; places of coordinates are numbers below 2**31: at most 715,827,882 pixels")
-        full = (len(seeds), 3, h, w)
+        low, high = everything(len(seeds), shape, c.space)
         z = None
         if self.keeps_z:
             quantiles = np.array(c.prior, np.int64)
-            index = np.stack([randomness.raw(seed, randomness.PRIOR, 3 * h * w) for seed in seeds])
+            index = np.stack([randomness.raw(seed, randomness.PRIOR, low[0].size) for seed in seeds])
             index >>= np.uint32(33 - len(c.prior).bit_length())
-            z = np.ldexp(quantiles[index].astype(np.float64), -16).reshape(full)
-        low, high = (np.empty(full, np.int16) for _ in range(2))
-        for channel, (lowest, highest) in enumerate(zip(colour.LOWEST[c.space], colour.HIGHEST[c.space])):
-            low[:, channel], high[:, channel] = lowest, highest
+            z = np.ldexp(quantiles[index].astype(np.float64), -16).reshape(low.shape)
         return UqdmState(0, low, high, z, tuple(seeds), grey)
 
     def values(self, pixels: NDArray[np.uint8]) -> NDArray[np.int16]:
@@ -194,8 +196,7 @@ class UniversallyQuantized:
         parts = self.parts(state)
         done = part == parts - 1 and got == asked
         share = 0 if done else max(1, ((part << 16) + (got << 16) // max(asked, 1)) // parts)
-        left = [] if done else state.suggested
-        return UqdmState(state.step + done, low, high, z, state.seeds, state.grey, share, left)
+        return UqdmState(state.step + done, low, high, z, state.seeds, state.grey, share, Heard() if done else state.heard)
 
     # --- previews
 
@@ -260,18 +261,17 @@ class UniversallyQuantized:
         `side`: see `side`. None, for previews: in the middle of a step the suggestion that it was
         asked with, else one without offset.
         """
-        exact = self.denoiser.exact
-        if side is None and not (state.cut and state.suggested):
+        exact, found = self.denoiser.exact, state.heard.suggestion
+        if side is None and not (state.cut and found):
             side = (b"" if exact else b"\0",) * len(state.seeds)
-        if state.suggested and isinstance(state.suggested[-1], Suggestion) and (side is None or state.suggested[-1].side == tuple(side)):
-            return state.suggested[-1]
-        assert side is not None, "a step that was begun was asked with a suggestion"
+        if found is not None and (side is None or found.side == tuple(side)):
+            return found
+        assert side is not None
         location, scale = self._outputs(state)
         if not exact:
             location, scale = rounding.rounded(location, scale, rounding.coarsest(self._widths(state.step)), side)
-        found = Suggestion(location, scale, tuple(side))
-        state.suggested.append(found)
-        return found
+        state.heard.suggestion = Suggestion(location, scale, tuple(side))
+        return state.heard.suggestion
 
     def mean(self, state: UqdmState) -> NDArray[np.int32]:
         """What `denoise` shows before rounding: (N, 3, H, W) positions in 2**-16."""
@@ -283,17 +283,17 @@ class UniversallyQuantized:
         """What the network gives after `state`; kept while the step lasts. Raises `NumericsError`
         where it is not finite.
         """
-        if not state.suggested:
-            location, scale = self.denoiser(state.step, state.z, state.low, state.high)
-            if not self.denoiser.exact and not (np.isfinite(location).all() and np.isfinite(scale).all()):
-                raise NumericsError(f"step {state.step + 1}: the network's output is not finite; nothing can be coded with this model here")
-            if state.grey and self.constants.space == "rgb":
-                location, scale = (np.repeat(a[:, 1:2], 3, 1) for a in (location, scale))
-            if self.denoiser.exact:
-                return location, scale
-            state.suggested.append((location, scale))
-        found: tuple[NDArray[Any], NDArray[Any]] = state.suggested[0]
-        return found
+        if state.heard.floats is not None:
+            return state.heard.floats
+        location, scale = self.denoiser(state.step, state.z, state.low, state.high)
+        exact = self.denoiser.exact
+        if not exact and not (np.isfinite(location).all() and np.isfinite(scale).all()):
+            raise NumericsError(f"step {state.step + 1}: the network's output is not finite; nothing can be coded with this model here")
+        if state.grey and self.constants.space == "rgb":
+            location, scale = (np.repeat(a[:, 1:2], 3, 1) for a in (location, scale))
+        if not exact:
+            state.heard.floats = location, scale
+        return location, scale
 
     def _shown(self, state: UqdmState, mean: NDArray[np.int32]) -> NDArray[np.uint8]:
         return shown(mean, state.low, state.high, self.constants.space, self._colourless(state))
