@@ -30,7 +30,7 @@ RANGES = {  # of a step's constants: the least and the largest value that a mode
     "skip": (-FAR, FAR),
 }
 
-Boxes = NDArray[np.int16]  # (N, C, H, W) the lower or the upper ends
+Boxes = NDArray[np.int16]  # (N, C, H, W) the lower or the upper ends, of all boxes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

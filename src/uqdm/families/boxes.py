@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from uqdm.entropy import tables
 from uqdm.entropy.tables import FRACTION, Cells
 from uqdm.errors import LimitError
+from uqdm.exact.features import Boxes
 from uqdm.families import colour
 
 Integers = NDArray[np.int64]
-Boxes = NDArray[np.int16]
 BLOCK = 1 << 16  # coordinates that are worked on at once; no bit depends on it
 KEPT = 1 << 18  # symbols up to which a question keeps its cells
 MOST_PRIORITY = 63  # what may be added to a scale level for a coordinate's turn, or taken off

@@ -23,8 +23,9 @@ from uqdm.bundle import Package, tuples
 from uqdm.entropy import randomness, tables
 from uqdm.entropy.tables import FRACTION, Cells
 from uqdm.errors import PackageError
+from uqdm.exact.features import Boxes
 from uqdm.families import colour, order
-from uqdm.families.boxes import MOST_PRIORITY, Boxes, CellsQuestion, Integers, errors, everything, field, pieces, shown
+from uqdm.families.boxes import MOST_PRIORITY, CellsQuestion, Integers, errors, everything, field, pieces, shown
 from uqdm.families.nested.networks import PHASES, Mixture, phase
 
 SPACE = "ycocg-r"

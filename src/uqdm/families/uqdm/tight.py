@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from uqdm.entropy import tables
 from uqdm.entropy.tables import FRACTION, Cells
-from uqdm.families.boxes import Boxes, CellsQuestion, Integers, pieces
+from uqdm.exact.features import Boxes
+from uqdm.families.boxes import CellsQuestion, Integers, pieces
 from uqdm.families.uqdm.walk import Heard, UniversallyQuantized, UqdmState
 
 

@@ -30,8 +30,9 @@ from numpy.typing import NDArray
 from uqdm.entropy import randomness
 from uqdm.entropy.tables import FRACTION, ONE
 from uqdm.errors import NumericsError
+from uqdm.exact.features import Boxes
 from uqdm.families import colour, order
-from uqdm.families.boxes import MOST_PRIORITY, Boxes, Integers, Question, ceil, errors, everything, field, pieces, shown
+from uqdm.families.boxes import MOST_PRIORITY, Integers, Question, ceil, errors, everything, field, pieces, shown
 from uqdm.families.uqdm import rounding
 from uqdm.families.uqdm.constants import UqdmConstants
 from uqdm.families.uqdm.rounding import Floats, Suggestion
