@@ -1,5 +1,7 @@
-"""The entropy mode `paper`: densities as published (eq. 3 and 7), and at last the pixels under p(x
-| z_0).
+"""The entropy mode `paper` is eq. 3 and 7 as published.
+
+The logistic is convolved with uniform noise and not truncated. After T steps the pixels follow,
+under p(x | z_0).
 """
 
 from collections.abc import Sequence

@@ -1,5 +1,9 @@
-"""The entropy mode `tight`: densities truncated to what is known, so that the steps' code lengths
-add up to those of one distribution.
+"""The entropy mode `tight` uses everything that is known.
+
+The density is truncated to the box, the intersection of all intervals so far. The last step has
+width 1 and no dither, so its symbol is v itself. The code lengths of the steps add up to
+-log2 p(v | dither) of one true distribution of integers: no step wastes mass on what earlier steps
+excluded.
 """
 
 import dataclasses

@@ -1,23 +1,20 @@
-"""Universally quantized diffusion (Yang, Will, Mandt, ICLR 2025) as a walk over integers; knows
-nothing of bytes.
+"""Universally quantized diffusion (Yang, Will, Mandt, ICLR 2025) as a walk over integers: what both
+entropy modes share. Knows nothing of bytes.
 
-Coordinates are integers v (pixel values, or those of a reversible colour transform); the paper's x
+Coordinates are integers v: pixel values, or those of a reversible colour transform. The paper's x
 is (v - offset) / scale. Dividing eq. 4 by c(t) puts a step on the pixel axis: the receiver learns
 
     y = (z_{t-1} - b(t) z_t) / c(t) = x + uniform noise of width w,      w = Delta(t) / c(t),
 
-by universal quantization (section 2): with a shared dither d, the symbol is k = floor((v - d) / w)
-and y the middle of the interval d + k w .. d + (k + 1) w, in which v is now known to lie. Widths,
-dithers and intervals are integers in units of 2**-16 pixel values, so both ends agree on them
-exactly; z_{t-1} = b z_t + c y is computed from stored constants with plain IEEE operations, and
+by universal quantization (section 2). With a shared dither d, the symbol is k = floor((v - d) / w),
+and y is the middle of the interval d + k w .. d + (k + 1) w, in which v is now known to lie.
+
+Widths, dithers and intervals are integers in units of 2**-16 pixel values, so both ends agree on
+them exactly. z_{t-1} = b z_t + c y is computed from stored constants with plain IEEE operations. It
 only ever feeds the network.
 
-Two ways to spend bits on k, both driven by the location and scale that the network suggests:
-
-- `Tight` uses everything that is known: the density is truncated to the box, the intersection of all intervals so far, and
-  the last step has width 1 and no dither, so its symbol is v itself. The code lengths of the steps add up to
-  -log2 p(v | dither) of one true distribution of integers: no step wastes mass on what earlier steps excluded.
-- `Paper` is eq. 3 and 7 as published: the logistic convolved with uniform noise, untruncated, and p(x | z_0) at the end.
+The two modes, `tight.py` and `paper.py`, spend bits on k in different ways. Both are driven by the
+location and scale that the network suggests.
 """
 
 import dataclasses
