@@ -54,10 +54,10 @@ def overlapping(
     """`call`, a convolutional network that sees `halo` pixels around a pixel, on tiles with that
     much around them.
 
-    fields: (N, C, H, W) each, or after the first at half that resolution, H and W even; results (N,
-    C, H / scale, W / scale, ...): what one call on the whole field would give, up to the order of
-    sums. Small fields go together, as many as have a tile's area. tile and halo are even, so that
-    networks at half resolution see the same phase everywhere. With several `workers` tiles are
+    fields: (N, C, H, W) each, or after the first at half that resolution, H and W even; results
+    (N, C, H / scale, W / scale, ...): what one call on the whole field would give, up to the order
+    of sums. Small fields go together, as many as have a tile's area. tile and halo are even, so
+    that networks at half resolution see the same phase everywhere. With several `workers` tiles are
     smaller and side by side.
     """
     n, _, h, w = fields[0].shape

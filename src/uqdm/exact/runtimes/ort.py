@@ -22,8 +22,8 @@ onnxruntime.set_default_logger_severity(QUIET)
 
 
 class Runner:
-    """An exact network: features (N, I, H, W), and what it joins (N, J, H, W), to its outputs (N,
-    O, H, W).
+    """An exact network: features (N, I, H, W), and what it joins (N, J, H, W), to its outputs
+    (N, O, H, W).
     """
 
     def __init__(self, net: Net) -> None:

@@ -110,8 +110,8 @@ SETTINGS = _Settings()
 
 
 class Runner:
-    """An exact network: features (N, I, H, W), and what it joins (N, J, H, W), to its outputs (N,
-    O, H, W).
+    """An exact network: features (N, I, H, W), and what it joins (N, J, H, W), to its outputs
+    (N, O, H, W).
 
     `unfolded`: convolutions as matrix products, as on any device but the CPU. `channels_last`: the
     layout of activations; a little faster on CPUs. `threads`: of the CPU, for its own calls only;

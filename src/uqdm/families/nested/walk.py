@@ -1,12 +1,12 @@
 """Nested universal quantization as a walk over integers (`torch/model.py` says what it is); knows
 nothing of bytes.
 
-Coordinates are integers v of YCoCg-R. Both ends draw one offset o for each, uniform on 0 .. w_1 -
-1; its cell at level k is the interval of w_k integers o + j w_k .. o + (j + 1) w_k - 1 that holds
-v. Step k (a chunk) tells in which child of its parent's cell v lies, under a mixture of logistics
-truncated to the parent; the last step's cells are single integers. Every number here is an integer:
-networks are exact, so nothing has to be told besides symbols, and every preview is the same
-everywhere.
+Coordinates are integers v of YCoCg-R. Both ends draw one offset o for each, uniform on
+0 .. w_1 - 1; its cell at level k is the interval of w_k integers o + j w_k .. o + (j + 1) w_k - 1
+that holds v. Step k (a chunk) tells in which child of its parent's cell v lies, under a mixture of
+logistics truncated to the parent; the last step's cells are single integers. Every number here is
+an integer: networks are exact, so nothing has to be told besides symbols, and every preview is the
+same everywhere.
 
 A step's coordinates go in four passes, the phases of 2 x 2 pixels: a pass's network sees what those
 before it told. Inside a pass the most uncertain come first.
@@ -88,7 +88,9 @@ class NestedConstants:
 
 @dataclasses.dataclass
 class Heard:
-    """What networks said in this step; kept while it lasts. Of passes only the last one's: it is as large as a picture."""
+    """What networks said in this step; kept while it lasts. Of passes only the last one's: it is as
+    large as a picture.
+    """
 
     trunk: Any = None
     number: int | None = None  # of the pass

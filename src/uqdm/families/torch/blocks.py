@@ -9,8 +9,8 @@ LEAK = 1 / 8  # what activations pass on of what is below zero: with none, train
 
 
 def high_pass(centre: Tensor) -> Tensor:
-    """`centre` less its 3x3 binomial average (1 2 1; 2 4 2; 1 2 1)/16, edges replicated. (B, C, H,
-    W) -> the same.
+    """`centre` less its 3x3 binomial average (1 2 1; 2 4 2; 1 2 1)/16, edges replicated.
+    (B, C, H, W) -> the same.
     """
     padded = F.pad(centre, (1, 1, 1, 1), mode="replicate")
     rows = padded[..., :-2, :] + 2 * padded[..., 1:-1, :] + padded[..., 2:, :]

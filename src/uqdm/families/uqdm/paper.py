@@ -81,8 +81,8 @@ class Paper(UniversallyQuantized):
         return [self._pixels(state, i, where) for i in range(len(state.seeds))]
 
     def mean(self, state: UqdmState) -> NDArray[np.int32]:
-        """The clipped prediction itself, as published; at t = 0, where no network is trained, z_0 /
-        alpha_0.
+        """The clipped prediction itself, as published; at t = 0, where no network is trained,
+        z_0 / alpha_0.
 
         In the middle of a step, the density that it began with in the boxes known by now.
         """

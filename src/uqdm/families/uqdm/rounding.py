@@ -73,8 +73,8 @@ def _on_grid(location: Floats, level: Integers, coarsest: Integers, offset: floa
 
 
 def margin(location: Floats, log2_scale: Floats, coarsest: Integers, offset: int) -> float:
-    """How near the nearest value comes to where its rounding changes, in steps of its grid; 0 ..
-    1/2.
+    """How near the nearest value comes to where its rounding changes, in steps of its grid;
+    0 .. 1/2.
     """
     levels = _levels(log2_scale, offset / OFFSETS)
     positions, _ = _on_grid(location, _nearest(levels), coarsest, offset / OFFSETS)

@@ -334,8 +334,8 @@ class UniversallyQuantized:
         return order.by_priority(turns.reshape(-1))
 
     def _move(self, state: UqdmState, z: Floats, at: NDArray[Any], begin: Integers, width: Integers) -> None:
-        """z_{t-1} = b z_t + c y in place, at the flat positions `at`, whose intervals are begin ..
-        begin + width.
+        """z_{t-1} = b z_t + c y in place, at the flat positions `at`, whose intervals are
+        begin .. begin + width.
         """
         if state.step >= self.dithered:
             return

@@ -83,8 +83,8 @@ def _boxes(cells: FloatCells) -> Ends:
 
 @dataclasses.dataclass(frozen=True)
 class Shown:
-    """What one step of a nested model is shown in use: the boxes before it and after it, int (N, C,
-    H, W), H and W even.
+    """What one step of a nested model is shown in use: the boxes before it and after it, int
+    (N, C, H, W), H and W even.
     """
 
     parent: Ends

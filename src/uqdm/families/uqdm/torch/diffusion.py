@@ -272,16 +272,16 @@ class Diffusion(nn.Module, abc.ABC):
         return self.to_real(self.to_values(z_0 / alpha(gamma_0)))
 
     def sample(self, n: int, height: int, width: int, generator: torch.Generator, steps: int | None = None) -> Tensor:
-        """n pictures from nothing: z_T ~ p(z_T), then `ancestral`. -> int64 pixel values (n, C,
-        height, width).
+        """n pictures from nothing: z_T ~ p(z_T), then `ancestral`. -> int64 pixel values
+        (n, C, height, width).
         """
         z = self.prior((n, self.config.model.n_channels, height, width), generator)
         return self.to_values(self.ancestral(z, 0, generator, steps))
 
 
 def per_pixel(nats: Tensor, like: Tensor) -> Tensor:
-    """Nats per picture (B,) or per coordinate (B, C, H, W) -> bits per pixel (B,); `like` is (B, C,
-    H, W).
+    """Nats per picture (B,) or per coordinate (B, C, H, W) -> bits per pixel (B,); `like` is
+    (B, C, H, W).
     """
     return (nats.sum((1, 2, 3)) if nats.ndim == 4 else nats) / (math.log(2) * like[0, 0].numel())
 

@@ -65,8 +65,8 @@ class UQDM(Diffusion):
         z_t, like z_t. x is not looked at.
 
         log2 of q(z_s | z_t, x) / p(z_s | z_t); q is 1/Delta on its box and p is a mass over Delta,
-        so Delta cancels (appendix B.2) and what remains is -log2(G(z_s + Delta/2) - G(z_s -
-        Delta/2)).
+        so Delta cancels (appendix B.2) and what remains is
+        -log2(G(z_s + Delta/2) - G(z_s - Delta/2)).
         """
         k = constants(gamma_t, gamma_s)
         x_hat, factor = self.predict(z_t, gamma_t)

@@ -33,16 +33,16 @@ def timestep_embedding(t: Tensor, size: int) -> Tensor:
 
 
 def fourier_features(z: Tensor, exponents: Sequence[int] = FOURIER_EXPONENTS) -> Tensor:
-    """sin(2 pi 2^n z) for each n of `exponents`, N of them, and each channel, then all cosines. (B,
-    C, H, W) -> (B, 2 N C, H, W).
+    """sin(2 pi 2^n z) for each n of `exponents`, N of them, and each channel, then all cosines.
+    (B, C, H, W) -> (B, 2 N C, H, W).
     """
     angles = torch.cat([z * (2 * math.pi * 2**n) for n in exponents], 1)
     return torch.cat([torch.sin(angles), torch.cos(angles)], 1)
 
 
 class ResnetBlock(nn.Module):
-    """skip(x) + net2(net1(x) + cond_proj(condition)). (B, inputs, H, W), (B, 4 D) -> (B, outputs,
-    H, W).
+    """skip(x) + net2(net1(x) + cond_proj(condition)). (B, inputs, H, W), (B, 4 D) ->
+    (B, outputs, H, W).
     """
 
     def __init__(self, inputs: int, outputs: int, condition: int, groups: int, dropout: float) -> None:
@@ -61,8 +61,8 @@ class ResnetBlock(nn.Module):
 
 
 class Attention(nn.Module):
-    """Every position attends to every other. (B, 3 D, H, W), being q, k, v along channels -> (B, D,
-    H, W).
+    """Every position attends to every other. (B, 3 D, H, W), being q, k, v along channels ->
+    (B, D, H, W).
     """
 
     def __init__(self, heads: int) -> None:
@@ -118,9 +118,9 @@ class UNet(nn.Module):
     """z_t and gamma_t -> what noise z_t holds, and how unsure the reverse step should be.
 
     The output is z itself plus three channels for the noise; with `learned_prior_scale` three more
-    make the positive factor on the reverse step's scale (section 3.2). Fresh weights give eps_hat =
-    z and a factor of 1: the last layers start at zero. With `downsample` k, k x k pixels are one
-    position of the network, as channels: a k-th of the resolution (ours, for speed).
+    make the positive factor on the reverse step's scale (section 3.2). Fresh weights give
+    eps_hat = z and a factor of 1: the last layers start at zero. With `downsample` k, k x k pixels
+    are one position of the network, as channels: a k-th of the resolution (ours, for speed).
     """
 
     def __init__(self, config: ModelConfig) -> None:
