@@ -18,14 +18,12 @@ MOST_SHIFT = 23
 
 
 class _Part(NamedTuple):
-    """One of a network's convolutions: what errors call it, how many channels it gets, and whether
-    it is added to the residual stream.
-    """
+    """One of a network's convolutions."""
 
-    name: str
+    name: str  # in errors
     convolution: Convolution
-    inputs: int
-    adds: bool
+    inputs: int  # how many channels it gets
+    adds: bool  # whether it is added to the residual stream
 
 
 def largest(net: Net, name: str, edge: Array) -> int:

@@ -135,8 +135,9 @@ def _limited(x: Array, net: Net, half: float) -> Array:
 
 
 def run(net: Net, features: Array, context: Array | None = None) -> Array:
-    """What a network gives, by NumPy alone, in the features' precision: (N, I, H, W), (N, J, H, W)
-    -> (N, O, H, W). The witness.
+    """What a network gives, by NumPy alone, in the features' precision. The witness.
+
+    (N, I, H, W), (N, J, H, W) -> (N, O, H, W).
     """
     h = np.floor(convolve(features, net.enter))
     if net.join is not None and context is not None:

@@ -17,9 +17,7 @@ Take = Callable[[str], Array]
 
 @contextlib.contextmanager
 def described(name: str, what: str) -> Iterator[None]:
-    """What goes wrong inside, because a description is not that of `what`, is raised as
-    `PackageError`.
-    """
+    """An error inside means that a description is not that of `what`, and becomes `PackageError`."""
     try:
         yield
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:

@@ -1,8 +1,8 @@
-"""Exact networks on a runtime: made when they are first asked for, and proved before their results
-are used; knows no runtime.
+"""Exact networks on a runtime. They are made when they are first asked for, and proved before their
+results are used. Knows no runtime.
 
-Promise: the same integers for every runtime, precision, number of threads, batch and tile. It rests
-on convolutions that multiply and add and nothing else. Transforms (Winograd) and shortened products
+The promise is the same integers for every runtime, precision, number of threads, batch and tile. It
+rests on convolutions that only multiply and add. Transforms (Winograd) and shortened products
 (TF32, bfloat16) break it.
 """
 

@@ -1,7 +1,7 @@
-"""Fields of any size through networks that want a fixed size, or bounded memory; NumPy only, knows
-no network.
+"""Fields of any size go through networks that want a fixed size, or through bounded memory. NumPy
+only; knows no network.
 
-The rule is part of what a file means where arithmetic is not exact: writer and reader cut the same
+Where arithmetic is not exact, the rule is part of what a file means: writer and reader cut the same
 field into the same tiles.
 """
 

@@ -1,9 +1,9 @@
-"""Threads that share out pieces of work: few, the owner's own, and none inherited by a forked
-child. Knows no network.
+"""Threads that share out pieces of work. They are few, belong to one owner, and no forked child
+inherits them. Knows no network.
 
-ONNX Runtime would start its own threads for every network, which do not survive a fork, and where
-the system refuses it a thread it waits for ever. So its networks run on the thread that calls them,
-and pieces of a picture run side by side here.
+ONNX Runtime would start its own threads for every network. They do not survive a fork, and where
+the system refuses it a thread, it waits for ever. So its networks run on the thread that calls
+them, and pieces of a picture run side by side here.
 """
 
 import os

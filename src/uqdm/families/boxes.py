@@ -1,7 +1,7 @@
 """What families have in common: boxes of integers that symbols make smaller, and pixels from what
-is known; knows no network.
+is known. Knows no network.
 
-A box is low <= v <= high for every coordinate, int16 (N, C, H, W) each. Positions are integers in
+A box is low <= v <= high for every coordinate; low and high are int16 (N, C, H, W). Positions are integers in
 2**-16 pixel values.
 """
 

@@ -1,7 +1,7 @@
 """Exact networks on PyTorch; knows nothing of tables, bytes or files.
 
-They need float32 convolutions that only multiply and add: on the CPU without NNPACK, whose Winograd
-transform does more, on other devices as matrix products, in full float32.
+They need float32 convolutions that only multiply and add. So on the CPU they run without NNPACK,
+whose Winograd transform does more. On other devices they are matrix products in full float32.
 """
 
 import contextlib

@@ -1,15 +1,16 @@
-"""Nested universal quantization as a walk over integers (`torch/model.py` says what it is); knows
-nothing of bytes.
+"""Nested universal quantization as a walk over integers; knows nothing of bytes. `torch/model.py`
+and `docs/nested.md` say what it is.
 
 Coordinates are integers v of YCoCg-R. Both ends draw one offset o for each, uniform on
-0 .. w_1 - 1; its cell at level k is the interval of w_k integers o + j w_k .. o + (j + 1) w_k - 1
-that holds v. Step k (a chunk) tells in which child of its parent's cell v lies, under a mixture of
-logistics truncated to the parent; the last step's cells are single integers. Every number here is
-an integer: networks are exact, so nothing has to be told besides symbols, and every preview is the
-same everywhere.
+0 .. w_1 - 1. Its cell at level k is the interval of w_k integers o + j w_k .. o + (j + 1) w_k - 1
+that holds v. Step k, which is a chunk, tells in which child of its parent's cell v lies, under a
+mixture of logistics truncated to the parent. The last step's cells are single integers.
 
-A step's coordinates go in four passes, the phases of 2 x 2 pixels: a pass's network sees what those
-before it told. Inside a pass the most uncertain come first.
+Every number here is an integer. Networks are exact, so nothing has to be told besides symbols, and
+every preview is the same everywhere.
+
+A step's coordinates go in four passes, the phases of 2 x 2 pixels. A pass's network sees what the
+passes before it told. Inside a pass the most uncertain coordinates come first.
 """
 
 import dataclasses
@@ -88,8 +89,9 @@ class NestedConstants:
 
 @dataclasses.dataclass
 class Heard:
-    """What networks said in this step; kept while it lasts. Of passes only the last one's: it is as
-    large as a picture.
+    """What networks said in this step. It is kept while the step lasts.
+
+    Of passes only the last one's mixture is kept: it is as large as a picture.
     """
 
     trunk: Any = None
@@ -224,9 +226,10 @@ class NestedWalk:
     def mean(self, state: NestedState) -> NDArray[np.int32]:
         """What `denoise` shows before rounding: (N, 3, H, W) positions in 2**-16.
 
-        In the middle of a step two networks have a say, by the share received: the step's own,
-        which began with the boxes before it, and the next one, asked about the boxes as they are.
-        In the first step, before which nothing was known, the next one alone; in the last the own.
+        In the middle of a step two networks are asked. The step's own network began with the boxes
+        before the step. The next step's network is asked about the boxes as they are. Their means
+        are blended by the share received. In the first step nothing was known before, so the next
+        step's network is taken alone. In the last step there is no next one.
         """
         boxes = state.low, state.high
         if not state.cut or state.before is None:
@@ -244,10 +247,10 @@ class NestedWalk:
         return own
 
     def _filled(self, step: int, trunk: Any, low: Boxes, high: Boxes, before_low: Boxes, before_high: Boxes) -> NDArray[np.int32]:
-        """Means of a step's mixtures truncated to the boxes; its passes see them in the place of
-        what they would be told.
+        """Means of a step's mixtures, truncated to the boxes (N, C, H, W), in 2**-16.
 
-        Boxes that have become smaller since the step began are what they were told, and are seen as
+        A pass would be told cells of the phases before it. Here it sees their means instead. Boxes
+        that have become smaller since the step began were told already, and a pass sees them as
         they are.
         """
         found = np.empty(low.shape, np.int32)

@@ -1,11 +1,11 @@
-"""A trained convolutional model to an exact one (`uqdm.exact`): 12-bit weights, 10-bit activations,
-every sum below 2**24.
+"""Turns a trained convolutional network into an exact one (`uqdm.exact`): 12-bit weights, 10-bit
+activations, every sum below 2**24.
 
-Scales are free where ReLU follows: the integer 1 of an activation may stand for any real number,
-one per channel, chosen so that what the channel reaches on calibration pictures fills 0 .. 1023.
-Inside a layer rows of weights are as fine as 12 bits and the bound allow, and the two scales meet
-in a shift. The residual stream keeps one scale per channel through all blocks, up to 2**4 (as the
-bound allows) finer than activations.
+Scales are free where ReLU follows. The integer 1 of an activation may stand for any real number,
+one per channel. It is chosen so that what the channel reaches on calibration pictures fills
+0 .. 1023. Inside a layer, rows of weights are as fine as 12 bits and the bound allow, and the two
+scales meet in a shift. The residual stream keeps one scale per channel through all blocks. It is up
+to 2**4 finer than activations, as far as the bound allows.
 """
 
 import dataclasses

@@ -55,10 +55,10 @@ class Tight(UniversallyQuantized):
         """Mean of the truncated logistic in each box: the posterior mean.
 
         In the middle of a step the boxes are of two kinds. The density that the step began with
-        knows nothing of its symbols but where they fell; a network that was trained on such states,
-        asked as if the step were over, sees them all but is worse where few have come. So the two
-        are blended by the share received. In the first step, whose density knows nothing at all,
-        the network's word is taken alone.
+        knows nothing of the step's symbols but where they fell. A network that was trained on such
+        states can be asked as if the step were over. It sees all symbols, but is worse where few
+        have come. So the two are blended by the share received. In the first step the density knows
+        nothing at all, and the network is taken alone.
         """
         own = None
         if not state.cut or state.step > 0 or not self._sees_mixed(state):

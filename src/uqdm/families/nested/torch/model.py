@@ -1,20 +1,20 @@
 """Nested universal quantization: a diffusion over integer cells whose steps add up to a likelihood;
 knows no bytes.
 
-A coordinate v is an integer. With widths w_1 > w_2 > ... > w_T = 1, each dividing the one before,
-and one shared random offset o, its cell at level k is the interval of w_k integers o + j w_k .. o +
-(j + 1) w_k - 1 that holds v. Over the offset, the cell's middle less v is uniform: universal
-quantization (section 2 of the paper), the same kind of noise as UQDM's, of width w_k. But cells are
-nested: step k tells which of its parent's children holds v, under a density truncated to the
-parent. So the steps' code lengths add up to -log2 p(v | o), and the last one is v itself: no bound,
-no gap, no p(x | z_0).
+A coordinate v is an integer. There are widths w_1 > w_2 > ... > w_T = 1, each dividing the one
+before, and one shared random offset o. The cell of v at level k is the interval of w_k integers
+o + j w_k .. o + (j + 1) w_k - 1 that holds v. Over the offset, the cell's middle less v is uniform.
+This is universal quantization (section 2 of the paper): noise of the same kind as UQDM's, of width
+w_k. But cells are nested. Step k tells which of its parent's children holds v, under a density
+truncated to the parent. So the steps' code lengths add up to -log2 p(v | o), and the last cell is v
+itself: there is no bound, no gap and no p(x | z_0).
 
 A step goes over the picture in four passes, the phases of 2 x 2 pixels, so that a pass sees what
-those before it told. Everything runs at half resolution: a trunk, once a step, sees the parents'
-cells; each pass adds the cells as they are by then (some already children) and gives a mixture of
-logistics for every coordinate of its phase. All of it can be done in integers (`uqdm.exact`):
-convolutions, limits, shifts. A preview is the next step's passes with means in the place of what
-they would be told.
+the passes before it told. Everything runs at half resolution. A trunk sees the parents' cells, once
+a step. Each pass adds the cells as they are by then, some of them children already, and gives a
+mixture of logistics for every coordinate of its phase. All of it can be done in integers
+(`uqdm.exact`): convolutions, limits, shifts. For a preview the next step's passes run, and see
+means in the place of what they would be told.
 
 Pictures are uint8 RGB (B, 3, H, W), coordinates those of YCoCg-R, floating (B, 3, H, W), H and W
 even.
