@@ -56,6 +56,8 @@ class Paper(UniversallyQuantized):
     more chunk.
     """
 
+    bounded = False  # where a prediction is shown as published
+
     @property
     def chunks(self) -> int:
         """T steps, and p(x | z_0)."""

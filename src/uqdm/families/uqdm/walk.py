@@ -87,6 +87,8 @@ class UniversallyQuantized:
     `families.base.Walk`.
     """
 
+    bounded = True
+
     def __init__(self, constants: UqdmConstants, denoiser: Denoiser) -> None:
         self.constants = constants
         self.denoiser = denoiser
