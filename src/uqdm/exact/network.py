@@ -78,7 +78,9 @@ class Net:
     down: Array  # (channels,) as `Block.down`
     head: Convolution | None = None  # None: the activations themselves are the result
     join: Convolution | None = None  # added to what enters: of another network's activations
-    leaky: bool = False  # whether an eighth of what is below zero is passed on, its own activations' and those that it joins
+    # Whether an eighth of what is below zero is passed on, its own activations' and those that it
+    # joins.
+    leaky: bool = False
 
     @property
     def channels(self) -> int:
@@ -107,7 +109,8 @@ def convolve(x: Array, convolution: Convolution) -> Array:
     n, _, h, w = x.shape
     flat, p = weight.reshape(out_channels, -1), k // 2
     taps = np.pad(x, ((0, 0), (0, 0), (p, p), (p, p))) if p else x
-    windows = np.lib.stride_tricks.sliding_window_view(taps, (k, k), (2, 3)).transpose(0, 1, 4, 5, 2, 3)  # (N, I, k, k, H, W), no copy
+    # (N, I, k, k, H, W), not a copy.
+    windows = np.lib.stride_tricks.sliding_window_view(taps, (k, k), (2, 3)).transpose(0, 1, 4, 5, 2, 3)
     rows = max(1, PATCHES // max(1, flat.shape[1] * w))
     out = np.empty((n, out_channels, h, w), x.dtype)
     for i in range(n):

@@ -87,7 +87,9 @@ class Workers:
                 return found
             try:
                 found.extend(pool.submit(drain) for _ in range(count))
-            except RuntimeError as error:  # no more threads (a limit of processes or of memory), or the interpreter is shutting down
+            except RuntimeError as error:
+                # There are no more threads (a limit of processes or of memory), or the interpreter
+                # is shutting down.
                 self._pool = None
                 pool.shutdown(wait=False)
                 warnings.warn(f"uqdm computes on fewer than {self.threads} threads: {error}; the results are the same", stacklevel=2)

@@ -32,7 +32,8 @@ def opened(opening: Opening) -> Opened:
     """
     checked(opening.backend)
     runtime, name = _runtime(opening.backend, opening.device, opening.threads, opening.precision or "float32")
-    workers = Workers(cpus.checked(opening.threads)) if name == "onnxruntime" else None  # PyTorch and NumPy have threads of their own
+    # PyTorch and NumPy have threads of their own.
+    workers = Workers(cpus.checked(opening.threads)) if name == "onnxruntime" else None
     return Opened(runtime, name, workers)
 
 

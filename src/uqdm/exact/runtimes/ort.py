@@ -29,7 +29,9 @@ class Runner:
     def __init__(self, net: Net) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.enable_cpu_mem_arena = False  # a session keeps its own for ever; a model has one a pass: 0.6 GiB, and no faster
+        # A session would keep its own for ever, and a model has a session a pass: 0.6 GiB, and no
+        # faster.
+        options.enable_cpu_mem_arena = False
         options.log_severity_level = QUIET
         self._session = onnxruntime.InferenceSession(graph(net).SerializeToString(), options, providers=["CPUExecutionProvider"])
 

@@ -55,7 +55,8 @@ class NestedConstants:
     channels.
     """
 
-    widths: tuple[tuple[int, ...], ...]  # (T, C) of the cells after each step, each a multiple of the one below, 1 in the end
+    # (T, C) of the cells after each step, each a multiple of the one below, 1 in the end.
+    widths: tuple[tuple[int, ...], ...]
     priority: tuple[int, ...]  # (C,) added to a coordinate's scale level for its turn inside a pass
 
     def __post_init__(self) -> None:
@@ -242,7 +243,8 @@ class NestedWalk:
         mean = self._filled(state.step + 1, self.networks.trunk(state.step + 1, *boxes), *boxes, *boxes)
         if own is None:
             return mean
-        for one, other in zip(own.reshape(-1, *own.shape[2:]), mean.reshape(-1, *mean.shape[2:])):  # a field at a time: 64 bits take room
+        # A field at a time: 64 bits take room.
+        for one, other in zip(own.reshape(-1, *own.shape[2:]), mean.reshape(-1, *mean.shape[2:])):
             one += ((other - one).astype(np.int64) * state.share >> 16).astype(np.int32)
         return own
 
@@ -275,7 +277,8 @@ class NestedWalk:
         low, high = (a.astype(np.int32) << FRACTION for a in (state.low, state.high))
         mean = self.mean(state)
         whole = tuple(most - least + 1 for least, most in zip(colour.LOWEST[SPACE], colour.HIGHEST[SPACE]))
-        rows = [whole, *(tuple(map(min, row, whole)) for row in self.constants.widths)]  # no box is wider than all there is
+        # No box is wider than all there is.
+        rows = [whole, *(tuple(map(min, row, whole)) for row in self.constants.widths)]
         for step in range(state.step + 1, self.chunks):
             for channel, (above, below) in enumerate(zip(rows[step - 1], rows[step])):
                 middle = mean[:, channel].astype(np.int64)

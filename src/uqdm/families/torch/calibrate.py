@@ -132,7 +132,9 @@ class _Quantiser:
             fixed.append(_row_scale(layers.join, self.joined, torch.full_like(self.joined, LIMIT), leak=self.leak))
         stream = torch.stack([stream, *fixed]).amax(0)
         inside = self._inside(stream)
-        for _ in range(MOST_ROUNDS):  # the stream cannot be finer than what is added to it, which depends on it in turn, a little
+        # The stream cannot be finer than what is added to it, which depends on it in turn, a
+        # little.
+        for _ in range(MOST_ROUNDS):
             coarser = torch.stack([stream, *(block.finest for block in inside)]).amax(0)
             if torch.equal(coarser, stream):
                 break

@@ -42,7 +42,8 @@ class FloatMixture(NamedTuple):
         mirrored = a + b > 0  # so that the box leans to the left, where the distribution function is small and exact
         a, b = torch.where(mirrored, -b, a), torch.where(mirrored, -a, b)
         fa, fb = torch.sigmoid(a), torch.sigmoid(b)
-        within = b - (F.softplus(b) - F.softplus(a) - (b - a) * fa) / (fb - fa).clamp_min(1e-300)  # the integral of t dF by parts
+        # The integral of t dF by parts.
+        within = b - (F.softplus(b) - F.softplus(a) - (b - a) * fa) / (fb - fa).clamp_min(1e-300)
         within = torch.where(b - a < 1e-3, (a + b) / 2, within.clamp(a, b))
         means = self.location + scale * torch.where(mirrored, -within, within)
         mass = log_interval(DENSITIES["logistic"], low - 0.5, high + 0.5, self.location, scale)

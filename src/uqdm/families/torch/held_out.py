@@ -38,7 +38,9 @@ class Evaluation:
 
     pictures: int
     channels: int
-    bits: list[float]  # (T + 2): bits per pixel received before the first step, after each, and with the pixels; or the last alone
+    # (T + 2): bits per pixel received before the first step, after each, and with the pixels; or
+    # the last alone.
+    bits: list[float]
     error: float  # standard error of the last, over pictures
     indices: list[int]  # of the latents that were reconstructed from, 0 .. T
     psnr: dict[str, list[float]]  # dB by reconstruction, one a latent: means of the pictures' own

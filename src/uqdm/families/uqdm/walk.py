@@ -181,7 +181,8 @@ class UniversallyQuantized:
                 at = q.asked[piece]
                 begin, width = q.begin(piece)
                 begin = begin + symbols[piece] * width
-                bottom, top = ceil(begin), ceil(begin + width) - 1  # beyond int16, where intervals are far wider than the range
+                # Beyond int16, where intervals are far wider than the range.
+                bottom, top = ceil(begin), ceil(begin + width) - 1
                 for twin in self._twins(state, plane):
                     # At last the symbol is the value, also where a `Paper` stream that was drawn by
                     # chance contradicts its boxes.
@@ -231,7 +232,8 @@ class UniversallyQuantized:
                 x = (np.ldexp(mean.astype(np.float64), -FRACTION) - offset) / scale
                 z = c.alpha[t + 1] * x + ratio * (s.z - c.alpha[t] * x)
             lowest, highest = (np.array(ends[c.space])[:, None, None] for ends in (colour.LOWEST, colour.HIGHEST))
-            low, high = (np.clip(a, lowest, highest).astype(np.int16) for a in (low, high))  # networks are promised no other boxes
+            # Networks are promised no other boxes.
+            low, high = (np.clip(a, lowest, highest).astype(np.int16) for a in (low, high))
             s = UqdmState(t + 1, low, high, z, s.seeds, s.grey)
         # In the last step the noise that is left is below a pixel value: its end is the mean.
         bounds = (a.astype(np.int32) << FRACTION for a in (state.low, state.high))

@@ -35,8 +35,12 @@ from uqdm.families.torch.held_out import Terms
 
 RANGE = ((0, 255), (-255, 255), (-255, 255))  # of Y, Co, Cg
 MIDDLE = (127.5, 0.0, 0.0)
-PRIORITY = (6, -4, -2)  # eighths of an octave: what an error of one in Y, Co, Cg does to RGB, for a coordinate's turn inside a pass
-MIXED = 0.25  # of a batch: pictures whose steps are also asked for from the middle of the step before, for previews of cut files
+# Eighths of an octave: what an error of one in Y, Co, Cg does to RGB, for a coordinate's turn
+# inside a pass.
+PRIORITY = (6, -4, -2)
+# Of a batch: pictures whose steps are also asked for from the middle of the step before, for
+# previews of cut files.
+MIXED = 0.25
 
 
 def offsets(shape: tuple[int, ...], widths: tuple[int, ...], generator: torch.Generator) -> Tensor:

@@ -65,7 +65,8 @@ class _UNetSteps:
         if type(self._tile) is not int or not 8 <= self._tile <= 1024 or self._tile % config.downsample:
             raise PackageError(f"{package.name}: tile is {self._tile!r}; expected 8 to 1024, a multiple of {config.downsample}")
         self._gamma = floats(network["gamma"])
-        self._base = floats(network["log2_scale"])  # per step: log2 of the logistic scale in pixel values where the factor is 1
+        # Per step: log2 of the logistic scale in pixel values where the factor is 1.
+        self._base = floats(network["log2_scale"])
         self._alpha, self._sigma = floats(c["alpha"]), floats(c["sigma"])
         steps = len(self._alpha) - 1
         if len(self._gamma) != steps + 1 or len(self._base) != steps or not np.isfinite([*self._gamma, *self._base]).all():

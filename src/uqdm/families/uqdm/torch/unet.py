@@ -18,7 +18,9 @@ from uqdm.families.uqdm.config import ModelConfig
 
 Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
 
-FOURIER_EXPONENTS = (5, 6)  # sin and cos of 2 pi 2^n z: periods 1/32 and 1/64, on the order of the spacing of pixel values, 1/128
+# Sin and cos of 2 pi 2^n z: periods 1/32 and 1/64, on the order of the spacing of pixel values,
+# 1/128.
+FOURIER_EXPONENTS = (5, 6)
 POINT_EXPONENTS = tuple(range(8))  # for points, whose whole position matters
 
 
@@ -50,7 +52,8 @@ class ResnetBlock(nn.Module):
         self.net1 = nn.Sequential(nn.GroupNorm(groups, inputs), nn.SiLU(), nn.Conv2d(inputs, outputs, 3, padding=1))
         self.cond_proj = _zeroed(nn.Linear(condition, outputs, bias=False))
         last = _zeroed(nn.Conv2d(outputs, outputs, 3, padding=1))
-        drop = [nn.Dropout(dropout)] if dropout > 0 else []  # takes an index, so it is there only if the weights' names say so
+        # Takes an index, so it is there only if the weights' names say so.
+        drop = [nn.Dropout(dropout)] if dropout > 0 else []
         self.net2 = nn.Sequential(nn.GroupNorm(groups, outputs), nn.SiLU(), *drop, last)
         self.skip_conv = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else None
 
