@@ -56,14 +56,14 @@ def test_rows_of_a_nested_model_are_given_as_json_and_checked() -> None:
         ({"widths": ((9, 9, 9), (4, 3, 3), (1, 1, 1), (1, 1, 1))}, "a multiple of the one below"),
         ({"trunks": ((0, 0),)}, "for each of"),
         ({"passes": ((0, 0),) * 4}, "1 to 1024 channels"),
-        ({"widths": ((9.5, 9, 9),) * 4}, "rows of integers"),
+        ({"widths": ((9.5, 9, 9),) * 4}, "integers in rows"),
         ({"n_mixtures": 0}, "expected 1 to 8"),
     ):
         with pytest.raises(ValueError, match=message):
             NestedConfig(**wrong)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="unknown key 'n_timesteps'"):
         override(PRESETS["nano"], {"n_timesteps": 4})
-    with pytest.raises(ValueError, match="trained on all its steps"):
+    with pytest.raises(ValueError, match="family 'nested' is trained on full"):
         override(PRESETS["nano"], {"loss": "single"})
 
 
