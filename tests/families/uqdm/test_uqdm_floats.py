@@ -65,7 +65,7 @@ def test_schedules_can_be_learned() -> None:
 def test_both_base_scales_give_the_standard_deviation_they_name() -> None:
     for base, prior, unit in [("forward_kernel", "logistic", math.sqrt(3) / math.pi), ("default", "gaussian", 1.0)]:
         model = fresh(base_prior_scale=base, prior_type=prior)
-        t, s = model.gammas()[:2]
+        t, s = model.gammas()[:2].detach()
         k = step_constants(t, s)
         z = torch.zeros(1, 3, 2, 2)
         _, scale = model.reverse(z, z, torch.ones_like(z), k)
