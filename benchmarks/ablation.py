@@ -24,8 +24,8 @@ from torch import Tensor
 from uqdm import atomic
 from uqdm.config import override
 from uqdm.families.nested.torch import model as nested
-from uqdm.families.nested.torch.model import Nested, Pass, Step
-from uqdm.families.torch.cells import Cells, Mixture
+from uqdm.families.nested.torch.model import FloatPass, FloatStep, Nested
+from uqdm.families.torch.cells import FloatCells, FloatMixture
 from uqdm.training.data import load_data
 from uqdm.training.presets import PRESETS
 
@@ -47,19 +47,19 @@ BASE = shape([32, 1], [32, 1])
 def fresh(model: Nested) -> None:
     """A new offset for every step: boxes are intersections of intervals, as in a UQDM."""
 
-    def levels(v: Tensor, generator: torch.Generator) -> list[Cells]:
+    def levels(v: Tensor, generator: torch.Generator) -> list[FloatCells]:
         found = [nested.everything(v)]
         for widths in model.widths[:-1]:
             new = nested.cells(v, nested.offsets(tuple(v.shape), widths, generator), widths)
-            found.append(Cells(torch.maximum(found[-1].low, new.low), torch.minimum(found[-1].high, new.high)))
-        return [*found, Cells(v, v)]
+            found.append(FloatCells(torch.maximum(found[-1].low, new.low), torch.minimum(found[-1].high, new.high)))
+        return [*found, FloatCells(v, v)]
 
     model.levels = levels  # type: ignore[method-assign]
 
 
 def untruncated(model: Nested) -> None:
     """Densities keep the mass outside the parent, as the paper's do."""
-    Mixture.truncated_bits = lambda self, parent, child: -self._log_mass(child) / math.log(2)  # type: ignore[method-assign]
+    FloatMixture.truncated_bits = lambda self, parent, child: -self._log_mass(child) / math.log(2)  # type: ignore[method-assign]
 
 
 def paper(model: Nested) -> None:
@@ -90,15 +90,15 @@ def grouped(groups: tuple[tuple[int, ...], ...]) -> Callable[[Nested], None]:
     def gather(x: Tensor, group: tuple[int, ...]) -> Tensor:
         return torch.cat([nested.phase(x, k) for k in group], 1)
 
-    def bits(step: Step, trunk: Tensor | None, parent: Cells, child: Cells) -> tuple[Tensor, Tensor]:
+    def bits(step: FloatStep, trunk: Tensor | None, parent: FloatCells, child: FloatCells) -> tuple[Tensor, Tensor]:
         low, high = parent.low.clone(), parent.high.clone()
         total = low.new_zeros(len(low))
         for own, group in zip(step.passes, groups):
-            centre, detail, features = step.features(Cells(low, high))
+            centre, detail, features = step.features(FloatCells(low, high))
             seen = torch.nn.functional.pixel_unshuffle(detail if step.channels else features, 2)
             width = step.width.repeat(1, len(group), 1, 1)
             mixture = own(trunk, seen, gather(centre, group), gather(detail, group), width)
-            ends = [Cells(gather(c.low, group), gather(c.high, group)) for c in (parent, child)]
+            ends = [FloatCells(gather(c.low, group), gather(c.high, group)) for c in (parent, child)]
             total = total + mixture.truncated_bits(*ends).sum((1, 2, 3))
             low, high = low.clone(), high.clone()
             for k in group:
@@ -109,9 +109,9 @@ def grouped(groups: tuple[tuple[int, ...], ...]) -> Callable[[Nested], None]:
     def change(model: Nested) -> None:
         for step, own in zip(model.steps, model.config.model.passes):
             inputs = (4 if step.channels else 12) * 3
-            passes = [Pass(step.channels, inputs, own, 3 * len(group), model.config.model.n_mixtures) for group in groups]
+            passes = [FloatPass(step.channels, inputs, own, 3 * len(group), model.config.model.n_mixtures) for group in groups]
             step.passes = torch.nn.ModuleList(passes)
-        Step.bits = bits  # type: ignore[method-assign]
+        FloatStep.bits = bits  # type: ignore[method-assign]
 
     return change
 

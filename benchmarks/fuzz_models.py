@@ -44,8 +44,11 @@ from uqdm.codec import Codec
 from uqdm.entropy import mixtures
 from uqdm.errors import UqdmError
 from uqdm.exact import network as exact
+from uqdm.exact import parsing
+from uqdm.exact.features import FARTHEST, LEVELS
 from uqdm.exact.network import EXACT, LIMIT, Convolution, Net
-from uqdm.families.nested import networks as passes
+from uqdm.families.nested import networks as nested
+from uqdm.families.uqdm import networks as uqdm
 from uqdm.families.uqdm.constants import diffusion_constants
 from uqdm.format import container
 
@@ -246,7 +249,7 @@ def arrayed(chance: Chance, record: Record, arrays: Arrays) -> str:
         return f"{name} and {other} changed places"
     if way == 3:  # a part of one network in the place of a part that another has not
         for place in ("join", "head"):
-            for field in exact.CONVOLUTIONS:
+            for field in parsing.CONVOLUTION:
                 for at in [k for k in arrays if k.endswith(f"head.{field}")]:
                     arrays[at.replace("head", place)] = arrays[at]
         return "heads joined"
@@ -366,23 +369,22 @@ def _limited(x: Any, shift: Any, net: Net, half: bool) -> Any:
 
 def counted(net: Net, features: Any, context: Any = None) -> tuple[Any, int]:
     """What the network gives in Python's integers, and the largest sum of magnitudes on the way."""
-    enter, blocks, down, head = net.layers
-    sums, largest = _sums(features, enter)
-    h = _shifted(sums, enter.shift)
+    sums, largest = _sums(features, net.enter)
+    h = _shifted(sums, net.enter.shift)
     if net.join is not None:
         sums, most = _sums(context, net.join)
         h, largest = h + _shifted(sums, net.join.shift), max(largest, most)
-    for block in blocks:
+    for block in net.blocks:
         sums, most = _sums(_limited(h, block.down, net, True), block.first)
         largest = max(largest, most)
         sums, most = _sums(_limited(sums, block.first.shift, net, False), block.second)
         h, largest = h + _shifted(sums, block.second.shift), max(largest, most, int(np.abs(h).max()))
-    out = _limited(h, down, net, True)
+    out = _limited(h, net.down, net, True)
     largest = max(largest, int(np.abs(h).max()))
-    if head is None:
+    if net.head is None:
         return out, largest
-    sums, most = _sums(out, head)
-    return _shifted(sums, head.shift), max(largest, most)
+    sums, most = _sums(out, net.head)
+    return _shifted(sums, net.head.shift), max(largest, most)
 
 
 def _runners() -> list[Callable[[Net], Any]]:
@@ -391,7 +393,7 @@ def _runners() -> list[Callable[[Net], Any]]:
     with contextlib.suppress(ImportError):
         from uqdm.exact.runtimes import ort
 
-        found.append(functools.partial(ort.Runner, threads=1))
+        found.append(ort.Runner)
     return found
 
 
@@ -415,18 +417,18 @@ def promises(model: Package, space: str, seed: int) -> None:
     chance = np.random.default_rng(seed)
     kind = model.network["kind"]
     if kind == "exact":
-        for step in exact.parse(model.name, model.network, model.weights):
+        for step in uqdm.parse(model.name, model.network, model.weights):
             claimed = round(2 ** step.check(model.name))
             _below(claimed)
             for low, high in boxes(chance, 1 if space == "ycocg-r" else 3):
                 low, high = low.astype(np.int16), high.astype(np.int16)
-                raw = None
-                if step.enter is not None:
-                    raw = hold(step, claimed, step.features(low, high), step.limits())
-                location, level = step.suggest(None if raw is None else raw.astype(np.float32), low, high)
-                _suggested(location, level)
+                if step.net is None:
+                    _suggested(*step.constant(low.shape))
+                    continue
+                raw = hold(step.net, claimed, step.features(low, high), step.limits())
+                _suggested(*step.suggest(raw.astype(np.float32), low, high))
     if kind == "nested":
-        for one in passes.parse(model.name, model.network, model.weights):
+        for one in nested.parse(model.name, model.network, model.weights):
             claimed = round(2 ** one.check(model.name))
             _below(claimed)
             for low, high in boxes(chance, 1):
@@ -447,7 +449,7 @@ def _below(claimed: int) -> None:
 
 
 def _suggested(location: Any, level: Any) -> None:
-    if np.abs(location.astype(np.int64)).max() > exact.FARTHEST or int(level.max()) >= exact.LEVELS:
+    if np.abs(location.astype(np.int64)).max() > FARTHEST or int(level.max()) >= LEVELS:
         raise Bound("a location or a level beyond its range")
 
 

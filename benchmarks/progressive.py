@@ -18,7 +18,7 @@ import numpy as np
 import uqdm
 from uqdm import files, library
 from uqdm.codec import Codec
-from uqdm.families.uqdm.walk import Tight
+from uqdm.families.uqdm.tight import Tight
 from uqdm.format import container
 
 

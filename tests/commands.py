@@ -12,8 +12,9 @@ from PIL import Image
 from uqdm import bundle as package
 from uqdm import library
 from uqdm.cli import main
-from uqdm.exact import network as exact
+from uqdm.exact.features import LEVEL_BITS
 from uqdm.families.uqdm.constants import diffusion_constants
+from uqdm.families.uqdm.networks import UqdmStep, named
 
 Run = Callable[..., Result]
 EMBEDDED = library.SHIPPED
@@ -22,11 +23,11 @@ EMBEDDED = library.SHIPPED
 GAMMA = (5.4, 1.0, -3.4, -7.8, -12.2)
 
 
-def constant_step(width: float) -> exact.Step:
+def constant_step(width: float) -> UqdmStep:
     """A network of integers that always predicts grey, and a scale in proportion to `width`."""
-    level = round(8 * (np.log2(width) + 3)) << exact.LEVEL_BITS
+    level = round(8 * (np.log2(width) + 3)) << LEVEL_BITS
     zero, three = np.zeros((), np.int8), np.ones(3, np.int64)
-    return exact.Step(
+    return UqdmStep(
         middle=(255 * three).astype(np.int16), width=three << 16, offset=0 * three, level=(level * three).astype(np.int32), detail=zero,
         wide=256 * three, skip=0 * three,
     )  # fmt: skip
@@ -39,7 +40,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     widths = [256.0, *(row[0] / 2**16 for row in constants["widths"])]  # type: ignore[attr-defined]
     weights: dict[str, np.ndarray] = {}
     for i in range(4):
-        weights |= exact.named(constant_step(widths[i]), f"{i}.")
+        weights |= named(constant_step(widths[i]), f"{i}.")
     network = {"kind": "exact", "mixed": True, "steps": [{"channels": 0, "blocks": 0}] * 4}
     folder = tmp_path_factory.mktemp("models")
     model = package.Package(library.DEFAULT, "uqdm", network, constants, weights, {"description": "constants, for tests"})

@@ -21,8 +21,9 @@ from uqdm import library
 from uqdm.bundle import Package
 from uqdm.codec import Codec
 from uqdm.errors import PackageError
-from uqdm.exact import network as exact
-from uqdm.families.nested import networks as passes
+from uqdm.exact import features, parsing
+from uqdm.families.nested import networks as nested
+from uqdm.families.uqdm import networks as uqdm
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 fuzz = importlib.import_module("fuzz_models")
@@ -60,22 +61,23 @@ def test_the_judge_sees_what_the_ranges_keep_out(monkeypatch: pytest.MonkeyPatch
     weight = one.weights["1.enter.weight"].astype(np.int32)
     hostile = changed(one, _1__wide=wide, _1__enter__weight=weight)
     with pytest.raises(PackageError, match=r"step 2: wide holds .* expected 1 to 511"):
-        exact.parse("m", hostile.network, hostile.weights)
-    monkeypatch.setattr(exact, "ranged", lambda *given: None)
+        uqdm.parse("m", hostile.network, hostile.weights)
+    monkeypatch.setattr(features, "ranged", lambda *given: None)
     with pytest.raises((fuzz.Bound, fuzz.Wrong)):
         fuzz.promises(hostile, "rgb", 0)
 
 
 def test_a_sum_beyond_what_is_claimed_is_seen() -> None:
-    step = exact.parse("m", (one := model(EXACT)).network, one.weights)[1]
+    step = uqdm.parse("m", (one := model(EXACT)).network, one.weights)[1]
     low, high = next(fuzz.boxes(np.random.default_rng(0), 3))
-    features = step.features(low.astype(np.int16), high.astype(np.int16))
+    assert step.net is not None
+    seen = step.features(low.astype(np.int16), high.astype(np.int16))
     claimed = round(2 ** step.check("m"))
-    fuzz.hold(step, claimed, features, step.limits())
+    fuzz.hold(step.net, claimed, seen, step.limits())
     with pytest.raises(fuzz.Bound, match="was claimed"):
-        fuzz.hold(step, 1000, features, step.limits())
+        fuzz.hold(step.net, 1000, seen, step.limits())
     with pytest.raises(fuzz.Bound, match="beyond its limit"):
-        fuzz.hold(step, claimed, features, step.limits() // 2)
+        fuzz.hold(step.net, claimed, seen, step.limits() // 2)
 
 
 # --- what was found ------------------------------------------------------------------------------------------------------------------
@@ -99,7 +101,7 @@ def test_a_sum_beyond_what_is_claimed_is_seen() -> None:
 def test_a_constant_out_of_its_range_is_refused_by_both_parsers(folder: Path, field: str, values: list[int], message: str) -> None:
     one = model(folder)
     hostile = changed(one, **{f"_1__{field}": np.array(values, np.int64)})
-    parse = exact.parse if folder == EXACT else passes.parse
+    parse = uqdm.parse if folder == EXACT else nested.parse
     with pytest.raises(PackageError, match=message):
         parse("m", hostile.network, hostile.weights)
 
@@ -115,7 +117,7 @@ def test_no_number_makes_the_bound_itself_overflow(folder: Path, part: str, fiel
     name = f"{part}.{field}"
     array = one.weights[name].astype(np.int64)
     array.reshape(-1)[0] = value
-    parse = exact.parse if folder == EXACT else passes.parse
+    parse = uqdm.parse if folder == EXACT else nested.parse
     with pytest.raises(PackageError):
         parse("m", one.network, dict(one.weights) | {name: array})
 
@@ -133,21 +135,21 @@ def test_chroma_cannot_pass_for_luma() -> None:
 
 def test_a_network_that_joins_where_nothing_is_to_join_is_refused() -> None:
     one = model(EXACT)
-    more = {f"1.join.{field}": one.weights[f"1.body.0.second.{field}"] for field in exact.CONVOLUTIONS}
+    more = {f"1.join.{field}": one.weights[f"1.body.0.second.{field}"] for field in parsing.CONVOLUTION}
     with pytest.raises(PackageError, match="joins another network's activations"):
-        exact.parse("m", one.network, dict(one.weights) | more)
+        uqdm.parse("m", one.network, dict(one.weights) | more)
     one = model(NESTED)
-    more = {f"1.trunk.join.{field}": one.weights[f"1.pass0.join.{field}"] for field in exact.CONVOLUTIONS}
+    more = {f"1.trunk.join.{field}": one.weights[f"1.pass0.join.{field}"] for field in parsing.CONVOLUTION}
     with pytest.raises(PackageError, match="trunk has a head or joins"):
-        passes.parse("m", one.network, dict(one.weights) | more)
+        nested.parse("m", one.network, dict(one.weights) | more)
 
 
 def test_what_a_model_says_is_used_or_refused() -> None:
     one = model(EXACT)
     with pytest.raises(PackageError, match="belong to no step"):
-        exact.parse("m", one.network, dict(one.weights) | {"extra": np.zeros(1, np.int8)})
+        uqdm.parse("m", one.network, dict(one.weights) | {"extra": np.zeros(1, np.int8)})
     with pytest.raises(PackageError, match="unknown key 'leaky'"):
-        exact.parse("m", dict(one.network) | {"leaky": True}, one.weights)
+        uqdm.parse("m", dict(one.network) | {"leaky": True}, one.weights)
     steps = [dict(step) for step in one.network["steps"]]
     for key, value in (
         ("blocks", 0),
@@ -159,7 +161,7 @@ def test_what_a_model_says_is_used_or_refused() -> None:
         ("more", 1),
     ):
         with pytest.raises(PackageError):
-            exact.parse("m", {"kind": "exact", "steps": [steps[0], steps[1] | {key: value}, *steps[2:]]}, one.weights)
+            uqdm.parse("m", {"kind": "exact", "steps": [steps[0], steps[1] | {key: value}, *steps[2:]]}, one.weights)
     with pytest.raises(PackageError, match="networks for 2"):
         Codec(dataclasses.replace(one, network=dict(one.network) | {"steps": steps[:2]}, weights={
             name: a for name, a in one.weights.items() if not name.startswith("2.")

@@ -7,8 +7,7 @@ from numpy.typing import NDArray
 
 from uqdm import codec
 from uqdm.bundle import Package
-from uqdm.families.uqdm.constants import diffusion_constants
-from uqdm.families.uqdm.walk import Constants
+from uqdm.families.uqdm.constants import UqdmConstants, diffusion_constants
 
 GAMMA = (6.0, 1.5, -3.0, -7.5, -12.0)
 SPACES = ("rgb", "ycocg-r")
@@ -23,9 +22,9 @@ def toy_package(space: str = "rgb", gamma: tuple[float, ...] = GAMMA) -> Package
     return Package("toy", "uqdm", {}, fields, {}, {})
 
 
-def constants(space: str = "rgb", gamma: tuple[float, ...] = GAMMA) -> Constants:
+def constants(space: str = "rgb", gamma: tuple[float, ...] = GAMMA) -> UqdmConstants:
     """See `toy_package`."""
-    return Constants.of(toy_package(space, gamma))
+    return UqdmConstants.of(toy_package(space, gamma))
 
 
 class Floats:

@@ -7,7 +7,8 @@ from toys import SPACES, Floats, Integers, ToyCodec, constants
 
 from uqdm import codec
 from uqdm.families import order
-from uqdm.families.uqdm.walk import Paper, Tight
+from uqdm.families.uqdm.paper import Paper
+from uqdm.families.uqdm.tight import Tight
 
 SIZES = [(1, 1), (1, 2), (2, 1), (1, 17), (23, 1), (2, 2), (3, 5), (8, 8), (16, 9), (31, 33), (5, 64)]
 

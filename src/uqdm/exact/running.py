@@ -1,7 +1,9 @@
-"""Exact networks on a runtime: made when they are first asked for, and proved before their results are used; knows no runtime.
+"""Exact networks on a runtime. They are made when they are first asked for, and proved before their
+results are used. Knows no runtime.
 
-Promise: the same integers for every runtime, precision, number of threads, batch and tile. It rests on convolutions that multiply and add
-and nothing else. Transforms (Winograd) and shortened products (TF32, bfloat16) break it.
+The promise is the same integers for every runtime, precision, number of threads, batch and tile. It
+rests on convolutions that only multiply and add. Transforms (Winograd) and shortened products
+(TF32, bfloat16) break it.
 """
 
 from collections.abc import Callable
@@ -18,8 +20,8 @@ from uqdm.exact.workers import Workers, forks
 TILE = 384  # pixels a side: some 100 MB in float32, a sixth more work than without halos
 
 
-# Batch, height and width (halved) of what a runtime proves itself on, some milliseconds: NNPACK begins at a batch of 16, and other
-# libraries choose their algorithm by size.
+# Batch, height and width (halved) of what a runtime proves itself on, some milliseconds: NNPACK
+# begins at a batch of 16, and other libraries choose their algorithm by size.
 PROOFS = ((16, 2, 2), (1, 20, 20))
 
 
@@ -27,9 +29,11 @@ Runtime = Callable[[Net], Runner]
 
 
 class Runners:
-    """Networks on a runtime: each is made and proved when it is first asked for, and anew in a forked child.
+    """Networks on a runtime: each is made and proved when it is first asked for, and anew in a
+    forked child.
 
-    A lock inside the runtime may have been held by another thread when the process was forked; nobody would ever open it in the child.
+    A lock inside the runtime may have been held by another thread when the process was forked;
+    nobody would ever open it in the child.
     """
 
     def __init__(self, runtime: Runtime, name: str) -> None:
@@ -38,7 +42,9 @@ class Runners:
         self._forks = forks()
 
     def __call__(self, net: Net, edge: NDArray[Any]) -> Runner:
-        """The runner of a network, whose features are at most `edge` in size. `net` lives as long as this. Raises as `proved`."""
+        """The runner of a network, whose features are at most `edge` in size. `net` lives as long
+        as this. Raises as `proved`.
+        """
         if forks() != self._forks:
             self._made, self._forks = {}, forks()
         made = self._made.get(id(net))
@@ -48,7 +54,9 @@ class Runners:
 
 
 def proved(runner: Runner, net: Net, edge: NDArray[Any], name: str) -> Runner:
-    """The runner, if it computes random features of at most `edge` in size as NumPy does in float64. Raises `BackendError`."""
+    """The runner, if it computes random features of at most `edge` in size as NumPy does in
+    float64. Raises `BackendError`.
+    """
     for n, h, w in PROOFS:
         random = np.random.default_rng(0)
         given = [random.integers(-edge, edge + 1, (n, h, w, len(edge)))]
@@ -66,7 +74,9 @@ def proved(runner: Runner, net: Net, edge: NDArray[Any], name: str) -> Runner:
 
 
 class Opened(NamedTuple):
-    """A runtime for exact networks, its name, and the threads that share out pieces of pictures; None where it has its own."""
+    """A runtime for exact networks, its name, and the threads that share out pieces of pictures;
+    None where it has its own.
+    """
 
     runtime: Runtime
     name: str

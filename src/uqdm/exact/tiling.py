@@ -1,6 +1,8 @@
-"""Fields of any size through networks that want a fixed size, or bounded memory; NumPy only, knows no network.
+"""Fields of any size go through networks that want a fixed size, or through bounded memory. NumPy
+only; knows no network.
 
-The rule is part of what a file means where arithmetic is not exact: writer and reader cut the same field into the same tiles.
+Where arithmetic is not exact, the rule is part of what a file means: writer and reader cut the same
+field into the same tiles.
 """
 
 import threading
@@ -23,10 +25,12 @@ def _starts(length: int, tile: int) -> list[int]:
 
 
 def fixed(call: Callable[..., Arrays], fields: Arrays, tile: int, batch: int) -> Arrays:
-    """`call` on tiles of exactly tile x tile, at most `batch` at once. fields: (N, C, H, W) each; results likewise.
+    """`call` on tiles of exactly tile x tile, at most `batch` at once. fields: (N, C, H, W) each;
+    results likewise.
 
-    A field smaller than a tile is mirrored at its edges to fill one. Tiles do not overlap but for the last of a row or
-    column, which is moved back into the field and gives only what no other tile covers.
+    A field smaller than a tile is mirrored at its edges to fill one. Tiles do not overlap but for
+    the last of a row or column, which is moved back into the field and gives only what no other
+    tile covers.
     """
     n, _, h, w = fields[0].shape
     # Tile by tile: a picture of one row must not become 64 of them in memory.
@@ -47,11 +51,14 @@ def fixed(call: Callable[..., Arrays], fields: Arrays, tile: int, batch: int) ->
 def overlapping(
     call: Callable[..., Arrays], fields: Arrays, tile: int, halo: int, scale: int = 1, workers: Workers | None = None
 ) -> Arrays:
-    """`call`, a convolutional network that sees `halo` pixels around a pixel, on tiles with that much around them.
+    """`call`, a convolutional network that sees `halo` pixels around a pixel, on tiles with that
+    much around them.
 
-    fields: (N, C, H, W) each, or after the first at half that resolution, H and W even; results (N, C, H / scale, W / scale, ...): what one
-    call on the whole field would give, up to the order of sums. Small fields go together, as many as have a tile's area. tile and halo are
-    even, so that networks at half resolution see the same phase everywhere. With several `workers` tiles are smaller and side by side.
+    fields: (N, C, H, W) each, or after the first at half that resolution, H and W even; results
+    (N, C, H / scale, W / scale, ...): what one call on the whole field would give, up to the order
+    of sums. Small fields go together, as many as have a tile's area. tile and halo are even, so
+    that networks at half resolution see the same phase everywhere. With several `workers` tiles are
+    smaller and side by side.
     """
     n, _, h, w = fields[0].shape
     batch, rows, columns = _cut(n, h, w, tile, halo, workers.threads if workers else 1)
@@ -86,10 +93,11 @@ def overlapping(
 
 
 def _cut(n: int, h: int, w: int, tile: int, halo: int, threads: int) -> tuple[int, int, int]:
-    """Pictures, rows and columns of a piece of work: tile x tile for one thread, or as many small pictures as have that area.
+    """Pictures, rows and columns of a piece of work: tile x tile for one thread, or as many small
+    pictures as have that area.
 
-    For several threads less, down to a quarter, so that all have something to do and the pieces at work take little more memory than one
-    tile; but no less than LEAST pixels.
+    For several threads less, down to a quarter, so that all have something to do and the pieces at
+    work take little more memory than one tile; but no less than LEAST pixels.
     """
     if threads == 1:
         return max(1, tile * tile // (min(h, tile) * min(w, tile))), tile, tile

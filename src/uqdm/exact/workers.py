@@ -1,7 +1,9 @@
-"""Threads that share out pieces of work: few, the owner's own, and none inherited by a forked child. Knows no network.
+"""Threads that share out pieces of work. They are few, belong to one owner, and no forked child
+inherits them. Knows no network.
 
-ONNX Runtime would start its own threads for every network, which do not survive a fork, and where the system refuses it a thread it waits
-for ever. So its networks run on the thread that calls them, and pieces of a picture run side by side here.
+ONNX Runtime would start its own threads for every network. They do not survive a fork, and where
+the system refuses it a thread, it waits for ever. So its networks run on the thread that calls
+them, and pieces of a picture run side by side here.
 """
 
 import os
@@ -25,12 +27,16 @@ if hasattr(os, "register_at_fork"):
 
 
 def forks() -> int:
-    """A number that is another in a forked child: what was made under another one belongs to another process."""
+    """A number that is another in a forked child: what was made under another one belongs to
+    another process.
+    """
     return _forks
 
 
 class Workers:
-    """At most `threads` threads for one caller, its own among them; several callers share those that are not."""
+    """At most `threads` threads for one caller, its own among them; several callers share those
+    that are not.
+    """
 
     def __init__(self, threads: int) -> None:
         self.threads = threads
@@ -41,7 +47,9 @@ class Workers:
         self._pool = ThreadPoolExecutor(self.threads - 1, "uqdm") if self.threads > 1 else None
 
     def each(self, work: Callable[[T], None], items: Sequence[T]) -> None:
-        """`work` on every item, once, in any order. Raises what one of them raised; the rest is then left out."""
+        """`work` on every item, once, in any order. Raises what one of them raised; the rest is
+        then left out.
+        """
         if forks() != self._forks:  # a forked child has the object, but no threads
             self._begin()
         waiting, lock = list(reversed(items)), threading.Lock()
@@ -62,7 +70,8 @@ class Workers:
         try:
             drain()
         finally:
-            # Those that have not begun, because others keep the threads busy, are not needed any more.
+            # Those that have not begun, because others keep the threads busy, are not needed any
+            # more.
             begun = [helper for helper in helpers if not helper.cancel()]
             errors = [helper.exception() for helper in begun]
         for error in errors:
@@ -78,7 +87,9 @@ class Workers:
                 return found
             try:
                 found.extend(pool.submit(drain) for _ in range(count))
-            except RuntimeError as error:  # no more threads (a limit of processes or of memory), or the interpreter is shutting down
+            except RuntimeError as error:
+                # There are no more threads (a limit of processes or of memory), or the interpreter
+                # is shutting down.
                 self._pool = None
                 pool.shutdown(wait=False)
                 warnings.warn(f"uqdm computes on fewer than {self.threads} threads: {error}; the results are the same", stacklevel=2)

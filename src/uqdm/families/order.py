@@ -1,8 +1,9 @@
 """In which order a step's coordinates are sent; knows no model.
 
-Both ends know what the network predicts, so the most uncertain coordinates go first: each byte then buys the most. Coordinates
-of one priority go from coarse grids to fine ones. A large picture is taken in runs, each a grid over the whole of it, so that
-what has to be sorted at once stays bounded.
+Both ends know what the network predicts, so the most uncertain coordinates go first: each byte then
+buys the most. Coordinates of one priority go from coarse grids to fine ones. A large picture is
+taken in runs, each a grid over the whole of it, so that what has to be sorted at once stays
+bounded.
 """
 
 import functools
@@ -17,8 +18,9 @@ RUN = 1 << 20  # pixels sorted at once; part of the format
 def lattice(height: int, width: int) -> NDArray[np.int32]:
     """Flat positions (height * width,) of a field, coarse grids before fine ones.
 
-    Position (y, x) comes in the order of the number whose bits are y_0 x_0 y_1 x_1 ..., lowest bits of y and x first: all
-    even positions before the odd ones, and of these all that are multiples of four first, and so on.
+    Position (y, x) comes in the order of the number whose bits are y_0 x_0 y_1 x_1 ..., lowest bits
+    of y and x first: all even positions before the odd ones, and of these all that are multiples of
+    four first, and so on.
     """
     bits_y, bits_x = (height - 1).bit_length(), (width - 1).bit_length()
     y = x = np.zeros(1, np.int32)
@@ -45,7 +47,9 @@ def run(size: tuple[int, int], number: int) -> NDArray[np.int32]:
 
 
 def by_priority(priority: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Places of the coordinates with a priority above 0, highest first; equals keep their order. priority (M,)."""
+    """Places of the coordinates with a priority above 0, highest first; equals keep their order.
+    priority (M,).
+    """
     # Descending and stable: ascending in 255 - priority, where what is not asked for comes last.
     order = np.argsort(np.uint8(255) - priority, kind="stable")
     return order[: int(np.count_nonzero(priority))]

@@ -1,4 +1,6 @@
-"""What runs exact networks: one module for each runtime. They give the same integers on every one; here is chosen what is fast."""
+"""What runs exact networks: one module for each runtime. They give the same integers on every one;
+here is chosen what is fast.
+"""
 
 import functools
 import importlib.util
@@ -23,13 +25,15 @@ def available() -> tuple[str, ...]:
 def opened(opening: Opening) -> Opened:
     """What runs exact networks.
 
-    `backend`: "onnxruntime", "torch" or "numpy"; None takes the first that is installed and fits. `precision`: "float32" (by default) or
-    "float64", of the arithmetic; the results do not depend on it. `threads`: CPU threads the runtime may use (NumPy's follow its own
-    settings). Raises `BackendError` where nothing here fits.
+    `backend`: "onnxruntime", "torch" or "numpy"; None takes the first that is installed and fits.
+    `precision`: "float32" (by default) or "float64", of the arithmetic; the results do not depend
+    on it. `threads`: CPU threads the runtime may use (NumPy's follow its own settings). Raises
+    `BackendError` where nothing here fits.
     """
     checked(opening.backend)
     runtime, name = _runtime(opening.backend, opening.device, opening.threads, opening.precision or "float32")
-    workers = Workers(cpus.checked(opening.threads)) if name == "onnxruntime" else None  # PyTorch and NumPy have threads of their own
+    # PyTorch and NumPy have threads of their own.
+    workers = Workers(cpus.checked(opening.threads)) if name == "onnxruntime" else None
     return Opened(runtime, name, workers)
 
 

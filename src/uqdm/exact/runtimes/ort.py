@@ -1,6 +1,8 @@
-"""Exact networks on ONNX Runtime's CPU kernels; a network becomes an ONNX graph in memory. Knows nothing of pictures.
+"""Exact networks on ONNX Runtime's CPU kernels; a network becomes an ONNX graph in memory. Knows
+nothing of pictures.
 
-A session has no threads of its own: it computes on the thread that calls it, any number of them at once. `workers.py` says why.
+A session has no threads of its own: it computes on the thread that calls it, any number of them at
+once. `workers.py` says why.
 """
 
 import os
@@ -40,12 +42,16 @@ onnxruntime.set_default_logger_severity(QUIET)
 
 
 class Runner:
-    """An exact network: features (N, I, H, W), and what it joins (N, J, H, W), to its outputs (N, O, H, W)."""
+    """An exact network: features (N, I, H, W), and what it joins (N, J, H, W), to its outputs
+    (N, O, H, W).
+    """
 
     def __init__(self, net: Net) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.enable_cpu_mem_arena = False  # a session keeps its own for ever; a model has one a pass: 0.6 GiB, and no faster
+        # A session would keep its own for ever, and a model has a session a pass: 0.6 GiB, and no
+        # faster.
+        options.enable_cpu_mem_arena = False
         options.log_severity_level = QUIET
         self._session = onnxruntime.InferenceSession(graph(net).SerializeToString(), options, providers=["CPUExecutionProvider"])
 
@@ -57,18 +63,17 @@ class Runner:
 
 def graph(net: Net) -> onnx.ModelProto:
     """A network as ONNX, floats throughout: convolutions, floor, limits, powers of two."""
-    enter, blocks, down, head = net.layers
     drawn = _Drawing(net)
-    inputs = [("features", enter.weight.shape[1])]
-    h = drawn.floor(drawn.convolution("features", enter))
+    inputs = [("features", net.enter.weight.shape[1])]
+    h = drawn.floor(drawn.convolution("features", net.enter))
     if net.join is not None:
         inputs.append(("context", net.join.weight.shape[1]))
         h = drawn.node("Add", h, drawn.floor(drawn.convolution("context", net.join)))
-    for block in blocks:
+    for block in net.blocks:
         a = drawn.limited(drawn.convolution(drawn.activation(h, block.down), block.first))
         h = drawn.node("Add", h, drawn.floor(drawn.convolution(a, block.second)))
-    out = drawn.activation(h, down)
-    out, size = (out, len(down)) if head is None else (drawn.floor(drawn.convolution(out, head)), len(head.bias))
+    out = drawn.activation(h, net.down)
+    out, size = (out, net.channels) if net.head is None else (drawn.floor(drawn.convolution(out, net.head)), len(net.head.bias))
     *given, outputs = (
         helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, channels, None, None]) for name, channels in [*inputs, (out, size)]
     )

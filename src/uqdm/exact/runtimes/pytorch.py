@@ -1,7 +1,7 @@
 """Exact networks on PyTorch; knows nothing of tables, bytes or files.
 
-They need float32 convolutions that only multiply and add: on the CPU without NNPACK, whose Winograd transform does more, on other
-devices as matrix products, in full float32.
+They need float32 convolutions that only multiply and add. So on the CPU they run without NNPACK,
+whose Winograd transform does more. On other devices they are matrix products in full float32.
 """
 
 import contextlib
@@ -33,10 +33,12 @@ def device(name: str) -> torch.device:
 
 
 class _Settings:
-    """What PyTorch has for the whole process and an exact network needs otherwise: ours during a call, and then as it was.
+    """What PyTorch has for the whole process and an exact network needs otherwise: ours during a
+    call, and then as it was.
 
-    NNPACK and TF32 are off as long as any call lasts, whichever thread makes it. The number of threads is the calling thread's own, but a
-    thread that PyTorch has not seen yet starts with the last that was set: calls that need another number take turns.
+    NNPACK and TF32 are off as long as any call lasts, whichever thread makes it. The number of
+    threads is the calling thread's own, but a thread that PyTorch has not seen yet starts with the
+    last that was set: calls that need another number take turns.
     """
 
     def __init__(self) -> None:
@@ -49,9 +51,11 @@ class _Settings:
 
     @contextlib.contextmanager
     def ours(self, kind: str | None, threads: int | None) -> Iterator[None]:
-        """On devices of that kind (None: nothing is switched off); `threads`: None is the process's own number.
+        """On devices of that kind (None: nothing is switched off); `threads`: None is the process's
+        own number.
 
-        In a forked child it is one: PyTorch's threads do not survive a fork, and it would wait for them.
+        In a forked child it is one: PyTorch's threads do not survive a fork, and it would wait for
+        them.
         """
         if forks() != self._forks:
             self._begin()
@@ -89,7 +93,9 @@ class _Settings:
 
 
 def _switch(kind: str, values: tuple[Any, ...] | None = None) -> tuple[Any, ...]:
-    """What is inexact on a kind of device: switched off, or to `values`; returns what it was. TF32's 10-bit products decode to noise."""
+    """What is inexact on a kind of device: switched off, or to `values`; returns what it was.
+    TF32's 10-bit products decode to noise.
+    """
     if kind == "cpu":
         before: tuple[Any, ...] = torch.backends.nnpack.set_flags(False if values is None else values[0])  # type: ignore[no-untyped-call]
         return before
@@ -104,10 +110,12 @@ SETTINGS = _Settings()
 
 
 class Runner:
-    """An exact network: features (N, I, H, W), and what it joins (N, J, H, W), to its outputs (N, O, H, W).
+    """An exact network: features (N, I, H, W), and what it joins (N, J, H, W), to its outputs
+    (N, O, H, W).
 
-    `unfolded`: convolutions as matrix products, as on any device but the CPU. `channels_last`: the layout of activations; a little faster
-    on CPUs. `threads`: of the CPU, for its own calls only; None: as many as PyTorch is set to. No bit depends on any.
+    `unfolded`: convolutions as matrix products, as on any device but the CPU. `channels_last`: the
+    layout of activations; a little faster on CPUs. `threads`: of the CPU, for its own calls only;
+    None: as many as PyTorch is set to. No bit depends on any.
     """
 
     def __init__(
@@ -123,14 +131,14 @@ class Runner:
         self._layout = torch.channels_last if channels_last else torch.contiguous_format
         self._unfolded = device.type != "cpu" if unfolded is None else unfolded
         self._net, self._threads = net, threads
-        enter, blocks, down, head = net.layers
         with SETTINGS.ours(device.type, threads):  # even a copy takes PyTorch's threads
-            self._enter, self._down = self._convolution(enter), self._unit(down)
-            self._head, self._join = (None if c is None else self._convolution(c) for c in (head, net.join))
-            self._blocks = [(self._unit(b.down), self._convolution(b.first), self._convolution(b.second)) for b in blocks]
+            self._enter, self._down = self._convolution(net.enter), self._unit(net.down)
+            self._head, self._join = (None if c is None else self._convolution(c) for c in (net.head, net.join))
+            self._blocks = [(self._unit(b.down), self._convolution(b.first), self._convolution(b.second)) for b in net.blocks]
 
     def __call__(self, features: NDArray[np.float32], context: NDArray[np.float32] | None = None) -> NDArray[Any]:
-        # A caller's autocast would round to 16 bits, and not where the runtime proves itself if that was before.
+        # A caller's autocast would round to 16 bits, and not where the runtime proves itself if
+        # that was before.
         full = torch.autocast(self._device.type, enabled=False)
         with SETTINGS.ours(self._device.type, self._threads), torch.inference_mode(), full:
             h = self._enter(self._field(features)).floor_()

@@ -12,7 +12,7 @@ from uqdm.families.registry import register
 def _walk(package: Package, mode: str, networks: Any) -> Walk:
     from uqdm.families.nested import walk
 
-    return walk.Nested(walk.Constants.of(package), networks)
+    return walk.NestedWalk(walk.NestedConstants.of(package), networks)
 
 
 def _networks(package: Package, opening: Opening) -> Any:

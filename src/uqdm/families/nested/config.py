@@ -8,12 +8,14 @@ from uqdm.records import check_types, frozen
 
 @dataclasses.dataclass(frozen=True)
 class NestedConfig:
-    """The `nested` section: a model of the family "nested" (`torch/model.py`). One row a step, T of them.
+    """The `nested` section: a model of the family "nested" (`torch/model.py`). One row a step, T of
+    them.
 
     Raises `ValueError` for what cannot be.
     """
 
-    widths: tuple[tuple[int, ...], ...] = ((405, 1053, 810), (45, 117, 90), (5, 13, 10), (1, 1, 1))  # of cells after it: Y, Co, Cg
+    # Of the cells after each step: Y, Co, Cg.
+    widths: tuple[tuple[int, ...], ...] = ((405, 1053, 810), (45, 117, 90), (5, 13, 10), (1, 1, 1))
     trunks: tuple[tuple[int, ...], ...] = ((0, 0), (48, 1), (48, 1), (48, 1))  # channels and residual blocks; 0: none
     passes: tuple[tuple[int, ...], ...] = ((32, 0), (56, 1), (64, 1), (64, 1))  # of each of the four passes
     n_mixtures: int = 3  # logistics of a coordinate

@@ -1,4 +1,6 @@
-"""A pass's raw outputs to mixtures in machine code, made by Numba: the same integers as `passes.Step.mixture`."""
+"""A pass's raw outputs to mixtures in machine code, made by Numba: the same integers as
+`NestedStep.mixture`.
+"""
 
 from typing import Any
 
@@ -8,8 +10,8 @@ from numpy.typing import NDArray
 
 from uqdm.entropy import mixtures
 from uqdm.entropy.mixtures import SMALLEST, TOTAL
-from uqdm.exact.network import FARTHEST, LEVEL_BITS, LEVELS, LOCATION_BITS
-from uqdm.families.nested.networks import Mixture, Step, phase
+from uqdm.exact.features import FARTHEST, LEVEL_BITS, LEVELS, LOCATION_BITS
+from uqdm.families.nested.networks import Mixture, NestedStep, phase
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -28,7 +30,9 @@ def _mixture(
     weight: Any,
     mean: Any,
 ) -> None:
-    """raw (N, C, 3, J, h, w); low, high, high_passed (N, C, h, w) of the phase; results as `Mixture` has them."""
+    """raw (N, C, 3, J, h, w); low, high, high_passed (N, C, h, w) of the phase; results as
+    `Mixture` has them.
+    """
     n, channels, _, count, height, columns = raw.shape
     shares = np.empty(count, np.int64)
     for i in range(n):
@@ -64,7 +68,7 @@ def _mixture(
 
 
 def mixture(
-    step: Step, number: int, raw: NDArray[np.float32], low: NDArray[np.int16], high: NDArray[np.int16], high_passed: NDArray[np.int32]
+    step: NestedStep, number: int, raw: NDArray[np.float32], low: NDArray[np.int16], high: NDArray[np.int16], high_passed: NDArray[np.int32]
 ) -> Mixture:
     """`step.mixture`."""
     one = step.passes[number]

@@ -1,7 +1,9 @@
-"""A nested model's networks on any runtime: features and mixtures in NumPy's integers, convolutions by what is given; knows no runtime.
+"""A nested model's networks on any runtime: features and mixtures in NumPy's integers, convolutions
+by what is given; knows no runtime.
 
-Pictures of any size are one field: large ones go in tiles with as much around them as the networks see, so memory is bounded and no bit
-depends on where tiles lie. A trunk's activations are kept for the step's four passes, as int16.
+Pictures of any size are one field: large ones go in tiles with as much around them as the networks
+see, so memory is bounded and no bit depends on where tiles lie. A trunk's activations are kept for
+the step's four passes, as int16.
 """
 
 from collections.abc import Callable
@@ -12,23 +14,25 @@ from numpy.typing import NDArray
 
 from uqdm.bundle import Package
 from uqdm.exact import tiling
+from uqdm.exact.features import Boxes
 from uqdm.exact.running import TILE, Runners, Runtime
 from uqdm.exact.workers import Workers
-from uqdm.families.nested import networks as passes
+from uqdm.families.nested import networks
 from uqdm.families.nested.networks import Mixture
 
-Boxes = NDArray[np.int16]
 Field = NDArray[Any]
 
 
 class NestedNetworks:
-    """A package's networks. Implements `families.nested.Networks`; they are made when a step first asks for them."""
+    """A package's networks. Implements `walk.Networks`; they are made when a step first asks for
+    them.
+    """
 
     exact = True
 
     def __init__(self, package: Package, runtime: Runtime, name: str, tile: int = TILE, workers: Workers | None = None) -> None:
         self.name, self.tile, self.workers = name, tile, workers
-        self._steps = passes.parse(package.name, package.network, package.weights)
+        self._steps = networks.parse(package.name, package.network, package.weights)
         self._runner = Runners(runtime, name)
         self._mixture = _fastest()
 
@@ -45,7 +49,7 @@ class NestedNetworks:
         return tiling.overlapping(call, tiling.even(low, high), self.tile, net.reach, scale=2, workers=self.workers)[0]
 
     def mixture(self, step: int, number: int, trunk: Field | None, low: Boxes, high: Boxes) -> Mixture:
-        """See `families.nested.Networks`."""
+        """See `walk.Networks`."""
         net, (h, w) = self._steps[step], low.shape[2:]
         run = self._runner(net.passes[number].net, net.pass_limits())
 
@@ -56,8 +60,8 @@ class NestedNetworks:
 
         context = () if trunk is None else (trunk,)
         fields = (*tiling.even(low, high), *context)
-        found = tiling.overlapping(call, fields, self.tile, net.pass_reach(number), scale=2, workers=self.workers)
-        row, column = passes.PHASES[number]
+        found = tiling.overlapping(call, fields, self.tile, net.passes[number].reach, scale=2, workers=self.workers)
+        row, column = networks.PHASES[number]
         height, width = (h + 1 - row) // 2, (w + 1 - column) // 2
         return Mixture(*(a[:, :, :height, :width] for a in found))
 
@@ -67,5 +71,5 @@ def _fastest() -> Callable[..., Mixture]:
     try:
         from uqdm.families.nested import kernels as compiled
     except Exception:  # a broken installation may raise anything, and NumPy does the same work
-        return passes.Step.mixture
+        return networks.NestedStep.mixture
     return compiled.mixture

@@ -25,8 +25,10 @@ from numpy.typing import NDArray
 from uqdm.entropy.mixtures import TOTAL, weights
 from uqdm.entropy.tables import FRACTION, LEVELS_PER_OCTAVE, LOWEST_OCTAVE, reciprocals
 from uqdm.errors import PackageError
-from uqdm.exact import network as exact
-from uqdm.exact.network import FARTHEST, LEVEL_BITS, LEVELS, LOCATION_BITS, Net, high_pass
+from uqdm.exact import parsing
+from uqdm.exact.bound import MOST_BLOCKS, largest, ranged
+from uqdm.exact.features import FARTHEST, LEVEL_BITS, LEVELS, LOCATION_BITS, high_pass
+from uqdm.exact.network import LIMIT, Net
 from uqdm.families.pyramid import lattice
 
 CHANNELS = 3
@@ -135,7 +137,7 @@ def summed(planes: NDArray[np.int32], weight: NDArray[np.int64]) -> NDArray[np.i
 
 
 @dataclasses.dataclass(frozen=True)
-class Pass:
+class PyramidPass:
     """The network of one band, and what is added to what it says. J logistics for each of three channels."""
 
     net: Net
@@ -149,16 +151,16 @@ class LevelNet:
     """The networks of one level, or of all coarse ones, in one step."""
 
     trunk: Net
-    passes: tuple[Pass, ...]
+    passes: tuple[PyramidPass, ...]
 
     @property
     def reach(self) -> int:
         """How far around a position the trunk's activations depend on its features: positions."""
-        return _reach(self.trunk)
+        return self.trunk.reach
 
     def pass_reach(self, band: int) -> int:
         """The same of a pass."""
-        return _reach(self.passes[band].net)
+        return self.passes[band].net.reach
 
     def limits(self) -> NDArray[np.int64]:
         """(33,) what the features cannot exceed in size."""
@@ -167,27 +169,27 @@ class LevelNet:
     def pass_limits(self, band: int) -> NDArray[np.int64]:
         """Likewise of what a pass sees; the first one sees the trunk's activations only."""
         if band == 0:
-            return np.full(len(self.trunk.layers[2]), exact.LIMIT, np.int64)
+            return np.full(self.trunk.channels, LIMIT, np.int64)
         return np.array([LIMITED] * (6 * band) + [LOUDEST] * (3 * band), np.int64)
 
     def check(self, name: str) -> float:
         """log2 of the largest partial sum there can be. Raises `PackageError` from 2**24 on, or where it is no such network."""
-        width = len(self.trunk.layers[2])
-        largest = [self.trunk.largest(f"{name}, trunk", self.limits())]
+        if self.trunk.head is not None or self.trunk.join is not None or len(self.passes) != len(lattice.BANDS):
+            raise PackageError(f"{name}: {len(self.passes)} passes, expected {len(lattice.BANDS)}; a trunk has no head and joins nothing")
+        found = [1, largest(self.trunk, f"{name}, trunk", self.limits())]
         for band, one in enumerate(self.passes):
-            largest.append(one.net.largest(f"{name}, pass {band + 1}", self.pass_limits(band)))
+            where = f"{name}, pass {band + 1}"
+            found.append(largest(one.net, where, self.pass_limits(band)))
             head, join = one.net.head, one.net.join
-            fits = head is not None and len(head.bias) == 3 * one.offset.size + 6 and one.offset.ndim == 2 and len(one.offset) == CHANNELS
-            fits = fits and one.level.shape == one.offset.shape and one.linear.shape == (CHANNELS, CHANNELS + DETAILS + 3 * band, 3, 3)
-            fits = fits and (join is None if band == 0 else join is not None and join.weight.shape[1] == width)
-            if not fits:
-                raise PackageError(f"{name}, pass {band + 1}: the layers' sizes do not fit together")
-            sizes = (one.offset, 1 << 20), (one.level, 1 << 15), (one.linear, 1 << 16)
-            if any(np.abs(a.astype(np.int64)).max(initial=0) > most for a, most in sizes):
-                raise PackageError(f"{name}, pass {band + 1}: a constant is out of range")
-        if self.trunk.head is not None or len(self.passes) != len(lattice.BANDS):
-            raise PackageError(f"{name}: {len(self.passes)} passes, expected {len(lattice.BANDS)}; a trunk has no head")
-        return float(np.log2(max(largest)))
+            fits = head is not None and len(head.bias) == 3 * one.offset.size + 6
+            fits = fits and (join is None if band == 0 else join is not None and join.weight.shape[1] == self.trunk.channels)
+            if not fits or one.offset.ndim != 2:
+                raise PackageError(f"{where}: the layers' sizes do not fit together")
+            shape = (CHANNELS, one.offset.shape[1])
+            ranged(f"{where}: offset", one.offset, shape, -(1 << 20), 1 << 20)
+            ranged(f"{where}: level", one.level, shape, -(1 << 15), 1 << 15)
+            ranged(f"{where}: linear", one.linear, (CHANNELS, CHANNELS + DETAILS + 3 * band, 3, 3), -(1 << 16), 1 << 16)
+        return float(np.log2(max(found)))
 
     def linear(
         self,
@@ -251,30 +253,30 @@ class LevelNet:
         return Mixture(location, level, weight, turn, guess)
 
 
-def _reach(net: Net) -> int:
-    return 1 + sum(1 + int(block.second.weight.shape[2]) // 2 for block in net.blocks)
-
-
 def parse(name: str, network: Mapping[str, Any], arrays: Mapping[str, Array]) -> list[list[LevelNet | None]]:
     """The networks of a package by step and level class (0: level 1, 1: level 2, 2: coarser). Raises `PackageError`."""
     found: list[list[LevelNet | None]] = []
-    try:
+    used: list[dict[str, Array]] = []
+    with parsing.described(name, "a network of the family 'pyramid'"):
+        parsing.known(network, "kind", "steps")
         for step, row in enumerate(network["steps"]):
             found.append([])
             for kind, described in enumerate(row):
                 if described is None:
                     found[-1].append(None)
                     continue
-                take = functools.partial(exact.take, arrays, f"{step}.{kind}.")
+                parsing.known(described, "trunk", "passes")
+                trunk, blocks = (parsing.count(described, key, MOST_BLOCKS) for key in ("trunk", "passes"))
+                take = functools.partial(parsing.take, arrays, f"{step}.{kind}.")
                 passes = []
                 for band in range(len(lattice.BANDS)):
                     fields = {field: take(f"pass{band}.{field}") for field in PASS}
-                    passes.append(Pass(exact.net(take, f"pass{band}.", described["passes"], True), **fields))
-                one = LevelNet(exact.net(take, "trunk.", described["trunk"], True), tuple(passes))
+                    passes.append(PyramidPass(parsing.net(take, f"pass{band}.", blocks, True), **fields))
+                one = LevelNet(parsing.net(take, "trunk.", trunk, True), tuple(passes))
                 one.check(f"{name}, step {step + 1}, network {kind + 1}")
                 found[-1].append(one)
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise PackageError(f"{name}: not a network of the family 'pyramid': {type(error).__name__}: {error}") from None
+                used.append(named(one, f"{step}.{kind}."))
+    parsing.nothing_else(name, arrays, *used)
     return found
 
 
@@ -285,8 +287,8 @@ def described(one: LevelNet | None) -> dict[str, Any] | None:
 
 def named(one: LevelNet, prefix: str) -> dict[str, Array]:
     """Their arrays by the names that `parse` reads."""
-    out = exact.named_net(one.trunk, prefix + "trunk.")
+    out = parsing.named(one.trunk, prefix + "trunk.")
     for band, each in enumerate(one.passes):
         out |= {f"{prefix}pass{band}.{field}": getattr(each, field) for field in PASS}
-        out |= exact.named_net(each.net, f"{prefix}pass{band}.")
+        out |= parsing.named(each.net, f"{prefix}pass{band}.")
     return out

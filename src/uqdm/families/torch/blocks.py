@@ -1,4 +1,6 @@
-"""Blocks of convolutional networks that can become integers: no normalisation, no attention, any size."""
+"""Blocks of convolutional networks that can become integers: no normalisation, no attention, any
+size.
+"""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -7,14 +9,17 @@ LEAK = 1 / 8  # what activations pass on of what is below zero: with none, train
 
 
 def high_pass(centre: Tensor) -> Tensor:
-    """`centre` less its 3x3 binomial average (1 2 1; 2 4 2; 1 2 1)/16, edges replicated. (B, C, H, W) -> the same."""
+    """`centre` less its 3x3 binomial average (1 2 1; 2 4 2; 1 2 1)/16, edges replicated.
+    (B, C, H, W) -> the same.
+    """
     padded = F.pad(centre, (1, 1, 1, 1), mode="replicate")
     rows = padded[..., :-2, :] + 2 * padded[..., 1:-1, :] + padded[..., 2:, :]
     return centre - (rows[..., :-2] + 2 * rows[..., 1:-1] + rows[..., 2:]) / 16
 
 
 class Residual(nn.Module):
-    """x + conv(act(conv(act(x)))), 3 x 3 and `size` x `size`; the second convolution starts at zero, so the block starts as identity.
+    """x + conv(act(conv(act(x)))), 3 x 3 and `size` x `size`; the second convolution starts at
+    zero, so the block starts as identity.
 
     act is ReLU, or with a `leak` passes that share of what is below zero.
     """

@@ -1,9 +1,11 @@
-"""A trained convolutional model to an exact one (`uqdm.exact`): 12-bit weights, 10-bit activations, every sum below 2**24.
+"""Turns a trained convolutional network into an exact one (`uqdm.exact`): 12-bit weights, 10-bit
+activations, every sum below 2**24.
 
-Scales are free where ReLU follows: the integer 1 of an activation may stand for any real number, one per channel, chosen so that
-what the channel reaches on calibration pictures fills 0 .. 1023. Inside a layer rows of weights are as fine as 12 bits and the bound
-allow, and the two scales meet in a shift. The residual stream keeps one scale per channel through all blocks, up to 2**4 (as the
-bound allows) finer than activations.
+Scales are free where ReLU follows. The integer 1 of an activation may stand for any real number,
+one per channel. It is chosen so that what the channel reaches on calibration pictures fills
+0 .. 1023. Inside a layer, rows of weights are as fine as 12 bits and the bound allow, and the two
+scales meet in a shift. The residual stream keeps one scale per channel through all blocks. It is up
+to 2**4 finer than activations, as far as the bound allows.
 """
 
 import dataclasses
@@ -19,13 +21,15 @@ from torch import Tensor, nn
 
 from uqdm.entropy.tables import LEVELS_PER_OCTAVE
 from uqdm.errors import PackageError
-from uqdm.exact.network import EXACT, LEAK, LEVEL_BITS, LIMIT, Block, Convolution, Net
+from uqdm.exact import bound
+from uqdm.exact.bound import MOST_SHIFT
+from uqdm.exact.features import LEVEL_BITS
+from uqdm.exact.network import EXACT, LEAK, LIMIT, Block, Convolution, Net
 from uqdm.families.torch.blocks import Residual
 
 STREAM_BITS = (4, 3, 2, 1, 0)  # the first that the bound allows
 LARGEST_WEIGHT = 2047
 LARGEST_FIRST = 4095  # of the first layer, whose features differ in what an integer of them is worth
-MOST_SHIFT = 23
 MOST_ROUNDS = 8
 RAW_LEVEL = math.log(2) / LEVELS_PER_OCTAVE / 2**LEVEL_BITS  # what one raw level adds to the logarithm of a scale
 QUANTILE = 0.9999  # of what a channel reaches on calibration pictures; the rest is limited
@@ -34,7 +38,9 @@ QUANTILES = (0.99, 0.999, 0.9999, 1.0)  # that are tried where it can be measure
 
 @dataclasses.dataclass(frozen=True)
 class Layers:
-    """A network's convolutions: enter, residual blocks, head (None: its activations are the result), join."""
+    """A network's convolutions: enter, residual blocks, head (None: its activations are the
+    result), join.
+    """
 
     enter: nn.Conv2d
     body: nn.Sequential
@@ -62,14 +68,15 @@ def quantised(
 ) -> tuple[Net, Tensor]:
     """A network as integers, and what an integer of its activations stands for (channels,).
 
-    `units` (I,): what an integer of each feature stands for; `edge` (I,): the largest; `raw` (O,): what one of each output is to stand for;
-    `joined` (J,): what one of each activation that is joined does. Raises `PackageError` where no scales keep the bound.
+    `units` (I,): what an integer of each feature stands for; `edge` (I,): the largest; `raw` (O,):
+    what one of each output is to stand for; `joined` (J,): what one of each activation that is
+    joined does. Raises `PackageError` where no scales keep the bound.
     """
     quantiser = _Quantiser(layers, units, edge, samples, raw, joined, quantile)
     for bits in STREAM_BITS:
         found, scale = quantiser.net(bits)
         try:
-            found.largest("quantised network", edge)
+            bound.largest(found, "quantised network", edge)
             break
         except PackageError:
             if bits == STREAM_BITS[-1]:
@@ -108,7 +115,8 @@ class _Quantiser:
         self.largest = torch.from_numpy(edge.astype(np.float32))
         self.blocks = [(b.first, b.second) for b in layers.body if isinstance(b, Residual)]
         self.streams, self.inner = self._reached(samples)
-        # Channels inside a block that ReLU silences on every calibration picture are left out: training kills many.
+        # Channels inside a block that ReLU silences on every calibration picture are left out:
+        # training kills many.
         alive = [reached > 0 for reached in self.inner]
         self.blocks = [_pruned(first, second, a) for (first, second), a in zip(self.blocks, alive)]
         self.inner = [_floored(reached[a]) for reached, a in zip(self.inner, alive)]
@@ -124,7 +132,9 @@ class _Quantiser:
             fixed.append(_row_scale(layers.join, self.joined, torch.full_like(self.joined, LIMIT), leak=self.leak))
         stream = torch.stack([stream, *fixed]).amax(0)
         inside = self._inside(stream)
-        for _ in range(MOST_ROUNDS):  # the stream cannot be finer than what is added to it, which depends on it in turn, a little
+        # The stream cannot be finer than what is added to it, which depends on it in turn, a
+        # little.
+        for _ in range(MOST_ROUNDS):
             coarser = torch.stack([stream, *(block.finest for block in inside)]).amax(0)
             if torch.equal(coarser, stream):
                 break
@@ -164,7 +174,9 @@ class _Quantiser:
         return x.abs() if self.layers.leaky else x
 
     def _reached(self, samples: Sequence[Sample]) -> tuple[list[Tensor], list[Tensor]]:
-        """What the residual stream reaches before each block and the head, and each block inside; (channels,) each."""
+        """What the residual stream reaches before each block and the head, and each block inside;
+        (channels,) each.
+        """
         streams: list[list[Tensor]] = [[] for _ in range(len(self.blocks) + 1)]
         inner: list[list[Tensor]] = [[] for _ in self.blocks]
         for x in samples:
@@ -193,7 +205,9 @@ def _floored(reached: Tensor) -> Tensor:
 
 
 def _pruned(first: nn.Conv2d, second: nn.Conv2d, alive: Tensor) -> tuple[nn.Conv2d, nn.Conv2d]:
-    """A block's two convolutions with only the inner channels that are `alive` (channels,), at least one."""
+    """A block's two convolutions with only the inner channels that are `alive` (channels,), at
+    least one.
+    """
     alive[0] |= not alive.any()
     count = int(alive.sum())
     a = nn.Conv2d(first.in_channels, count, first.kernel_size, padding=first.padding)  # type: ignore[arg-type]
@@ -218,7 +232,9 @@ def _shift(ratio: Tensor) -> Tensor:
 
 
 def _rounded(conv: nn.Conv2d, inputs: Tensor, sums: Tensor, shift: Tensor) -> Convolution:
-    """Weights in units of `sums` (O,) for inputs whose integer 1 stands for `inputs` (I,); half of what the shift drops is added."""
+    """Weights in units of `sums` (O,) for inputs whose integer 1 stands for `inputs` (I,); half of
+    what the shift drops is added.
+    """
     bias = _bias(conv)
     weight = torch.round(conv.weight.double() * inputs.double()[:, None, None] / sums.double()[:, None, None, None])
     half = torch.where(shift > 0, 2.0 ** (shift.double() - 1), 0.0)
@@ -235,7 +251,8 @@ def _bias(conv: nn.Conv2d) -> Tensor:
 
 
 def _row_scale(conv: nn.Conv2d, inputs: Tensor, largest: Tensor, largest_weight: int = LARGEST_WEIGHT, leak: float = 0.0) -> Tensor:
-    """(O,) the finest scale of a row's sums: weights within `largest_weight`, sums well below 2**24.
+    """(O,) the finest scale of a row's sums: weights within `largest_weight`, sums well below
+    2**24.
 
     `largest` (I,): of the inputs; below zero they reach `leak` times that.
     """
@@ -249,6 +266,8 @@ def _row_scale(conv: nn.Conv2d, inputs: Tensor, largest: Tensor, largest_weight:
 
 
 def _convolution(conv: nn.Conv2d, inputs: Tensor, finest: Tensor, outputs: Tensor) -> Convolution:
-    """A convolution whose results have given scales `outputs` (O,), none below `finest`: the sums are finer by a power of two."""
+    """A convolution whose results have given scales `outputs` (O,), none below `finest`: the sums
+    are finer by a power of two.
+    """
     shift = torch.floor(torch.log2(outputs / finest) + 1e-6).clamp(0, MOST_SHIFT).to(torch.int32)
     return _rounded(conv, inputs, outputs / 2.0**shift, shift)

@@ -1,11 +1,13 @@
-"""Logistic and normal densities, alone, convolved with uniform noise and truncated; knows nothing of images or networks.
+"""Logistic and normal densities, alone, convolved with uniform noise and truncated; knows nothing
+of images or networks.
 
-Every function works coordinate by coordinate on tensors that broadcast together; `location` and `scale` are the density's own
-(the standard deviation of a logistic is pi/sqrt(3) times its scale). All logarithms are natural: nats per coordinate.
-Divide by log 2 for bits.
+Every function works coordinate by coordinate on tensors that broadcast together; `location` and
+`scale` are the density's own (the standard deviation of a logistic is pi/sqrt(3) times its scale).
+All logarithms are natural: nats per coordinate. Divide by log 2 for bits.
 
-A probability between two edges is never formed by subtracting two numbers close to 1: far out in either tail the logarithm
-stays finite, and so does its gradient, at 1e4 scales from the centre and beyond.
+A probability between two edges is never formed by subtracting two numbers close to 1: far out in
+either tail the logarithm stays finite, and so does its gradient, at 1e4 scales from the centre and
+beyond.
 """
 
 import math
@@ -48,8 +50,11 @@ class Logistic:
         return F.logsigmoid(x) + F.logsigmoid(-x)
 
     def log_mass(self, centre: Tensor, width: Tensor) -> Tensor:
-        """Exactly log s(b) + log s(-a) + log(1 - e^(a - b)) with s the sigmoid and a, b the edges: no term cancels another."""
-        # A width that has rounded to 0 stands for a very small one; log 0 would make the gradient of a whole batch infinite.
+        """Exactly log s(b) + log s(-a) + log(1 - e^(a - b)) with s the sigmoid and a, b the edges:
+        no term cancels another.
+        """
+        # A width that has rounded to 0 stands for a very small one; log 0 would make the gradient
+        # of a whole batch infinite.
         width = torch.clamp_min(width, torch.finfo(width.dtype).tiny)
         return F.logsigmoid(centre + width / 2) + F.logsigmoid(width / 2 - centre) + torch.log(-torch.expm1(-width))
 
@@ -72,8 +77,9 @@ class Normal:
     def log_mass(self, centre: Tensor, width: Tensor) -> Tensor:
         """Three ways, each where it is exact; by symmetry the centre is taken as non-negative.
 
-        Narrow: the density at the centre times the width, and the next term of the series. Both edges on one side:
-        phi(a) times a difference of erfcx, which is erfc without its tail. Edges on either side of 0: a sum of two erf.
+        Narrow: the density at the centre times the width, and the next term of the series. Both
+        edges on one side: phi(a) times a difference of erfcx, which is erfc without its tail. Edges
+        on either side of 0: a sum of two erf.
         """
         tiny = torch.finfo(width.dtype).tiny
         c = centre.abs() + torch.zeros_like(width)
@@ -81,8 +87,9 @@ class Normal:
         h, root = width / 2, math.sqrt(0.5)
         narrow = width * torch.clamp_min(c, 1.0) < 0.1
         beside = c >= h
-        # Every branch is evaluated everywhere, so arguments are first moved where the branch is finite: a gradient of
-        # inf or nan from a branch that `where` throws away would still poison the sum (0 * inf).
+        # Every branch is evaluated everywhere, so arguments are first moved where the branch is
+        # finite: a gradient of inf or nan from a branch that `where` throws away would still poison
+        # the sum (0 * inf).
         a = torch.where(beside & ~narrow, c - h, torch.zeros_like(c))
         wide = torch.where(narrow, torch.ones_like(width), width)
         near = torch.where(narrow, c, torch.zeros_like(c))
@@ -101,27 +108,19 @@ class Normal:
 DENSITIES: dict[str, Density] = {"logistic": Logistic(), "gaussian": Normal()}
 
 
+def log_mass_around(g: Density, y: Tensor, delta: Tensor, location: Tensor, scale: Tensor) -> Tensor:
+    """log(G(y + delta/2) - G(y - delta/2)), nats: of the mass in the box of width delta around y.
+    Like y.
+
+    It is log(delta p(y)) for the density p = g * U(-delta/2, delta/2) of eq. 3, and of eq. 5 with
+    the g of eq. 6 (normal) or 7 (logistic); the integral is appendix B.2's.
+    """
+    return g.log_mass((y - location) / scale, (delta / scale).to(y.dtype))
+
+
 def log_interval(g: Density, low: Tensor, high: Tensor, location: Tensor, scale: Tensor) -> Tensor:
     """log(G(high) - G(low)), nats; low < high, finite."""
-    return g.log_mass(((low + high) / 2 - location) / scale, (high - low) / scale)
-
-
-def log_convolved(g: Density, y: Tensor, delta: Tensor, location: Tensor, scale: Tensor) -> Tensor:
-    """log density of g * U(-delta/2, delta/2) at y: log((G(y + delta/2) - G(y - delta/2)) / delta), nats.
-
-    Eq. 3, and eq. 5 with the g of eq. 6 (normal) or 7 (logistic); the integral is appendix B.2's.
-    """
-    return g.log_mass((y - location) / scale, delta / scale) - torch.log(delta)
-
-
-def log_box_mass(g: Density, y: Tensor, delta: Tensor, low: Tensor, high: Tensor, location: Tensor, scale: Tensor) -> Tensor:
-    """log of the part of [low, high] that y +- delta/2 takes, under g truncated to [low, high]; nats.
-
-    (G(min(high, y + delta/2)) - G(max(low, y - delta/2))) / (G(high) - G(low)): over the boxes of a grid of pitch delta
-    these sum to 1, whatever earlier steps have excluded. The two intervals must overlap.
-    """
-    part = log_interval(g, torch.maximum(low, y - delta / 2), torch.minimum(high, y + delta / 2), location, scale)
-    return part - log_interval(g, low, high, location, scale)
+    return log_mass_around(g, (low + high) / 2, high - low, location, scale)
 
 
 def sample_convolved(g: Density, delta: Tensor, location: Tensor, scale: Tensor, generator: torch.Generator) -> Tensor:

@@ -19,7 +19,9 @@ class Terms(NamedTuple):
     pixels: Tensor  # (B,): -log2 p(x | z_0), what is left to send once all steps are
 
     def cumulative(self) -> Tensor:
-        """(T + 2, B): bits per pixel received before the first step, after each, and with the pixels, which is the total."""
+        """(T + 2, B): bits per pixel received before the first step, after each, and with the
+        pixels, which is the total.
+        """
         return torch.cat([self.latent[None], self.steps, self.pixels[None]]).cumsum(0)
 
     def total(self) -> Tensor:
@@ -36,7 +38,9 @@ class Evaluation:
 
     pictures: int
     channels: int
-    bits: list[float]  # (T + 2): bits per pixel received before the first step, after each, and with the pixels; or the last alone
+    # (T + 2): bits per pixel received before the first step, after each, and with the pixels; or
+    # the last alone.
+    bits: list[float]
     error: float  # standard error of the last, over pictures
     indices: list[int]  # of the latents that were reconstructed from, 0 .. T
     psnr: dict[str, list[float]]  # dB by reconstruction, one a latent: means of the pictures' own
@@ -64,7 +68,9 @@ class Evaluation:
 
 
 def psnr(x_hat: Tensor, real: Tensor) -> Tensor:
-    """dB of each picture (B,); both (B, C, H, W) in [-1, 1]. At most `quality.CAP`, so that means stay finite."""
+    """dB of each picture (B,); both (B, C, H, W) in [-1, 1]. At most `quality.CAP`, so that means
+    stay finite.
+    """
     error = ((x_hat - real).double() ** 2).mean((1, 2, 3)) * 127.5**2
     return torch.tensor([quality.capped(e) for e in error.tolist()], dtype=torch.float64)
 

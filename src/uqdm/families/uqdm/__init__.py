@@ -1,4 +1,6 @@
-"""The paper's families: `uqdm`, universally quantized diffusion (section 3), and `vdm`, the Gaussian diffusion beside it."""
+"""The paper's families: `uqdm`, universally quantized diffusion (section 3), and `vdm`, the
+Gaussian diffusion beside it.
+"""
 
 from typing import Any
 
@@ -9,9 +11,11 @@ from uqdm.families.uqdm.config import OURS, ModelConfig
 
 
 def _walk(package: Package, mode: str, networks: Any) -> Walk:
-    from uqdm.families.uqdm import walk
+    from uqdm.families.uqdm.constants import UqdmConstants
+    from uqdm.families.uqdm.paper import Paper
+    from uqdm.families.uqdm.tight import Tight
 
-    return {"tight": walk.Tight, "paper": walk.Paper}[mode](walk.Constants.of(package), networks)
+    return {"tight": Tight, "paper": Paper}[mode](UqdmConstants.of(package), networks)
 
 
 def _networks(package: Package, opening: Opening) -> Any:

@@ -7,7 +7,8 @@ from uqdm.records import check_types, one_of
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
-    """The `model` section of a published config.json: everything that the weights' names and shapes follow from.
+    """The `model` section of a published config.json: everything that the weights' names and shapes
+    follow from.
 
     Raises `ValueError` for values that no network can be built from.
     """
@@ -40,7 +41,8 @@ class ModelConfig:
         one_of(self, "prior_type", ("logistic", "gaussian"))
         one_of(self, "base_prior_scale", ("forward_kernel", "default"))
         one_of(self, "noise_schedule", ("fixed_linear", "learned_linear", "learned_monotone"))
-        # Far above every model there is, and low enough that a hostile file cannot keep the machine busy building one.
+        # Far above every model there is, and low enough that a hostile file cannot keep the machine
+        # busy building one.
         most = {"n_timesteps": 10_000, "n_attention_heads": 1024, "n_channels": 16, "vocab_size": 65536}
         for name, limit in {**most, "embedding_dim": 4096, "n_blocks": 1024, "norm_groups": 4096, "downsample": 8}.items():
             if not 1 <= getattr(self, name) <= limit:

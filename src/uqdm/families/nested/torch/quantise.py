@@ -1,4 +1,6 @@
-"""A trained nested model to a model in integers: walks calibration pictures to see what its networks see, and gives channels scales."""
+"""A trained nested model to a model in integers: walks calibration pictures to see what its
+networks see, and gives channels scales.
+"""
 
 import dataclasses
 import math
@@ -14,39 +16,41 @@ from torch import Tensor
 from uqdm.bundle import Package
 from uqdm.entropy.mixtures import WEIGHT_BITS
 from uqdm.entropy.tables import LEVELS_PER_OCTAVE, LOWEST_OCTAVE
-from uqdm.exact.network import LEVEL_BITS, LOCATION_BITS
+from uqdm.exact.features import LEVEL_BITS, LOCATION_BITS
 from uqdm.families.floats import Pictures
-from uqdm.families.nested import networks as passes
+from uqdm.families.nested import networks
+from uqdm.families.nested.networks import NestedPass, NestedStep
 from uqdm.families.nested.torch import model as nested
 from uqdm.families.nested.torch.model import Nested
 from uqdm.families.torch.calibrate import QUANTILE, QUANTILES, RAW_LEVEL, Layers, Sample, quantised
-from uqdm.families.torch.cells import Cells, coordinates
+from uqdm.families.torch.cells import FloatCells, coordinates
 
-Boxes = tuple[NDArray[np.int32], NDArray[np.int32]]  # low, high (N, C, H, W)
+Ends = tuple[NDArray[np.int32], NDArray[np.int32]]  # low, high (N, C, H, W)
 
 
 def package_of(
     model: Nested, name: str, pictures: Pictures, measure: Callable[[Package], Sequence[float]], say: Callable[[str], None]
 ) -> tuple[Package, list[float]]:
-    """A nested model in integers, calibrated on `pictures` (H, W, 3); and log2 of each step's largest partial sum.
+    """A nested model in integers, calibrated on `pictures` (H, W, 3); and log2 of each step's
+    largest partial sum.
 
-    How much of what a channel reaches has to fit is tried step by step: too much is coarse, too little is cut off. `measure` says what
-    each step of a model costs. What a step costs
-    depends on its own networks alone, since every level's cells follow from the offsets.
+    How much of what a channel reaches has to fit is tried step by step: too much is coarse, too
+    little is cut off. `measure` says what each step of a model costs. What a step costs depends on
+    its own networks alone, since every level's cells follow from the offsets.
     """
     generator = torch.Generator().manual_seed(0)
     say(f"walking through {len(pictures)} pictures")
-    states: list[list[State]] = [[] for _ in model.steps]
+    states: list[list[Shown]] = [[] for _ in model.steps]
     with torch.no_grad():
         for x in _tensors(pictures):
             levels = model.levels(coordinates(x), generator)
             for k, (step, (parent, child)) in enumerate(zip(model.steps, pairwise(levels))):
-                states[k].append(State(_boxes(parent), _boxes(child)))
+                states[k].append(Shown(_boxes(parent), _boxes(child)))
                 _, turns = step.bits(step.trunk(parent), parent, child)
                 if k + 1 < len(model.steps):  # and what previews of cut files ask the next step
                     state = nested.partly(parent, child, turns, generator)
-                    states[k + 1].append(State(_boxes(state), _boxes(levels[k + 2])))
-    tried: list[list[passes.Step]] = []
+                    states[k + 1].append(Shown(_boxes(state), _boxes(levels[k + 2])))
+    tried: list[list[NestedStep]] = []
     costs = []
     for quantile in QUANTILES:
         say(f"scales, choice {len(tried) + 1} of {len(QUANTILES)}")
@@ -56,12 +60,12 @@ def package_of(
     return _package(model, name, best), [made.check(f"{name}, step {i + 1}") for i, made in enumerate(best)]
 
 
-def _package(model: Nested, name: str, steps: Sequence[passes.Step]) -> Package:
+def _package(model: Nested, name: str, steps: Sequence[NestedStep]) -> Package:
     """Steps in integers as a model."""
     weights: dict[str, NDArray[Any]] = {}
     for i, step in enumerate(steps):
-        weights |= passes.named(step, f"{i}.")
-    network = {"kind": "nested", "steps": [passes.described(step) for step in steps]}
+        weights |= networks.named(step, f"{i}.")
+    network = {"kind": "nested", "steps": [networks.described(step) for step in steps]}
     constants = {"widths": [list(w) for w in model.widths], "priority": list(nested.PRIORITY)}
     about = {"description": f"nested universal quantization, T = {len(steps)}", "multiply_adds_per_pixel": model.multiply_adds()}
     return Package(name, "nested", network, constants, weights, about)
@@ -73,24 +77,28 @@ def _tensors(pictures: Sequence[NDArray[np.uint8]]) -> list[torch.Tensor]:
     return [torch.from_numpy(np.ascontiguousarray(p.transpose(2, 0, 1)))[None] for p in even]
 
 
-def _boxes(cells: Cells) -> Boxes:
+def _boxes(cells: FloatCells) -> Ends:
     return cells.low.numpy().astype(np.int32), cells.high.numpy().astype(np.int32)
 
 
 @dataclasses.dataclass(frozen=True)
-class State:
-    """What one step of a nested model is shown in use: the boxes before it and after it, int (N, C, H, W), H and W even."""
+class Shown:
+    """What one step of a nested model is shown in use: the boxes before it and after it, int
+    (N, C, H, W), H and W even.
+    """
 
-    parent: Boxes
-    child: Boxes
+    parent: Ends
+    child: Ends
 
 
-def quantise_nested(step: nested.Step, states: Sequence[State], quantile: float = QUANTILE) -> passes.Step:
-    """One step of a nested model as integers. `quantile` of what a channel reaches fits. Raises `PackageError`."""
+def quantise_nested(step: nested.FloatStep, states: Sequence[Shown], quantile: float = QUANTILE) -> NestedStep:
+    """One step of a nested model as integers. `quantile` of what a channel reaches fits. Raises
+    `PackageError`.
+    """
     width, middle = step.width.flatten().double(), step.middle.flatten().double()
     detail = detail_shift(width)
     wide = np.max([(high - low).max((0, 2, 3)) + 1 for low, high in (s.parent for s in states)], 0)
-    bare = passes.Step(
+    bare = NestedStep(
         middle=np.rint(2 * middle.numpy()).astype(np.int16),
         width=np.rint(width.numpy() * 2**16).astype(np.int64),
         detail=np.array(detail, np.int8),
@@ -106,29 +114,29 @@ def quantise_nested(step: nested.Step, states: Sequence[State], quantile: float 
             trunk, scale = quantised(Layers(step.enter, step.body, leaky=True), units, bare.limits(), samples, None, None, quantile)
             bare = dataclasses.replace(bare, trunk=trunk)
             units = units[4 * c : 8 * c]
-        made = tuple(_pass(step, bare, number, units, scale, states, quantile) for number in range(len(passes.PHASES)))
+        made = tuple(_pass(step, bare, number, units, scale, states, quantile) for number in range(len(networks.PHASES)))
     return dataclasses.replace(bare, passes=made)
 
 
 def _pass(
-    step: nested.Step,
-    bare: passes.Step,
+    step: nested.FloatStep,
+    bare: NestedStep,
     number: int,
     units: Tensor,
     scale: Tensor | None,
-    states: Sequence[State],
+    states: Sequence[Shown],
     quantile: float,
-) -> passes.Pass:
+) -> NestedPass:
     """One pass, calibrated on the states that it sees: the phases before it are children already."""
     one = step.passes[number]
-    assert isinstance(one, nested.Pass)
+    assert isinstance(one, nested.FloatPass)
     samples = []
     for state in states:
         low, high = (end.copy() for end in state.parent)
         for k in range(number):
             for end, told in zip((low, high), state.child):
-                passes.phase(end, k)[...] = passes.phase(told, k)
-        trunk = step.trunk(Cells(*(torch.from_numpy(end.astype(np.float32)) for end in state.parent)))
+                networks.phase(end, k)[...] = networks.phase(told, k)
+        trunk = step.trunk(FloatCells(*(torch.from_numpy(end.astype(np.float32)) for end in state.parent)))
         samples.append(Sample(torch.from_numpy(bare.pass_features(*_short((low, high)))[0]), trunk))
     coordinates, _, mixtures = one.shape
     each = torch.tensor([2.0**-LOCATION_BITS, RAW_LEVEL, 2.0**-WEIGHT_BITS])
@@ -136,7 +144,7 @@ def _pass(
     layers = Layers(one.enter, one.body, one.head, one.join, leaky=True)
     net, _ = quantised(layers, units, bare.pass_limits(), samples, raw, scale, quantile)
     width = step.width.flatten().double()
-    return passes.Pass(
+    return NestedPass(
         net=net,
         offset=np.rint((one.offset.double() * width[:, None]).numpy() * 2**16).astype(np.int64),
         level=raw_levels(one.stretch, width[:, None]),
@@ -144,12 +152,14 @@ def _pass(
     )
 
 
-def _short(box: Boxes) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
+def _short(box: Ends) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
     return box[0].astype(np.int16), box[1].astype(np.int16)
 
 
 def detail_shift(width: Tensor) -> int:
-    """By how much the high-pass, in 2**-5 pixel values, is shifted as a feature: 2047 are to be some hundred pixel values or more."""
+    """By how much the high-pass, in 2**-5 pixel values, is shifted as a feature: 2047 are to be
+    some hundred pixel values or more.
+    """
     return max(0, min(3, 5 + math.floor(math.log2(float(width.max()))) - 10))
 
 
@@ -160,13 +170,15 @@ def feature_units(width: Tensor, detail: int) -> Tensor:
 
 
 def skips(smooth: Tensor, width: Tensor) -> NDArray[np.int64]:
-    """`exact.Step.skip` from a network's own, which multiplies the high-pass in widths."""
+    """`BoxFeatures.base`'s skip from a network's own, which multiplies the high-pass in widths."""
     found: NDArray[np.int64] = np.rint((32 * width.double() / smooth.double()).numpy()).astype(np.int64)
     return found
 
 
 def raw_levels(stretch: Tensor, width: Tensor) -> NDArray[np.int32]:
-    """What is added to raw levels, for logarithms of scales in widths; half a level more: the nearest, not the one below."""
+    """What is added to raw levels, for logarithms of scales in widths; half a level more: the
+    nearest, not the one below.
+    """
     level = (stretch.double() + torch.log(width.double())) / math.log(2) - LOWEST_OCTAVE
     one = 1 << LEVEL_BITS
     found: NDArray[np.int32] = np.floor(level.numpy() * LEVELS_PER_OCTAVE * one + one / 2).astype(np.int32)

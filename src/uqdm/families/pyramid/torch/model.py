@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from uqdm.config import Config
 from uqdm.families.pyramid import lattice
 from uqdm.families.torch.blocks import LEAK, Residual, high_pass, zero
-from uqdm.families.torch.cells import SCALES, Cells, Mixture, coordinates, pixels
+from uqdm.families.torch.cells import SCALES, FloatCells, FloatMixture, coordinates, pixels
 from uqdm.families.torch.held_out import Terms
 
 CHANNELS = 3
@@ -273,14 +273,14 @@ class Pyramid(nn.Module):
                     values.append(torch.where(several[:, k] & ~ask, guess, centre[:, k]))
                     errors.append(error / unit[0, k])
                     louds.append(torch.where(ask, torch.log1p((error.abs() / scale).clamp_max(FARTHEST)) - QUIET, 0.0))
-        mixture = Mixture(*(torch.stack(part, 1) for part in parts))
+        mixture = FloatMixture(*(torch.stack(part, 1) for part in parts))
         sent = torch.stack(asked, 1)
         known = Told(torch.where(sent, child.low, told.low), torch.where(sent, child.high, told.high), torch.stack(values, 1))
         if record is not None:
             loud = torch.stack(louds, 1)
             record(Seen(step, level, image, told, above, trunk, known.value, torch.stack(errors, 1), loud, unit.flatten()))
-        cost = torch.where(several, mixture.truncated_bits(Cells(told.low, told.high), child), 0.0)
-        mean = mixture.mean(Cells(known.low, known.high)) if means else None
+        cost = torch.where(several, mixture.truncated_bits(FloatCells(told.low, told.high), child), 0.0)
+        mean = mixture.mean(FloatCells(known.low, known.high)) if means else None
         return Spoken(known, torch.stack(louds, 1), cost, sent, mean)
 
     def _widths(self, step: int, level: int) -> tuple[list[int], list[int], list[int]]:
@@ -332,10 +332,10 @@ def _everything(like: Tensor, level: int) -> Told:
     return Told(-high, high, torch.zeros_like(like))
 
 
-def _cells(v: Tensor, offset: Tensor, width: Tensor, within: Told) -> Cells:
+def _cells(v: Tensor, offset: Tensor, width: Tensor, within: Told) -> FloatCells:
     """The cells of integers at a width, cut to what is known."""
     low = offset + width * torch.floor((v - offset) / width)
-    return Cells(torch.maximum(low, within.low), torch.minimum(low + width - 1, within.high))
+    return FloatCells(torch.maximum(low, within.low), torch.minimum(low + width - 1, within.high))
 
 
 def _edged(field: Tensor, finer: tuple[int, int]) -> Tensor:

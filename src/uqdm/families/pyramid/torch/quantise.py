@@ -12,7 +12,7 @@ from torch import Tensor
 
 from uqdm.bundle import Package
 from uqdm.entropy.mixtures import WEIGHT_BITS
-from uqdm.exact.network import LOCATION_BITS
+from uqdm.exact.features import LOCATION_BITS
 from uqdm.families.floats import Pictures
 from uqdm.families.pyramid import networks, walk
 from uqdm.families.pyramid.networks import COUPLING_BITS, LINEAR_BITS, LOUD_BITS, UNIT_BITS, VALUE_BITS, LevelNet
@@ -93,7 +93,7 @@ def quantised_net(model: Pyramid, key: Key, seen: Sequence[Seen], quantile: floa
     return dataclasses.replace(bare, passes=passes)
 
 
-def _pass(net: FloatNet, bare: LevelNet, band: int, seen: Sequence[Seen], scale: Tensor, quantile: float) -> networks.Pass:
+def _pass(net: FloatNet, bare: LevelNet, band: int, seen: Sequence[Seen], scale: Tensor, quantile: float) -> networks.PyramidPass:
     one = net.passes[band]
     assert isinstance(one, Pass)
     part = one.mixtures * 3
@@ -109,7 +109,7 @@ def _pass(net: FloatNet, bare: LevelNet, band: int, seen: Sequence[Seen], scale:
         samples = [Sample(torch.from_numpy(_seen(s, band)), s.trunk) for s in seen]
         layers = Layers(one.enter, one.body, one.head, one.join, leaky=True)
         made, _ = quantised(layers, units, limits, samples, raw, scale, quantile)
-    return networks.Pass(
+    return networks.PyramidPass(
         net=made,
         offset=np.rint(one.offset.numpy() * 2.0**LOCATION_BITS).astype(np.int32),
         level=np.rint(one.stretch.numpy() * networks.nat()).astype(np.int32),

@@ -1,12 +1,15 @@
-"""The published checkpoint.pt and config.json -> a model; runs no code from the file, and knows nothing of our own formats.
+"""The published checkpoint.pt and config.json -> a model; runs no code from the file, and knows
+nothing of our own formats.
 
-A checkpoint.pt is a pickle, and a pickle may hold any program. It is read by torch's restricted reader, which builds tensors
-and plain containers, and besides those the three NumPy names that the optimiser's learning rate was saved with; anything else
-is refused. Names, shapes and finiteness of the weights are checked against the config before a network holds them.
+A checkpoint.pt is a pickle, and a pickle may hold any program. It is read by torch's restricted
+reader, which builds tensors and plain containers, and besides those the three NumPy names that the
+optimiser's learning rate was saved with; anything else is refused. Names, shapes and finiteness of
+the weights are checked against the config before a network holds them.
 
-The file has two readings. `model` are the weights as the optimiser left them, without the noise schedule's learned width; the
-published script runs them with the width of the config ("raw"). `ema` are the averaged weights, and behind them the width they
-were trained with ("ema"): 5 % fewer bits for the tiny model.
+The file has two readings. `model` are the weights as the optimiser left them, without the noise
+schedule's learned width; the published script runs them with the width of the config ("raw"). `ema`
+are the averaged weights, and behind them the width they were trained with ("ema"): 5 % fewer bits
+for the tiny model.
 """
 
 import zipfile
@@ -27,10 +30,12 @@ READINGS = ("ema", "raw")
 
 
 def read_published(folder: str | Path, reading: str = "ema") -> UQDM:
-    """The model of `folder`/checkpoint.pt and `folder`/config.json, float32, on the CPU, in eval mode.
+    """The model of `folder`/checkpoint.pt and `folder`/config.json, float32, on the CPU, in eval
+    mode.
 
-    `reading`: "ema" or "raw", see above. Raises `CheckpointError` where a file is missing, is not what it should be, holds
-    anything but tensors and plain values, or does not fit the config; `ValueError` for another reading.
+    `reading`: "ema" or "raw", see above. Raises `CheckpointError` where a file is missing, is not
+    what it should be, holds anything but tensors and plain values, or does not fit the config;
+    `ValueError` for another reading.
     """
     if reading not in READINGS:
         raise ValueError(f"reading is {reading!r}; expected {' or '.join(READINGS)}")
@@ -51,12 +56,15 @@ def read_published(folder: str | Path, reading: str = "ema") -> UQDM:
 
 
 def _load(path: Path) -> dict[str, Any]:
-    """The dict in the file. Tensors stay on disk until they are used: three quarters of them are the optimiser's."""
+    """The dict in the file. Tensors stay on disk until they are used: three quarters of them are
+    the optimiser's.
+    """
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file; expected a published checkpoint.pt beside config.json")
     if not zipfile.is_zipfile(path):
         raise CheckpointError(f"{path}: not a file written by torch.save (no zip archive), or cut short")
-    # What builds a NumPy scalar has no public name and moved in NumPy 2; files hold the old one, so it is allowed by that name.
+    # What builds a NumPy scalar has no public name and moved in NumPy 2; files hold the old one, so
+    # it is allowed by that name.
     build: Callable[..., Any] = np.float64(0).__reduce__()[0]  # type: ignore[assignment]
     allowed: list[Any] = [(build, "numpy.core.multiarray.scalar"), np.dtype, np.dtypes.Float64DType]
     try:
@@ -86,7 +94,9 @@ def _weights(path: Path, record: dict[str, Any], model: UQDM) -> dict[str, Tenso
 
 
 def _averages(path: Path, record: dict[str, Any], model: UQDM) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """`ema`: a list in parameter order, the network's and then the schedule's -> tensors by name of each."""
+    """`ema`: a list in parameter order, the network's and then the schedule's -> tensors by name of
+    each.
+    """
     ema = record.get("ema")
     found = ema.get("shadow_params") if isinstance(ema, dict) else None
     if not isinstance(found, list):
@@ -104,7 +114,9 @@ def _averages(path: Path, record: dict[str, Any], model: UQDM) -> tuple[dict[str
 
 
 def _fitting(path: Path, name: str, found: Any, expected: Tensor) -> Tensor:
-    """A copy of `found` in float32, that no longer depends on the file, where it is a finite tensor of the shape expected."""
+    """A copy of `found` in float32, that no longer depends on the file, where it is a finite tensor
+    of the shape expected.
+    """
     if not isinstance(found, Tensor) or not found.dtype.is_floating_point or found.layout != torch.strided:
         raise CheckpointError(f"{path}: {name} is no dense tensor of floating-point numbers")
     if found.shape != expected.shape:

@@ -1,7 +1,8 @@
 """Published networks, and ones like them, on PyTorch; knows nothing of tables, bytes or files.
 
-They run in float64, where outputs drift by about 1e-13 between thread counts, batches, devices and versions, which moves a rounding once in
-about 1e8 values; in float32 it is a million times as much: faster, for files that stay on one machine.
+They run in float64, where outputs drift by about 1e-13 between thread counts, batches, devices and
+versions, which moves a rounding once in about 1e8 values; in float32 it is a million times as much:
+faster, for files that stay on one machine.
 """
 
 from collections.abc import Callable
@@ -18,8 +19,8 @@ from uqdm.exact import tiling
 from uqdm.exact.runtimes import pytorch
 from uqdm.exact.runtimes.pytorch import to_tensor
 from uqdm.families.uqdm.config import ModelConfig
+from uqdm.families.uqdm.rounding import Floats
 from uqdm.families.uqdm.torch.unet import UNet
-from uqdm.families.uqdm.walk import Floats
 
 UNET_TILE = 64  # what the published networks attend over, and any whose package names no tile
 
@@ -28,7 +29,7 @@ UNET_BATCH = 4  # tiles at once: more is no faster on a CPU, and a tile's attent
 
 
 class FloatDenoiser:
-    """A package's network of floats on one device, in one precision. Implements `families.uqdm.Denoiser`."""
+    """A package's network of floats on one device, in one precision. Implements `walk.Denoiser`."""
 
     exact = False
     sees_z = True
@@ -42,7 +43,7 @@ class FloatDenoiser:
             raise PackageError(f"{package.name}: the network's description is broken: {type(error).__name__}: {error}") from None
 
     def __call__(self, step: int, z: Floats | None, low: NDArray[np.int16], high: NDArray[np.int16]) -> tuple[Floats, Floats]:
-        """See `families.uqdm.Denoiser`."""
+        """See `walk.Denoiser`."""
         ours = pytorch.SETTINGS.ours(None if self._device.type == "cpu" else self._device.type, self._threads)
         with ours, torch.inference_mode(), torch.autocast(self._device.type, enabled=False):
             return self._steps(step, z, low, high)
@@ -53,7 +54,9 @@ def _back(*tensors: Tensor) -> tuple[Floats, ...]:
 
 
 class _UNetSteps:
-    """A published network, or one like it: one for all steps, told gamma; sees z alone, in tiles of the size it was trained at."""
+    """A published network, or one like it: one for all steps, told gamma; sees z alone, in tiles of
+    the size it was trained at.
+    """
 
     def __init__(self, package: Package, device: torch.device, dtype: torch.dtype) -> None:
         network, c = package.network, package.constants
@@ -62,7 +65,8 @@ class _UNetSteps:
         if type(self._tile) is not int or not 8 <= self._tile <= 1024 or self._tile % config.downsample:
             raise PackageError(f"{package.name}: tile is {self._tile!r}; expected 8 to 1024, a multiple of {config.downsample}")
         self._gamma = floats(network["gamma"])
-        self._base = floats(network["log2_scale"])  # per step: log2 of the logistic scale in pixel values where the factor is 1
+        # Per step: log2 of the logistic scale in pixel values where the factor is 1.
+        self._base = floats(network["log2_scale"])
         self._alpha, self._sigma = floats(c["alpha"]), floats(c["sigma"])
         steps = len(self._alpha) - 1
         if len(self._gamma) != steps + 1 or len(self._base) != steps or not np.isfinite([*self._gamma, *self._base]).all():
@@ -85,7 +89,9 @@ class _UNetSteps:
 
 
 def _filled(make: Callable[[], Any], package: Package) -> Any:
-    """A network with the package's weights. Raises `PackageError` where they do not fit it, before it takes any memory."""
+    """A network with the package's weights. Raises `PackageError` where they do not fit it, before
+    it takes any memory.
+    """
     with torch.device("meta"):
         shapes = {name: tuple(tensor.shape) for name, tensor in make().state_dict().items()}
     if odd := sorted(shapes.keys() ^ package.weights.keys()):

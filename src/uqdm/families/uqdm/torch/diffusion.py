@@ -1,14 +1,17 @@
-"""What diffusion models over pixels share: network, schedule, likelihood of pixels, eq. 1 as a sum, pictures from any step.
+"""What diffusion models over pixels share: network, schedule, likelihood of pixels, eq. 1 as a sum,
+pictures from any step.
 
-Abstract; `uqdm.UQDM` and `vdm.VDM` say what noise is added and what it costs. Everything is real-valued and simulated: no bytes.
+Abstract; `uqdm.UQDM` and `vdm.VDM` say what noise is added and what it costs. Everything is
+real-valued and simulated: no bytes.
 
-Indices: a model with T steps has T + 1 latents. Index i counts the steps that have been received, so it is the paper's T - t:
-z at index 0 is z_T, pure noise; z at index T is z_0. `gammas(T)[i]` is gamma of that latent. Any T may be asked for with
-`steps`; None is the T that the config names.
+Indices: a model with T steps has T + 1 latents. Index i counts the steps that have been received,
+so it is the paper's T - t: z at index 0 is z_T, pure noise; z at index T is z_0. `gammas(T)[i]` is
+gamma of that latent. Any T may be asked for with `steps`; None is the T that the config names.
 
-Dtypes: pictures are uint8 (B, C, H, W), latents and predictions floating, of the network's dtype; pixel values v become
-x = 2 (v + 1/2) / vocab_size - 1 in [-1, 1]. Points of the plane are pictures (B, 2, 1, 1). Randomness comes in as a
-`torch.Generator` on the network's device. Bits are per pixel, a pixel being all its channels.
+Dtypes: pictures are uint8 (B, C, H, W), latents and predictions floating, of the network's dtype;
+pixel values v become x = 2 (v + 1/2) / vocab_size - 1 in [-1, 1]. Points of the plane are pictures
+(B, 2, 1, 1). Randomness comes in as a `torch.Generator` on the network's device. Bits are per
+pixel, a pixel being all its channels.
 """
 
 import abc
@@ -22,7 +25,8 @@ from torch import Tensor, nn
 
 from uqdm.config import Config
 from uqdm.families.torch.held_out import Terms
-from uqdm.families.uqdm.torch.schedule import StepConstants, alpha, new_schedule, sigma, step_constants
+from uqdm.families.uqdm.constants import StepConstants
+from uqdm.families.uqdm.torch.schedule import alpha, new_schedule, sigma, step_constants
 from uqdm.families.uqdm.torch.unet import new_network
 
 LIKELIHOOD_VALUES = 1 << 24  # logits of p(x | z_0) held at once: 64 MB in float32
@@ -43,7 +47,9 @@ class Sampled(NamedTuple):
 
 
 def stratified(n: int, generator: torch.Generator) -> Tensor:
-    """n numbers in [0, 1), one in each of n equal parts, in some rotation: each alone is uniform (as in VDM). -> (n,) float64."""
+    """n numbers in [0, 1), one in each of n equal parts, in some rotation: each alone is uniform
+    (as in VDM). -> (n,) float64.
+    """
     u = torch.rand((), generator=generator, device=generator.device, dtype=torch.float64)
     return (u + torch.arange(n, device=generator.device, dtype=torch.float64) / n) % 1
 
@@ -67,7 +73,9 @@ class Diffusion(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def start(self, x: Tensor, generator: torch.Generator, gamma: Tensor) -> tuple[Tensor, Tensor]:
-        """z_T for x real (B, C, H, W) in [-1, 1], gamma () of t = 1 -> z_T like x, and the bits L_T that it costs, (B,)."""
+        """z_T for x real (B, C, H, W) in [-1, 1], gamma () of t = 1 -> z_T like x, and the bits L_T
+        that it costs, (B,).
+        """
 
     @abc.abstractmethod
     def forward_step(self, x: Tensor, z: Tensor, gamma_t: Tensor, gamma_s: Tensor, generator: torch.Generator) -> Tensor:
@@ -75,7 +83,9 @@ class Diffusion(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def step_bits(self, x: Tensor, z_t: Tensor, z_s: Tensor, gamma_t: Tensor, gamma_s: Tensor) -> tuple[Tensor, Tensor]:
-        """The term L of one step of eq. 1: bits per pixel (B,), and x_hat from z_t, like z_t. Gammas () or (B,)."""
+        """The term L of one step of eq. 1: bits per pixel (B,), and x_hat from z_t, like z_t.
+        Gammas () or (B,).
+        """
 
     @abc.abstractmethod
     def backward_step(self, z: Tensor, gamma_t: Tensor, gamma_s: Tensor, generator: torch.Generator) -> Tensor:
@@ -84,11 +94,14 @@ class Diffusion(nn.Module, abc.ABC):
     # ---- shared ----
 
     def gammas(self, steps: int | None = None) -> Tensor:
-        """gamma at T + 1 equally spaced times from t = 1 to 0. -> (T + 1,) float64, decreasing, differentiable."""
+        """gamma at T + 1 equally spaced times from t = 1 to 0. -> (T + 1,) float64, decreasing,
+        differentiable.
+        """
         count = self.config.model.n_timesteps if steps is None else steps
         if count < 1:
             raise ValueError(f"steps is {count}; expected at least 1")
-        # In float64 also where weights are float32: alpha and sigma of neighbouring steps are subtracted from each other.
+        # In float64 also where weights are float32: alpha and sigma of neighbouring steps are
+        # subtracted from each other.
         return self.schedule(torch.linspace(1, 0, count + 1, dtype=torch.float64, device=self.device))  # type: ignore[no-any-return]
 
     @property
@@ -103,7 +116,9 @@ class Diffusion(nn.Module, abc.ABC):
         return (2 * x.to(dtype) + 1) / size - 1
 
     def to_values(self, x: Tensor) -> Tensor:
-        """The nearest pixel values; inverse of `to_real` for those. Floating, any shape -> int64 in 0 .. vocab_size - 1."""
+        """The nearest pixel values; inverse of `to_real` for those. Floating, any shape -> int64 in
+        0 .. vocab_size - 1.
+        """
         return torch.round(((x + 1) * self.config.model.vocab_size - 1) / 2).clamp(0, self.config.model.vocab_size - 1).long()
 
     def prior(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
@@ -112,7 +127,9 @@ class Diffusion(nn.Module, abc.ABC):
         return torch.randn(shape, generator=generator, device=weight.device, dtype=weight.dtype)
 
     def predict(self, z: Tensor, gamma: Tensor) -> tuple[Tensor, Tensor]:
-        """One call of the network. z (B, C, H, W), gamma () or (B,) -> x_hat = clip((z - sigma eps_hat) / alpha, -1, 1), factor > 0."""
+        """One call of the network. z (B, C, H, W), gamma () or (B,) -> x_hat = clip((z - sigma
+        eps_hat) / alpha, -1, 1), factor > 0.
+        """
         eps, factor = self.network(z, gamma)
         gamma = wide(gamma)
         return torch.clamp((z - sigma(gamma) * eps) / alpha(gamma), -1, 1).to(z.dtype), factor
@@ -120,24 +137,29 @@ class Diffusion(nn.Module, abc.ABC):
     def pixel_bits(self, x: Tensor, z_0: Tensor, gamma_0: Tensor) -> Tensor:
         """-log2 p(x | z_0), bits per pixel (B,): the categorical likelihood of section 3.2, as in VDM. x uint8, z_0 like x.
 
-        A softmax over the values v with logits -exp(-gamma_0) (z_0 / alpha_0 - x_v)^2 / 2: the Gaussian likelihood of z_0. Values
-        so far from z_0 that all of them together have less than e^-24 of the sum, below a float32, are left out of it.
+        A softmax over the values v with logits -exp(-gamma_0) (z_0 / alpha_0 - x_v)^2 / 2: the
+        Gaussian likelihood of z_0. Values so far from z_0 that all of them together have less than
+        e^-24 of the sum, below a float32, are left out of it.
         """
         weight, centre = torch.exp(-gamma_0.double()), z_0 / alpha(gamma_0.double())
         size = self.config.model.vocab_size
         reach = math.ceil(math.sqrt(2 * (24 + math.log(size)) / weight.detach().item()) * size / 2) + 1
-        # A few pictures at a time: vocab_size logits per coordinate would otherwise be the largest tensor of all.
+        # A few pictures at a time: vocab_size logits per coordinate would otherwise be the largest
+        # tensor of all.
         count = max(1, LIKELIHOOD_VALUES // (z_0[0].numel() * min(size, 2 * reach + 1)))
         parts = [self._pixel_nats(v, c, weight, reach) for v, c in zip(torch.split(x, count), torch.split(centre, count))]
         return per_pixel(torch.cat(parts), z_0)
 
     def _pixel_nats(self, x: Tensor, centre: Tensor, weight: Tensor, reach: int) -> Tensor:
-        """Nats per picture; of all values those are summed over that are at most `reach` from the one nearest to `centre`."""
+        """Nats per picture; of all values those are summed over that are at most `reach` from the
+        one nearest to `centre`.
+        """
         size = self.config.model.vocab_size
         if 2 * reach + 1 >= size:
             logits = self._logits(centre, weight)
         else:
-            # Anchored so that the window lies within the values: further in than `reach` on one side does no harm.
+            # Anchored so that the window lies within the values: further in than `reach` on one
+            # side does no harm.
             first = (self.to_values(centre.detach()) - reach).clamp(0, size - 2 * reach - 1)
             near = first[..., None] + torch.arange(2 * reach + 1, device=centre.device)
             logits = -weight / 2 * (centre[..., None] - self.to_real(near)) ** 2
@@ -151,7 +173,9 @@ class Diffusion(nn.Module, abc.ABC):
     # ---- the negative ELBO, eq. 1 ----
 
     def walk(self, x: Tensor, generator: torch.Generator, steps: int | None = None) -> Iterator[Tensor]:
-        """One draw of the forward process for pictures uint8 (B, C, H, W), one latent after the other: z_T, ..., z_0."""
+        """One draw of the forward process for pictures uint8 (B, C, H, W), one latent after the
+        other: z_T, ..., z_0.
+        """
         gamma, real = self.gammas(steps), self.to_real(x)
         z, _ = self.start(real, generator, gamma[0])
         yield z
@@ -164,7 +188,9 @@ class Diffusion(nn.Module, abc.ABC):
         return list(self.walk(x, generator, steps))
 
     def nelbo(self, x: Tensor, generator: torch.Generator, steps: int | None = None) -> Terms:
-        """Eq. 1 with one draw of the forward process. x uint8 (B, C, H, W) -> `Terms`, bits per pixel, differentiable."""
+        """Eq. 1 with one draw of the forward process. x uint8 (B, C, H, W) -> `Terms`, bits per
+        pixel, differentiable.
+        """
         gamma, real = self.gammas(steps), self.to_real(x)
         z, latent = self.start(real, generator, gamma[0])
         bits = []
@@ -175,9 +201,11 @@ class Diffusion(nn.Module, abc.ABC):
         return Terms(latent, torch.stack(bits), self.pixel_bits(x, z, gamma[-1]))
 
     def sampled_nelbo(self, x: Tensor, generator: torch.Generator, steps: int | None = None) -> Sampled:
-        """Eq. 1 from one network call a picture (section 5): the chain is simulated, one of its steps is scored.
+        """Eq. 1 from one network call a picture (section 5): the chain is simulated, one of its
+        steps is scored.
 
-        The step is drawn uniformly, spread evenly over the batch. x uint8 (B, C, H, W) -> `Sampled`, differentiable.
+        The step is drawn uniformly, spread evenly over the batch. x uint8 (B, C, H, W) ->
+        `Sampled`, differentiable.
         """
         gamma, real = self.gammas(steps), self.to_real(x)
         count = len(gamma) - 1
@@ -195,10 +223,11 @@ class Diffusion(nn.Module, abc.ABC):
 
     @torch.no_grad()
     def denoise(self, z: Tensor, index: int, steps: int | None = None) -> Tensor:
-        """The denoised prediction x_hat from z at `index` (0 .. T): smallest error, blurred while little is known.
+        """The denoised prediction x_hat from z at `index` (0 .. T): smallest error, blurred while
+        little is known.
 
-        At z_0 the likeliest x under p(x | z_0): no step ever asked the network there, and its answer is up to 15 dB worse.
-        (B, C, H, W) -> the same in [-1, 1].
+        At z_0 the likeliest x under p(x | z_0): no step ever asked the network there, and its
+        answer is up to 15 dB worse. (B, C, H, W) -> the same in [-1, 1].
         """
         gamma = self.gammas(steps)
         if _checked(index, gamma) == len(gamma) - 1:
@@ -207,7 +236,8 @@ class Diffusion(nn.Module, abc.ABC):
 
     @torch.no_grad()
     def ancestral(self, z: Tensor, index: int, generator: torch.Generator, steps: int | None = None) -> Tensor:
-        """A draw from p(x | z) for z at `index` (0 .. T): z_s ~ p(z_s | z_t) of eq. 5 down to z_0, then x ~ p(x | z_0).
+        """A draw from p(x | z) for z at `index` (0 .. T): z_s ~ p(z_s | z_t) of eq. 5 down to z_0,
+        then x ~ p(x | z_0).
 
         (B, C, H, W) -> the same in [-1, 1], values that pixels have.
         """
@@ -224,10 +254,11 @@ class Diffusion(nn.Module, abc.ABC):
 
     @torch.no_grad()
     def flow(self, z: Tensor, index: int, steps: int | None = None) -> Tensor:
-        """The flow-based reconstruction from z at `index` (0 .. T), eq. 17: deterministic, sharper than `denoise`.
+        """The flow-based reconstruction from z at `index` (0 .. T), eq. 17: deterministic, sharper
+        than `denoise`.
 
-        z_s = alpha_s x_hat + (sigma_s / sigma_t) (z_t - alpha_t x_hat) down to z_0, then the likeliest x under p(x | z_0).
-        (B, C, H, W) -> the same in [-1, 1], values that pixels have.
+        z_s = alpha_s x_hat + (sigma_s / sigma_t) (z_t - alpha_t x_hat) down to z_0, then the
+        likeliest x under p(x | z_0). (B, C, H, W) -> the same in [-1, 1], values that pixels have.
         """
         gamma = self.gammas(steps)
         for gamma_t, gamma_s in pairwise(gamma[_checked(index, gamma) :]):
@@ -241,17 +272,21 @@ class Diffusion(nn.Module, abc.ABC):
         return self.to_real(self.to_values(z_0 / alpha(gamma_0)))
 
     def sample(self, n: int, height: int, width: int, generator: torch.Generator, steps: int | None = None) -> Tensor:
-        """n pictures from nothing: z_T ~ p(z_T), then `ancestral`. -> int64 pixel values (n, C, height, width)."""
+        """n pictures from nothing: z_T ~ p(z_T), then `ancestral`. -> int64 pixel values
+        (n, C, height, width).
+        """
         z = self.prior((n, self.config.model.n_channels, height, width), generator)
         return self.to_values(self.ancestral(z, 0, generator, steps))
 
 
 def per_pixel(nats: Tensor, like: Tensor) -> Tensor:
-    """Nats per picture (B,) or per coordinate (B, C, H, W) -> bits per pixel (B,); `like` is (B, C, H, W)."""
+    """Nats per picture (B,) or per coordinate (B, C, H, W) -> bits per pixel (B,); `like` is
+    (B, C, H, W).
+    """
     return (nats.sum((1, 2, 3)) if nats.ndim == 4 else nats) / (math.log(2) * like[0, 0].numel())
 
 
-def constants(gamma_t: Tensor, gamma_s: Tensor) -> StepConstants:
+def constants(gamma_t: Tensor, gamma_s: Tensor) -> StepConstants[Tensor]:
     """`step_constants` that broadcast against pictures, for gammas () or (B,)."""
     return step_constants(wide(gamma_t), wide(gamma_s))
 

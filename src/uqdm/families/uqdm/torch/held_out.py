@@ -1,4 +1,6 @@
-"""What the steps of a UQDM or a VDM cost, and section 5's three reconstructions, over held-out batches."""
+"""What the steps of a UQDM or a VDM cost, and section 5's three reconstructions, over held-out
+batches.
+"""
 
 import itertools
 from collections.abc import Iterable, Sequence
@@ -22,11 +24,13 @@ def evaluate(
     reconstructions: Sequence[str] = (),
     indices: Sequence[int] | None = None,
 ) -> Evaluation:
-    """Rates by step, and the PSNR of `reconstructions` from the latents `indices` (all of them by default).
+    """Rates by step, and the PSNR of `reconstructions` from the latents `indices` (all of them by
+    default).
 
-    `held`: batches uint8 (B, C, H, W), at most `batches` of them; `steps`: T, the config's by default. One draw of the noise from
-    `seed`. Network calls a picture: T, and for each latent i one for "denoised", T - i for "ancestral" and for "flow".
-    Raises `ValueError` for a reconstruction that is not known, an index outside 0 .. T, or nothing to look at.
+    `held`: batches uint8 (B, C, H, W), at most `batches` of them; `steps`: T, the config's by
+    default. One draw of the noise from `seed`. Network calls a picture: T, and for each latent i
+    one for "denoised", T - i for "ancestral" and for "flow". Raises `ValueError` for a
+    reconstruction that is not known, an index outside 0 .. T, or nothing to look at.
     """
     for name in reconstructions:
         if name not in RECONSTRUCTIONS:
@@ -77,7 +81,8 @@ def evaluate(
 
 @torch.no_grad()
 def evaluate_limit(model: VDM, held: Iterable[Tensor], *, seed: int = 0, batches: int | None = None) -> Evaluation:
-    """A VDM's bits for T -> infinity (`VDM.continuous_nelbo`), from one network call a batch, where `evaluate` takes T.
+    """A VDM's bits for T -> infinity (`VDM.continuous_nelbo`), from one network call a batch, where
+    `evaluate` takes T.
 
     `held`, `batches` and `seed` as there. Raises `ValueError` for nothing to look at.
     """

@@ -1,7 +1,9 @@
-"""The denoising network of the published models (appendix C, as in VDM): z and gamma in, noise and scale out; knows nothing of bits.
+"""The denoising network of the published models (appendix C, as in VDM): z and gamma in, noise and
+scale out; knows nothing of bits.
 
-A U-Net without down-sampling: residual blocks at full resolution, one global attention in the middle, every block told the
-noise level. Names of submodules are those of the published weights, so that these load as they are.
+A U-Net without down-sampling: residual blocks at full resolution, one global attention in the
+middle, every block told the noise level. Names of submodules are those of the published weights, so
+that these load as they are.
 """
 
 import math
@@ -16,12 +18,16 @@ from uqdm.families.uqdm.config import ModelConfig
 
 Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
 
-FOURIER_EXPONENTS = (5, 6)  # sin and cos of 2 pi 2^n z: periods 1/32 and 1/64, on the order of the spacing of pixel values, 1/128
+# Sin and cos of 2 pi 2^n z: periods 1/32 and 1/64, on the order of the spacing of pixel values,
+# 1/128.
+FOURIER_EXPONENTS = (5, 6)
 POINT_EXPONENTS = tuple(range(8))  # for points, whose whole position matters
 
 
 def timestep_embedding(t: Tensor, size: int) -> Tensor:
-    """Sines, then cosines, of 1000 t times size/2 frequencies from 1 to 1e-4. (B,) near [0, 1] -> (B, size), same dtype."""
+    """Sines, then cosines, of 1000 t times size/2 frequencies from 1 to 1e-4. (B,) near [0, 1] ->
+    (B, size), same dtype.
+    """
     half = size // 2
     exponents = torch.arange(half, dtype=t.dtype, device=t.device) * (-4 / (half - 1))
     angles = 1000 * t[:, None] * torch.pow(10.0, exponents)
@@ -29,20 +35,25 @@ def timestep_embedding(t: Tensor, size: int) -> Tensor:
 
 
 def fourier_features(z: Tensor, exponents: Sequence[int] = FOURIER_EXPONENTS) -> Tensor:
-    """sin(2 pi 2^n z) for each n of `exponents`, N of them, and each channel, then all cosines. (B, C, H, W) -> (B, 2 N C, H, W)."""
+    """sin(2 pi 2^n z) for each n of `exponents`, N of them, and each channel, then all cosines.
+    (B, C, H, W) -> (B, 2 N C, H, W).
+    """
     angles = torch.cat([z * (2 * math.pi * 2**n) for n in exponents], 1)
     return torch.cat([torch.sin(angles), torch.cos(angles)], 1)
 
 
 class ResnetBlock(nn.Module):
-    """skip(x) + net2(net1(x) + cond_proj(condition)). (B, inputs, H, W), (B, 4 D) -> (B, outputs, H, W)."""
+    """skip(x) + net2(net1(x) + cond_proj(condition)). (B, inputs, H, W), (B, 4 D) ->
+    (B, outputs, H, W).
+    """
 
     def __init__(self, inputs: int, outputs: int, condition: int, groups: int, dropout: float) -> None:
         super().__init__()
         self.net1 = nn.Sequential(nn.GroupNorm(groups, inputs), nn.SiLU(), nn.Conv2d(inputs, outputs, 3, padding=1))
         self.cond_proj = _zeroed(nn.Linear(condition, outputs, bias=False))
         last = _zeroed(nn.Conv2d(outputs, outputs, 3, padding=1))
-        drop = [nn.Dropout(dropout)] if dropout > 0 else []  # takes an index, so it is there only if the weights' names say so
+        # Takes an index, so it is there only if the weights' names say so.
+        drop = [nn.Dropout(dropout)] if dropout > 0 else []
         self.net2 = nn.Sequential(nn.GroupNorm(groups, outputs), nn.SiLU(), *drop, last)
         self.skip_conv = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else None
 
@@ -53,7 +64,9 @@ class ResnetBlock(nn.Module):
 
 
 class Attention(nn.Module):
-    """Every position attends to every other. (B, 3 D, H, W), being q, k, v along channels -> (B, D, H, W)."""
+    """Every position attends to every other. (B, 3 D, H, W), being q, k, v along channels ->
+    (B, D, H, W).
+    """
 
     def __init__(self, heads: int) -> None:
         super().__init__()
@@ -61,7 +74,8 @@ class Attention(nn.Module):
 
     def forward(self, qkv: Tensor) -> Tensor:
         batch, channels, height, width = qkv.shape
-        # (B, 3, heads, D / heads, H W) -> three of (B, heads, H W, D / heads); the softmax is of q k / sqrt(D / heads).
+        # (B, 3, heads, D / heads, H W) -> three of (B, heads, H W, D / heads); the softmax is of q
+        # k / sqrt(D / heads).
         q, k, v = qkv.reshape(batch, 3, self.heads, -1, height * width).transpose(3, 4).contiguous().unbind(1)
         out = F.scaled_dot_product_attention(q, k, v)
         return out.transpose(2, 3).reshape(batch, channels // 3, height, width)
@@ -94,7 +108,9 @@ class UpDownBlock(nn.Module):
 
 
 def _read_out(out: Tensor, z: Tensor, config: ModelConfig) -> tuple[Tensor, Tensor]:
-    """A network's last layer (B, C or 2 C, H, W) -> eps_hat and a positive factor on the reverse step's scale, both like z."""
+    """A network's last layer (B, C or 2 C, H, W) -> eps_hat and a positive factor on the reverse
+    step's scale, both like z.
+    """
     noise = out[:, : config.n_channels] + z
     if not config.learned_prior_scale:
         return noise, torch.ones_like(z)
@@ -104,9 +120,10 @@ def _read_out(out: Tensor, z: Tensor, config: ModelConfig) -> tuple[Tensor, Tens
 class UNet(nn.Module):
     """z_t and gamma_t -> what noise z_t holds, and how unsure the reverse step should be.
 
-    The output is z itself plus three channels for the noise; with `learned_prior_scale` three more make the positive factor
-    on the reverse step's scale (section 3.2). Fresh weights give eps_hat = z and a factor of 1: the last layers start at zero.
-    With `downsample` k, k x k pixels are one position of the network, as channels: a k-th of the resolution (ours, for speed).
+    The output is z itself plus three channels for the noise; with `learned_prior_scale` three more
+    make the positive factor on the reverse step's scale (section 3.2). Fresh weights give
+    eps_hat = z and a factor of 1: the last layers start at zero. With `downsample` k, k x k pixels
+    are one position of the network, as channels: a k-th of the resolution (ours, for speed).
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -126,9 +143,11 @@ class UNet(nn.Module):
         self.conv_out = nn.Sequential(nn.GroupNorm(groups, d), nn.SiLU(), _zeroed(nn.Conv2d(d, outputs * area, 3, padding=1)))
 
     def forward(self, z: Tensor, gamma: Tensor) -> tuple[Tensor, Tensor]:
-        """z (B, C, H, W) float32 or float64 as the weights, gamma (B,) or () -> eps_hat, factor > 0, both like z.
+        """z (B, C, H, W) float32 or float64 as the weights, gamma (B,) or () -> eps_hat, factor >
+        0, both like z.
 
-        The network sees the time that gamma would have on the config's own line, also where the schedule is another.
+        The network sees the time that gamma would have on the config's own line, also where the
+        schedule is another.
         """
         low, high = self.config.gamma_min, self.config.gamma_max
         t = ((gamma.to(z) - low) / (high - low)).expand(len(z))
@@ -151,8 +170,9 @@ class UNet(nn.Module):
     def multiply_adds(self, height: int, width: int) -> tuple[int, int]:
         """Multiply-adds per pixel and call at this size: (in convolutions, in attention).
 
-        No layer changes the resolution, so a convolution costs its weights once per position; attention costs one product of
-        D channels with every key and one with every value. Norms, activations and the embedding of gamma are not counted.
+        No layer changes the resolution, so a convolution costs its weights once per position;
+        attention costs one product of D channels with every key and one with every value. Norms,
+        activations and the embedding of gamma are not counted.
         """
         area = self.config.downsample**2
         convolutions = sum(m.weight.numel() for m in self.modules() if isinstance(m, nn.Conv2d))
@@ -161,9 +181,11 @@ class UNet(nn.Module):
 
 
 class PointNet(nn.Module):
-    """The network of the swirl (appendix C.1, as in VDM's example in two dimensions): two hidden layers of D units.
+    """The network of the swirl (appendix C.1, as in VDM's example in two dimensions): two hidden
+    layers of D units.
 
-    It sees z, sin and cos of 2 pi 2^n z for n = 0 .. 7, and the time that gamma has on the config's own line. No convolutions.
+    It sees z, sin and cos of 2 pi 2^n z for n = 0 .. 7, and the time that gamma has on the config's
+    own line. No convolutions.
     """
 
     def __init__(self, config: ModelConfig) -> None:

@@ -29,10 +29,11 @@ from uqdm.entropy import randomness
 from uqdm.entropy.tables import ONE
 from uqdm.families.torch.distributions import DENSITIES, Density, log_interval
 from uqdm.families.uqdm.config import ModelConfig
+from uqdm.families.uqdm.paper import Paper
+from uqdm.families.uqdm.tight import Tight
 from uqdm.families.uqdm.torch.model import UQDM
 from uqdm.families.uqdm.torch.schedule import alpha, new_schedule, sigma, step_constants
 from uqdm.families.uqdm.torch.vdm import VDM
-from uqdm.families.uqdm.walk import Paper, Tight
 from uqdm.format import container
 
 pytestmark = pytest.mark.usefixtures("one_thread")

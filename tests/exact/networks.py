@@ -1,23 +1,23 @@
 """Exact networks with weights by chance, and boxes to show them."""
 
+import dataclasses
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from uqdm.bundle import Package
-from uqdm.exact import network as exact
-from uqdm.exact.network import Block, Convolution, Step
+from uqdm.exact.network import Block, Convolution, Net
 from uqdm.families import registry
 from uqdm.families.base import Opening
+from uqdm.families.uqdm.networks import UqdmStep, described, named
 
 C = 3
-Boxes = tuple[NDArray[np.int16], NDArray[np.int16]]
 
 
-def constant() -> Step:
+def constant() -> UqdmStep:
     """The network of a first step."""
-    return Step(**_constants())
+    return UqdmStep(**_constants())
 
 
 def _constants() -> dict[str, Any]:
@@ -32,7 +32,7 @@ def _constants() -> dict[str, Any]:
     }
 
 
-def random_step(seed: int = 0, channels: int = 16, blocks: int = 2) -> Step:
+def random_step(seed: int = 0, channels: int = 16, blocks: int = 2) -> UqdmStep:
     """A small network whose activations fill their range and whose partial sums come near 2**24."""
     random = np.random.default_rng(seed)
 
@@ -49,22 +49,23 @@ def random_step(seed: int = 0, channels: int = 16, blocks: int = 2) -> Step:
         Block(down(), convolution(channels, channels, 3, wide, (9, 11)), convolution(channels, channels, 3, wide, (7, 9)))
         for _ in range(blocks)
     ]
-    return Step(**_constants(), enter=enter, blocks=tuple(body), down=down(), head=convolution(8 * C, channels, 1, 127, (8, 10)))
+    return UqdmStep(**_constants(), net=Net(enter, tuple(body), down(), convolution(8 * C, channels, 1, 127, (8, 10))))
 
 
-def edge_step() -> Step:
+def edge_step() -> UqdmStep:
     """A network whose sums reach 2**24 - 1 itself: one more and it would be refused."""
     step = random_step(blocks=1)
+    assert step.net is not None
     limits = step.limits()
     weight = np.zeros((16, 12 * C, 3, 3), np.int16)
     weight[:, :4] = 400  # of the luma's centre, which is at most 255
     reach = int((np.abs(weight.astype(np.int64)).sum((2, 3)) * limits).sum(1)[0])
     bias = np.full(16, 2**24 - 1 - reach, np.int32)
     enter = Convolution(weight, bias, np.full(16, 3, np.int8))
-    return Step(**_constants(), enter=enter, blocks=step.blocks, down=np.full(16, 11, np.int8), head=step.head)
+    return dataclasses.replace(step, net=dataclasses.replace(step.net, enter=enter, down=np.full(16, 11, np.int8)))
 
 
-def boxes(shape: tuple[int, ...], seed: int = 0) -> Boxes:
+def boxes(shape: tuple[int, ...], seed: int = 0) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
     """low, high (N, C, H, W)"""
     random = np.random.default_rng(seed)
     low = random.integers(-255, 240, shape).astype(np.int16)
@@ -72,14 +73,14 @@ def boxes(shape: tuple[int, ...], seed: int = 0) -> Boxes:
     return low, low + random.integers(0, 15, shape).astype(np.int16)
 
 
-def package_of(*steps: Step, **network: Any) -> Package:
+def package_of(*steps: UqdmStep, **network: Any) -> Package:
     """Steps as a package of kind "exact"."""
     weights: dict[str, Any] = {}
-    described = []
+    steps_described = []
     for i, step in enumerate(steps):
-        weights |= exact.named(step, f"{i}.")
-        described.append({"channels": len(step.enter.bias) if step.enter is not None else 0, "blocks": len(step.blocks)})
-    return Package("by-chance", "uqdm", {"kind": "exact", "steps": described} | network, {}, weights, {})
+        weights |= named(step, f"{i}.")
+        steps_described.append(described(step))
+    return Package("by-chance", "uqdm", {"kind": "exact", "steps": steps_described} | network, {}, weights, {})
 
 
 def opened(package: Package, **how: Any) -> Any:

@@ -49,21 +49,21 @@ def test_every_preset_comes_back_from_its_json(name: str, tmp_path: Path) -> Non
 
 def test_rows_of_a_nested_model_are_given_as_json_and_checked() -> None:
     found = override(PRESETS["nano"], {"widths": "[[9, 9, 9], [1, 1, 1]]", "trunks": "[[0, 0], [8, 1]]", "passes": [[4, 0], [8, 1]]})
-    assert found.nested.widths == ((9, 9, 9), (1, 1, 1))
+    assert found.model.widths == ((9, 9, 9), (1, 1, 1))
     assert '"widths": [\n      [9, 9, 9],' in to_json(found)
     for wrong, message in (
         ({"widths": ((9, 9, 9), (9, 9, 9), (9, 9, 9), (2, 1, 1))}, "1, 1, 1 in the end"),
         ({"widths": ((9, 9, 9), (4, 3, 3), (1, 1, 1), (1, 1, 1))}, "a multiple of the one below"),
         ({"trunks": ((0, 0),)}, "for each of"),
         ({"passes": ((0, 0),) * 4}, "1 to 1024 channels"),
-        ({"widths": ((9.5, 9, 9),) * 4}, "rows of integers"),
+        ({"widths": ((9.5, 9, 9),) * 4}, "integers in rows"),
         ({"n_mixtures": 0}, "expected 1 to 8"),
     ):
         with pytest.raises(ValueError, match=message):
             NestedConfig(**wrong)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="unknown key 'n_timesteps'"):
         override(PRESETS["nano"], {"n_timesteps": 4})
-    with pytest.raises(ValueError, match="trained on all its steps"):
+    with pytest.raises(ValueError, match="family 'nested' is trained on full"):
         override(PRESETS["nano"], {"loss": "single"})
 
 

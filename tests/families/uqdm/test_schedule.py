@@ -8,6 +8,7 @@ pytest.importorskip("torch")
 
 import torch
 
+from uqdm.families.uqdm import constants
 from uqdm.families.uqdm.torch.schedule import FixedLinear, LearnedLinear, LearnedMonotone, alpha, new_schedule, sigma, step_constants
 
 KINDS = ["fixed_linear", "learned_linear", "learned_monotone"]
@@ -84,6 +85,14 @@ def test_step_constants_are_those_written_below_equation_4() -> None:
     assert float(k.c) == pytest.approx(v_ts * a_s / v_t, rel=1e-12)
     assert float(k.delta) == pytest.approx(math.sqrt(12 * v_ts * v_s / v_t), rel=1e-12)
     assert all(field.dtype == torch.float64 for field in k)
+
+
+@pytest.mark.parametrize("ends", [(6.0, -12.3), (1.5, 1.4), (-3.0, -12.0)])
+def test_packages_and_models_in_floats_have_the_same_constants(ends: tuple[float, float]) -> None:
+    """Equation 4 is written once, for numbers and for tensors."""
+    stored, found = constants.step_constants(*ends), step_constants(*(torch.tensor(gamma, dtype=torch.float64) for gamma in ends))
+    for own, other in zip(stored, found, strict=True):
+        assert float(other) == pytest.approx(own, rel=1e-12)
 
 
 @pytest.mark.parametrize("steps", [2, 4, 8])

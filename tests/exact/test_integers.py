@@ -17,33 +17,35 @@ from uqdm import library
 from uqdm.errors import BackendError, PackageError
 from uqdm.exact import network as exact
 from uqdm.exact import runtimes as backends
-from uqdm.exact.network import Step
+from uqdm.exact.bound import partial_sums
+from uqdm.exact.network import Net
 from uqdm.exact.running import proved
-from uqdm.families.uqdm import running as integers
+from uqdm.families.uqdm.networks import UqdmStep, parse
+from uqdm.families.uqdm.running import ExactDenoiser
 
 Run = Callable[[NDArray[np.float32]], NDArray[Any]]
 
 
 @contextlib.contextmanager
-def on_torch(step: Step, threads: int = 1, mkldnn: bool = True, **options: Any) -> Iterator[Run]:
+def on_torch(net: Net, threads: int = 1, mkldnn: bool = True, **options: Any) -> Iterator[Run]:
     torch = pytest.importorskip("torch")
     from uqdm.exact.runtimes import pytorch
 
     with torch.backends.mkldnn.flags(enabled=mkldnn):
-        yield pytorch.Runner(step, pytorch.device("cpu"), threads=threads, **options)
+        yield pytorch.Runner(net, pytorch.device("cpu"), threads=threads, **options)
 
 
 @contextlib.contextmanager
-def on_onnxruntime(step: Step) -> Iterator[Run]:
+def on_onnxruntime(net: Net) -> Iterator[Run]:
     pytest.importorskip("onnxruntime")
     from uqdm.exact.runtimes import ort
 
-    yield ort.Runner(step)
+    yield ort.Runner(net)
 
 
 @contextlib.contextmanager
-def on_numpy(step: Step, dtype: str) -> Iterator[Run]:
-    yield lambda features: exact.run(step, features.astype(dtype))
+def on_numpy(net: Net, dtype: str) -> Iterator[Run]:
+    yield lambda features: exact.run(net, features.astype(dtype))
 
 
 pytestmark = pytest.mark.filterwarnings("ignore:TF32 acceleration:UserWarning")  # of mkldnn.flags, on any CPU
@@ -62,11 +64,12 @@ SETTINGS: dict[str, Any] = {
 every_setting = pytest.mark.parametrize("setting", SETTINGS)
 
 
-def same(setting: str, step: Step, *features: NDArray[np.float32]) -> None:
+def same(setting: str, net: Net | None, *features: NDArray[np.float32]) -> None:
     """The setting's raw outputs are NumPy's in float32, byte for byte."""
-    with SETTINGS[setting](step) as run:
+    assert net is not None
+    with SETTINGS[setting](net) as run:
         for x in features:
-            expected, found = exact.run(step, x), run(x)
+            expected, found = exact.run(net, x), run(x)
             assert found.shape == expected.shape
             assert found.astype(np.float32).tobytes() == expected.tobytes(), f"{setting}: {np.mean(found != expected):.1%} differ"
 
@@ -77,42 +80,44 @@ def test_a_network_by_chance_gives_the_same_integers_everywhere(setting: str, se
     step = networks.random_step(seed)
     assert 22.5 < step.check("by chance") < 24
     shapes = [(1, 3, 64, 64), (8, 3, 16, 24), (32, 3, 32, 32), (1, 3, 2, 2)]
-    same(setting, step, *(step.features(*networks.boxes(shape)) for shape in shapes))
+    same(setting, step.net, *(step.features(*networks.boxes(shape)) for shape in shapes))
 
 
 @every_setting
 def test_sums_may_come_as_near_as_one_to_the_bound(setting: str) -> None:
     step = networks.edge_step()
-    assert step.enter is not None
+    assert step.net is not None
     edge = step.limits()
-    assert step.enter.largest(-edge, edge).max() == exact.EXACT - 1
+    assert partial_sums(step.net.enter, -edge, edge).max() == exact.EXACT - 1
     top = np.broadcast_to(edge[:, None, None], (2, len(edge), 8, 8)).astype(np.float32)
     random = np.random.default_rng(0).integers(-edge, edge + 1, (20, 8, 8, len(edge))).transpose(0, 3, 1, 2)
-    same(setting, step, top, -top, top - 1, np.ascontiguousarray(random, np.float32))
+    same(setting, step.net, top, -top, top - 1, np.ascontiguousarray(random, np.float32))
 
 
 @pytest.fixture(scope="module")
-def quantised() -> Step:
+def quantised() -> UqdmStep:
     """A network of the embedded model of the paper's construction."""
     model = package.read(library.find("uqdm-light"))
-    return exact.parse(model.name, model.network, model.weights)[1]
+    return parse(model.name, model.network, model.weights)[1]
 
 
 @every_setting
-def test_a_quantised_network_of_the_shipped_width_too(setting: str, quantised: Step) -> None:
-    same(setting, quantised, *(quantised.features(*networks.boxes(shape)) for shape in [(1, 3, 64, 64), (16, 3, 16, 16)]))
+def test_a_quantised_network_of_the_shipped_width_too(setting: str, quantised: UqdmStep) -> None:
+    same(setting, quantised.net, *(quantised.features(*networks.boxes(shape)) for shape in [(1, 3, 64, 64), (16, 3, 16, 16)]))
 
 
-def test_nnpacks_transform_is_not_exact_and_would_be_caught(quantised: Step, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nnpacks_transform_is_not_exact_and_would_be_caught(quantised: UqdmStep, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without oneDNN, PyTorch takes NNPACK from 16 pictures on: a quarter of the outputs were wrong, in files that looked fine."""
     torch = pytest.importorskip("torch")
     monkeypatch.setattr(torch.backends.nnpack, "set_flags", lambda enabled: (True,))
-    with SETTINGS["torch without oneDNN"](quantised) as run:
+    net = quantised.net
+    assert net is not None
+    with SETTINGS["torch without oneDNN"](net) as run:
         features = quantised.features(*networks.boxes((16, 3, 16, 16)))
-        if (run(features) == exact.run(quantised, features)).all():
+        if (run(features) == exact.run(net, features)).all():
             pytest.skip("this PyTorch or processor has no NNPACK")
         with pytest.raises(BackendError, match="does not compute integers exactly"):
-            proved(run, quantised, quantised.limits(), "torch")
+            proved(run, net, quantised.limits(), "torch")
 
 
 # --- fields
@@ -121,10 +126,11 @@ def test_nnpacks_transform_is_not_exact_and_would_be_caught(quantised: Step, mon
 def test_a_callers_autocast_changes_nothing() -> None:
     torch = pytest.importorskip("torch")
     step = networks.random_step(0)
+    assert step.net is not None
     edge = step.limits()
     features = np.random.default_rng(0).integers(-edge, edge + 1, (2, 6, 5, len(edge))).transpose(0, 3, 1, 2).astype(np.float32)
-    with on_torch(step) as run, torch.autocast("cpu", dtype=torch.bfloat16):
-        assert np.array_equal(run(features), exact.run(step, features.astype(np.float64)))
+    with on_torch(step.net) as run, torch.autocast("cpu", dtype=torch.bfloat16):
+        assert np.array_equal(run(features), exact.run(step.net, features.astype(np.float64)))
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 90, 74), (3, 3, 33, 47), (2, 3, 1, 1), (1, 3, 1, 80), (40, 3, 12, 10)])
@@ -148,24 +154,24 @@ def test_a_field_has_no_seams_whatever_the_tile(shape: tuple[int, ...], backend:
 def test_the_reach_of_a_step_is_no_larger_than_needed() -> None:
     step = networks.random_step()
     low, high = networks.boxes((1, 3, 80, 80))
-    short = integers.ExactDenoiser(networks.package_of(step), lambda s: functools.partial(exact.run, s), "numpy", tile=32)
-    whole = integers.ExactDenoiser(networks.package_of(step), lambda s: functools.partial(exact.run, s), "numpy")
+    short = ExactDenoiser(networks.package_of(step), lambda s: functools.partial(exact.run, s), "numpy", tile=32)
+    whole = ExactDenoiser(networks.package_of(step), lambda s: functools.partial(exact.run, s), "numpy")
     assert (short(0, None, low, high)[0] == whole(0, None, low, high)[0]).all()
     short._steps = (_Short(**{f.name: getattr(step, f.name) for f in dataclasses.fields(step)}),)
     assert (short(0, None, low, high)[0] != whole(0, None, low, high)[0]).any()
 
 
-class _Short(Step):
+class _Short(UqdmStep):
     @property
     def reach(self) -> int:
         return super().reach - 4
 
 
 def test_a_first_step_is_constant_and_needs_no_runtime() -> None:
-    def never(step: Step) -> exact.Runner:
+    def never(net: Net) -> exact.Runner:
         raise AssertionError("no network is asked")
 
-    denoiser = integers.ExactDenoiser(networks.package_of(networks.constant()), never, "none")
+    denoiser = ExactDenoiser(networks.package_of(networks.constant()), never, "none")
     low, high = networks.boxes((2, 3, 5, 7))
     location, level = denoiser(0, None, low, high)
     assert (location.dtype, location.shape, level.dtype) == (np.int32, low.shape, np.uint8)
@@ -192,13 +198,16 @@ def test_a_package_of_integers_comes_back_from_its_files(tmp_path: Path) -> None
 
 def test_a_network_that_can_leave_24_bits_is_refused() -> None:
     step = networks.edge_step()
-    assert step.enter is not None
-    beyond = dataclasses.replace(step, enter=dataclasses.replace(step.enter, bias=step.enter.bias + np.int32(1)))
+    assert step.net is not None
+    enter = step.net.enter
+
+    def refused(enter: exact.Convolution) -> package.Package:
+        return networks.package_of(dataclasses.replace(step, net=dataclasses.replace(step.net, enter=enter)))
+
     with pytest.raises(PackageError, match=r"step 1: enter: a partial sum can reach 16777216"):
-        networks.opened(networks.package_of(beyond))
-    stream = dataclasses.replace(step, enter=dataclasses.replace(step.enter, shift=np.zeros(16, np.int8)))
+        networks.opened(refused(dataclasses.replace(enter, bias=enter.bias + np.int32(1))))
     with pytest.raises(PackageError, match="residual stream"):
-        networks.opened(networks.package_of(stream))
+        networks.opened(refused(dataclasses.replace(enter, shift=np.zeros(16, np.int8))))
 
 
 def broken(name: str, change: Callable[[NDArray[Any]], NDArray[Any]]) -> package.Package:
@@ -231,12 +240,12 @@ def test_a_broken_description_is_named(name: str, change: Any, message: str) -> 
 def test_a_runtime_that_shortens_numbers_is_caught_before_it_is_used(bits: int) -> None:
     step = networks.random_step()
 
-    def shortened(step: Step) -> exact.Runner:
+    def shortened(net: Net) -> exact.Runner:
         """As TF32 and bfloat16 do: products of numbers cut to 11 or 8 bits."""
         scale = 2.0 ** (12 - bits)
-        rough = [dataclasses.replace(c, weight=np.rint(c.weight / scale) * scale) for c in (step.enter, step.head) if c is not None]
-        return functools.partial(exact.run, dataclasses.replace(step, enter=rough[0], head=rough[1]))
+        rough = [dataclasses.replace(c, weight=np.rint(c.weight / scale) * scale) for c in (net.enter, net.head) if c is not None]
+        return functools.partial(exact.run, dataclasses.replace(net, enter=rough[0], head=rough[1]))
 
-    denoiser = integers.ExactDenoiser(networks.package_of(step), shortened, "shortened")
+    denoiser = ExactDenoiser(networks.package_of(step), shortened, "shortened")
     with pytest.raises(BackendError, match=r"shortened does not compute integers exactly .* another backend"):
         denoiser(0, None, *networks.boxes((1, 3, 8, 8)))

@@ -26,8 +26,7 @@ from uqdm.entropy import mixtures
 from uqdm.errors import DamagedError, PackageError
 from uqdm.exact import runtimes as backends
 from uqdm.families import registry as families
-from uqdm.families.nested import networks as passes
-from uqdm.families.nested import walk
+from uqdm.families.nested import networks, walk
 from uqdm.families.nested.running import NestedNetworks
 from uqdm.families.nested.torch import model as nested
 from uqdm.families.nested.torch.model import Nested
@@ -162,7 +161,7 @@ def test_every_method_shows_the_picture_in_the_end_and_something_before(coder: C
 def test_the_flow_shrinks_boxes_that_were_all_there_is_within_the_range(monkeypatch: pytest.MonkeyPatch) -> None:
     model = uqdm.load()  # whose first cells are wider than the range
     family = model.family("tight")
-    assert isinstance(family, walk.Nested)
+    assert isinstance(family, walk.NestedWalk)
     pixels = photograph(32, 32, 2)
     data = model.compress(pixels)
     boxes: list[tuple[NDArray[np.int16], NDArray[np.int16]]] = []
@@ -270,7 +269,7 @@ def test_compiled_mixtures_are_those_of_numpy(made: Package) -> None:
     random = np.random.default_rng(0)
     low = random.integers(-255, 250, (2, 3, 12, 10)).astype(np.int16)
     high = (low + random.integers(0, 60, low.shape)).astype(np.int16)
-    for step in passes.parse("m", made.network, made.weights):
+    for step in networks.parse("m", made.network, made.weights):
         _, high_passed = step.pass_features(low, high)
         for number in range(4):
             raw = np.rint(random.normal(0, 3000, (2, 18, 6, 5))).astype(np.float32)
@@ -290,12 +289,12 @@ def test_what_is_no_such_model_is_refused(made: Package, coder: Codec) -> None:
         families.walk(broken, "tight", None)
     lacking = {k: v for k, v in made.weights.items() if not k.startswith("1.pass3.head")}
     with pytest.raises(PackageError, match="do not fit together"):
-        passes.parse("m", made.network, lacking)
+        networks.parse("m", made.network, lacking)
     large = {k: (v.astype(np.int32) * 64 if k == "1.trunk.enter.weight" else v) for k, v in made.weights.items()}
     with pytest.raises(PackageError, match="2\\*\\*24 or more"):
-        passes.parse("m", made.network, large)
+        networks.parse("m", made.network, large)
     with pytest.raises(PackageError, match="not a nested network"):
-        passes.parse("m", {"steps": 3}, made.weights)
+        networks.parse("m", {"steps": 3}, made.weights)
 
 
 def test_damage_inside_a_step_is_noticed(coder: Codec) -> None:

@@ -12,7 +12,9 @@ from toys import SPACES, Floats, Integers, ToyCodec, constants
 from uqdm.codec import _Guesser, walk
 from uqdm.entropy.tables import Cells
 from uqdm.errors import LimitError, NumericsError, PackageError
-from uqdm.families.uqdm.walk import MARGIN, Paper, Tight
+from uqdm.families.uqdm.paper import Paper
+from uqdm.families.uqdm.rounding import MARGIN
+from uqdm.families.uqdm.tight import Tight
 
 FAMILIES = [Tight, Paper]
 
@@ -317,7 +319,7 @@ def test_a_float_on_a_rounding_boundary_moves_the_grid_and_a_small_drift_changes
 
 
 def test_without_the_offset_that_drift_would_be_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("uqdm.families.uqdm.walk.MARGIN", 0.0)
+    monkeypatch.setattr("uqdm.families.uqdm.rounding.MARGIN", 0.0)
     data = ToyCodec(Boundary()).compress(photograph(14, 12))
     with pytest.raises(NumericsError):
         ToyCodec(Boundary(drift=1e-12)).decompress(data)

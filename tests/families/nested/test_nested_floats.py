@@ -15,7 +15,7 @@ from uqdm.config import override
 from uqdm.families import colour
 from uqdm.families.nested.torch import model as nested
 from uqdm.families.nested.torch.model import Nested
-from uqdm.families.torch.cells import Cells
+from uqdm.families.torch.cells import FloatCells
 from uqdm.training.presets import PRESETS
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -73,12 +73,12 @@ def test_children_of_a_cell_share_all_of_its_mass() -> None:
     step = model.steps[1]
     parent = model.levels(v, seeded())[1]
     mixture = step.mixture(step.trunk(parent), parent, 0)
-    own = Cells(nested.phase(parent.low, 0), nested.phase(parent.high, 0))
+    own = FloatCells(nested.phase(parent.low, 0), nested.phase(parent.high, 0))
     mass = torch.zeros_like(own.low)
     for value in range(-255, 256):
         there = (own.low <= value) & (value <= own.high)
         one = torch.where(there, torch.full_like(own.low, float(value)), own.low)
-        mass += torch.where(there, 2 ** -mixture.truncated_bits(own, Cells(one, one)), torch.zeros(()))
+        mass += torch.where(there, 2 ** -mixture.truncated_bits(own, FloatCells(one, one)), torch.zeros(()))
     torch.testing.assert_close(mass, torch.ones_like(mass), rtol=1e-4, atol=1e-4)
 
 
@@ -90,14 +90,14 @@ def test_a_pass_sees_nothing_of_what_is_told_later() -> None:
         trunk, alone = step.trunk(parent), torch.zeros(())
         low, high = parent.low.clone(), parent.high.clone()
         for number in range(4):
-            mixture = step.mixture(trunk, Cells(low.clone(), high.clone()), number)
-            own = [Cells(nested.phase(c.low, number), nested.phase(c.high, number)) for c in (parent, child)]
+            mixture = step.mixture(trunk, FloatCells(low.clone(), high.clone()), number)
+            own = [FloatCells(nested.phase(c.low, number), nested.phase(c.high, number)) for c in (parent, child)]
             alone = alone + mixture.truncated_bits(own[0], own[1]).sum() / 64
             nested.phase(low, number).copy_(own[1].low)
             nested.phase(high, number).copy_(own[1].high)
             # What is told of this phase changes what is thought of the next ones.
             if number < 3:
-                after = step.mixture(trunk, Cells(low, high), number + 1).location
+                after = step.mixture(trunk, FloatCells(low, high), number + 1).location
                 before = step.mixture(trunk, parent, number + 1).location
                 assert not torch.equal(after, before)
         torch.testing.assert_close(step.bits(trunk, parent, child)[0].sum(), alone)
@@ -120,11 +120,11 @@ def test_previews_lie_in_their_cells_and_the_last_is_the_picture() -> None:
 def test_a_mixtures_mean_is_that_of_its_integers_shares_of_the_cell() -> None:
     generator = seeded(2)
     location = torch.rand(1, 1, 3, 40, 1, generator=generator) * 300 - 100
-    mixture = nested.Mixture(
+    mixture = nested.FloatMixture(
         location, torch.rand(location.shape, generator=generator) * 6 - 2, torch.log_softmax(torch.rand(location.shape), 2)
     )
     low = torch.floor(torch.rand(1, 1, 40, 1, generator=generator) * 100)
-    known = Cells(low, low + 30)
+    known = FloatCells(low, low + 30)
     points = torch.linspace(0, 1, 20001, dtype=torch.float64)[:-1] + 1 / 40000
     at = low[..., None].double() - 0.5 + 31 * points
     t = (at[:, :, None] - mixture.location[..., None]) / torch.exp(mixture.log_scale[..., None].double())

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from uqdm.entropy import tables
-from uqdm.families.uqdm import walk as uqdm
+from uqdm.families.uqdm import rounding
 
 WIDE = np.full((1, 1, 1), 30, np.int64)
 
 
 def rounded(location, log2_scale, offset=0, coarsest=WIDE):  # type: ignore[no-untyped-def]
     shape = (1, 1, 1, -1)
-    found = uqdm._rounded(np.reshape(location, shape), np.reshape(log2_scale, shape), coarsest, [bytes([offset])])
+    found = rounding.rounded(np.reshape(location, shape), np.reshape(log2_scale, shape), coarsest, [bytes([offset])])
     return found[0].reshape(-1), found[1].reshape(-1)
 
 
@@ -41,6 +41,6 @@ def test_absurd_locations_are_limited() -> None:
 
 def test_margins_see_a_value_on_a_boundary_and_an_offset_moves_it_away() -> None:
     location, scale = np.full((1, 1, 1), 0.5 / 8 * 2.0**0), np.zeros((1, 1, 1))
-    assert uqdm._margin(location, scale, WIDE, 0) == 0
-    assert uqdm._margin(location, scale, WIDE, 1) == pytest.approx(1 / 256)
-    assert uqdm._margin(np.zeros((1, 1, 1)), np.full((1, 1, 1), 1 / 16), WIDE, 0) == 0
+    assert rounding.margin(location, scale, WIDE, 0) == 0
+    assert rounding.margin(location, scale, WIDE, 1) == pytest.approx(1 / 256)
+    assert rounding.margin(np.zeros((1, 1, 1)), np.full((1, 1, 1), 1 / 16), WIDE, 0) == 0
