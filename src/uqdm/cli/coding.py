@@ -1,6 +1,6 @@
 """The commands that run a model over pictures and files: compress, decompress, sample."""
 
-from __future__ import annotations  # types of modules that are not imported yet
+from __future__ import annotations  # for types of modules that are not imported yet
 
 import contextlib
 from dataclasses import dataclass
@@ -90,7 +90,7 @@ class Encoding:
         self._max_pixels, self._convert, self._force = max_pixels or MAX_PIXELS, convert, force
 
     def read(self, job: Job) -> Picture:
-        """The picture of a job. Of a .uqdm file the message says that it is one."""
+        """The picture of a job. If it is a .uqdm file, the error says so."""
         from uqdm import files
         from uqdm.errors import ImageError
         from uqdm.format import container
@@ -120,7 +120,7 @@ class Encoding:
         return self._codec.compress(some, mode=self._mode, seed=self._seed, max_error=self._max_error, progress=tick)  # type: ignore[call-overload,no-any-return]
 
     def finish(self, job: Job, picture: Picture, data: bytes) -> None:
-        """Writes a file, and says what it costs."""
+        """Writes a file and prints what it costs."""
         job.write(data, self._force)
         height, width = picture.pixels.shape[:2]
         job.say(f"{len(data)} bytes  {8 * len(data) / (width * height):.3f} bpp")
@@ -181,7 +181,7 @@ def decompress(paths: tuple[str, ...], batch: int, skip_existing: bool, recursiv
 
 
 def picture_format(job: Job) -> str:
-    """Of a job's output: PNG on stdout, else by its suffix."""
+    """The format of a job's output: PNG on stdout, otherwise by its suffix."""
     from uqdm import files
 
     return "PNG" if job.target == STD else files.format_of(job.target)
@@ -189,7 +189,9 @@ def picture_format(job: Job) -> str:
 
 @dataclass(frozen=True)
 class File:
-    """A .uqdm file to decode: its codec, its bytes, how many steps they hold, and what files must share to be decoded in one batch."""
+    """A .uqdm file to decode: its codec, its bytes, how many steps they hold, and what files of one
+    batch must share.
+    """
 
     codec: Codec
     data: bytes
@@ -227,7 +229,7 @@ class Decoding:
         self._model, self._pool = model, library.Pool(max_pixels=max_pixels, **machine)
 
     def read(self, job: Job) -> File:
-        """A job's file, shortened to what is asked for, with its codec."""
+        """A job's file, shortened to what was asked for, with its codec."""
         from uqdm.codec import mode_in
         from uqdm.format import container
 
@@ -238,7 +240,7 @@ class Decoding:
         if self._max_error is not None:
             last = codec.step_within(self._max_error, mode_in(codec.package, header), header.grey)
         if not (last is None and self._bpp is None and self._nbytes is None):
-            # With --salvage a step that is not there is no reason to stop: what is there is decoded.
+            # With --salvage a missing step is no reason to stop: what is there is decoded.
             with contextlib.suppress(*[FormatError] * (self._salvage and last is not None)):
                 data = container.truncate(data, step=last, bpp=self._bpp, nbytes=self._nbytes)
         self._check(job, data)
@@ -246,7 +248,7 @@ class Decoding:
         return File(codec, data, steps, (header.height, header.width, header.grey, header.extra, header.arithmetic, header.fingerprint))
 
     def _check(self, job: Job, data: bytes) -> None:
-        """Raises where the output's format cannot hold what the file will decode to, before the work is done."""
+        """Raises, before the work is done, if the output's format cannot hold what the file will decode to."""
         from uqdm import files
         from uqdm.format import container
 
@@ -266,7 +268,7 @@ class Decoding:
         return files[0].codec.decode_many([file.data for file in files], progress=tick, **self._how)  # type: ignore[arg-type]
 
     def finish(self, job: Job, file: File, decoded: Decoded) -> None:
-        """Writes a picture, and says what it was made of."""
+        """Writes a picture and prints what it was made of."""
         from uqdm import files
 
         format = picture_format(job)

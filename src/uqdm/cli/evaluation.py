@@ -90,7 +90,7 @@ def evaluate(
       uqdm evaluate CIFAR10 --codec all --as-paper --published cifar.yml --out as-paper
       uqdm evaluate dev.zip --limit 20 --codec vdm-a:runs/vdm,vdm-f:runs/vdm@1000 --out gaussian
     """
-    # Here and not in a worker, hours later: what measures and reports has to be there.
+    # Import these now: if they are missing, a worker would notice hours later.
     import jinja2  # noqa: F401
     import scipy  # noqa: F401
     import torchmetrics  # noqa: F401
@@ -131,7 +131,7 @@ def evaluate(
 
 
 def make_folder(out: Path) -> None:
-    """A folder for results, made before the work is done. Raises `OutputError` where it cannot be written."""
+    """A folder for results, made before the work is done. Raises `OutputError` if it cannot be written."""
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -141,9 +141,11 @@ def make_folder(out: Path) -> None:
 
 
 def lazily(data: tuple[str, ...], every: int, limit: int | None) -> tuple[Any, list[str], str]:
-    """Pictures uint8 (H, W, 3) that are read when they are asked for, their names, and what to call them all.
+    """Pictures uint8 (H, W, 3), their names, and a name for all of them. They are read when they
+    are asked for.
 
-    Of a data set with its own test pictures, those. One that is broken raises `ImageError` when it is asked for.
+    If a data set has its own test pictures, it is those. A broken picture raises `ImageError` when
+    it is asked for.
     """
     import numpy as np
 
@@ -164,7 +166,9 @@ def lazily(data: tuple[str, ...], every: int, limit: int | None) -> tuple[Any, l
 
 
 def read(data: tuple[str, ...], every: int, limit: int | None) -> tuple[list[Any], list[str], str, int]:
-    """The same, read at once, for what shows a few; and how many were left out, because they are broken, and named."""
+    """The same pictures, read at once, for commands that show a few; and how many broken ones were
+    left out and named.
+    """
     found, names, label = lazily(data, every, limit)
     pictures, called = [], []
     for i, name in enumerate(names):
@@ -183,14 +187,14 @@ def read(data: tuple[str, ...], every: int, limit: int | None) -> tuple[list[Any
 
 
 def left_out(broken: int, good: int) -> int:
-    """Says how many pictures were left out; the exit code."""
+    """Prints how many pictures were left out. Returns the exit code."""
     if broken:
         complain(f"{broken} of {broken + good} pictures were left out, because they cannot be read")
     return int(broken > 0)
 
 
 def show(curves: list[Curve]) -> None:
-    """The main table by both countings, in the terminal."""
+    """Prints the main table by both countings."""
     from uqdm.evaluation.report import main_table
 
     for table in (main_table(curves), main_table(curves, payload=True)):
@@ -200,7 +204,7 @@ def show(curves: list[Curve]) -> None:
 
 
 def versions() -> dict[str, str]:
-    """Of what does the work."""
+    """The versions of what does the work."""
     from importlib.metadata import PackageNotFoundError, version
 
     found = {}
@@ -275,7 +279,7 @@ def compare(
 
 
 def _crop(text: str | None, shape: tuple[int, ...]) -> Any:
-    """`WxH+X+Y` as slices of a picture; the middle without a place."""
+    """`WxH+X+Y` as slices of a picture. Without a place they are its middle."""
     import re
 
     if text is None:
@@ -355,7 +359,7 @@ def reproduce(
 
 
 class _More(NamedTuple):
-    """What a figure shows besides what it always does."""
+    """Options that change what a figure shows."""
 
     names: tuple[str, ...]
     external: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Options that several commands share, and numbers as they take them."""
+"""Options that several commands share, and the numbers that they take."""
 
 import math
 from collections.abc import Callable
@@ -8,11 +8,12 @@ import click
 
 from uqdm import cpus
 
-THREADS = click.IntRange(1, cpus.MOST)  # of threads or processes: a slip of the finger must not ask for a million
+# the most threads or processes, so that a typing error does not ask for a million
+THREADS = click.IntRange(1, cpus.MOST)
 
 
 class Number(click.FloatRange):
-    """A number in a range. Neither "nan", which is in every range, nor "inf" is one."""
+    """A number in a range. "nan", which is in every range, and "inf" are refused."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """See `click.ParamType`."""

@@ -1,6 +1,6 @@
-"""The commands that look into a stream or shorten it, without decoding a picture: info, truncate."""
+"""The commands that look into a stream or shorten it without decoding a picture: info, truncate."""
 
-from __future__ import annotations  # types of modules that are not imported yet
+from __future__ import annotations  # for types of modules that are not imported yet
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -136,7 +136,7 @@ def truncate(
 
 
 def _mode(found: Info) -> str | None:
-    """The entropy mode in a file's sub-header, or None if it is not of a family that is known here."""
+    """The entropy mode in a file's sub-header, or None if its family is not known here."""
     from uqdm.families.base import mode_named
 
     try:
@@ -146,7 +146,9 @@ def _mode(found: Info) -> str | None:
 
 
 def _guarantees(header: Header, given: str | None) -> list[tuple[int, int, int]]:
-    """How far R, G and B of a preview can be off after each step; raises where the model is not here, or is another."""
+    """How far R, G and B of a preview can be off after each step. Raises if the model is not here,
+    or is another one.
+    """
     from uqdm import bundle as package
     from uqdm import library
     from uqdm.codec import mode_in

@@ -1,4 +1,4 @@
-"""The commands that train: parse, load data, call the trainer, print what it says."""
+"""The commands that train: parse, load data, call the trainer, print its lines."""
 
 from __future__ import annotations
 
@@ -121,7 +121,9 @@ def train(
 
 
 def left_out(*data: Any) -> int:
-    """Names the pictures that were not used, and counts them. The exit code: 1 if some of them are broken, 0 if they are only small."""
+    """Names the pictures that were not used, and counts them. Returns the exit code: 1 if some are
+    broken, 0 if they are only small.
+    """
     for part in data:
         for _, why in sorted(part.left_out.items()):
             complain(f"left out: {why}")
@@ -131,7 +133,7 @@ def left_out(*data: Any) -> int:
 
 
 def describe(config: Any, pictures: int, held: int) -> str:
-    """What will be trained, in a line: parameters, arithmetic, data."""
+    """What will be trained, in one line: parameters, arithmetic, data."""
     size = registry.floats(config.family).size(config, None)
     work = f"{size.multiply_adds / 1e3:,.0f} k multiply-adds a pixel{size.what}"
     return f"{size.parameters:,} parameters; {work}; {pictures:,} pictures to train on, {held:,} held out"
