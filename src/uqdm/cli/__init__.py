@@ -21,7 +21,8 @@ from uqdm.cli.group import Group
 @click.version_option(__version__, prog_name="uqdm")
 @click.option("--debug", is_flag=True, help="Show tracebacks. May stand anywhere on the line.")
 def main(debug: bool) -> None:
-    """Compress pictures with diffusion models into progressive streams: every beginning of a file is a picture, the whole is lossless.
+    """Compress pictures with diffusion models into progressive streams: every beginning of a file
+    is a picture, the whole is lossless.
 
     \b
     Examples:

@@ -26,25 +26,27 @@ if TYPE_CHECKING:
 @options.model
 @options.seed
 @click.option(
-    "--mode", type=click.Choice(["tight", "paper"]), default="tight", show_default=True, help="Entropy mode: paper is to reproduce."
+    "--mode", type=click.Choice(["tight", "paper"]), default="tight", show_default=True, help="Entropy mode; paper reproduces the paper's."
 )
 @click.option(
-    "--max-error", type=click.IntRange(min=0), metavar="E", help="Up to the first step that keeps every value of a pixel within E."
+    "--max-error", type=click.IntRange(min=0), metavar="E", help="Stop after the first step that keeps every value of a pixel within E."
 )
 @options.precision
 @options.batch
 @options.run
-@click.option("--convert", is_flag=True, help="Accept 16 bits, palettes, CMYK, … by converting to 8-bit grey or RGB: not lossless.")
+@click.option("--convert", is_flag=True, help="Accept 16 bits, palettes, CMYK, … converted to 8-bit grey or RGB; this loses precision.")
 @options.batches
 @options.force
 def compress(paths: tuple[str, ...], batch: int, skip_existing: bool, recursive: bool, force: bool, **given: Any) -> int:
     """Compress pictures to .uqdm files.
 
-    IN is a picture, a folder of pictures, a quoted glob, or - for stdin. OUT is a file, or a folder for several pictures; by default
-    each file is written beside its picture, with the suffix .uqdm. Prints a line per file: name, bytes, bits per pixel.
+    IN is a picture, a folder of pictures, a quoted glob, or - for stdin. OUT is a file, or a folder
+    for several pictures. By default each file is written beside its picture, with the suffix .uqdm.
+    One line is printed for each file: name, bytes, bits per pixel.
 
-    A picture that cannot be read is left out and named, the others are compressed, and the exit code is 1. Of several pictures the last
-    line, on stderr, says how many are done, skipped and failed.
+    A picture that cannot be read is left out and named. The others are compressed, and the exit
+    code is 1. With several pictures the last line, on stderr, says how many are done, skipped and
+    failed.
 
     \b
     Examples:
@@ -134,13 +136,13 @@ class Encoding:
     type=click.Choice(["denoise", "ancestral", "flow"]),
     default="denoise",
     show_default=True,
-    help="How a preview is made of a prefix.",
+    help="How a preview is made.",
 )
 @click.option("--seed", type=click.IntRange(0, 2**64 - 1), default=0, show_default=True, metavar="N", help="Seed of --method ancestral.")
 @options.temperature
 @options.where
-@click.option("--salvage", is_flag=True, help="Of a damaged file decode what comes before the damage; exit code 1 all the same.")
-@click.option("--lossy-output", is_flag=True, help="Write whole pictures to JPEG or AVIF too, which change their values.")
+@click.option("--salvage", is_flag=True, help="Decode what comes before the damage in a damaged file; the exit code is still 1.")
+@click.option("--lossy-output", is_flag=True, help="Write whole pictures to JPEG or AVIF too, although these change their values.")
 @options.batch
 @options.run
 @options.batches
@@ -148,20 +150,25 @@ class Encoding:
 def decompress(paths: tuple[str, ...], batch: int, skip_existing: bool, recursive: bool, force: bool, **given: Any) -> int:
     """Decompress .uqdm files, whole or cut anywhere, to pictures.
 
-    IN is a file, a folder of .uqdm files, a quoted glob, or - for stdin. OUT is a picture (its suffix chooses the format), or a
-    folder for several files; by default each picture is written beside its file, as PNG. A whole file is written exactly, so to
-    PNG, TIFF, WebP, JPEG 2000, BMP, PPM or PGM; a preview also to JPEG or AVIF. With --step, --bpp or --bytes only the
-    beginning of each file is decoded. Of a step that is cut, all that is there is used (but by --method flow).
+    IN is a file, a folder of .uqdm files, a quoted glob, or - for stdin. OUT is a picture (its
+    suffix chooses the format), or a folder for several files. By default each picture is written
+    beside its file, as PNG. A whole file is written exactly, so to PNG, TIFF, WebP, JPEG 2000, BMP,
+    PPM or PGM. A preview can also be written to JPEG or AVIF. With --step, --bpp or --bytes only
+    the beginning of each file is decoded. If a step is cut, all of it that is there is used (except
+    by --method flow).
 
-    --method denoise shows the mean of what the picture can be: least error, little texture. ancestral draws one of the pictures that it
-    can be, more or less freely by --temperature: more lively, further from the true one; flow goes the way of eq. 17 of the paper.
+    --method denoise shows the mean of what the picture can be: it has the least error and little
+    texture. ancestral draws one of the pictures that it can be: it is more lively, but further from
+    the true one, and --temperature says how freely it draws. flow follows eq. 17 of the paper.
 
-    Prints a line per file: name, bytes, bits per pixel, step, and how far any value of a pixel can be from the true one, where that is
-    known. Bytes at the end of a cut file that no check covers yet are counted on stderr as unverified.
+    One line is printed for each file: name, bytes, bits per pixel, step, and how far any value of a
+    pixel can be from the true one, if that is known. Bytes at the end of a cut file that no check
+    covers yet are counted on stderr as unverified.
 
-    A damaged file is an error; with --salvage what comes before the damage is written as a picture, the damage is named on stderr, and
-    the exit code is 1. A file that cannot be decoded is left out and named, the others are decoded, and the exit code is 1. Of several
-    files the last line, on stderr, says how many are done, skipped and failed.
+    A damaged file is an error. With --salvage what comes before the damage is written as a picture,
+    the damage is named on stderr, and the exit code is 1. A file that cannot be decoded is left out
+    and named. The others are decoded, and the exit code is 1. With several files the last line, on
+    stderr, says how many are done, skipped and failed.
 
     \b
     Examples:
@@ -325,7 +332,8 @@ def sample(
 ) -> None:
     """Draw pictures from a model, out of nothing.
 
-    OUT is sample.png by default; with --count N, numbered: sample-1.png, sample-2.png, …
+    OUT is sample.png by default. With --count N the files are numbered: sample-1.png, sample-2.png,
+    …
 
     \b
     Examples:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @options.where
 def info(file: str, as_json: bool, model: str | None) -> None:
-    """Show what a .uqdm file holds: size, model, and what each step costs. The picture is not decoded.
+    """Show what a .uqdm file holds: size, model, and what each step costs. The picture is not
+    decoded.
 
     \b
     Examples:
@@ -78,7 +79,7 @@ def info(file: str, as_json: bool, model: str | None) -> None:
     echo_table(table)
 
 
-@click.command(short_help="Shorten a file, nothing re-encoded.")
+@click.command(short_help="Shorten a file by copying its first bytes.")
 @click.argument("source", metavar="IN")
 @click.argument("target", metavar="OUT")
 @options.rate
@@ -94,10 +95,11 @@ def truncate(
     model: str | None,
     force: bool,
 ) -> None:
-    """Shorten a .uqdm file to a lower rate: OUT is the first bytes of IN, nothing is re-encoded.
+    """Shorten a .uqdm file to a lower rate: OUT gets the first bytes of IN, and nothing is encoded
+    again.
 
-    --bytes N is exactly the first N bytes; --bpp, --step and --max-error only choose N; the last needs the file's model. One of the
-    four is needed.
+    --bytes N takes exactly the first N bytes. --bpp, --step and --max-error choose N; --max-error
+    needs the file's model. Give one of the four.
 
     \b
     Examples:

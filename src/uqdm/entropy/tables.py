@@ -1,13 +1,18 @@
-"""Integer probability tables for logistic densities on a fixed-point line; knows nothing of images or bytes.
+"""Integer probability tables for logistic densities on a fixed-point line; knows nothing of images
+or bytes.
 
-Positions are int64 in units of 2**-FRACTION (of whatever the caller measures: pixel values here). A density is a
-location on that line and a scale *level*, an index into scales of 2**(level / 8 - 5). Everything from there on is
-integer arithmetic, so two machines that agree on location and level agree on every probability:
+Positions are int64 in units of 2**-FRACTION (of whatever the caller measures: pixel values here). A
+density is a location on that line and a scale *level*, an index into scales of 2**(level / 8 - 5).
+Everything from there on is integer arithmetic, so two machines that agree on location and level
+agree on every probability:
 
 1. A table sums to exactly 2**PRECISION and holds no zero, so every symbol can be coded.
-2. A symbol's share depends on its own coordinate alone, not on its neighbours or on how the work is cut into blocks.
-3. The cumulative distribution is one constant table, read with linear interpolation; it never decreases.
-4. Nothing here depends on a floating-point library. The constants come from `decimal`, which rounds the same everywhere.
+2. A symbol's share depends on its own coordinate alone, not on its neighbours or on how the work is
+   cut into blocks.
+3. The cumulative distribution is one constant table, read with linear interpolation; it never
+   decreases.
+4. Nothing here depends on a floating-point library. The constants come from `decimal`, which rounds
+   the same everywhere.
 """
 
 import dataclasses
@@ -82,7 +87,9 @@ def normal(spread: float, reach: int) -> NDArray[np.int64]:
 
 
 def cdf(position: NDArray[np.int64], location: NDArray[np.int64], level: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The logistic distribution function in units of 2**-CDF_BITS; arguments broadcast; |position - location| < 2**32."""
+    """The logistic distribution function in units of 2**-CDF_BITS; arguments broadcast; |position -
+    location| < 2**32.
+    """
     mantissa, shift = reciprocals()
     t = ((position - location) * mantissa[level]) >> shift[level]  # in scales, FRACTION bits behind the point
     limit = REACH << FRACTION
@@ -104,12 +111,14 @@ def too_many(children: int) -> LimitError:
 
 
 def masses(cumulative: NDArray[np.int64], total: NDArray[np.int64] | int) -> NDArray[np.int64]:
-    """Integer tables from integer distribution functions: (M, K + 1), (M, 1) -> (M, K + 1), each row summing to 2**PRECISION.
+    """Integer tables from integer distribution functions: (M, K + 1), (M, 1) -> (M, K + 1), each
+    row summing to 2**PRECISION.
 
-    cum_j = floor(cumulative_j * (2**PRECISION - RESERVED) / total) + j, and symbol j has the parts cum_j .. cum_{j + 1}: its
-    share of `total`, at least one part. The last column takes what is left, at least one part too; it is no child.
-    `cumulative` starts at 0, does not decrease and ends at `total` or below it; 0 < total < 2**38. A row with fewer than K
-    children repeats its last entry, which changes nothing in the other columns.
+    cum_j = floor(cumulative_j * (2**PRECISION - RESERVED) / total) + j, and symbol j has the parts
+    cum_j .. cum_{j + 1}: its share of `total`, at least one part. The last column takes what is
+    left, at least one part too; it is no child. `cumulative` starts at 0, does not decrease and
+    ends at `total` or below it; 0 < total < 2**38. A row with fewer than K children repeats its
+    last entry, which changes nothing in the other columns.
     """
     k = cumulative.shape[1] - 1
     if k > MOST:
@@ -124,10 +133,12 @@ def masses(cumulative: NDArray[np.int64], total: NDArray[np.int64] | int) -> NDA
 
 
 def truncated(boundaries: NDArray[np.int64], location: NDArray[np.int64], level: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Tables of logistics truncated to an interval and cut into children: (M, K + 1), (M,), (M,) -> (M, K + 1).
+    """Tables of logistics truncated to an interval and cut into children: (M, K + 1), (M,), (M,) ->
+    (M, K + 1).
 
-    Row i's children lie between its successive boundaries; a row with fewer than K children repeats its last boundary.
-    Where the density has no mass in the interval at this precision, every child is as likely as any other: F_j = j.
+    Row i's children lie between its successive boundaries; a row with fewer than K children repeats
+    its last boundary. Where the density has no mass in the interval at this precision, every child
+    is as likely as any other: F_j = j.
     """
     return _truncated(boundaries, cdf(boundaries, location[:, None], level[:, None]))
 
@@ -146,11 +157,13 @@ def _truncated(boundaries: NDArray[np.int64], f: NDArray[np.int64]) -> NDArray[n
 
 @dataclasses.dataclass(frozen=True)
 class Cells:
-    """What M symbols ask: in which interval of its grid does each integer lie, which is known to lie in a box?
+    """What M symbols ask: in which interval of its grid does each integer lie, which is known to
+    lie in a box?
 
-    The density is a logistic truncated to the box, in which every integer v owns v - 1/2 .. v + 1/2; or a mixture of J of them, whose
-    distribution function is floor(sum of weight * F / 2**WEIGHT_BITS). The children are the box's integers, cut where an interval
-    begins; the first interval is the one that holds `low`.
+    The density is a logistic truncated to the box, in which every integer v owns v - 1/2 .. v +
+    1/2; or a mixture of J of them, whose distribution function is floor(sum of weight * F /
+    2**WEIGHT_BITS). The children are the box's integers, cut where an interval begins; the first
+    interval is the one that holds `low`.
     """
 
     low: NDArray[np.int32]  # (M,) the box, ends included, within LOWEST .. HIGHEST; never empty
@@ -168,7 +181,9 @@ class Cells:
 
     @property
     def children(self) -> NDArray[np.int64]:
-        """(M,) number of children. The last one holds `high`; between, an interval narrower than 1 may hold no integer."""
+        """(M,) number of children. The last one holds `high`; between, an interval narrower than 1
+        may hold no integer.
+        """
         count: NDArray[np.int64] = ((self.high.astype(np.int64) << FRACTION) - self.start) // self.width + 1
         return count
 
@@ -197,7 +212,9 @@ class Cells:
         return first
 
     def masses(self, part: slice) -> NDArray[np.int64]:
-        """Integer tables (m, K + 1) of the symbols in `part`, K the most children among them; the last column is no child."""
+        """Integer tables (m, K + 1) of the symbols in `part`, K the most children among them; the
+        last column is no child.
+        """
         cells = self[part]
         k = int(cells.children.max(initial=1))
         if k > MOST:
@@ -206,7 +223,9 @@ class Cells:
         return _truncated(boundaries.T, cells.cdf(boundaries).T)
 
     def intervals(self, symbols: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """For each symbol (M,) where its parts begin, and how many they are: of its row in `masses`, without making the row."""
+        """For each symbol (M,) where its parts begin, and how many they are: of its row in
+        `masses`, without making the row.
+        """
         children = self.children
         if children.max(initial=1) > MOST:
             raise too_many(int(children.max()))
@@ -220,17 +239,22 @@ class Cells:
 
 
 def mean(location: NDArray[Any], level: NDArray[Any], low: NDArray[Any], high: NDArray[Any], coder: str | None = None) -> NDArray[np.int32]:
-    """Means of logistics truncated to low - 1/2 .. high + 1/2, as positions; arguments of any integer type broadcast.
+    """Means of logistics truncated to low - 1/2 .. high + 1/2, as positions; arguments of any
+    integer type broadcast.
 
-    With F the stored distribution function, S its integral and a, b the ends in scales from the location, the mean is
-    b - (S(b) - S(a) - (b - a) F(a)) / (F(b) - F(a)), the integral of t dF by parts. In integers, floors throughout:
+    With F the stored distribution function, S its integral and a, b the ends in scales from the
+    location, the mean is b - (S(b) - S(a) - (b - a) F(a)) / (F(b) - F(a)), the integral of t dF by
+    parts. In integers, floors throughout:
 
-    1. t at both ends as in `cdf`, without the limit. Where a + b > 0 the picture is mirrored: the box now leans to the left,
-       where F is small and exact. Where b > REACH then, the box holds everything: the location.
-    2. Where b < -KNEE, box and all are moved to end there: below it the density is exponential, so only width counts.
-    3. a is limited to -REACH, and to b: a box that holds nothing, which only damaged or sampled streams make, is as a narrow one.
-       The formula above gives how far the mean lies from the box's end b, in 2**-FRACTION of a scale. Where b - a is below
-       2**-7 scales, the density is as good as flat and the rounding of t is not: the middle of the box.
+    1. t at both ends as in `cdf`, without the limit. Where a + b > 0 the picture is mirrored: the
+       box now leans to the left, where F is small and exact. Where b > REACH then, the box holds
+       everything: the location.
+    2. Where b < -KNEE, box and all are moved to end there: below it the density is exponential, so
+       only width counts.
+    3. a is limited to -REACH, and to b: a box that holds nothing, which only damaged or sampled
+       streams make, is as a narrow one. The formula above gives how far the mean lies from the
+       box's end b, in 2**-FRACTION of a scale. Where b - a is below 2**-7 scales, the density is as
+       good as flat and the rounding of t is not: the middle of the box.
     4. Times the scale, counted from that end; limited to low .. high.
 
     `coder` names who computes it (`choice`); all give the same integers.
@@ -248,10 +272,12 @@ def mean(location: NDArray[Any], level: NDArray[Any], low: NDArray[Any], high: N
 def mixture_mean(
     location: NDArray[Any], level: NDArray[Any], weight: NDArray[Any], low: NDArray[Any], high: NDArray[Any], coder: str | None = None
 ) -> NDArray[np.int32]:
-    """Means of mixtures truncated to low - 1/2 .. high + 1/2: (..., J) of location, level and weight, (...) of low and high.
+    """Means of mixtures truncated to low - 1/2 .. high + 1/2: (..., J) of location, level and
+    weight, (...) of low and high.
 
-    With m_j the `mean` of logistic j and a_j = weight_j * floor(M_j / 2**12), M_j its mass in the box in 2**-CDF_BITS (all weight_j where
-    every a_j is 0): e + floor(sum of a_j (m_j - e) / sum of a_j), e = low - 1/2.
+    With m_j the `mean` of logistic j and a_j = weight_j * floor(M_j / 2**12), M_j its mass in the
+    box in 2**-CDF_BITS (all weight_j where every a_j is 0): e + floor(sum of a_j (m_j - e) / sum of
+    a_j), e = low - 1/2.
     """
     count = location.shape[-1]
     if count == 1:
@@ -291,7 +317,9 @@ KNEE = 12  # scales below the location from which on the logistic is as good as 
 
 @functools.cache
 def logistic_integral() -> NDArray[np.int64]:
-    """The exact integral of `cdf`'s interpolated function from -REACH to t, at t as in `logistic_cdf`, in 2**-(CDF_BITS + FRACTION + 1)."""
+    """The exact integral of `cdf`'s interpolated function from -REACH to t, at t as in
+    `logistic_cdf`, in 2**-(CDF_BITS + FRACTION + 1).
+    """
     f = logistic_cdf()
     return np.append(0, np.cumsum((f[1:] + f[:-1]) << (FRACTION - _CELLS)))
 

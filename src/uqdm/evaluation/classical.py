@@ -51,7 +51,9 @@ def opened(data: bytes) -> Pixels:
 
 
 def jpeg_payload(data: bytes) -> int:
-    """Bytes of the scans: entropy-coded segments with their restart markers and stuffing, without any header or table."""
+    """Bytes of the scans: entropy-coded segments with their restart markers and stuffing, without
+    any header or table.
+    """
     at, found = 2, 0
     while data[at + 1] != 0xD9:
         marker, at = data[at + 1], at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")

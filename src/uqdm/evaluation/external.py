@@ -1,4 +1,5 @@
-"""Any codec that has a command line: PNG in, bytes out; bytes in, PNG out. Knows nothing of what the commands do.
+"""Any codec that has a command line: PNG in, bytes out; bytes in, PNG out. Knows nothing of what
+the commands do.
 
 A codec is described in a TOML file, one table each (docs/benchmarks.md has more instances):
 
@@ -9,12 +10,14 @@ A codec is described in a TOML file, one table each (docs/benchmarks.md has more
     settings = ["10", "50", "90"]
     suffix = ".webp"
 
-A command is split as a shell would and run without one, in a folder that holds nothing but {input} and {output}; {setting} is one of
-`settings`. Its exit status must be 0. The file that `encode` leaves, or all files of the folder if it leaves one, are counted whole;
-what of them is payload is not known.
+A command is split as a shell would and run without one, in a folder that holds nothing but {input}
+and {output}; {setting} is one of `settings`. Its exit status must be 0. The file that `encode`
+leaves, or all files of the folder if it leaves one, are counted whole; what of them is payload is
+not known.
 
-Research code that writes no files has `estimate` for `decode`: a regular expression whose first group, in what `encode` prints, is the bits
-per pixel; {output} is the decoded PNG then, and the points are hypothetical.
+Research code that writes no files has `estimate` for `decode`: a regular expression whose first
+group, in what `encode` prints, is the bits per pixel; {output} is the decoded PNG then, and the
+points are hypothetical.
 """
 
 import dataclasses

@@ -57,7 +57,9 @@ def beside(number: int, systems: Sequence[Codec], pictures: Sequence[Pixels], mi
 
 
 def rates(curves: Sequence[Curve], published: Sequence[Curve], title: str, missing: Sequence[str] = ()) -> Found:
-    """Figures 3 and 4: PSNR, published FID (and FID of supplied features), sliced Wasserstein distance against bits per pixel."""
+    """Figures 3 and 4: PSNR, published FID (and FID of supplied features), sliced Wasserstein
+    distance against bits per pixel.
+    """
     wanted = ("uqdm-d", "uqdm-a", "vdm-d", "jpeg", "jpeg2000", "bpg", "ctc", "cdc-0", "cdc-p")
     chosen = [c for c in published if c.name.partition(":")[2] in wanted]
     with matplotlib.rc_context(plots.STYLE):

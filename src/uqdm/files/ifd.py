@@ -115,7 +115,9 @@ def _tree(data: bytes, directory: Directory, order: str, big: bool, below: tuple
 
 
 def exif_tree(blob: bytes) -> tuple[dict[int, "Entry | Tree"], bool]:
-    """The directories of an EXIF blob, and whether it has a second picture (a thumbnail). Raises `ValueError`, `struct.error`."""
+    """The directories of an EXIF blob, and whether it has a second picture (a thumbnail). Raises
+    `ValueError`, `struct.error`.
+    """
     order, big, at = header(blob)
     directory, following = read(blob, at, order, big)
     return tree(blob, directory, order, big), following != 0

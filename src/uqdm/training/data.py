@@ -314,7 +314,8 @@ def load_data(
     weights: Sequence[float] | None = None,
     root: str | Path = "data",
 ) -> tuple[Batches, Batches]:
-    """Training and evaluation batches: `train_iter, eval_iter = load_data(source, model.config.data)`.
+    """Training and evaluation batches: `train_iter, eval_iter = load_data(source,
+    model.config.data)`.
 
     `source`, or a list of them:
       - a folder of pictures, in it folders `train` and `val`, `test` or `eval` if it has them; a glob; a picture
@@ -325,11 +326,13 @@ def load_data(
       - an array, uint8 (n, H, W, 3) or (n, 3, H, W); a list of arrays (H, W, 3); any `Source`
       - "CIFAR10" or "ImageNet64", in any case: the folder of that name in `root`
 
-    What a source itself sets aside (test, val) is for evaluation, else every tenth picture; with `held`, all of `held` evaluates, all
-    of `source` trains, but never what it sets aside itself. `config`: anything with `batch_size` and `shuffle`, and, if it has them, with
-    `crop` (0: none), `flip`, `scale_min` and `scale_max`; without shuffle, training pictures come in order, cut in the middle. `crop`:
-    pixels a side, before what `config` says; 64 by default for picture files and shards, whole pictures for the others. `scales`,
-    `weights`: see `Augment` and `Batches`. Raises `ImageError` where there is nothing, or something broken.
+    What a source itself sets aside (test, val) is for evaluation, else every tenth picture; with
+    `held`, all of `held` evaluates, all of `source` trains, but never what it sets aside itself.
+    `config`: anything with `batch_size` and `shuffle`, and, if it has them, with `crop` (0: none),
+    `flip`, `scale_min` and `scale_max`; without shuffle, training pictures come in order, cut in
+    the middle. `crop`: pixels a side, before what `config` says; 64 by default for picture files
+    and shards, whole pictures for the others. `scales`, `weights`: see `Augment` and `Batches`.
+    Raises `ImageError` where there is nothing, or something broken.
     """
     batch_size, shuffle = int(getattr(config, "batch_size", 16)), bool(getattr(config, "shuffle", True))
     cache = Cache()
