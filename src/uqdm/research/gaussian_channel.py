@@ -1,44 +1,46 @@
-"""A VDM's steps as bytes: Gaussian channels simulated exactly, block by block; slow, for research;
-knows no files and no pictures' formats.
+"""A VDM's steps as bytes: Gaussian channels simulated exactly, block by block. It is slow, and for
+research. Knows no files and no formats of pictures.
 
 A VDM's rate is that of an ideal simulation of its Gaussian steps, which nobody has. This is a real
-one: the receiver, who knows z_t and so p(z_s | z_t), is told so much that it holds a draw from
-q(z_s | z_t, x). In units of sigma_Q, and less what both know, a step is N(m, 1) per coordinate with
-m = c (x - x_hat) / sigma_Q, which only the sender has. A step goes like this:
+one. The receiver knows z_t and so p(z_s | z_t), and is told enough to hold a draw from q(z_s | z_t,
+x). In units of sigma_Q, and less what both know, a step is N(m, 1) for each coordinate, with m = c
+(x - x_hat) / sigma_Q, which only the sender has. A step goes like this:
 
-1. An orthogonal transform from shared randomness spreads the energy of m evenly, so that blocks of
-   one size carry about as many bits, and no sizes are sent: N(m, 1) is the same law in any
-   orthogonal coordinates. The mean of m^2 is sent, as one level.
+1. An orthogonal transform from shared randomness spreads the energy of m evenly. So blocks of one
+   size carry about as many bits, and no sizes are sent. N(m, 1) is the same law in any orthogonal
+   coordinates. The mean of m^2 is sent, as one level.
 2. A block is a race (the Poisson functional representation of Li and El Gamal 2018; also A*
-   sampling, Maddison et al. 2014): of candidates z_1, z_2, ... from shared randomness with density
-   p, arriving at times T_1 < T_2 < ... of a Poisson process, the one of least T_i / r(z_i) has
-   density q = r p. Its number is sent. The sender looks at about 2^KL candidates and more; the
-   receiver at one.
-3. A race takes as long as r is high, and r has no bound, or one far too high. So the race is for
-   the part of q under min(r, cap); with the probability of what is left, E_q (1 - cap / r)+, the
+   sampling, Maddison et al. 2014). Candidates z_1, z_2, ... with density p come from shared
+   randomness and arrive at times T_1 < T_2 < ... of a Poisson process. The one of least T_i /
+   r(z_i) has density q = r p. Its number is sent. The sender looks at about 2^KL candidates and
+   more; the receiver looks at one.
+3. A race takes longer the higher r is, and r has no bound, or one far too high. So the race is for
+   the part of q under min(r, cap). With the probability of what is left, E_q (1 - cap / r)+, the
    block is drawn in other ways until it falls into that part, and the attempt's number is sent as
-   well. The mixture is q, whatever the cap: that is the sender's affair, set by how much work a
-   block may be.
-4. The other ways are, for some attempts, a pair: both halves of the block as blocks of their own;
-   and then layered quantizers (Hegazy and Li 2022), which are no work, but a quarter to a third of
-   a bit more a coordinate. A normal is a uniform of random width, twice a chi with three degrees of
-   freedom, so dither and a rounded multiple of that width make m into N(m, 1).
-5. A block of more than `limit` bits of divergence is split into halves; one coordinate of more is
+   well. The mixture is q, whatever the cap. The cap is the sender's choice and follows from how
+   much work a block may be.
+4. The first other way is a pair, for some attempts: both halves of the block are blocks of their
+   own. The second is layered quantizers (Hegazy and Li 2022), which are no work, but cost a quarter
+   to a third of a bit more for each coordinate. A normal is a uniform of random width, twice a chi
+   with three degrees of freedom. So dither and a rounded multiple of that width make m into N(m,
+   1).
+5. A block of more than `limit` bits of divergence is split into halves. One coordinate of more is
    sent by a layered quantizer.
-6. The winner's number is some 2^KL, give or take: how many bits it has is coded under the law of
-   log r, its bits as they are. In all a block costs two to three bits more than its divergence,
+6. The winner's number is about 2^KL. How many bits it has is coded under the law of log r, and the
+   bits are sent as they are. In all a block costs two to three bits more than its divergence,
    however large that is.
 
-Promises: (a) the receiver's latents are the sender's, bit by bit; (b) each is a draw from q(z_s |
+Promises: (a) The receiver's latents are the sender's, bit by bit. (b) Each is a draw from q(z_s |
 z_t, x) given the one before, up to the float32 of candidates' normals (Box and Muller 1958, on 32
-bits of Philox: none beyond 6.7); (c) no block that is raced has more than `limit` bits of
-divergence from what its candidates are drawn from. The exceptions: both ends must run on one
-machine, with the same libraries and threads, since both run the network in floats; only one picture
-at a time, for the same reason; and the shared randomness makes (b) a statement about draws of the
-seed.
+bits of Philox: none beyond 6.7). (c) No block that is raced has more than `limit` bits of
+divergence from what its candidates are drawn from.
 
-z_T is drawn from p(z_T) by both ends, as a UQDM has it (section 3.3 of the paper), so L_T is 0 and
-q(z_T | x) not quite met.
+The exceptions: Both ends must run on one machine, with the same libraries and threads, because both
+run the network in floats. For the same reason only one picture is coded at a time. And the shared
+randomness makes (b) a statement about draws of the seed.
+
+Both ends draw z_T from p(z_T), as a UQDM does (section 3.3 of the paper). So L_T is 0, and q(z_T |
+x) is not quite met.
 """
 
 import dataclasses

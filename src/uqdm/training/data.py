@@ -317,22 +317,28 @@ def load_data(
     """Training and evaluation batches: `train_iter, eval_iter = load_data(source,
     model.config.data)`.
 
-    `source`, or a list of them:
-      - a folder of pictures, in it folders `train` and `val`, `test` or `eval` if it has them; a glob; a picture
-      - CIFAR-10 as published: the folder cifar-10-batches-py, or the one that holds it
-      - ImageNet 64 × 64 as published: a folder of train_data_batch_*.npz and val_data.npz, with removed.npy to leave duplicates out;
-        mapped where the npz files are not compressed, else in memory file by file as they are used, 15.7 GB for all
-      - zip packs, .npy files, and WebDataset shards (.tar), by path, folder, glob or braces: `shards/{000..010}.tar`
-      - an array, uint8 (n, H, W, 3) or (n, 3, H, W); a list of arrays (H, W, 3); any `Source`
-      - "CIFAR10" or "ImageNet64", in any case: the folder of that name in `root`
+    `source` is one of these, or a list of them:
 
-    What a source itself sets aside (test, val) is for evaluation, else every tenth picture; with
-    `held`, all of `held` evaluates, all of `source` trains, but never what it sets aside itself.
-    `config`: anything with `batch_size` and `shuffle`, and, if it has them, with `crop` (0: none),
-    `flip`, `scale_min` and `scale_max`; without shuffle, training pictures come in order, cut in
-    the middle. `crop`: pixels a side, before what `config` says; 64 by default for picture files
-    and shards, whole pictures for the others. `scales`, `weights`: see `Augment` and `Batches`.
-    Raises `ImageError` where there is nothing, or something broken.
+    - a folder of pictures, with folders `train` and `val`, `test` or `eval` in it if it has them; a
+      glob; a picture
+    - CIFAR-10 as published: the folder cifar-10-batches-py, or the one that holds it
+    - ImageNet 64 × 64 as published: a folder of train_data_batch_*.npz and val_data.npz, with
+      removed.npy to leave duplicates out. It is mapped if the npz files are not compressed.
+      Otherwise each file is read into memory when it is used, 15.7 GB for all
+    - zip packs, .npy files, and WebDataset shards (.tar), by path, folder, glob or braces:
+      `shards/{000..010}.tar`
+    - an array, uint8 (n, H, W, 3) or (n, 3, H, W); a list of arrays (H, W, 3); any `Source`
+    - "CIFAR10" or "ImageNet64", in any case: the folder of that name in `root`
+
+    What a source itself sets aside (test, val) is for evaluation; otherwise every tenth picture is.
+    With `held`, all of `held` evaluates, and all of `source` trains except what it sets aside
+    itself.
+
+    `config` is anything with `batch_size` and `shuffle`, and perhaps with `crop` (0: none), `flip`,
+    `scale_min` and `scale_max`. Without shuffle, training pictures come in order and are cut in the
+    middle. `crop` is in pixels a side and replaces that of `config`. Its default is 64 for picture
+    files and shards, and whole pictures for the others. `Augment` explains `scales`, and `Batches`
+    explains `weights`. Raises `ImageError` if there is nothing, or something broken.
     """
     batch_size, shuffle = int(getattr(config, "batch_size", 16)), bool(getattr(config, "shuffle", True))
     cache = Cache()
