@@ -345,7 +345,7 @@ def sample(
     from uqdm.picture import from_array
 
     if not out:
-        raise click.UsageError("OUT is empty: perhaps a variable that is not set")
+        raise click.UsageError("OUT is empty; perhaps a variable is not set")
     out = as_stream(out, 1)
     path = Path(out)
     if out != STD and not path.suffix and not (path.exists() and not path.is_dir()):

@@ -95,7 +95,7 @@ def plan(paths: tuple[str, ...], kind: Kind, force: bool, skip_existing: bool = 
     if force and skip_existing:
         raise click.UsageError("--force and --skip-existing cannot be used together: one replaces what the other keeps")
     if "" in paths:
-        raise click.UsageError("a name is empty: perhaps a variable that is not set")
+        raise click.UsageError("a name is empty; perhaps a variable is not set")
     words = [as_stream(word, 0) for word in paths]
     out = as_stream(paths[-1], 1) if len(words) > 1 and _is_out(paths[-1], kind) else None
     if out is not None:
@@ -226,7 +226,7 @@ def _check_out(out: str | None, kind: Kind, found: Found, alone: bool) -> None:
         raise click.UsageError("- stands for one stream: it cannot be used with several inputs")
     last = next(reversed(found.inputs))
     if out is None and not alone and last != STD and not os.path.lexists(last):
-        raise click.UsageError(f"{last} is not there to be read; as OUT it would need the suffix {kind.suffix}, or to be a folder")
+        raise click.UsageError(f"{last} is not there to be read; as OUT it needs the suffix {kind.suffix}, or must be a folder")
     if out is None:
         for source in found.inputs:
             if source != STD and os.path.exists(source) and not os.path.isfile(source):

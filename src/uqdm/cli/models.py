@@ -28,7 +28,7 @@ def models(as_json: bool) -> None:
         echo(json.dumps([{**vars(one), "path": str(one.path)} for one in found], indent=2))
         return
     if not found:
-        complain("no models here: give a folder with --model, or its parent folder in UQDM_MODELS")
+        complain("there are no models here: give a folder with --model, or its parent folder in UQDM_MODELS")
         return
     rows = [
         (one.name + one.default * " (default)", one.family, f"{one.parameters:,}", one.fingerprint[:16], one.description) for one in found

@@ -116,7 +116,7 @@ def truncate(
 
     source, target = as_stream(source, 0), as_stream(target, 1)
     if not source or not target:
-        raise click.UsageError("a name is empty: perhaps a variable that is not set")
+        raise click.UsageError("a name is empty; perhaps a variable is not set")
     if target != STD and Path(target).is_dir():
         target = str(Path(target) / Path(source).name)
     job = Job(source, target)

@@ -182,4 +182,4 @@ def list_presets(as_json: bool) -> None:
         rows.append((name, c.family, steps, *size, c.training.loss, str(c.data.batch_size), f"{c.training.n_steps:,}"))
     echo_table(rows, left=(0, 1, 4, 5))
     if not counted:
-        complain("sizes are counted by PyTorch, and so is training done: pip install '.[train]' in uqdm's folder")
+        complain("counting sizes and training need PyTorch: pip install '.[train]' in uqdm's folder")

@@ -75,7 +75,9 @@ class _Reader(pickle._Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _KNOWN:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is no part of CIFAR-10; refused, nothing of it was run")
+            raise pickle.UnpicklingError(
+                f"it asks for {module}.{name}, which is no part of CIFAR-10; it was refused, and nothing of it was run"
+            )
         return _KNOWN[module, name]
 
 
@@ -83,14 +85,14 @@ def pickled(path: Path) -> Source:
     """One official batch: a pickled dict whose b'data' is a uint8 array (n, 3072), with rows of red, green, blue."""
     try:
         if path.stat().st_size > MAX_PICKLE_BYTES:
-            raise ImageError(f"{path}: larger than {MAX_PICKLE_BYTES} bytes; an official file has 31 MB")
+            raise ImageError(f"{path} is larger than {MAX_PICKLE_BYTES} bytes; an official file has 31 MB")
         with path.open("rb") as file:
             found = _Reader(file, encoding="bytes").load()
         data = found[b"data"] if b"data" in found else found["data"]
         _, shape, kind, fortran, values = data.state
         code = kind.arguments[0]
         if (code.decode() if isinstance(code, bytes) else code) not in ("u1", "|u1", "B") or fortran or not isinstance(values, bytes):
-            raise ValueError("its array is not of uint8 in rows")
+            raise ValueError("its array is not uint8 in rows")
         values = np.frombuffer(values, np.uint8).reshape([int(s) for s in shape])
     except OSError as error:
         raise ImageError(f"{path}: cannot be read: {error.strerror}") from None
@@ -198,7 +200,7 @@ def imagenet(where: str, files: Sequence[str]) -> tuple[Source, Source | None]:
             raise ImageError(f"{path}: expected the official names, train_data_batch_1.npz to train_data_batch_10.npz and val_data.npz")
         part, number = parts[found[1]], int(found[2] or 1)
         if number in part:
-            raise ImageError(f"{where}: both {part[number]} and {path}; one of them is too many")
+            raise ImageError(f"{where}: both {part[number]} and {path}; only one can be used")
         part[number] = path
     if os.path.isdir(where):  # a glob may choose
         for part in parts.values():
@@ -206,7 +208,9 @@ def imagenet(where: str, files: Sequence[str]) -> tuple[Source, Source | None]:
             if missing:
                 raise ImageError(f"{where}: batch {', '.join(map(str, missing))} missing, while {part[max(part)]} is there")
         if 0 < len(parts["train"]) < 10:
-            warnings.warn(f"{where}: {len(parts['train'])} of ImageNet's 10 training batches; the others are not there", stacklevel=2)
+            warnings.warn(
+                f"{where}: {len(parts['train'])} of ImageNet's 10 training batches are there; the others are missing", stacklevel=2
+            )
     train = Joined([_npz(path) for _, path in sorted(parts["train"].items())])
     if not parts["val"]:
         return train, None

@@ -27,7 +27,7 @@ def expand(pattern: str) -> list[str]:
         if ends:
             numbers = range(int(ends[1]), int(ends[2]) + 1)
             if len(numbers) > MAX_NAMES:
-                raise ImageError(f"{pattern}: stands for {len(numbers)} files; the limit is {MAX_NAMES}")
+                raise ImageError(f"{pattern} stands for {len(numbers)} files; the limit is {MAX_NAMES}")
             options = [f"{i:0{len(ends[1])}}" for i in numbers]
         elif "," in found[1]:
             options = found[1].split(",")
@@ -110,14 +110,14 @@ def _open_path(where: str, cache: Cache) -> tuple[Source, Source | None]:
             f"CIFAR-10 or ImageNet 64 × 64 as published, or a name ({', '.join(NAMED)})"
         )
     if not folder and len(present) > 1:
-        raise ImageError(f"{where}: {' and '.join(present)} together; give each kind of its own")
+        raise ImageError(f"{where}: {' and '.join(present)} are in one place; give each kind alone")
     kind = present[0]
     some = kinds[kind]
     if kind == ".npz":
         return imagenet(where, some)
     for f in some:
         if kind == "pictures" and _suffix(f) in (".gz", ".tgz", ".bz2", ".xz", ".zst"):
-            raise ImageError(f"{f}: compressed, so that no picture could be read without those before it; unpack it first")
+            raise ImageError(f"{f}: it is compressed, so no picture can be read without those before it; unpack it first")
     base = where if folder else os.path.commonpath([os.path.dirname(os.path.abspath(f)) for f in some])
     open_: Callable[[list[str]], Source] = (lambda some: Files(some, cache)) if kind == "pictures" else openers[kind]
     train, held = _divided(some, base, stems=kind != "pictures")

@@ -76,7 +76,7 @@ class Decoder:
         """
         # an interval narrower than 1 may hold no integer, and damage may lead into it
         if (cells.low > cells.high).any():
-            raise DamagedError("a box holds no integer: the symbols before are not ones that an encoder writes")
+            raise DamagedError("a box holds no integer: an encoder does not write the symbols before it")
         return self._count(np.zeros(0, np.int64) if self.exhausted else self._reader.take_cells(cells), cells.size)
 
     def _count(self, symbols: NDArray[np.int64], asked: int) -> NDArray[np.int64]:

@@ -108,7 +108,9 @@ def cdf(position: NDArray[np.int64], location: NDArray[np.int64], level: NDArray
 
 def too_many(children: int) -> LimitError:
     """The error of a coordinate that has more children than a table can hold."""
-    return LimitError(f"a coordinate has {children} children, a table holds at most {MOST}: the model's widths are too small for its boxes")
+    return LimitError(
+        f"a coordinate has {children} children, but a table holds at most {MOST}: the model's widths are too small for its boxes"
+    )
 
 
 def masses(cumulative: NDArray[np.int64], total: NDArray[np.int64] | int) -> NDArray[np.int64]:

@@ -46,7 +46,7 @@ def panels(codecs: Sequence[Codec], pixels: Pixels, bpp: float) -> tuple[list[Pa
     compare.
     """
     if not codecs or bpp <= 0:
-        raise EvaluationError(f"{len(codecs)} codecs at {bpp:g} bits per pixel: nothing to compare")
+        raise EvaluationError(f"{len(codecs)} codecs at {bpp:g} bits per pixel: there is nothing to compare")
     area = pixels.shape[0] * pixels.shape[1]
     found, failed = [], {}
     for codec in codecs:

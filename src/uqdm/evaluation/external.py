@@ -160,9 +160,9 @@ def _command(name: str, table: Any) -> Command:
     """A codec from its table. Raises `TypeError`, `ValueError`."""
     if not isinstance(table, dict) or not REQUIRED <= table.keys() <= REQUIRED | OPTIONAL or ("decode" in table) == ("estimate" in table):
         there = ", ".join(table) if isinstance(table, dict) else repr(table)
-        raise ValueError(f"expected encode, settings, and decode or estimate, perhaps label, suffix and environment; found {there}")
+        raise ValueError(f"expected encode, settings, and decode or estimate; label, suffix and environment are optional; found {there}")
     if name.startswith("uqdm"):
-        raise ValueError("names that begin with uqdm are our models'; give it another")
+        raise ValueError("names that begin with uqdm are those of our models; give it another name")
     settings, environment = table["settings"], table.get("environment", {})
     if not isinstance(settings, list | dict) or not settings:
         raise ValueError(f"settings is {settings!r}; expected a list, or names with values, not empty")

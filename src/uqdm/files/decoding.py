@@ -63,7 +63,7 @@ def decoded(facts: Facts, data: bytes) -> tuple[NDArray[np.uint8], Facts]:
             array = np.asarray(image)
             # For AVIF, and for PNG with 16 bits and alpha, the decoder delivers grey as colours.
             if image.mode != _mode(facts) and not (facts.grey and image.mode in ("RGB", "RGBA")):
-                raise ImageError(f"the header says {_mode(facts)}, the decoder delivers {image.mode}")
+                raise ImageError(f"the header says {_mode(facts)}, but the decoder delivers {image.mode}")
         array = _one_channel(array) if facts.grey else array
         return _with_alpha(facts, image, array, data), facts
 
@@ -73,7 +73,7 @@ def _one_channel(array: Bytes8) -> Bytes8:
     if array.ndim == 2 or array.shape[2] < 3:
         return array
     if (array[:, :, 1:3] != array[:, :, :1]).any():
-        raise ImageError("the header says grey, the decoder delivers colours")
+        raise ImageError("the header says grey, but the decoder delivers colours")
     return np.ascontiguousarray(array[:, :, ::3]) if array.shape[2] == 4 else array[:, :, 0]
 
 

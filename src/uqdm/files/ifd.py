@@ -83,7 +83,7 @@ def read(data: bytes, at: int, order: str, big: bool = False) -> tuple[Directory
             raise ValueError(f"tag {tag} is cut")
         total += size
         if total > len(data):
-            raise ValueError("tags whose values lie one over the other")
+            raise ValueError("the values of two tags overlap")
         found.setdefault(tag, Entry(kind, values, _swapped(data[place : place + size], kind, order), place))
     (following,) = struct.unpack_from(order + ("Q" if big else "I"), data, at)
     return found, following

@@ -30,7 +30,7 @@ def look(data: bytes) -> Facts:
             size = 1 + int.from_bytes(body[4:7], "little"), 1 + int.from_bytes(body[7:10], "little")
         elif name == b"VP8L":
             if body[0] != 0x2F:
-                raise ValueError("no lossless picture where one is announced")
+                raise ValueError("a lossless picture is announced, but there is none")
             (packed,) = struct.unpack_from("<I", body, 1)
             size = size or (1 + (packed & 0x3FFF), 1 + (packed >> 14 & 0x3FFF))
             alpha = bool(packed >> 28 & 1) if not extended else alpha

@@ -84,7 +84,7 @@ def check_format(format: str, *, grey: bool, alpha: bool, lossy: bool, size: tup
         colour, other = ("grey", ".pgm") if grey else ("RGB", ".ppm")
         raise OutputError(f"a picture in {colour} cannot be written as {kind.name}; use {other} or .png")
     if max(size) > kind.limit:
-        raise OutputError(f"a picture of {size[1]} × {size[0]} cannot be written as {kind.name}, which ends at {kind.limit}; use .png")
+        raise OutputError(f"a picture of {size[1]} × {size[0]} cannot be written as {kind.name}, whose limit is {kind.limit}; use .png")
 
 
 def encode(picture: Picture, format: str = "PNG", *, lossy: bool = False) -> bytes:

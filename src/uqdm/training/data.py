@@ -255,7 +255,7 @@ class Batches:
     def _stream(self, begin: int, end: int) -> torch.Tensor:
         """Pictures `begin` to `end` of the stream."""
         if not len(self._all):
-            raise ImageError("no pictures for this part of the data: all of them are in the other; give more, or held=")
+            raise ImageError("there are no pictures for this part of the data: all of them are in the other; give more, or held=")
         out: torch.Tensor | None = None
         for k in range(begin, end):
             picture = self._usable(self._number(k))
@@ -290,7 +290,9 @@ class Batches:
                     if not isinstance(error, _Small):
                         self.broken.add(i)
                 if warn:
-                    warnings.warn(f"left out, as all such will be: {error}; the next usable picture stands in", stacklevel=2)
+                    warnings.warn(
+                        f"left out: {error}; the next usable picture takes its place, here and for all others like it", stacklevel=2
+                    )
         raise ImageError(f"none of {n} pictures is usable; the first: {self.left_out[0]}")
 
     def _checked(self, i: int) -> Pixels:
@@ -378,7 +380,7 @@ def _larger(
         return None
     chosen = [(s, w) for s, w in zip(sources, weights or [1.0] * len(sources)) if min(max(sizes(s) or {(large, large)}, key=min)) >= large]
     if not chosen:
-        raise ImageError(f"no source has pictures of {large} x {large}, which every second batch is to be of; give large=0")
+        raise ImageError(f"no source has pictures of {large} x {large}, which every second batch needs; give large=0")
     count = max(1, config.batch_size * crop**2 // large**2)
     return Batches([s for s, _ in chosen], count, True, Augment(large, flip), seed, [w for _, w in chosen] if weights else None)
 

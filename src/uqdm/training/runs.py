@@ -68,7 +68,7 @@ def fill(model: torch.nn.Module, tensors: dict[str, Tensor], prefix: str, path: 
     found = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
     if own.keys() != found.keys():
         odd = min(own.keys() ^ found.keys())
-        raise CheckpointError(f"{path}: {prefix}{odd} is {'missing' if odd in own else 'more than config.json makes'}")
+        raise CheckpointError(f"{path}: {prefix}{odd} is {'missing' if odd in own else 'not in the model of config.json'}")
     for name, parameter in own.items():
         if parameter.shape != found[name].shape or not torch.isfinite(found[name]).all():
             where = f"{path}: {prefix}{name}, of shape {tuple(found[name].shape)}"

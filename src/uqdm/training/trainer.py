@@ -149,7 +149,7 @@ class State:
     def load(self, path: Path, seed: int) -> None:
         tensors, counters = runs.read(path)
         if counters["seed"] != seed:
-            raise TrainingError(f"{path}: a run of seed {counters['seed']}, not {seed}; give that seed, or another folder")
+            raise TrainingError(f"{path} is a run with seed {counters['seed']}, not {seed}; give that seed, or another folder")
         runs.fill(self.model, tensors, "model/", path)
         for name, parameter in self.model.named_parameters():
             self.average[name].copy_(tensors[f"average/{name}"])
@@ -552,7 +552,7 @@ def check_folder(out: str | Path, config: Config) -> None:
             odd = [f"{s}.{k}" for s in a if isinstance(a[s], dict) for k in a[s] if a[s][k] != b[s][k] and k not in free]
             what = ", ".join(f"{k} {a[k.split('.')[0]][k.split('.')[1]]!r}" for k in odd)
             what = f"family {there.family!r}" if there.family != config.family else what
-            raise TrainingError(f"{out} is another run's: there {what}; give the same settings, or another folder")
+            raise TrainingError(f"{out} holds another run: there {what}; give the same settings, or another folder")
 
 
 def _flat(found: Evaluation) -> dict[str, Any]:
