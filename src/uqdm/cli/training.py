@@ -12,7 +12,6 @@ import click
 from uqdm.cli.options import THREADS, Number
 from uqdm.cli.output import complain, echo, echo_table
 from uqdm.errors import UqdmError
-from uqdm.families import registry
 
 
 @click.command(short_help="Train a model.")
@@ -136,6 +135,8 @@ def left_out(*data: Any) -> int:
 
 def describe(config: Any, pictures: int, held: int) -> str:
     """What will be trained, in one line: parameters, arithmetic, data."""
+    from uqdm.families import registry
+
     size = registry.floats(config.family).size(config, None)
     work = f"{size.multiply_adds / 1e3:,.0f} k multiply-adds a pixel{size.what}"
     return f"{size.parameters:,} parameters; {work}; {pictures:,} pictures to train on, {held:,} held out"
@@ -161,6 +162,7 @@ def list_presets(as_json: bool) -> None:
       uqdm presets --json
     """
     from uqdm.config import to_json
+    from uqdm.families import registry
     from uqdm.training.presets import PRESETS
 
     if as_json:
