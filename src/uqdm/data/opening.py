@@ -110,7 +110,7 @@ def _open_path(where: str, cache: Cache) -> tuple[Source, Source | None]:
             f"CIFAR-10 or ImageNet 64 × 64 as published, or a name ({', '.join(NAMED)})"
         )
     if not folder and len(present) > 1:
-        raise ImageError(f"{where}: {' and '.join(present)} are in one place; give each kind alone")
+        raise ImageError(f"{where}: {' and '.join(present)} are together in one place; give each kind alone")
     kind = present[0]
     some = kinds[kind]
     if kind == ".npz":

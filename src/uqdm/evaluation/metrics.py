@@ -114,7 +114,7 @@ def sliced_wasserstein(a: NDArray[np.float32], b: NDArray[np.float32]) -> float 
     out; None if all are.
     """
     if a.shape != b.shape:
-        raise EvaluationError(f"sets of {a.shape} and {b.shape}: both sets must have the same size")
+        raise EvaluationError(f"sets of {a.shape} and {b.shape}: the sets must be of one size")
     there = ~np.isnan(a).any((0, 2, 3))
     if not there.any():
         return None

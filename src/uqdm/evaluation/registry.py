@@ -49,7 +49,7 @@ class Spec:
         if kind in GAUSSIAN:
             steps, folder = int(last), Path(run) if run else BASELINE
             if steps < 1 or not (folder / "config.json").is_file():
-                raise EvaluationError(f"{self.name}: expected {kind}:RUN or {kind}:RUN@T, with a run in the folder RUN and T of at least 1")
+                raise EvaluationError(f"{self.name}: expected {kind}:RUN, perhaps @T, with a run in the folder RUN and T of at least 1")
             opened_vdm(str(folder))
             return Gaussian(self.name, str(folder), GAUSSIAN[kind], steps, seed=self.seed)
         raise EvaluationError(f"codec {self.name!r}; {known()}")
