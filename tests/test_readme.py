@@ -107,3 +107,16 @@ def test_every_path_in_the_readme_exists() -> None:
     assert len(mapped) >= 6
     for path in [*linked, *mapped]:
         assert (ROOT / path).exists(), path
+
+
+def test_prose_is_wrapped_at_100_columns_and_its_links_lead_somewhere() -> None:
+    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("src/uqdm/weights/*/*.md"), *ROOT.glob("checkpoints/*/*.md")]
+    assert len(pages) > 10
+    for page in pages:
+        if page.name in ("CHANGELOG.md", "equations.md"):
+            continue
+        text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.S | re.M)  # commands are as long as they are
+        for line in text.splitlines():
+            assert len(line) <= 100 or line.startswith(("|", "![")), f"{page.relative_to(ROOT)}: {line}"
+        for link in re.findall(r"\]\(([^)#]+)\)", text):
+            assert link.startswith("http") or (page.parent / link).exists(), f"{page.relative_to(ROOT)}: {link}"

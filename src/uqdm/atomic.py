@@ -1,11 +1,14 @@
-"""Files and folders that are there whole or not at all: written beside their place, then renamed; knows nothing of what is in them.
+"""Files and folders that are there whole or not at all: written beside their place, then renamed.
+Knows nothing of what is in them.
 
-1. Until the end nothing changes at the place, and nothing stays beside it where the writing fails, Ctrl-C included.
-2. A new file gets the mode that the umask gives, whoever wrote it. A file that was there hands its mode on.
+1. Until the end nothing changes at the place. If the writing fails, even by Ctrl-C, nothing stays
+   beside it.
+2. A new file gets the mode that the umask gives, whoever wrote it. A file that was there hands its
+   mode on.
 3. Symbolic links are followed: what they point to is replaced, and they stay.
 4. What is neither a file nor a folder, such as a device or a pipe, is written to directly.
 
-A process that is killed can leave a file beside; `sweep` takes such files away.
+A process that is killed can leave a file beside the place. `sweep` removes such files.
 """
 
 import contextlib
@@ -18,15 +21,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-MARK = ".uqdm-"  # what the names of files beside begin with: short, and no longer for a long name
-STREAMS = ("/dev/std", "/dev/fd/", "/proc/")  # files that are open already, and are not to be replaced
+MARK = ".uqdm-"  # The names of files beside begin like this: it is short, and no longer for a long name.
+STREAMS = ("/dev/std", "/dev/fd/", "/proc/")  # files that are open already and must not be replaced
 
 
 @contextlib.contextmanager
 def beside(path: str | os.PathLike[str], *, sync: bool = False) -> Iterator[Path]:
-    """The name of an empty file to write in the place of `path`, which it replaces at the end of the `with`.
+    """The name of an empty file to write in the place of `path`. It replaces `path` at the end of
+    the `with`.
 
-    `sync`: it is on the disk before it replaces anything. Raises `OSError`.
+    With `sync` it is on the disk before it replaces anything. Raises `OSError`.
     """
     try:
         mode = os.stat(path).st_mode
@@ -35,7 +39,7 @@ def beside(path: str | os.PathLike[str], *, sync: bool = False) -> Iterator[Path
     if mode is not None and stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
     if mode is not None and (not stat.S_ISREG(mode) or os.fspath(path).startswith(STREAMS)):
-        yield Path(path)  # as it was given: what /dev/stdout points to may have no name
+        yield Path(path)  # the path as it was given, because what /dev/stdout points to may have no name
         return
     target = _followed(path)
     name = _name(target)
@@ -57,13 +61,13 @@ def beside(path: str | os.PathLike[str], *, sync: bool = False) -> Iterator[Path
 
 @contextlib.contextmanager
 def opened(path: str | os.PathLike[str], *, sync: bool = False) -> Iterator[BinaryIO]:
-    """An open binary file that replaces `path` at the end of the `with`, see `beside`. Raises `OSError`."""
+    """An open binary file that replaces `path` at the end of the `with`; see `beside`. Raises `OSError`."""
     with beside(path, sync=sync) as name, name.open("wb") as file:
         yield file
 
 
 def write(path: str | os.PathLike[str], data: bytes | str, *, sync: bool = False) -> None:
-    """`data` as the file `path`, text as UTF-8, see `beside`. Raises `OSError`."""
+    """Writes `data` as the file `path`, text as UTF-8; see `beside`. Raises `OSError`."""
     with opened(path, sync=sync) as file:
         file.write(data.encode() if isinstance(data, str) else data)
 
@@ -92,7 +96,7 @@ def folder(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def sweep(place: str | os.PathLike[str]) -> None:
-    """Takes away what killed processes have left in a folder into which nobody else writes. Never raises `OSError`."""
+    """Removes what killed processes have left in a folder into which nobody else writes. Never raises `OSError`."""
     with contextlib.suppress(OSError):
         for name in Path(place).glob(f"{MARK}*.tmp"):
             with contextlib.suppress(OSError):

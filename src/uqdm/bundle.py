@@ -1,10 +1,11 @@
-"""A model as the codec uses it: a folder of `model.json` and `weights.safetensors`; read, checked and written here.
+"""A model as the codec uses it: a folder of `model.json` and `weights.safetensors`, which is read,
+checked and written here.
 
-`model.json` holds the name, the family, the network's description, the constants of the arithmetic (floats as hexadecimal,
-so that they are the same bits everywhere) and what a person wants to know. The fingerprint is the SHA-256 of what decides
-a decoder's arithmetic: family, network, constants and weights; names and descriptions do not enter. Files carry its first
-eight bytes. Knows nothing of what the constants mean, nor where
-models are looked for (`library.py`).
+`model.json` holds the name, the family, the network's description, the constants of the arithmetic
+(floats as hexadecimal, so that they are the same bits everywhere) and what a person wants to know.
+The fingerprint is the SHA-256 of what decides a decoder's arithmetic: family, network, constants
+and weights. Names and descriptions do not enter it. Files carry its first eight bytes. Knows
+nothing of what the constants mean, nor where models are looked for (`library.py`).
 """
 
 import dataclasses
@@ -33,7 +34,7 @@ MOST_WEIGHTS = 1 << 33  # bytes of weights.safetensors
 class Package:
     """One model. `constants` and `network` are plain JSON values; weights are NumPy arrays by name.
 
-    Two are equal where they have one name and compute the same.
+    Two models are equal if they have one name and compute the same.
     """
 
     name: str
@@ -90,7 +91,7 @@ def tuples(values: Any) -> Any:
 
 
 def check_target(folder: str | Path, force: bool = False) -> None:
-    """Raises the `OutputError` that writing a model there would raise, as far as it can be known before the work is done."""
+    """Raises, before the work is done, the `OutputError` that writing a model there would raise, if it can be known."""
     folder = Path(folder)
     _check_name(folder.resolve().name, folder, OutputError)
     if folder.exists() and not folder.is_dir():
@@ -103,7 +104,9 @@ def check_target(folder: str | Path, force: bool = False) -> None:
 
 
 def write(package: Package, folder: Path, force: bool = False) -> Path:
-    """Write `package` as `folder`, beside it first and then renamed. Raises `OutputError` where it stands already."""
+    """Writes `package` as `folder`, beside its place first and then renamed. Raises `OutputError`
+    if the folder exists already.
+    """
     from safetensors.numpy import save
 
     _check_name(package.name, folder, OutputError)
@@ -121,7 +124,8 @@ def write(package: Package, folder: Path, force: bool = False) -> Path:
         with atomic.folder(folder) as beside:
             (beside / "model.json").write_text(json.dumps(record, indent=1) + "\n")
             (beside / "weights.safetensors").write_bytes(save({k: np.ascontiguousarray(v) for k, v in package.weights.items()}))
-            for other in folder.iterdir() if folder.exists() else ():  # whatever else lies there, such as a model card, moves with it
+            # whatever else is in the folder, such as a model card, moves with it
+            for other in folder.iterdir() if folder.exists() else ():
                 if other.name not in {"model.json", "weights.safetensors"}:
                     (shutil.copytree if other.is_dir() else shutil.copy2)(other, beside / other.name)
     except OSError as error:
@@ -130,7 +134,7 @@ def write(package: Package, folder: Path, force: bool = False) -> Path:
 
 
 def _check_name(name: str, folder: Path, error: type[UqdmError]) -> None:
-    """A name goes into files, which carry at most 64 bytes of it, and from files into look-ups."""
+    """Checks a name: it goes into files, which carry at most 64 bytes of it, and from files into look-ups."""
     if not name or not name.isprintable() or len(name.encode()) > 64 or name.startswith(".") or set(name) & set("/\\"):
         raise error(f"{folder}: {name!r} cannot be a model's name: 1 to 64 bytes, printable, no slashes, no dot in front")
 
@@ -155,7 +159,7 @@ def _contents(path: Path, most: int) -> bytes:
 
 
 def _at_once(path: str, flags: int) -> int:
-    """Opens without waiting: a named pipe has no writer."""
+    """Opens a file without waiting, because a named pipe may have no writer."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
@@ -164,7 +168,7 @@ def _no_number(text: str) -> None:
 
 
 def describe(folder: Path) -> dict[str, Any]:
-    """model.json, its fields checked; weights unread. Raises `PackageError`."""
+    """model.json with its fields checked; the weights are not read. Raises `PackageError`."""
     path = folder / "model.json"
     try:
         record = json.loads(_contents(path, MOST_DESCRIPTION), parse_constant=_no_number)
@@ -184,7 +188,7 @@ def describe(folder: Path) -> dict[str, Any]:
 
 
 def read(folder: Path) -> Package:
-    """Read and check a model folder. Raises `PackageError` saying what is missing or differs."""
+    """Reads and checks a model folder. Raises `PackageError`, which says what is missing or differs."""
     from safetensors import SafetensorError
     from safetensors.numpy import load
 

@@ -1,6 +1,8 @@
-"""A run's config.json: frozen records of model, training, optimiser and data; read, checked, changed and written. Knows no torch.
+"""A run's config.json: frozen records of model, training, optimiser and data. They are read,
+checked, changed and written here. Knows no torch.
 
-What the model's section holds is its family's business (`families/*/config.py`); everything else is the same for all.
+The model's section belongs to its family (`families/*/config.py`). Everything else is the same for
+all.
 """
 
 import dataclasses
@@ -16,12 +18,12 @@ from uqdm.families import registry
 from uqdm.records import check_types, one_of
 
 MAX_CONFIG_BYTES = 1 << 20
-UNUSED = {"data": ("pin_memory", "num_workers")}  # keys of a published config.json that mean nothing here
+UNUSED = {"data": ("pin_memory", "num_workers")}  # keys of a published config.json that have no meaning here
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainingConfig:
-    """The `training` section: how long, on which loss, and what is written how often. Counts of optimiser steps."""
+    """The `training` section: how long, on which loss, and what is written how often. Counts are of optimiser steps."""
 
     n_steps: int = 500_000
     log_metrics_every_steps: int = 1000
@@ -45,7 +47,7 @@ class TrainingConfig:
 
 @dataclasses.dataclass(frozen=True)
 class OptimConfig:
-    """The `optim` section, of Adam; `warmup` in steps."""
+    """The `optim` section, of Adam. `warmup` is in steps."""
 
     weight_decay: float = 0.0  # decoupled, as in AdamW
     beta1: float = 0.9
@@ -73,11 +75,13 @@ class DataConfig:
     shuffle: bool = False
     batch_size: int = 2
     data_spec: str = "imagenet"
-    crop: int = 0  # pixels a side of random crops; 0: whole pictures
-    flip: bool = False  # half of the pictures left to right
+    crop: int = 0  # pixels a side of random crops; 0 takes whole pictures
+    flip: bool = False  # half of the pictures are turned from left to right
     scale_min: float = 1.0  # pictures are first made smaller by a factor between these, boxes of pixels becoming one
     scale_max: float = 1.0
-    large: int = 0  # pixels a side of the crops of every second batch, of the same area; 0: all batches are alike
+    # pixels a side of the crops of every second batch, with the same area in all; with 0 all
+    # batches are alike
+    large: int = 0
     even: bool = False  # every source is as likely as any other, however many pictures it has
 
     def __post_init__(self) -> None:
@@ -92,7 +96,7 @@ class DataConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """A whole config.json. Only `family` and `model` bear on what a stream of bits means."""
+    """A whole config.json. Only `family` and `model` decide what a stream of bits means."""
 
     model: Any  # the family's own section, such as `families.uqdm.config.ModelConfig`
     training: TrainingConfig = TrainingConfig()
@@ -112,7 +116,7 @@ class Config:
 
     @property
     def ema_rate(self) -> float:
-        """Of the moving average of weights, a step."""
+        """The rate of the moving average of weights, for each step."""
         return float(self.model.ema_rate)
 
 
@@ -120,16 +124,17 @@ COMMON: dict[str, Any] = {"training": TrainingConfig, "optim": OptimConfig, "dat
 
 
 def _sections(family: str) -> dict[str, Any]:
-    """Of a config.json of that family, the model's first: name in the file, record."""
+    """The sections of a config.json of that family, the model's first: name in the file, record."""
     own = registry.family(family)
     return {own.section: own.config, **COMMON}
 
 
 def override(config: Config, settings: dict[str, Any]) -> Config:
-    """`config` with values put in their place: {"optim.lr": 1e-3}, or the bare name of a key, {"lr": 1e-3}.
+    """`config` with values put in their place: {"optim.lr": 1e-3}, or the bare name of a key,
+    {"lr": 1e-3}.
 
-    A text is read as the key's type wants it. Raises `ValueError` for a key that is not known, with those most alike, and for
-    values that cannot be.
+    A text is read as the type of its key. Raises `ValueError` for a key that is not known, with
+    similar ones, and for values that cannot be.
     """
     sections = _sections(config.family)
     known = {f"{section}.{f.name}": f for section, record in sections.items() for f in dataclasses.fields(record)}
@@ -166,22 +171,24 @@ def _value(key: str, value: Any, kind: Any) -> Any:
 
 
 def to_json(config: Config) -> str:
-    """`config` as the text of a config.json, every key written."""
+    """`config` as the text of a config.json, with every key."""
     section = registry.family(config.family).section
     tree = {section if name == "model" else name: value for name, value in dataclasses.asdict(config).items()}
     return _short(json.dumps(tree, indent=2)) + "\n"
 
 
 def _short(text: str) -> str:
-    """Rows of numbers in a line each."""
+    """Puts every row of numbers on one line."""
     return re.sub(r"\[([-\d,\s]*)\]", lambda found: f"[{', '.join(found[1].replace(',', ' ').split())}]", text)
 
 
 def read_config(path: str | Path) -> Config:
-    """A published config.json. The `model` section must be there and complete; others fall back to their defaults.
+    """Reads a published config.json. The `model` section must be there and complete; others fall
+    back to their defaults.
 
-    Raises `CheckpointError`, naming the file and the key, where it is missing, not JSON, holds a key that is not known (it
-    might change what the weights mean), lacks one, or has a value that cannot be.
+    Raises `CheckpointError`, naming the file and the key, if the file is missing or not JSON, has a
+    key that is not known (it might change what the weights mean), lacks one, or has a value that
+    cannot be.
     """
     path = Path(path)
     try:

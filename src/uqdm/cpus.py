@@ -1,27 +1,31 @@
-"""How many processors this process may use: by its affinity and by the quota of its control group; knows nothing of what for.
+"""How many processors this process may use, by its affinity and the quota of its control group.
+Knows nothing of what for.
 
-A container is often given a share of a large machine: the machine says 64 processors, affinity says 64, and the quota says two. Threads
-above the quota only wait for each other.
+A container often gets a part of a large machine: the machine says 64 processors, affinity says 64,
+and the quota says two. Threads above the quota only wait for each other.
 """
 
 import math
 import os
 from pathlib import Path
 
-MOST = 256  # threads that a caller may ask for
+MOST = 256  # the most threads that a caller may ask for
 
 
 def available(root: Path = Path("/")) -> int:
-    """Processors for this process, at least 1: those it may run on, or its control groups' quota, rounded up, where that is less.
+    """Processors for this process, at least 1: those it may run on, or its control groups' quota,
+    rounded up, if that is less.
 
-    `root`: where /proc and /sys are looked for, for tests.
+    `root` is where /proc and /sys are looked for, for tests.
     """
     quotas = [math.ceil(quota) for quota in (_quota_v2(root), _quota_v1(root)) if quota is not None]
     return max(1, min([_affinity(), *quotas]))
 
 
 def checked(threads: int | None) -> int:
-    """A number of threads that a caller asked for; of None, `available`. Raises `ValueError` for what is not 1 to MOST."""
+    """The number of threads that a caller asked for; for None, `available`. Raises `ValueError` if
+    it is not 1 to MOST.
+    """
     if threads is None:
         return available()
     if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= MOST:
@@ -34,7 +38,7 @@ def _affinity() -> int:
 
 
 def _quota_v2(root: Path) -> float | None:
-    """The least quota of this process's group and of those above it, in processors; None: there is none."""
+    """The least quota of this process's group and of those above it, in processors; None if there is none."""
     group = _groups(root).get("")
     if group is None:
         return None
@@ -47,7 +51,7 @@ def _quota_v2(root: Path) -> float | None:
 
 
 def _quota_v1(root: Path) -> float | None:
-    """The same of version 1, where the controller `cpu` has folders and a file for each number; -1 stands for no quota."""
+    """The same for version 1, where the controller `cpu` has folders and a file for each number. -1 means no quota."""
     group = _groups(root).get("cpu")
     if group is None:
         return None
@@ -71,7 +75,9 @@ def _groups(root: Path) -> dict[str, str]:
 
 
 def _upward(mount: Path, group: str) -> list[Path]:
-    """The folder of a group and those above it. Inside a container the path may be the host's: the mount itself is always among them."""
+    """The folder of a group and those above it. Inside a container the path may be the host's, so
+    the mount itself is always among them.
+    """
     parts = [part for part in group.split("/") if part not in ("", "..")]
     return [mount.joinpath(*parts[:n]) for n in range(len(parts), -1, -1)]
 

@@ -25,7 +25,7 @@ A message says what is wrong, where, what was expected, what was found, and what
 
 
 class UqdmError(Exception):
-    """Base of every error that is about data, models or files rather than about a mistake in the program."""
+    """Base of every error about data, models or files. Mistakes in the program raise others."""
 
 
 class FormatError(UqdmError):
@@ -77,7 +77,7 @@ class BackendError(ModelError):
 
 
 class TrainingError(UqdmError):
-    """A run that cannot go on: its loss is no number any more, or its folder is another run's."""
+    """A run that cannot go on: its loss is not a number any more, or its folder is another run's."""
 
 
 class EvaluationError(UqdmError):
@@ -87,8 +87,8 @@ class EvaluationError(UqdmError):
 class NumericsError(UqdmError):
     """A step decoded to other symbols than were encoded.
 
-    Of a model of floats the arithmetic differs between writer and reader; of an exact model, whose arithmetic cannot, the file is damaged
-    or forged although its checks pass.
+    With a model of floats, the arithmetic of writer and reader differs. With an exact model it
+    cannot differ, so the file is damaged or forged although its checks pass.
     """
 
 
@@ -97,7 +97,7 @@ class ImageError(UqdmError):
 
 
 class SourceError(ImageError):
-    """A whole file of pictures is broken: not to be taken for one broken picture of it."""
+    """A whole file of pictures is broken. This is not one broken picture of it."""
 
 
 class OutputError(UqdmError):

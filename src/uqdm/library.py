@@ -1,9 +1,11 @@
-"""Which model: by name, by path, by what a file says; and codecs of them, opened once. Knows nothing of what a model holds.
+"""Which model: by name, by path, by what a file says; and codecs of models, opened once. Knows
+nothing of what a model holds.
 
 1. The default is the package's own.
 2. A name is that of a model of the package, or else of one in the folders that UQDM_MODELS lists.
 3. A path is a folder: a `Path`, or text with a slash or a dot in front (`./mine`).
-4. A file names its model and the beginning of its fingerprint; that model is looked for in the same places.
+4. A file names its model and the beginning of its fingerprint. That model is looked for in the same
+   places.
 
 What lies in the current folder never decides, unless it is named as a path.
 """
@@ -25,12 +27,12 @@ if TYPE_CHECKING:
 
 SHIPPED = Path(__file__).parent / "weights"
 DEFAULT = "nano"
-VARIABLE = "UQDM_MODELS"  # folders of model folders, in the manner of PATH
+VARIABLE = "UQDM_MODELS"  # folders of model folders, written like PATH
 
 
 @dataclasses.dataclass(frozen=True)
 class Listing:
-    """A model that can be asked for by name. `default`: it is the one that is taken where none is named."""
+    """A model that can be asked for by name. `default` says that it is taken if none is named."""
 
     name: str
     family: str
@@ -66,9 +68,11 @@ def find(name_or_path: str | os.PathLike[str] = DEFAULT) -> Path:
 
 
 def find_for(name: str, fingerprint: str) -> Path:
-    """The folder of the model that wrote a file: by the name in it, and by the beginning of its fingerprint (hexadecimal).
+    """The folder of the model that wrote a file, by the name in it and the beginning of its
+    fingerprint (hexadecimal).
 
-    Raises `FingerprintError` where models of that name are others, `UnknownModelError` where there is none.
+    Raises `FingerprintError` if the models of that name are others, and `UnknownModelError` if
+    there is none.
     """
     others = []
     for folder, record in _described():
@@ -88,7 +92,7 @@ def find_for(name: str, fingerprint: str) -> Path:
 
 
 def _described() -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Folders in the model places with their descriptions, weights unread; broken ones are left out."""
+    """Folders in the model places with their descriptions. Weights are not read, and broken folders are left out."""
     for place in places():
         for path in sorted(place.glob("*/model.json")) if place.is_dir() else ():
             try:
@@ -102,7 +106,7 @@ def _known() -> str:
 
 
 def available() -> list[Listing]:
-    """Models that can be asked for by name, first found first; broken folders are left out."""
+    """Models that can be asked for by name. The first one found counts; broken folders are left out."""
     found: dict[str, Listing] = {}
     for folder, _ in _described():
         if folder.name in found:
@@ -130,14 +134,22 @@ def load(
     backend: str | None = None,
     coder: str | None = None,
 ) -> "Codec":
-    """The codec of a model: a name (see `list_models`), or the path of a model folder (a `Path`, or text such as "./mine").
+    """The codec of a model: a name (see `list_models`), or the path of a model folder (a `Path`, or
+    text such as "./mine").
 
-    `device`: where the network runs ("cpu", "cuda", ...). `threads`: CPU threads it may use, 1 to 256; by default as many as this process
-    has processors. `backend`: what runs it, "onnxruntime", "torch" or "numpy"; `coder`: the implementation of the range coder, "numba",
-    "constriction" or "plain"; by default the fastest that is installed and fits, and no bit depends on them. `precision`: "float64" or
-    "float32", the arithmetic of an imported float model (by default float64; files of float32 decode only on an alike machine); exact
-    models give the same bits in both. `max_pixels`: larger pictures are refused before anything is allocated (by default 2**26). Raises
-    `UnknownModelError`, `PackageError`, `BackendError`; `ValueError` or `TypeError` for an argument that is none of these.
+    - `device` is where the network runs ("cpu", "cuda", ...).
+    - `threads` is how many CPU threads it may use, 1 to 256; by default as many as this process has
+      processors.
+    - `backend` is what runs it: "onnxruntime", "torch" or "numpy". `coder` is the implementation of
+      the range coder: "numba", "constriction" or "plain". By default they are the fastest that are
+      installed and fit. No bit depends on them.
+    - `precision` is "float64" or "float32", the arithmetic of an imported float model; by default
+      float64. Files of float32 decode only on a machine of the same kind. Exact models give the
+      same bits in both.
+    - `max_pixels` refuses larger pictures before anything is allocated (by default 2**26).
+
+    Raises `UnknownModelError`, `PackageError` or `BackendError`; `ValueError` or `TypeError` for an
+    argument that is none of these.
     """
     from uqdm.codec import Codec
 
@@ -145,16 +157,18 @@ def load(
 
 
 def open_for(data: "Source", *, model: str | os.PathLike[str] | None = None, **options: Any) -> "Codec":
-    """The codec that a file's header asks for; `model`: its name or path, where it is not found by what the file says.
+    """The codec that a file's header asks for. `model` is its name or path, if what the file says
+    does not lead to it.
 
-    `options`: as for `load`, but `precision`, which the file knows. Of a file object the header is read and no more. Raises
-    `UnknownModelError`, `FingerprintError`, and what the header's reader does.
+    `options` are those of `load` except `precision`, which the file knows. Of a file object only
+    the header is read. Raises `UnknownModelError`, `FingerprintError`, and what the header's reader
+    raises.
     """
     return Pool(**options).open_for(data, model)
 
 
 class Pool:
-    """Codecs that are open, each opened once. `options`: as for `load`."""
+    """Codecs that are open, each opened once. `options` are those of `load`."""
 
     def __init__(self, **options: Any) -> None:
         self._options = options

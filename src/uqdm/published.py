@@ -1,4 +1,6 @@
-"""The usage of the authors' published README, on our codec and trainer: `load_checkpoint`, then `trainer`, `evaluate`, `compress`."""
+"""The calls of the authors' published README, on our codec and trainer: `load_checkpoint`, then
+`trainer`, `evaluate`, `compress`.
+"""
 
 import dataclasses
 import itertools
@@ -26,16 +28,18 @@ MODES = ("paper", "tight")
 
 @dataclasses.dataclass(frozen=True)
 class Coded:
-    """Lossless bits per pixel of one entropy mode, means over pictures: the two columns of the published README's table."""
+    """Lossless bits per pixel of one entropy mode, means over pictures: the two columns of the
+    published README's table.
+    """
 
     files: float  # of whole files, header and checks included
-    payload: float  # of their steps alone: what "compression to bits" counts
+    payload: float  # of the steps alone: what "compression to bits" counts
     estimate: float  # the model's ideal code length of the same pictures and dithers
 
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """What `PublishedModel.evaluate` found; `str` of it is two tables."""
+    """What `PublishedModel.evaluate` found. Its `str` is two tables."""
 
     model: Evaluation  # rates by step and PSNR of the reconstructions, simulated
     coded: dict[str, Coded]  # by mode: "paper" is eq. 1, "tight" the same network's densities truncated to what is possible
@@ -49,9 +53,11 @@ class Report:
 
 
 class PublishedModel:
-    """A published checkpoint, or a run of our trainer: its configuration, its torch model, and a codec over the same weights.
+    """A published checkpoint, or a run of our trainer: its configuration, its torch model, and a
+    codec over the same weights.
 
-    `codec` is None for what no codec is there for: a VDM, a nested model that is not quantised yet, a Gaussian prior, grey pictures.
+    `codec` is None if there is none for the model: a VDM, a nested model that is not quantised yet,
+    a Gaussian prior, grey pictures.
     """
 
     def __init__(self, folder: str | Path, reading: str = "ema", device: str = "cpu", precision: str = "float64") -> None:
@@ -64,7 +70,7 @@ class PublishedModel:
         self.codec: Codec | None = None
         try:
             found = package_of(model, self._name, self._reading)
-        except CheckpointError as error:  # the model is whole, and trains and is evaluated; there only is no codec for it
+        except CheckpointError as error:  # the model can be trained and evaluated; it only has no codec
             self._why = str(error)
         else:
             self.codec = Codec(found, self._device, precision=self._precision)
@@ -85,10 +91,12 @@ class PublishedModel:
         seed: int = 0,
         say: Callable[[str], Any] = lambda line: sys.stderr.write(line + "\n"),
     ) -> "PublishedModel":
-        """Trains on from these weights and then is the averages of the run: `uqdm train --start`, see `training.train.train`.
+        """Trains on from these weights and then holds the averages of the run; see `uqdm train
+        --start` and `training.trainer.train`.
 
-        `train_iter`: what `load_data` returns. `out`: the run's folder, by default runs/ and this model's name. `steps`: by default
-        `config.training.n_steps`. The call again goes on where a run was stopped.
+        `train_iter` is what `load_data` returns. `out` is the run's folder, by default runs/ and
+        this model's name. `steps` is by default `config.training.n_steps`. The same call goes on
+        where a run was stopped.
         """
         out = Path(out) if out is not None else Path("runs") / self._name
         how: dict[str, Any] = {"steps": steps, "minutes": minutes, "seed": seed, "device": self._device, "say": say}
@@ -106,10 +114,12 @@ class PublishedModel:
         reconstructions: Sequence[str] = RECONSTRUCTIONS,
         seed: int = 0,
     ) -> Report:
-        """Rates by step, PSNR of the three reconstructions, and lossless bits per pixel as files and as entropy estimate.
+        """Rates by step, PSNR of the three reconstructions, and lossless bits per pixel as files
+        and as entropy estimate.
 
-        `eval_iter`: batches uint8 (B, C, H, W), at most `batches` of them. `steps`: T of the simulated rates, the config's by
-        default; files have the config's. The weights are those that were loaded, so by default the averages.
+        `eval_iter` has batches uint8 (B, C, H, W), of which at most `batches` are used. `steps` is
+        T of the simulated rates, by default the config's; files have the config's. The weights are
+        those that were loaded, so by default the averages.
         """
         held = list(itertools.islice(eval_iter, batches))
         floats = registry.floats(self.config.family)
@@ -137,9 +147,11 @@ class PublishedModel:
         return files
 
     def decompress(self, compressed: Source | Iterable[Source]) -> list[torch.Tensor]:
-        """The progressive reconstructions of a batch: one uint8 tensor (B, 3, H, W) after each step, the last equal to the input.
+        """The progressive reconstructions of a batch: one uint8 tensor (B, 3, H, W) after each
+        step. The last equals the input.
 
-        `compressed`: a file or an iterable of files, each its bytes, its path or a binary file object.
+        `compressed` is a file or an iterable of files; each is its bytes, its path or a binary file
+        object.
         """
         codec = self._coder()
         some: Any = [compressed] if sources.is_one(compressed) else compressed
@@ -154,7 +166,7 @@ class PublishedModel:
 def load_checkpoint(folder: str | Path, reading: str = "ema", device: str = "cpu", precision: str = "float64") -> PublishedModel:
     """A folder of `checkpoint.pt` and `config.json`, as published, or a run of `uqdm train`.
 
-    `reading`: "ema" (as trained) or "raw" (as the published script).
-    Raises `CheckpointError` for what cannot be read safely.
+    `reading` is "ema" (as trained) or "raw" (as the published script reads it). Raises
+    `CheckpointError` for what cannot be read safely.
     """
     return PublishedModel(folder, reading, device, precision)

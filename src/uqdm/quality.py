@@ -1,7 +1,7 @@
-"""PSNR, once for the whole package; knows no picture.
+"""PSNR, once for the whole package. Knows no picture.
 
-In dB, of a mean squared error in pixel values, whose peak is 255. A picture without error has none: infinity. For means over pictures it
-counts as CAP, and so does whatever is better.
+PSNR is in dB, of a mean squared error in pixel values, whose peak is 255. For a picture without
+error it is infinite. In means over pictures it counts as CAP at most.
 """
 
 import math
@@ -14,7 +14,9 @@ def psnr(error: float) -> float:
     return 10 * math.log10(PEAK**2 / error) if error else math.inf
 
 
-CAP = psnr(1 / 12)  # 58.92 dB: of rounding to whole values itself. A mean with infinite PSNRs, or with 100 dB for them, says nothing
+# 58.92 dB is the PSNR of rounding to whole values itself. A mean with infinite PSNRs, or with 100
+# dB for them, says nothing.
+CAP = psnr(1 / 12)
 
 
 def capped(error: float) -> float:

@@ -1,4 +1,6 @@
-"""Frozen records that JSON holds: their fields' types are checked where they are made. Knows nothing of what they describe."""
+"""Frozen records that JSON holds. Their fields' types are checked when they are made. Knows nothing
+of what they describe.
+"""
 
 import dataclasses
 import typing
@@ -6,7 +8,9 @@ from typing import Any
 
 
 def check_types(record: Any) -> None:
-    """`ValueError` where a field has not its declared type; an int will do for a float, but True is no number."""
+    """Raises `ValueError` if a field does not have its declared type. An int counts as a float, but
+    True is no number.
+    """
     for field in dataclasses.fields(record):
         value = getattr(record, field.name)
         if typing.get_origin(field.type) is tuple:  # of counts, or of rows of counts, at any depth
@@ -24,7 +28,7 @@ def one_of(record: Any, name: str, allowed: tuple[str, ...]) -> None:
 
 
 def frozen(value: Any) -> Any:
-    """Lists, as JSON has them, to tuples."""
+    """Lists, as JSON has them, as tuples."""
     return tuple(frozen(v) for v in value) if isinstance(value, list | tuple) else value
 
 

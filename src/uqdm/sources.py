@@ -1,6 +1,7 @@
-"""Where the bytes of a `.uqdm` file come from: themselves, a path, or a binary file object; knows nothing of what they mean.
+"""Where the bytes of a `.uqdm` file come from: bytes, a path, or a binary file object. Knows
+nothing of what they mean.
 
-The same everywhere: whatever takes a file takes all three, and says so where it is given something else.
+Whatever takes a file takes all three, and says so if it is given something else.
 """
 
 import contextlib
@@ -16,12 +17,17 @@ EXPECTED = "expected the bytes of a .uqdm file, its path, or a binary file objec
 
 
 def is_one(data: Any) -> bool:
-    """Whether it is one file, rather than an iterable of files or nothing that is understood. An open file is one, though it iterates."""
+    """Whether it is one file, and not an iterable of files or something else. An open file is one,
+    though it iterates.
+    """
     return isinstance(data, bytes | bytearray | memoryview | str | os.PathLike) or hasattr(data, "read")
 
 
 def read(data: Source) -> bytes:
-    """All bytes; of a file object from where it stands. Raises `FormatError` for a path that cannot be read, `TypeError` for no source."""
+    """All bytes; of a file object from its current place.
+
+    Raises `FormatError` for a path that cannot be read, and `TypeError` for what is no source.
+    """
     if isinstance(data, bytes | bytearray | memoryview):
         return bytes(data)
     with opened(data) as stream:
@@ -30,13 +36,13 @@ def read(data: Source) -> bytes:
 
 
 def opened(data: Source) -> contextlib.AbstractContextManager[BinaryIO]:
-    """A binary stream, to be used in a `with` block, which closes what was opened here and nothing else. Raises as `read`."""
+    """A binary stream for a `with` block, which closes only what was opened here. Raises what `read` raises."""
     if isinstance(data, bytes | bytearray | memoryview):
         return io.BytesIO(data)
     if isinstance(data, str | os.PathLike):
         try:
             return Path(data).open("rb")
-        except (OSError, ValueError) as error:  # ValueError: a null character
+        except (OSError, ValueError) as error:  # ValueError: the path has a null character
             raise FormatError(f"{os.fspath(data)!s}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
     if not hasattr(data, "read"):
         raise TypeError(f"{EXPECTED}; found {type(data).__name__}")

@@ -1,7 +1,9 @@
-"""The front door: parses a command, calls one function, prints, and exits; everything else is elsewhere.
+"""The front door: parses a command, calls one function, prints, and exits. Everything else is
+elsewhere.
 
-Results go to stdout, or to stderr where stdout carries the data; complaints go to stderr. Exit codes: 0, 1 for bad data, 2 for bad
-usage, 130 when interrupted. Nothing heavy is imported before a command runs, so that `uqdm --help` answers at once.
+Results go to stdout, or to stderr if stdout carries the data. Complaints go to stderr. Exit codes
+are 0, 1 for bad data, 2 for bad usage, and 130 after an interrupt. Nothing heavy is imported before
+a command runs, so `uqdm --help` answers at once.
 """
 
 import click
@@ -19,7 +21,8 @@ from uqdm.cli.group import Group
 @click.version_option(__version__, prog_name="uqdm")
 @click.option("--debug", is_flag=True, help="Show tracebacks. May stand anywhere on the line.")
 def main(debug: bool) -> None:
-    """Compress pictures with diffusion models into progressive streams: every beginning of a file is a picture, the whole is lossless.
+    """Compress pictures with diffusion models into progressive streams: every beginning of a file
+    is a picture, the whole is lossless.
 
     \b
     Examples:

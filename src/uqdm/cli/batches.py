@@ -1,4 +1,4 @@
-"""Many jobs share network calls, and one that fails does not stop the others."""
+"""Runs many jobs together, so that they share network calls. One job that fails does not stop the others."""
 
 import contextlib
 from collections.abc import Sequence
@@ -9,8 +9,8 @@ from uqdm.cli.jobs import Job
 from uqdm.cli.waiting import Bar, Tick
 from uqdm.errors import UqdmError
 
-_WAITING = 64  # files that wait in memory for a batch of their size to fill
-_LARGE = 1 << 18  # pixels that keep a network call busy: so many do not wait for more
+_WAITING = 64  # so many files wait in memory until a batch of their size is full
+_LARGE = 1 << 18  # so many pixels keep a network call busy; more do not wait
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -28,17 +28,18 @@ class Work(Protocol[T, R]):
         """How many steps there are to do."""
 
     def work(self, items: list[T], tick: Tick, /) -> list[R]:
-        """The results of items of one group; calls `tick` as it goes on."""
+        """The results of items of one group. It calls `tick` while it works."""
 
     def finish(self, job: Job, item: T, result: R, /) -> None:
-        """Writes a result, and says so."""
+        """Writes a result and prints its line."""
 
 
 def in_batches(plan: Plan, batch: int, work: Work[T, R]) -> int:
-    """Reads each job's item, works on those of one group together, finishes each; returns the exit code.
+    """Reads each job's item, works on those of one group together, and finishes each. Returns the
+    exit code.
 
-    Items wait until `batch` of their group are there, or fewer large ones. Where a batch fails, its items are tried one by one, so that
-    one of them does not spoil the others.
+    Items wait until `batch` of their group are there, or fewer large ones. If a batch fails, its
+    items are tried one by one, so that one of them does not spoil the others.
     """
     waiting: dict[Any, list[tuple[Job, T]]] = {}
     with Bar(plan.jobs) as bar:

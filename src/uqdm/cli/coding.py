@@ -1,6 +1,6 @@
 """The commands that run a model over pictures and files: compress, decompress, sample."""
 
-from __future__ import annotations  # types of modules that are not imported yet
+from __future__ import annotations  # for types of modules that are not imported yet
 
 import contextlib
 from dataclasses import dataclass
@@ -26,25 +26,27 @@ if TYPE_CHECKING:
 @options.model
 @options.seed
 @click.option(
-    "--mode", type=click.Choice(["tight", "paper"]), default="tight", show_default=True, help="Entropy mode: paper is to reproduce."
+    "--mode", type=click.Choice(["tight", "paper"]), default="tight", show_default=True, help="Entropy mode; paper reproduces the paper's."
 )
 @click.option(
-    "--max-error", type=click.IntRange(min=0), metavar="E", help="Up to the first step that keeps every value of a pixel within E."
+    "--max-error", type=click.IntRange(min=0), metavar="E", help="Stop after the first step that keeps every value of a pixel within E."
 )
 @options.precision
 @options.batch
 @options.run
-@click.option("--convert", is_flag=True, help="Accept 16 bits, palettes, CMYK, … by converting to 8-bit grey or RGB: not lossless.")
+@click.option("--convert", is_flag=True, help="Accept 16 bits, palettes, CMYK, … converted to 8-bit grey or RGB; this loses precision.")
 @options.batches
 @options.force
 def compress(paths: tuple[str, ...], batch: int, skip_existing: bool, recursive: bool, force: bool, **given: Any) -> int:
     """Compress pictures to .uqdm files.
 
-    IN is a picture, a folder of pictures, a quoted glob, or - for stdin. OUT is a file, or a folder for several pictures; by default
-    each file is written beside its picture, with the suffix .uqdm. Prints a line per file: name, bytes, bits per pixel.
+    IN is a picture, a folder of pictures, a quoted glob, or - for stdin. OUT is a file, or a folder
+    for several pictures. By default each file is written beside its picture, with the suffix .uqdm.
+    One line is printed for each file: name, bytes, bits per pixel.
 
-    A picture that cannot be read is left out and named, the others are compressed, and the exit code is 1. Of several pictures the last
-    line, on stderr, says how many are done, skipped and failed.
+    A picture that cannot be read is left out and named. The others are compressed, and the exit
+    code is 1. With several pictures the last line, on stderr, says how many are done, skipped and
+    failed.
 
     \b
     Examples:
@@ -90,7 +92,7 @@ class Encoding:
         self._max_pixels, self._convert, self._force = max_pixels or MAX_PIXELS, convert, force
 
     def read(self, job: Job) -> Picture:
-        """The picture of a job. Of a .uqdm file the message says that it is one."""
+        """The picture of a job. If it is a .uqdm file, the error says so."""
         from uqdm import files
         from uqdm.errors import ImageError
         from uqdm.format import container
@@ -120,7 +122,7 @@ class Encoding:
         return self._codec.compress(some, mode=self._mode, seed=self._seed, max_error=self._max_error, progress=tick)  # type: ignore[call-overload,no-any-return]
 
     def finish(self, job: Job, picture: Picture, data: bytes) -> None:
-        """Writes a file, and says what it costs."""
+        """Writes a file and prints what it costs."""
         job.write(data, self._force)
         height, width = picture.pixels.shape[:2]
         job.say(f"{len(data)} bytes  {8 * len(data) / (width * height):.3f} bpp")
@@ -134,13 +136,13 @@ class Encoding:
     type=click.Choice(["denoise", "ancestral", "flow"]),
     default="denoise",
     show_default=True,
-    help="How a preview is made of a prefix.",
+    help="How a preview is made.",
 )
 @click.option("--seed", type=click.IntRange(0, 2**64 - 1), default=0, show_default=True, metavar="N", help="Seed of --method ancestral.")
 @options.temperature
 @options.where
-@click.option("--salvage", is_flag=True, help="Of a damaged file decode what comes before the damage; exit code 1 all the same.")
-@click.option("--lossy-output", is_flag=True, help="Write whole pictures to JPEG or AVIF too, which change their values.")
+@click.option("--salvage", is_flag=True, help="Decode what comes before the damage in a damaged file; the exit code is still 1.")
+@click.option("--lossy-output", is_flag=True, help="Write whole pictures to JPEG or AVIF too, although these change their values.")
 @options.batch
 @options.run
 @options.batches
@@ -148,20 +150,25 @@ class Encoding:
 def decompress(paths: tuple[str, ...], batch: int, skip_existing: bool, recursive: bool, force: bool, **given: Any) -> int:
     """Decompress .uqdm files, whole or cut anywhere, to pictures.
 
-    IN is a file, a folder of .uqdm files, a quoted glob, or - for stdin. OUT is a picture (its suffix chooses the format), or a
-    folder for several files; by default each picture is written beside its file, as PNG. A whole file is written exactly, so to
-    PNG, TIFF, WebP, JPEG 2000, BMP, PPM or PGM; a preview also to JPEG or AVIF. With --step, --bpp or --bytes only the
-    beginning of each file is decoded. Of a step that is cut, all that is there is used (but by --method flow).
+    IN is a file, a folder of .uqdm files, a quoted glob, or - for stdin. OUT is a picture (its
+    suffix chooses the format), or a folder for several files. By default each picture is written
+    beside its file, as PNG. A whole file is written exactly, so to PNG, TIFF, WebP, JPEG 2000, BMP,
+    PPM or PGM. A preview can also be written to JPEG or AVIF. With --step, --bpp or --bytes only
+    the beginning of each file is decoded. If a step is cut, all of it that is there is used (except
+    by --method flow).
 
-    --method denoise shows the mean of what the picture can be: least error, little texture. ancestral draws one of the pictures that it
-    can be, more or less freely by --temperature: more lively, further from the true one; flow goes the way of eq. 17 of the paper.
+    --method denoise shows the mean of what the picture can be: it has the least error and little
+    texture. ancestral draws one of the pictures that it can be: it is more lively, but further from
+    the true one, and --temperature says how freely it draws. flow follows eq. 17 of the paper.
 
-    Prints a line per file: name, bytes, bits per pixel, step, and how far any value of a pixel can be from the true one, where that is
-    known. Bytes at the end of a cut file that no check covers yet are counted on stderr as unverified.
+    One line is printed for each file: name, bytes, bits per pixel, step, and how far any value of a
+    pixel can be from the true one, if that is known. Bytes at the end of a cut file that no check
+    covers yet are counted on stderr as unverified.
 
-    A damaged file is an error; with --salvage what comes before the damage is written as a picture, the damage is named on stderr, and
-    the exit code is 1. A file that cannot be decoded is left out and named, the others are decoded, and the exit code is 1. Of several
-    files the last line, on stderr, says how many are done, skipped and failed.
+    A damaged file is an error. With --salvage what comes before the damage is written as a picture,
+    the damage is named on stderr, and the exit code is 1. A file that cannot be decoded is left out
+    and named. The others are decoded, and the exit code is 1. With several files the last line, on
+    stderr, says how many are done, skipped and failed.
 
     \b
     Examples:
@@ -181,7 +188,7 @@ def decompress(paths: tuple[str, ...], batch: int, skip_existing: bool, recursiv
 
 
 def picture_format(job: Job) -> str:
-    """Of a job's output: PNG on stdout, else by its suffix."""
+    """The format of a job's output: PNG on stdout, otherwise by its suffix."""
     from uqdm import files
 
     return "PNG" if job.target == STD else files.format_of(job.target)
@@ -189,7 +196,9 @@ def picture_format(job: Job) -> str:
 
 @dataclass(frozen=True)
 class File:
-    """A .uqdm file to decode: its codec, its bytes, how many steps they hold, and what files must share to be decoded in one batch."""
+    """A .uqdm file to decode: its codec, its bytes, how many steps they hold, and what files of one
+    batch must share.
+    """
 
     codec: Codec
     data: bytes
@@ -227,7 +236,7 @@ class Decoding:
         self._model, self._pool = model, library.Pool(max_pixels=max_pixels, **machine)
 
     def read(self, job: Job) -> File:
-        """A job's file, shortened to what is asked for, with its codec."""
+        """A job's file, shortened to what was asked for, with its codec."""
         from uqdm.codec import mode_in
         from uqdm.format import container
 
@@ -238,7 +247,7 @@ class Decoding:
         if self._max_error is not None:
             last = codec.step_within(self._max_error, mode_in(codec.package, header), header.grey)
         if not (last is None and self._bpp is None and self._nbytes is None):
-            # With --salvage a step that is not there is no reason to stop: what is there is decoded.
+            # With --salvage a missing step is no reason to stop: what is there is decoded.
             with contextlib.suppress(*[FormatError] * (self._salvage and last is not None)):
                 data = container.truncate(data, step=last, bpp=self._bpp, nbytes=self._nbytes)
         self._check(job, data)
@@ -246,7 +255,7 @@ class Decoding:
         return File(codec, data, steps, (header.height, header.width, header.grey, header.extra, header.arithmetic, header.fingerprint))
 
     def _check(self, job: Job, data: bytes) -> None:
-        """Raises where the output's format cannot hold what the file will decode to, before the work is done."""
+        """Raises, before the work is done, if the output's format cannot hold what the file will decode to."""
         from uqdm import files
         from uqdm.format import container
 
@@ -266,7 +275,7 @@ class Decoding:
         return files[0].codec.decode_many([file.data for file in files], progress=tick, **self._how)  # type: ignore[arg-type]
 
     def finish(self, job: Job, file: File, decoded: Decoded) -> None:
-        """Writes a picture, and says what it was made of."""
+        """Writes a picture and prints what it was made of."""
         from uqdm import files
 
         format = picture_format(job)
@@ -323,7 +332,8 @@ def sample(
 ) -> None:
     """Draw pictures from a model, out of nothing.
 
-    OUT is sample.png by default; with --count N, numbered: sample-1.png, sample-2.png, …
+    OUT is sample.png by default. With --count N the files are numbered: sample-1.png, sample-2.png,
+    …
 
     \b
     Examples:
@@ -335,7 +345,7 @@ def sample(
     from uqdm.picture import from_array
 
     if not out:
-        raise click.UsageError("OUT is empty: perhaps a variable that is not set")
+        raise click.UsageError("OUT is empty; perhaps a variable is not set")
     out = as_stream(out, 1)
     path = Path(out)
     if out != STD and not path.suffix and not (path.exists() and not path.is_dir()):

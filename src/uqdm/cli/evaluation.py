@@ -23,7 +23,10 @@ _external = click.option(
     "--external", multiple=True, type=click.Path(exists=True, dir_okay=False), metavar="FILE,…", help="Codecs with a command line (TOML)."
 )
 _features = click.option(
-    "--features", type=click.Path(exists=True, dir_okay=False), metavar="FILE", help="TorchScript of Inception, say, for FID."
+    "--features",
+    type=click.Path(exists=True, dir_okay=False),
+    metavar="FILE",
+    help="TorchScript of a feature extractor, such as Inception for FID.",
 )
 _paper = click.option("--as-paper", "paper", is_flag=True, help="Set and count every codec as the paper did.")
 _published = click.option(
@@ -31,13 +34,13 @@ _published = click.option(
     multiple=True,
     type=click.Path(exists=True, dir_okay=False),
     metavar="FILE,…",
-    help="Published curves (YAML), drawn as such.",
+    help="Published curves (YAML), drawn with a label that says so.",
 )
 _every = click.option("--every", type=click.IntRange(min=1), default=1, metavar="K", help="Only every K-th picture.")
 _seed = click.option(
-    "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, metavar="S", help="Of dithers, draws, patches."
+    "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, metavar="S", help="Seed of dithers, draws and patches."
 )
-_jobs = click.option("--jobs", type=THREADS, metavar="N", help="Processes; by default one a core.")
+_jobs = click.option("--jobs", type=THREADS, metavar="N", help="Processes; by default one for each core.")
 
 
 @click.command(short_help="Codecs over pictures: tables, curves, a report.")
@@ -49,7 +52,11 @@ _jobs = click.option("--jobs", type=THREADS, metavar="N", help="Processes; by de
 @_paper
 @_published
 @click.option(
-    "--beside", multiple=True, type=click.Path(exists=True, dir_okay=False), metavar="FILE,…", help="results.json of other evaluations."
+    "--beside",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False),
+    metavar="FILE,…",
+    help="results.json of other evaluations, to show beside this one.",
 )
 @_external
 @_features
@@ -58,7 +65,12 @@ _jobs = click.option("--jobs", type=THREADS, metavar="N", help="Processes; by de
     "--show", "kept", type=click.IntRange(min=0), default=4, show_default=True, metavar="N", help="Pictures in the report, the first N."
 )
 @_seed
-@click.option("--cache", type=click.Path(file_okay=False, path_type=Path), metavar="DIR", help="What was measured; by default DIR/cache.")
+@click.option(
+    "--cache",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Folder that keeps what was measured; by default DIR/cache.",
+)
 @_jobs
 def evaluate(
     data: tuple[str, ...],
@@ -77,11 +89,14 @@ def evaluate(
     cache: Path | None,
     jobs: int | None,
 ) -> int:
-    """Measure codecs over pictures: a table here, and in DIR results.json, results.csv and report.html.
+    """Measure codecs over pictures. Prints a table, and writes results.json, results.csv and
+    report.html to DIR.
 
-    DATA is packs, folders, globs or a data set's name, as for `uqdm train`. By default all codecs that can run here. What was measured is
-    kept: the same command goes on where it stopped, and another codec costs only itself. What takes long, on fewer pictures, is evaluated
-    apart and shown with --beside. A picture that cannot be read is left out and named, and the exit code is 1.
+    DATA is packs, folders, globs or a data set's name, as for `uqdm train`. By default all codecs
+    that can run here are measured. What was measured is kept: the same command goes on where it
+    stopped, and another codec costs only its own time. Evaluate slow codecs apart, on fewer
+    pictures, and show them with --beside. A picture that cannot be read is left out and named, and
+    the exit code is 1.
 
     \b
     Examples:
@@ -90,7 +105,7 @@ def evaluate(
       uqdm evaluate CIFAR10 --codec all --as-paper --published cifar.yml --out as-paper
       uqdm evaluate dev.zip --limit 20 --codec vdm-a:runs/vdm,vdm-f:runs/vdm@1000 --out gaussian
     """
-    # Here and not in a worker, hours later: what measures and reports has to be there.
+    # Import these now: if they are missing, a worker would notice hours later.
     import jinja2  # noqa: F401
     import scipy  # noqa: F401
     import torchmetrics  # noqa: F401
@@ -131,7 +146,7 @@ def evaluate(
 
 
 def make_folder(out: Path) -> None:
-    """A folder for results, made before the work is done. Raises `OutputError` where it cannot be written."""
+    """A folder for results, made before the work is done. Raises `OutputError` if it cannot be written."""
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -141,9 +156,11 @@ def make_folder(out: Path) -> None:
 
 
 def lazily(data: tuple[str, ...], every: int, limit: int | None) -> tuple[Any, list[str], str]:
-    """Pictures uint8 (H, W, 3) that are read when they are asked for, their names, and what to call them all.
+    """Pictures uint8 (H, W, 3), their names, and a name for all of them. They are read when they
+    are asked for.
 
-    Of a data set with its own test pictures, those. One that is broken raises `ImageError` when it is asked for.
+    If a data set has its own test pictures, it is those. A broken picture raises `ImageError` when
+    it is asked for.
     """
     import numpy as np
 
@@ -164,7 +181,9 @@ def lazily(data: tuple[str, ...], every: int, limit: int | None) -> tuple[Any, l
 
 
 def read(data: tuple[str, ...], every: int, limit: int | None) -> tuple[list[Any], list[str], str, int]:
-    """The same, read at once, for what shows a few; and how many were left out, because they are broken, and named."""
+    """The same pictures, read at once, for commands that show a few; and how many broken ones were
+    left out and named.
+    """
     found, names, label = lazily(data, every, limit)
     pictures, called = [], []
     for i, name in enumerate(names):
@@ -183,14 +202,14 @@ def read(data: tuple[str, ...], every: int, limit: int | None) -> tuple[list[Any
 
 
 def left_out(broken: int, good: int) -> int:
-    """Says how many pictures were left out; the exit code."""
+    """Prints how many pictures were left out. Returns the exit code."""
     if broken:
         complain(f"{broken} of {broken + good} pictures were left out, because they cannot be read")
     return int(broken > 0)
 
 
 def show(curves: list[Curve]) -> None:
-    """The main table by both countings, in the terminal."""
+    """Prints the main table by both countings."""
     from uqdm.evaluation.report import main_table
 
     for table in (main_table(curves), main_table(curves, payload=True)):
@@ -200,7 +219,7 @@ def show(curves: list[Curve]) -> None:
 
 
 def versions() -> dict[str, str]:
-    """Of what does the work."""
+    """The versions of what does the work."""
     from importlib.metadata import PackageNotFoundError, version
 
     found = {}
@@ -217,7 +236,7 @@ def versions() -> dict[str, str]:
 @click.argument("out", required=False, metavar="[OUT]", type=click.Path(path_type=Path))
 @_codecs
 @click.option("--bpp", type=Number(min=0, min_open=True), default=1.0, show_default=True, metavar="R", help="Bits per pixel.")
-@click.option("--crop", metavar="WxH[+X+Y]", help="Show only this part of the picture, all of which is coded.")
+@click.option("--crop", metavar="WxH[+X+Y]", help="Show only this part of the picture; all of it is coded.")
 @click.option("--no-errors", is_flag=True, help="Without error maps.")
 @_paper
 @_external
@@ -233,9 +252,11 @@ def compare(
     external: tuple[str, ...],
     force: bool,
 ) -> None:
-    """Show a picture through several codecs at the same rate, with rates, PSNRs and error maps, as one picture OUT.
+    """Show a picture through several codecs at the same rate, with rates, PSNRs and error maps, as
+    one picture OUT.
 
-    Of each codec the best setting that costs at most R bits per pixel is shown. OUT is IMAGE-compare.png by default.
+    Each codec is shown at its best setting that costs at most R bits per pixel. OUT is
+    IMAGE-compare.png by default.
 
     \b
     Examples:
@@ -275,7 +296,7 @@ def compare(
 
 
 def _crop(text: str | None, shape: tuple[int, ...]) -> Any:
-    """`WxH+X+Y` as slices of a picture; the middle without a place."""
+    """`WxH+X+Y` as slices of a picture. Without a place they are its middle."""
     import re
 
     if text is None:
@@ -298,12 +319,17 @@ def _crop(text: str | None, shape: tuple[int, ...]) -> Any:
 @click.option("--data", multiple=True, metavar="PATH …", help="Pictures: CIFAR-10 for fig3, ImageNet 64 or the like for the others.")
 @_published
 @click.option("--models", multiple=True, metavar="NAME,…", help="Models to show; by default the embedded one.")
-@click.option("--codec", "names", multiple=True, metavar="NAME,…", help="Codecs to show besides (fig1, fig3, fig4, fig9, fig10).")
+@click.option("--codec", "names", multiple=True, metavar="NAME,…", help="Other codecs to show (fig1, fig3, fig4, fig9, fig10).")
 @_external
 @_features
 @_every
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N: by default 100 for curves, 4 to look at.")
-@click.option("--small", is_flag=True, help="Of the swirl (fig2, fig6, fig7): fewer runs and steps, some minutes.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Only the first N pictures; by default 100 for curves and 4 for reconstructions.",
+)
+@click.option("--small", is_flag=True, help="Train the swirl (fig2, fig6, fig7) with fewer runs and steps, in some minutes.")
 @_seed
 @_jobs
 def reproduce(
@@ -323,9 +349,11 @@ def reproduce(
 ) -> int:
     """Make the paper's figures anew: DIR/figN.png and the numbers behind it, DIR/figN.json.
 
-    fig1, fig9, fig10: reconstructions beside other codecs at equal rates. fig2, fig6, fig7: the swirl, trained here (about 95 core-minutes;
-    --small some minutes). fig3, fig4: rate, distortion and realism on CIFAR-10 and ImageNet 64. fig5, fig8: progressive reconstructions by
-    method; bits by model size. Pictures are --data; what is not installed is named in the figure.
+    fig1, fig9 and fig10 show reconstructions beside other codecs at equal rates. fig2, fig6 and
+    fig7 are the swirl, trained here (about 95 core-minutes; with --small some minutes). fig3 and
+    fig4 show rate, distortion and realism on CIFAR-10 and ImageNet 64. fig5 and fig8 show
+    progressive reconstructions by method, and bits by model size. --data gives the pictures. A
+    figure names what is not installed.
 
     \b
     Examples:
@@ -355,7 +383,7 @@ def reproduce(
 
 
 class _More(NamedTuple):
-    """What a figure shows besides what it always does."""
+    """Options that change what a figure shows."""
 
     names: tuple[str, ...]
     external: tuple[str, ...]

@@ -1,9 +1,10 @@
-"""What the words of a command line stand for: inputs, patterns, folders, and the names of their outputs.
+"""What the words of a command line mean: inputs, patterns, folders, and the names of their outputs.
 
-1. What exists under its literal name is never a pattern.
-2. The last of several words is OUT, unless it is an input: a file with an input's suffix, or a pattern.
-3. A file of the wrong kind, by its suffix, is bad usage, and nothing is written.
-4. Two inputs with one output fail; the others do not.
+1. A word that exists as a file is never a pattern.
+2. The last of several words is OUT, unless it is an input: a file with an input's suffix, or a
+   pattern.
+3. A file with the wrong suffix is bad usage, and nothing is written.
+4. If two inputs have one output, these two fail and the others do not.
 """
 
 import collections
@@ -31,8 +32,11 @@ def pictures() -> frozenset[str]:
 
 @dataclass(frozen=True)
 class Kind:
-    """What a command reads and writes. `reads`: suffixes of its inputs; `wrong`: of what it makes, which is no input; `suffix`: of an
-    output that is not named."""
+    """What a command reads and writes.
+
+    `reads` are suffixes of its inputs. `wrong` are suffixes of what it makes, which are no inputs.
+    `suffix` is that of an output without a name.
+    """
 
     command: str
     what: str
@@ -43,17 +47,17 @@ class Kind:
 
 @dataclass
 class Found:
-    """Inputs, each with its path below OUT, and what of their folders is no input."""
+    """Inputs, each with its path below OUT, and the files of their folders that are no inputs."""
 
     inputs: dict[str, str] = field(default_factory=dict)
     others: collections.Counter[str] = field(default_factory=collections.Counter)  # suffix -> how many files
-    folders: int = 0  # that were not entered
+    folders: int = 0  # folders that were not entered
     unreadable: list[str] = field(default_factory=list)
     several: bool = False
     _known: set[str] = field(default_factory=set)
 
     def add(self, path: str, below: str | None = None) -> None:
-        """A file that stands here already, under this spelling of its name or another, is not added again."""
+        """Adds a file, unless it is there already under this spelling of its name or another."""
         whole = path if path == STD else os.path.abspath(path)
         if whole not in self._known:
             self._known.add(whole)
@@ -80,7 +84,7 @@ class Plan:
         return "; ".join(parts)
 
     def finish(self) -> int:
-        """Says the summary of a batch; returns the exit code."""
+        """Prints the summary of a batch and returns the exit code."""
         if self.found.several:
             output.complain(self.summary())
         return int(any(job.failed for job in self.jobs) or bool(self.found.unreadable))
@@ -91,7 +95,7 @@ def plan(paths: tuple[str, ...], kind: Kind, force: bool, skip_existing: bool = 
     if force and skip_existing:
         raise click.UsageError("--force and --skip-existing cannot be used together: one replaces what the other keeps")
     if "" in paths:
-        raise click.UsageError("a name is empty: perhaps a variable that is not set")
+        raise click.UsageError("a name is empty; perhaps a variable is not set")
     words = [as_stream(word, 0) for word in paths]
     out = as_stream(paths[-1], 1) if len(words) > 1 and _is_out(paths[-1], kind) else None
     if out is not None:
@@ -107,7 +111,7 @@ def plan(paths: tuple[str, ...], kind: Kind, force: bool, skip_existing: bool = 
     _fail_clashes(jobs)
     for job in jobs:
         if not job.failed and job.source != STD:
-            job.attempt(_check_source, job.source)  # before a target is complained of that is there already
+            job.attempt(_check_source, job.source)  # this comes before the complaint about a target that exists
         if not job.failed:
             if found.several and out is not None:
                 job.attempt(_make_folder, os.path.dirname(job.target))
@@ -139,7 +143,7 @@ def _is_out(word: str, kind: Kind) -> bool:
 
 
 def _matches(word: str) -> Iterator[str]:
-    """The files that fit a pattern. As much of its beginning as exists by its literal name is no pattern."""
+    """The files that fit a pattern. The longest beginning that exists as a folder is not part of the pattern."""
     head, rest = "", word
     while "/" in rest and os.path.lexists(os.path.join(head, rest.partition("/")[0] or "/")):
         first, _, rest = rest.partition("/")
@@ -160,7 +164,7 @@ def _refuse_wrong_kind(word: str, kind: Kind, words: list[str]) -> None:
 
 
 def _find(word: str, kind: Kind, recursive: bool, found: Found) -> None:
-    """Adds what a word stands for."""
+    """Adds what a word means."""
     if word != STD and os.path.isdir(word):
         before = len(found.inputs)
         for path, below in _walk(word, kind, recursive, found):
@@ -172,7 +176,8 @@ def _find(word: str, kind: Kind, recursive: bool, found: Found) -> None:
     elif glob.has_magic(word) and not os.path.lexists(word):
         fitting = list(_matches(word))
         taken = [path for path in fitting if _suffix(path) in kind.reads]
-        taken = taken or [path for path in fitting if _suffix(path) not in kind.wrong]  # any other suffix was asked for
+        # the user asked for any other suffix
+        taken = taken or [path for path in fitting if _suffix(path) not in kind.wrong]
         if not taken:
             others = f" but {_count(len(fitting), 'file')} that {kind.command} does not read" if fitting else ""
             raise UqdmError(f"{word}: nothing fits{others}")
@@ -185,7 +190,9 @@ def _find(word: str, kind: Kind, recursive: bool, found: Found) -> None:
 
 
 def _walk(folder: str, kind: Kind, recursive: bool, found: Found) -> Iterator[tuple[str, str]]:
-    """The files of a folder that are inputs, and their paths below it; each folder once, wherever links lead."""
+    """The files of a folder that are inputs, and their paths below it. Each folder is entered once,
+    wherever links lead.
+    """
 
     def unreadable(error: OSError) -> None:
         if error.filename == folder:
@@ -205,7 +212,8 @@ def _walk(folder: str, kind: Kind, recursive: bool, found: Found) -> Iterator[tu
             path = os.path.join(where, name)
             if _suffix(name) not in kind.reads:
                 found.others[_suffix(name)] += 1
-            elif os.path.isfile(path) or os.path.islink(path):  # a link that leads nowhere is a fault, and no pipe is read
+            # a link that leads nowhere is an error; pipes are not read
+            elif os.path.isfile(path) or os.path.islink(path):
                 yield path, os.path.relpath(path, folder)
 
 
@@ -213,12 +221,12 @@ def _walk(folder: str, kind: Kind, recursive: bool, found: Found) -> Iterator[tu
 
 
 def _check_out(out: str | None, kind: Kind, found: Found, alone: bool) -> None:
-    """Raises where OUT cannot be what the inputs need."""
+    """Raises if OUT cannot be what the inputs need."""
     if found.several and (STD in found.inputs or out == STD):
         raise click.UsageError("- stands for one stream: it cannot be used with several inputs")
     last = next(reversed(found.inputs))
     if out is None and not alone and last != STD and not os.path.lexists(last):
-        raise click.UsageError(f"{last} is not there to be read; as OUT it would need the suffix {kind.suffix}, or to be a folder")
+        raise click.UsageError(f"{last} is not there to be read; as OUT it needs the suffix {kind.suffix}, or must be a folder")
     if out is None:
         for source in found.inputs:
             if source != STD and os.path.exists(source) and not os.path.isfile(source):
@@ -256,7 +264,7 @@ def _target(source: str, below: str, out: str | None, several: bool, suffix: str
 
 
 def _fail_clashes(jobs: list[Job]) -> None:
-    """Jobs with one output fail together."""
+    """Lets jobs with one output fail together."""
     alike: dict[str, list[Job]] = {}
     for job in jobs:
         alike.setdefault(os.path.abspath(job.target), []).append(job)

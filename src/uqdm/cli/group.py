@@ -1,4 +1,4 @@
-"""The group of commands: where every error ends, as one line on stderr and an exit code."""
+"""The group of commands. Every error ends here, as one line on stderr and an exit code."""
 
 import io
 import sys
@@ -17,7 +17,7 @@ EXTRAS = {
 
 
 class Group(click.Group):
-    """A group that turns errors into one line on stderr and an exit code, wherever `--debug` stands on the line."""
+    """A group that turns errors into one line on stderr and an exit code. `--debug` may stand anywhere on the line."""
 
     def main(self, args: Any = None, prog_name: str | None = None, *rest: Any, **extra: Any) -> NoReturn:
         line = list(sys.argv[1:] if args is None else args)
@@ -36,12 +36,14 @@ class Group(click.Group):
             sys.exit(error.exit_code)
         except (click.Abort, KeyboardInterrupt):
             sys.exit(130)
-        except BrokenPipeError:  # whoever read our output has left: nothing to complain about, and nothing to flush at exit
+        # the reader of our output has left, so there is nothing to complain about and nothing to
+        # flush at exit
+        except BrokenPipeError:
             output.silence()
             sys.exit(1)
         except Exception as error:
             if isinstance(error, OSError):
-                output.silence()  # it may be stdout's
+                output.silence()  # it may be that of stdout
             if debug:
                 raise
             output.complain(_one_line(error))
@@ -57,7 +59,8 @@ def _one_line(error: Exception) -> str:
         return f"{name} is not installed and this needs it: pip install '.[{extra}]' in uqdm's folder"
     if isinstance(error, MemoryError):
         return "out of memory"
-    if isinstance(error, OSError) and error.errno is not None:  # a disk, a folder, a stream: not a mistake of the program
+    # a disk, a folder or a stream has a fault; the program has made no mistake
+    if isinstance(error, OSError) and error.errno is not None:
         named = f"{error.filename}: " if error.filename is not None else ""
         return f"{named}{error.strerror or error}"
     return f"unexpected {type(error).__name__}: {error}. This is a mistake in uqdm; --debug shows where"

@@ -1,4 +1,4 @@
-"""One input and one output, `-` for stdin or stdout: read, written, and what is said of them."""
+"""One input and one output, where `-` is stdin or stdout: reading, writing, and the lines about them."""
 
 import contextlib
 import os
@@ -26,7 +26,9 @@ def as_stream(word: str, number: int) -> str:
 
 @dataclass
 class Job:
-    """One input and one output, `-` for stdin or stdout. Where it is the only one (`alone`), its error ends the command."""
+    """One input and one output, where `-` is stdin or stdout. If it is the only job (`alone`), its
+    error ends the command.
+    """
 
     source: str
     target: str
@@ -41,11 +43,13 @@ class Job:
 
     @property
     def over(self) -> bool:
-        """Whether there is nothing left to do."""
+        """Whether nothing is left to do."""
         return self.failed or self.skipped
 
     def attempt(self, action: Callable[..., T], *arguments: Any) -> T | None:
-        """What `action(*arguments)` returns; None if it failed because of the data: then this job is over and has complained."""
+        """Returns what `action(*arguments)` returns, or None if bad data made it fail. Then this
+        job is over and has complained.
+        """
         try:
             return action(*arguments)
         except BrokenPipeError:
@@ -60,7 +64,9 @@ class Job:
             return None
 
     def check(self, force: bool, skip_existing: bool = False) -> None:
-        """Raises for a target that cannot be written, before the work is done; with `skip_existing`, one that is there is skipped."""
+        """Raises, before the work is done, if the target cannot be written. With `skip_existing` a
+        target that exists is skipped.
+        """
         from uqdm import files
 
         if self.target != STD:
@@ -84,7 +90,7 @@ class Job:
             raise UqdmError(f"{self.name} cannot be read: {error.strerror}") from error
 
     def write(self, data: bytes, force: bool) -> None:
-        """The result to where it belongs, a file whole or not at all."""
+        """Writes the result where it belongs. A file is written whole or not at all."""
         if self.target == STD:
             output.write_stdout(data)
             return
@@ -93,14 +99,14 @@ class Job:
         files.write_atomic(self.target, data, force)
 
     def say(self, text: str) -> None:
-        """The line of this job's result."""
+        """Prints the line of this job's result."""
         self._tell(f"{'stdout' if self.target == STD else self.target}  {text}", err=self.target == STD)
 
     def complain(self, message: str) -> None:
-        """A line on stderr."""
+        """Prints a line on stderr."""
         self._tell("uqdm: " + " ".join(message.split()), err=True)
 
     def _tell(self, line: str, err: bool) -> None:
-        """A line that does not run into the bar."""
+        """Prints a line that does not run into the bar."""
         with contextlib.nullcontext() if self.bar is None else self.bar.aside():
             output.echo(line, err=err, note=True)

@@ -28,7 +28,7 @@ def models(as_json: bool) -> None:
         echo(json.dumps([{**vars(one), "path": str(one.path)} for one in found], indent=2))
         return
     if not found:
-        complain("no models here: give a folder with --model, or its parent folder in UQDM_MODELS")
+        complain("there are no models here: give a folder with --model, or its parent folder in UQDM_MODELS")
         return
     rows = [
         (one.name + one.default * " (default)", one.family, f"{one.parameters:,}", one.fingerprint[:16], one.description) for one in found
@@ -44,13 +44,15 @@ def models(as_json: bool) -> None:
     type=click.Choice(["ema", "raw"]),
     default="ema",
     show_default=True,
-    help="Which weights: averaged over training, or the last.",
+    help="Which weights to take: averaged over training, or the last.",
 )
 @options.force
 def import_checkpoint(folder: str, out: str, reading: str, force: bool) -> None:
-    """Turn a published checkpoint, or a run of `uqdm train`, into a model folder OUT that the codec uses.
+    """Turn a published checkpoint, or a run of `uqdm train`, into a model folder OUT that the codec
+    uses.
 
-    FOLDER holds config.json and checkpoint.pt, as published, or checkpoint.safetensors. No code in it is run.
+    FOLDER holds config.json and checkpoint.pt, as published, or checkpoint.safetensors. No code in
+    it is run.
 
     \b
     Examples:
@@ -74,8 +76,9 @@ def import_checkpoint(folder: str, out: str, reading: str, force: bool) -> None:
 def quantise(model: str, out: str, data: tuple[str, ...], count: int, force: bool) -> int:
     """Turn a RUN of `uqdm train` into a model folder OUT that computes in integers.
 
-    Scales are calibrated on some of the pictures; the cost in bits is measured on others. Prints both rates for every step, and how
-    large a partial sum can become: below 2^24, or the model is refused.
+    Scales are calibrated on some of the pictures, and the cost in bits is measured on others. Both
+    rates are printed for every step, and how large a partial sum can become. A model is refused if
+    one can reach 2^24.
 
     \b
     Examples:

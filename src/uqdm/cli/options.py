@@ -1,4 +1,4 @@
-"""Options that several commands share, and numbers as they take them."""
+"""Options that several commands share, and the numbers that they take."""
 
 import math
 from collections.abc import Callable
@@ -8,11 +8,12 @@ import click
 
 from uqdm import cpus
 
-THREADS = click.IntRange(1, cpus.MOST)  # of threads or processes: a slip of the finger must not ask for a million
+# the most threads or processes, so that a typing error does not ask for a million
+THREADS = click.IntRange(1, cpus.MOST)
 
 
 class Number(click.FloatRange):
-    """A number in a range. Neither "nan", which is in every range, nor "inf" is one."""
+    """A number in a range. "nan", which is in every range, and "inf" are refused."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """See `click.ParamType`."""
@@ -40,9 +41,11 @@ run = together(
         help="What runs the network; by default the first that is installed and fits. No bit of an exact model depends on it.",
     ),
     click.option("--max-pixels", type=click.IntRange(min=1), metavar="N", help="Refuse larger pictures; 67,108,864 by default."),
-    click.option("--threads", type=THREADS, metavar="N", help="CPU threads of the network; by default one a core that is ours."),
+    click.option(
+        "--threads", type=THREADS, metavar="N", help="CPU threads of the network; by default one for each core that this process may use."
+    ),
 )
-where = click.option("--model", metavar="NAME|PATH", help="Where the model is, if not found by the name in the file.")
+where = click.option("--model", metavar="NAME|PATH", help="Where the model is, if the name in the file does not lead to it.")
 model = click.option("--model", metavar="NAME|PATH", help="The model, by name (see `uqdm models`) or as a folder.")
 force = click.option("--force", is_flag=True, help="Replace what is there already.")
 temperature = click.option(
@@ -51,14 +54,14 @@ temperature = click.option(
     default=1.0,
     show_default=True,
     metavar="T",
-    help="Of what is drawn: below 1 nearer to the middle of what is likely, with less texture and less noise.",
+    help="How freely pictures are drawn: below 1 they are nearer to the most likely ones, with less texture and less noise.",
 )
 seed = click.option("--seed", type=click.IntRange(0, 2**64 - 1), default=0, show_default=True, metavar="N", help="Seed of the randomness.")
 batches = together(
     click.option(
-        "--skip-existing", is_flag=True, help="Leave alone what has an output already: the same command goes on where it stopped."
+        "--skip-existing", is_flag=True, help="Skip inputs that have an output already; so the same command goes on where it stopped."
     ),
-    click.option("--recursive", is_flag=True, help="Of a folder also its sub-folders, which OUT then has too."),
+    click.option("--recursive", is_flag=True, help="Take the sub-folders of a folder too; OUT then gets the same ones."),
 )
 batch = click.option(
     "--batch", type=click.IntRange(min=1), default=8, show_default=True, metavar="N", help="Pictures of one size that share a network call."
@@ -70,14 +73,14 @@ precision = click.option(
     "default, are the same in any.",
 )
 rate = together(
-    click.option("--step", type=click.IntRange(min=0), metavar="K", help="Up to the end of step K (0: none)."),
-    click.option("--bpp", type=Number(min=0), metavar="R", help="Up to R bits per pixel."),
-    click.option("--bytes", "nbytes", type=click.IntRange(min=0), metavar="N", help="The first N bytes."),
+    click.option("--step", type=click.IntRange(min=0), metavar="K", help="Take all up to the end of step K (0: no step)."),
+    click.option("--bpp", type=Number(min=0), metavar="R", help="Take at most R bits per pixel."),
+    click.option("--bytes", "nbytes", type=click.IntRange(min=0), metavar="N", help="Take the first N bytes."),
     click.option(
         "--max-error",
         type=click.IntRange(min=0),
         metavar="E",
-        help="Up to the first step after which no value of a pixel is off by more than E.",
+        help="Take all up to the first step after which no value of a pixel is off by more than E.",
     ),
 )
 

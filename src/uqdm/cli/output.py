@@ -1,4 +1,6 @@
-"""What commands print: lines, complaints, columns. Knows what to do where a stream is closed, full, or cannot hold a name."""
+"""What commands print: lines, complaints, columns. Knows what to do if a stream is closed or full,
+or cannot hold a name.
+"""
 
 import contextlib
 import os
@@ -11,24 +13,28 @@ from uqdm.errors import OutputError
 
 
 def open_missing_descriptors() -> None:
-    """Puts the null device where stdin, stdout or stderr are closed: a file opened there would take what is printed into it."""
+    """Opens the null device in place of a closed stdin, stdout or stderr. Otherwise what is printed
+    would go into the next file opened.
+    """
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free, which is this one
+            os.open(os.devnull, os.O_RDWR)  # it gets the lowest free number, which is this one
 
 
 def printable(name: object) -> str:
-    """A file's name as text: bytes that are not UTF-8 become `\\xff`."""
+    """A file's name as text. Bytes that are not UTF-8 become `\\xff`."""
     return os.fsencode(str(name)).decode("utf-8", "backslashreplace")
 
 
 def echo(text: object = "", err: bool = False, note: bool = False) -> None:
-    """A line on stdout, or on stderr with `err`. Names that are not UTF-8 go to stdout as the bytes they are.
+    """Prints a line on stdout, or on stderr with `err`. Names that are not UTF-8 go to stdout as
+    the bytes they are.
 
-    Raises `OutputError` where stdout is full or closed; with `note`, a closed one is silence. A closed or full stderr always is: there is
-    no other place to complain. Raises `BrokenPipeError` where the reader of stdout has left.
+    Raises `OutputError` if stdout is full or closed; with `note` a closed one is ignored. A closed
+    or full stderr is always ignored, because there is no other place to complain. Raises
+    `BrokenPipeError` if the reader of stdout has left.
     """
     stream = sys.stderr if err else sys.stdout
     if stream is None:
@@ -54,7 +60,9 @@ def _encoded(text: str, encoding: str, err: bool) -> bytes:
 
 
 def write_stdout(data: bytes) -> None:
-    """Bytes to stdout. Raises `OutputError` where it is full or closed, `BrokenPipeError` where its reader has left."""
+    """Writes bytes to stdout. Raises `OutputError` if it is full or closed, and `BrokenPipeError`
+    if its reader has left.
+    """
     if sys.stdout is None:
         raise OutputError("stdout is closed: there is nowhere to write the result")
     try:
@@ -68,7 +76,7 @@ def write_stdout(data: bytes) -> None:
 
 
 def silence() -> None:
-    """Sends what Python still holds for stdout nowhere: else it would fail once more when the process ends."""
+    """Drops what Python still holds for stdout. Otherwise it would fail once more when the process ends."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, sys.stdout.fileno())
@@ -76,12 +84,12 @@ def silence() -> None:
 
 
 def complain(message: str) -> None:
-    """One line on stderr, whatever the message holds."""
+    """Prints one line on stderr, whatever the message holds."""
     echo("uqdm: " + " ".join(message.split()), err=True)
 
 
 def echo_table(rows: Sequence[Sequence[str]], left: tuple[int, ...] = (0,)) -> None:
-    """Columns of text, numbers to the right, those in `left` to the left."""
+    """Columns of text. Numbers stand to the right, columns in `left` to the left."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     for row in rows:
         cells = [cell.ljust(width) if i in left else cell.rjust(width) for i, (cell, width) in enumerate(zip(row, widths, strict=True))]

@@ -1,6 +1,6 @@
-"""The commands that look into a stream or shorten it, without decoding a picture: info, truncate."""
+"""The commands that look into a stream or shorten it without decoding a picture: info, truncate."""
 
-from __future__ import annotations  # types of modules that are not imported yet
+from __future__ import annotations  # for types of modules that are not imported yet
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @options.where
 def info(file: str, as_json: bool, model: str | None) -> None:
-    """Show what a .uqdm file holds: size, model, and what each step costs. The picture is not decoded.
+    """Show what a .uqdm file holds: size, model, and what each step costs. The picture is not
+    decoded.
 
     \b
     Examples:
@@ -78,7 +79,7 @@ def info(file: str, as_json: bool, model: str | None) -> None:
     echo_table(table)
 
 
-@click.command(short_help="Shorten a file, nothing re-encoded.")
+@click.command(short_help="Shorten a file by copying its first bytes.")
 @click.argument("source", metavar="IN")
 @click.argument("target", metavar="OUT")
 @options.rate
@@ -94,10 +95,11 @@ def truncate(
     model: str | None,
     force: bool,
 ) -> None:
-    """Shorten a .uqdm file to a lower rate: OUT is the first bytes of IN, nothing is re-encoded.
+    """Shorten a .uqdm file to a lower rate: OUT gets the first bytes of IN, and nothing is encoded
+    again.
 
-    --bytes N is exactly the first N bytes; --bpp, --step and --max-error only choose N; the last needs the file's model. One of the
-    four is needed.
+    --bytes N takes exactly the first N bytes. --bpp, --step and --max-error choose N; --max-error
+    needs the file's model. Give one of the four.
 
     \b
     Examples:
@@ -114,7 +116,7 @@ def truncate(
 
     source, target = as_stream(source, 0), as_stream(target, 1)
     if not source or not target:
-        raise click.UsageError("a name is empty: perhaps a variable that is not set")
+        raise click.UsageError("a name is empty; perhaps a variable is not set")
     if target != STD and Path(target).is_dir():
         target = str(Path(target) / Path(source).name)
     job = Job(source, target)
@@ -136,7 +138,7 @@ def truncate(
 
 
 def _mode(found: Info) -> str | None:
-    """The entropy mode in a file's sub-header, or None if it is not of a family that is known here."""
+    """The entropy mode in a file's sub-header, or None if its family is not known here."""
     from uqdm.families.base import mode_named
 
     try:
@@ -146,7 +148,9 @@ def _mode(found: Info) -> str | None:
 
 
 def _guarantees(header: Header, given: str | None) -> list[tuple[int, int, int]]:
-    """How far R, G and B of a preview can be off after each step; raises where the model is not here, or is another."""
+    """How far R, G and B of a preview can be off after each step. Raises if the model is not here,
+    or is another one.
+    """
     from uqdm import bundle as package
     from uqdm import library
     from uqdm.codec import mode_in

@@ -1,4 +1,4 @@
-"""The commands that train: parse, load data, call the trainer, print what it says."""
+"""The commands that train: parse, load data, call the trainer, print its lines."""
 
 from __future__ import annotations
 
@@ -12,23 +12,22 @@ import click
 from uqdm.cli.options import THREADS, Number
 from uqdm.cli.output import complain, echo, echo_table
 from uqdm.errors import UqdmError
-from uqdm.families import registry
 
 
 @click.command(short_help="Train a model.")
 @click.option(
     "--preset", "name", metavar="NAME", help="What to train: nano, base, tiny, small, medium, big, half, cifar10, tiny-vdm, cifar10-vdm."
 )
-@click.option("--config", "path", type=click.Path(exists=True, dir_okay=False), metavar="FILE", help="A config.json in a preset's place.")
+@click.option("--config", "path", type=click.Path(exists=True, dir_okay=False), metavar="FILE", help="A config.json instead of a preset.")
 @click.option(
     "--data", required=True, multiple=True, metavar="PATH …", help="Pictures: packs, folders, globs, shards, or a data set's name."
 )
 @click.option("--held", multiple=True, metavar="PATH …", help="Pictures to evaluate on; by default every tenth, or the data set's own.")
 @click.option("--out", required=True, metavar="RUN", help="Folder of the run.")
-@click.option("--steps", type=click.IntRange(min=1), metavar="N", help="Optimiser steps, from the run's beginning.")
-@click.option("--minutes", type=Number(min=0, min_open=True), metavar="M", help="Minutes of training, from the run's beginning.")
+@click.option("--steps", type=click.IntRange(min=1), metavar="N", help="Optimiser steps, counted from the run's beginning.")
+@click.option("--minutes", type=Number(min=0, min_open=True), metavar="M", help="Minutes of training, counted from the run's beginning.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE …", help="Keys of the configuration: lr=1e-3, model.n_timesteps=8, …")
-@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, metavar="S", help="Of everything random.")
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, metavar="S", help="Seed of everything random.")
 @click.option("--start", metavar="FOLDER", help="Begin with the weights of another run, or of a published checkpoint.")
 @click.option("--device", metavar="NAME", help="cpu, cuda, …; by default a GPU where there is one.")
 @click.option("--threads", type=THREADS, metavar="N", help="CPU threads; by default all cores.")
@@ -46,11 +45,13 @@ def train(
     device: str | None,
     threads: int | None,
 ) -> int:
-    """Train a model on pictures; the same command again goes on where the run stopped, and with more --steps goes on from there.
+    """Train a model on pictures. The same command goes on where the run stopped; more --steps make
+    a finished run go on.
 
-    In the folder RUN: config.json (the resolved configuration), checkpoint.safetensors, metrics.jsonl, events/ for TensorBoard.
-    Started by torchrun, every process takes its share of each step. A picture that cannot be read is left out and named, and the exit
-    code is 1 at the end; one that is smaller than the crop is only named.
+    The folder RUN holds config.json (the complete configuration), checkpoint.safetensors,
+    metrics.jsonl, and events/ for TensorBoard. With torchrun every process takes its share of each
+    step. A picture that cannot be read is left out and named, and the exit code is 1 at the end.
+    One that is smaller than the crop is only named.
 
     \b
     Examples:
@@ -121,7 +122,9 @@ def train(
 
 
 def left_out(*data: Any) -> int:
-    """Names the pictures that were not used, and counts them. The exit code: 1 if some of them are broken, 0 if they are only small."""
+    """Names the pictures that were not used, and counts them. Returns the exit code: 1 if some are
+    broken, 0 if they are only small.
+    """
     for part in data:
         for _, why in sorted(part.left_out.items()):
             complain(f"left out: {why}")
@@ -131,7 +134,9 @@ def left_out(*data: Any) -> int:
 
 
 def describe(config: Any, pictures: int, held: int) -> str:
-    """What will be trained, in a line: parameters, arithmetic, data."""
+    """What will be trained, in one line: parameters, arithmetic, data."""
+    from uqdm.families import registry
+
     size = registry.floats(config.family).size(config, None)
     work = f"{size.multiply_adds / 1e3:,.0f} k multiply-adds a pixel{size.what}"
     return f"{size.parameters:,} parameters; {work}; {pictures:,} pictures to train on, {held:,} held out"
@@ -148,7 +153,8 @@ def _silent(line: str) -> None:
 @click.command("presets", short_help="List what can be trained.")
 @click.option("--json", "as_json", is_flag=True, help="The whole configurations.")
 def list_presets(as_json: bool) -> None:
-    """List the presets of `uqdm train`, with their size and arithmetic, which are counted where PyTorch is installed.
+    """List the presets of `uqdm train`. If PyTorch is installed, their size and arithmetic are
+    counted.
 
     \b
     Examples:
@@ -156,6 +162,7 @@ def list_presets(as_json: bool) -> None:
       uqdm presets --json
     """
     from uqdm.config import to_json
+    from uqdm.families import registry
     from uqdm.training.presets import PRESETS
 
     if as_json:
@@ -177,4 +184,4 @@ def list_presets(as_json: bool) -> None:
         rows.append((name, c.family, steps, *size, c.training.loss, str(c.data.batch_size), f"{c.training.n_steps:,}"))
     echo_table(rows, left=(0, 1, 4, 5))
     if not counted:
-        complain("sizes are counted by PyTorch, and so is training done: pip install '.[train]' in uqdm's folder")
+        complain("counting sizes and training need PyTorch: pip install '.[train]' in uqdm's folder")

@@ -1,4 +1,4 @@
-"""A bar on stderr while someone waits: from a second on, on a terminal only."""
+"""A bar on stderr while someone waits. It appears after a second, and only on a terminal."""
 
 import contextlib
 import sys
@@ -10,13 +10,16 @@ from typing import Any
 from uqdm.cli.jobs import Job
 
 SECOND = 1.0
-Tick = Callable[[int, int, int], None]  # what is done of the pictures at work: step, part of it, of how many; see `codec.Progress`
+# progress of the pictures at work: step, part of the step, number of steps; see `codec.Progress`
+Tick = Callable[[int, int, int], None]
 
 
 class Bar:
-    """Shows how many jobs are done, and how much of those at work; a context. Its own thread keeps the clock going.
+    """Shows how many jobs are done, and how far those at work are; a context. Its own thread moves
+    the clock.
 
-    Where stderr is no terminal nothing is shown. The first second shows nothing either: most single pictures take no longer.
+    If stderr is no terminal, nothing is shown. Nothing is shown in the first second either: most
+    single pictures take no longer.
     """
 
     def __init__(self, jobs: Sequence[Job]) -> None:
@@ -46,7 +49,7 @@ class Bar:
 
     @contextlib.contextmanager
     def aside(self) -> Iterator[None]:
-        """While a line is printed, which must not run into the bar."""
+        """A context to print a line in, so that it does not run into the bar."""
         with self._lock:
             if self._bar is not None:
                 self._bar.clear()
@@ -54,7 +57,7 @@ class Bar:
             self._show()
 
     def tick(self, pictures: int, steps: int) -> Tick:
-        """What is called while so many pictures of so many steps are at work."""
+        """The function to call while so many pictures of so many steps are at work."""
 
         def tick(step: int, part: int, parts: int) -> None:
             self._share = pictures * (step - 1 + part / parts) / steps
@@ -64,7 +67,7 @@ class Bar:
         return tick
 
     def done(self) -> None:
-        """One job is over."""
+        """Counts one job as over."""
         with self._lock:
             self._finished += 1
             self._share = max(0.0, self._share - 1)
@@ -78,7 +81,7 @@ class Bar:
                 self._bar.refresh()
 
     def _watch(self) -> None:
-        """Begins the bar after a second, and moves its clock on."""
+        """Begins the bar after a second, and moves its clock."""
         if self._end.wait(SECOND):
             return
         from tqdm import tqdm

@@ -1,7 +1,8 @@
 """Options that hold lists: `--codec uqdm,jpeg`, in the old spelling `--codec uqdm jpeg`.
 
-In the old spelling a list goes on as long as the words can only be part of it. What is a file, a folder, or has the look of one ends a
-list of codecs; what has not the suffix of a list's files ends that. So an argument that follows a list is not swallowed.
+In the old spelling a list goes on as long as a word can only be part of it. A word that is a file
+or a folder, or looks like one, ends a list of codecs. A word without the suffix of a list's files
+ends that list. So an argument that follows a list is not swallowed.
 """
 
 import os
@@ -24,7 +25,7 @@ def _ends_in(*suffixes: str) -> Belongs:
 
 
 def _codec(word: str) -> bool:
-    """Whether a word is a codec's name, perhaps a wrong one, rather than pictures or a figure."""
+    """Whether a word is a codec's name, perhaps a wrong one, and not a picture or a figure."""
     from uqdm.data.datasets import NAMED
     from uqdm.evaluation.classical import CLASSICAL
     from uqdm.evaluation.registry import GAUSSIAN, MODELS
@@ -37,7 +38,7 @@ def _codec(word: str) -> bool:
 
 
 _yaml, _toml, _json = _ends_in(".yml", ".yaml"), _ends_in(".toml"), _ends_in(".json")
-LISTS: dict[str, dict[str, Belongs]] = {  # of each command: options, and which further words belong to their list
+LISTS: dict[str, dict[str, Belongs]] = {  # for each command: its options, and which further words belong to their list
     "train": {"--data": _any, "--held": _any, "--set": _any},
     "evaluate": {"--codec": _codec, "--published": _yaml, "--beside": _json, "--external": _toml},
     "compare": {"--codec": _codec, "--external": _toml},
@@ -50,7 +51,7 @@ def spread(words: list[str]) -> list[str]:
     """`--codec A,B` and `--codec A B` as `--codec A --codec B`, in a command that has such options."""
     lists = LISTS.get(words[0], {}) if words else {}
     found: list[str] = []
-    option: str | None = None  # whose list goes on
+    option: str | None = None  # the option whose list goes on
     for i, word in enumerate(words):
         if word == "--" or not lists:
             return found + words[i:]
@@ -62,7 +63,7 @@ def spread(words: list[str]) -> list[str]:
             elif equals:
                 found += _each(option, value)
             elif i + 1 == len(words) or words[i + 1].startswith("--"):
-                found.append(option)  # without a value: click says so
+                found.append(option)  # it has no value, and click says so
                 option = None
             continue
         first = i > 0 and words[i - 1] == option
@@ -75,6 +76,8 @@ def spread(words: list[str]) -> list[str]:
 
 
 def _each(option: str, value: str) -> list[str]:
-    """One value, or those between its commas, each behind its option. What exists under the whole name is one."""
+    """One value, or those between its commas, each behind its option. If the whole word exists as a
+    file, it is one value.
+    """
     parts = value.split(",") if option in COMMAS and not os.path.lexists(value) else [value]
     return [word for part in parts if part or len(parts) == 1 for word in (option, part)]

@@ -1,6 +1,8 @@
-"""CIFAR-10 and ImageNet 64 × 64 as published, and data sets by name: their files to sources of pictures.
+"""CIFAR-10 and ImageNet 64 × 64 as published, and data sets by name: their files as sources of
+pictures.
 
-Nothing that a file holds is executed: pickles are read by a reader that knows arrays, texts, lists and dicts only.
+Nothing that a file holds is executed. Pickles are read by a reader that knows only arrays, texts,
+lists and dicts.
 """
 
 import dataclasses
@@ -30,7 +32,9 @@ MAX_PICKLE_BYTES = 1 << 28  # an official CIFAR-10 file has 31 MB
 
 
 class _Array:
-    """What stands for an array or its type while a pickle is read: arguments and state, of which nothing is made but by `_pickled`."""
+    """Stands for an array or its type while a pickle is read. It keeps arguments and state; only
+    `_pickled` makes something of them.
+    """
 
     def __init__(self, *arguments: Any) -> None:
         self.arguments = arguments
@@ -57,34 +61,38 @@ _KNOWN: dict[tuple[str, str], Any] = {  # what a pickle asks for -> what it gets
     ("numpy._core.numeric", "_frombuffer"): _frombuffer,
     ("numpy", "ndarray"): _Array,
     ("numpy", "dtype"): _Array,
-    ("_codecs", "encode"): _latin,  # how Python 3 writes bytes for Python 2
+    ("_codecs", "encode"): _latin,  # Python 3 writes bytes for Python 2 like this
 }
 
 
 class _Reader(pickle._Unpickler):
-    """Arrays, texts, numbers, lists and dicts; every other name that the pickle asks for is refused.
+    """Reads arrays, texts, numbers, lists and dicts. Every other name that the pickle asks for is
+    refused.
 
-    The reader in Python: that in C makes room for as many memos as a file says, up to 64 GB.
+    This is the reader in Python. The one in C makes room for as many memos as a file says, up to 64
+    GB.
     """
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _KNOWN:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is no part of CIFAR-10; refused, nothing of it was run")
+            raise pickle.UnpicklingError(
+                f"it asks for {module}.{name}, which is no part of CIFAR-10; it was refused, and nothing of it was run"
+            )
         return _KNOWN[module, name]
 
 
 def pickled(path: Path) -> Source:
-    """One official batch: a pickled dict whose b'data' is a uint8 array (n, 3072), rows red, green, blue."""
+    """One official batch: a pickled dict whose b'data' is a uint8 array (n, 3072), with rows of red, green, blue."""
     try:
         if path.stat().st_size > MAX_PICKLE_BYTES:
-            raise ImageError(f"{path}: larger than {MAX_PICKLE_BYTES} bytes; an official file has 31 MB")
+            raise ImageError(f"{path} is larger than {MAX_PICKLE_BYTES} bytes; an official file has 31 MB")
         with path.open("rb") as file:
             found = _Reader(file, encoding="bytes").load()
         data = found[b"data"] if b"data" in found else found["data"]
         _, shape, kind, fortran, values = data.state
         code = kind.arguments[0]
         if (code.decode() if isinstance(code, bytes) else code) not in ("u1", "|u1", "B") or fortran or not isinstance(values, bytes):
-            raise ValueError("its array is not of uint8 in rows")
+            raise ValueError("its array is not uint8 in rows")
         values = np.frombuffer(values, np.uint8).reshape([int(s) for s in shape])
     except OSError as error:
         raise ImageError(f"{path}: cannot be read: {error.strerror}") from None
@@ -111,7 +119,9 @@ NPZ = re.compile(r"(train|val)_data(?:_batch_(\d+))?\.npz")
 
 
 class Unpacked:
-    """Pictures of one compressed npz batch, all taken into memory when the first is asked for: 1.6 GB for an official one."""
+    """Pictures of one compressed npz batch. All are read into memory when the first is asked for:
+    1.6 GB for an official one.
+    """
 
     def __init__(self, where: str, n: int, side: int) -> None:
         self._where, self._n, self._side = where, n, side
@@ -141,7 +151,9 @@ class Unpacked:
 
 
 def _npz(path: str) -> Source:
-    """One official batch: `data`, uint8 (n, 12288), rows red, green, blue. Mapped, not read, where the file is not compressed."""
+    """One official batch: `data`, uint8 (n, 12288), with rows of red, green, blue. An uncompressed
+    file is mapped, not read.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             info = archive.getinfo("data.npy")
@@ -160,7 +172,8 @@ def _npz(path: str) -> Source:
     if info.compress_type != zipfile.ZIP_STORED:
         return Unpacked(path, shape[0], side)
     with open(path, "rb") as file:
-        file.seek(info.header_offset + 26)  # lengths of the name and of the extra field, which end the local header of 30 bytes
+        # the lengths of the name and of the extra field end the local header of 30 bytes
+        file.seek(info.header_offset + 26)
         begin += info.header_offset + 30 + sum(struct.unpack("<HH", file.read(4)))
     if not shape[0]:
         return Stack(path, np.empty((0, side, side, 3), np.uint8))
@@ -177,7 +190,9 @@ def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
 
 
 def imagenet(where: str, files: Sequence[str]) -> tuple[Source, Source | None]:
-    """Official batches. `val` is for evaluation, without the duplicates that a `removed.npy` beside it, or in the folder, numbers."""
+    """Official batches. `val` is for evaluation, without the duplicates listed in `removed.npy`
+    beside it, or in the folder.
+    """
     parts: dict[str, dict[int, str]] = {"train": {}, "val": {}}
     for path in files:
         found = NPZ.fullmatch(os.path.basename(path).lower())
@@ -185,7 +200,7 @@ def imagenet(where: str, files: Sequence[str]) -> tuple[Source, Source | None]:
             raise ImageError(f"{path}: expected the official names, train_data_batch_1.npz to train_data_batch_10.npz and val_data.npz")
         part, number = parts[found[1]], int(found[2] or 1)
         if number in part:
-            raise ImageError(f"{where}: both {part[number]} and {path}; one of them is too many")
+            raise ImageError(f"{where}: both {part[number]} and {path}; only one can be used")
         part[number] = path
     if os.path.isdir(where):  # a glob may choose
         for part in parts.values():
@@ -193,7 +208,9 @@ def imagenet(where: str, files: Sequence[str]) -> tuple[Source, Source | None]:
             if missing:
                 raise ImageError(f"{where}: batch {', '.join(map(str, missing))} missing, while {part[max(part)]} is there")
         if 0 < len(parts["train"]) < 10:
-            warnings.warn(f"{where}: {len(parts['train'])} of ImageNet's 10 training batches; the others are not there", stacklevel=2)
+            warnings.warn(
+                f"{where}: {len(parts['train'])} of ImageNet's 10 training batches are there; the others are missing", stacklevel=2
+            )
     train = Joined([_npz(path) for _, path in sorted(parts["train"].items())])
     if not parts["val"]:
         return train, None
@@ -206,7 +223,7 @@ def imagenet(where: str, files: Sequence[str]) -> tuple[Source, Source | None]:
 
 
 def _removed(path: str, n: int) -> NDArray[np.int64]:
-    """Numbers of the pictures of val that are in the training data, too."""
+    """Numbers of the pictures of val that are also in the training data."""
     try:
         numbers: NDArray[np.int64] = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
@@ -221,7 +238,7 @@ def _removed(path: str, n: int) -> NDArray[np.int64]:
 
 @dataclasses.dataclass(frozen=True)
 class Named:
-    """A data set that has a name: folders it is looked for in, what has to be there, where it is to be had."""
+    """A data set that has a name: the folders where it is looked for, what must be there, and where one gets it."""
 
     folders: tuple[str, ...]
     files: str
@@ -243,7 +260,7 @@ NAMED = {
 
 
 def by_name(word: str, named: Named, root: Path) -> Path:
-    """The folder of a named data set: in `root`, or one of just that name."""
+    """The folder of a named data set: in `root`, or one with just that name."""
     below = {p.name.lower(): p for p in sorted(root.iterdir(), reverse=True) if p.is_dir()} if root.is_dir() else {}
     for folder in named.folders:
         if folder in below:

@@ -1,4 +1,6 @@
-"""A path, a glob, a name or an array to the sources it stands for: for training, and for evaluation what it sets aside itself."""
+"""A path, a glob, a name or an array as sources of pictures: for training, and for evaluation if a
+source sets some aside.
+"""
 
 import functools
 import glob
@@ -19,13 +21,13 @@ MAX_NAMES = 1 << 20  # that one {a..b} may stand for
 
 
 def expand(pattern: str) -> list[str]:
-    """`a{8..10}b` and `{c,d}` written out, as a shell would; `{000..010}` keeps its zeros."""
+    """`a{8..10}b` and `{c,d}` written out, as a shell does it. `{000..010}` keeps its zeros."""
     for found in re.finditer(r"\{([^{}]*)\}", pattern):
         ends = re.fullmatch(r"(\d{1,18})\.\.(\d{1,18})", found[1])
         if ends:
             numbers = range(int(ends[1]), int(ends[2]) + 1)
             if len(numbers) > MAX_NAMES:
-                raise ImageError(f"{pattern}: stands for {len(numbers)} files; the limit is {MAX_NAMES}")
+                raise ImageError(f"{pattern} stands for {len(numbers)} files; the limit is {MAX_NAMES}")
             options = [f"{i:0{len(ends[1])}}" for i in numbers]
         elif "," in found[1]:
             options = found[1].split(",")
@@ -40,7 +42,9 @@ def _walk(folder: str) -> list[str]:
 
 
 def _listed(where: str) -> list[str]:
-    """The files that a path, a glob or a pattern with braces stands for. Raises `ImageError` where one that is named is not there."""
+    """The files that a path, a glob or a pattern with braces stands for. Raises `ImageError` if a
+    named one is missing.
+    """
     names = [where] if os.path.exists(where) else expand(where)
     files, missing = [], []
     for one in names:
@@ -62,9 +66,10 @@ def _suffix(path: str) -> str:
 
 
 def _divided(files: list[str], base: str, stems: bool) -> tuple[list[str], list[str]]:
-    """Training and evaluation, by folders below `base` named `train` and `val`, `test` ..., or, for `stems`, words in file names.
+    """Training and evaluation, by folders below `base` named `train` and `val`, `test` ... or, for
+    `stems`, words in file names.
 
-    Where not both are there, all files and none.
+    If one of the two is missing, all files are for training.
     """
 
     @functools.cache
@@ -96,7 +101,7 @@ def _open_path(where: str, cache: Cache) -> tuple[Source, Source | None]:
         suffix = _suffix(f)
         if suffix in kinds and not (folder and suffix == ".npz" and not NPZ.fullmatch(os.path.basename(f).lower())):
             kinds[suffix].append(f)
-        elif suffix in READABLE or not folder:  # a file that was asked for by name or glob is taken for a picture
+        elif suffix in READABLE or not folder:  # a file that was asked for by name or glob counts as a picture
             kinds["pictures"].append(f)
     present = [k for k, some in kinds.items() if some]
     if not present:
@@ -105,14 +110,14 @@ def _open_path(where: str, cache: Cache) -> tuple[Source, Source | None]:
             f"CIFAR-10 or ImageNet 64 × 64 as published, or a name ({', '.join(NAMED)})"
         )
     if not folder and len(present) > 1:
-        raise ImageError(f"{where}: {' and '.join(present)} together; give each kind of its own")
+        raise ImageError(f"{where}: {' and '.join(present)} are together in one place; give each kind alone")
     kind = present[0]
     some = kinds[kind]
     if kind == ".npz":
         return imagenet(where, some)
     for f in some:
         if kind == "pictures" and _suffix(f) in (".gz", ".tgz", ".bz2", ".xz", ".zst"):
-            raise ImageError(f"{f}: compressed, so that no picture could be read without those before it; unpack it first")
+            raise ImageError(f"{f}: it is compressed, so no picture can be read without those before it; unpack it first")
     base = where if folder else os.path.commonpath([os.path.dirname(os.path.abspath(f)) for f in some])
     open_: Callable[[list[str]], Source] = (lambda some: Files(some, cache)) if kind == "pictures" else openers[kind]
     train, held = _divided(some, base, stems=kind != "pictures")
@@ -120,10 +125,11 @@ def _open_path(where: str, cache: Cache) -> tuple[Source, Source | None]:
 
 
 def open_source(source: Data, root: str | Path = "data", cache: Cache | None = None) -> tuple[Source, Source | None]:
-    """Pictures for training, and for evaluation where the source itself sets some aside.
+    """Pictures for training, and for evaluation if the source itself sets some aside.
 
-    `source`: a path, a glob, a pattern with braces, a name from `NAMED` (any case; looked for below `root`), an array, a list of
-    arrays (H, W, 3), or any `Source`. Raises `ImageError` where there is nothing, or not what was expected.
+    `source` is a path, a glob, a pattern with braces, a name from `NAMED` (any case; looked for
+    below `root`), an array, a list of arrays (H, W, 3), or any `Source`. Raises `ImageError` if
+    there is nothing, or not what was expected.
     """
     cache = cache or Cache()
     named = NAMED.get(re.sub(r"[-_ ]", "", source.lower())) if isinstance(source, str) else None

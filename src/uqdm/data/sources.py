@@ -1,9 +1,12 @@
-"""Where pictures come from: picture files, packs, arrays and shards, each a sequence of RGB arrays; knows no batches.
+"""Where pictures come from: picture files, packs, arrays and shards. Each is a sequence of RGB
+arrays. Knows no batches.
 
-A source is opened once, which finds every fault of its files that can be seen without decoding; a picture is decoded when it is asked
-for. The official data sets are in datasets.py; what a path or a name stands for, in opening.py.
+A source is opened once. This finds every fault of its files that can be seen without decoding. A
+picture is decoded when it is asked for. The official data sets are in datasets.py. opening.py knows
+what a path or a name stands for.
 
-A pack is a zip of `meta.json` (h, w, n, sha256_of_uint8_NHWC) and `*.webp` strips, each some pictures one above the other.
+A pack is a zip of `meta.json` (h, w, n, sha256_of_uint8_NHWC) and `*.webp` strips. Each strip has
+some pictures, one above the other.
 """
 
 import hashlib
@@ -32,9 +35,11 @@ Pixels = NDArray[np.uint8]  # (H, W, 3), or (n, H, W, 3)
 
 
 class Source(Protocol):
-    """Pictures by number: uint8 (H, W, 3). `source[i]` raises `ImageError` where that picture is broken; any thread may ask.
+    """Pictures by number: uint8 (H, W, 3). `source[i]` raises `ImageError` if that picture is
+    broken. Any thread may ask.
 
-    May also have `sizes`, the set of all (H, W) if known without decoding, and `name(i)`, what to call picture i in a message.
+    A source may also have `sizes`, the set of all (H, W) if it is known without decoding, and
+    `name(i)`, the name of picture i in messages.
     """
 
     def __len__(self) -> int: ...
@@ -45,13 +50,13 @@ Data = str | Path | Pixels | Source | Sequence[Any]
 
 
 def sizes(source: Source) -> set[tuple[int, int]] | None:
-    """Every (H, W) that occurs, or None where only decoding would tell."""
+    """Every (H, W) that occurs, or None if only decoding would tell."""
     found: set[tuple[int, int]] | None = getattr(source, "sizes", None)
     return found
 
 
 def name(source: Source, i: int) -> str:
-    """What to call picture i in a message."""
+    """The name of picture i in messages."""
     own = getattr(source, "name", None)
     return str(own(i)) if callable(own) else f"picture {i}"
 
@@ -103,7 +108,7 @@ class Part:
 
 
 def every_tenth(source: Source) -> tuple[Source, Source]:
-    """Training and evaluation where nothing divides them: pictures 0, 10, 20 ... are for evaluation."""
+    """Training and evaluation if nothing divides them: pictures 0, 10, 20 ... are for evaluation."""
     numbers = np.arange(len(source))
     return Part(source, numbers[numbers % 10 != 0]), Part(source, numbers[::10])
 
@@ -129,7 +134,7 @@ class Stack:
 
 
 class Several:
-    """Arrays of any sizes: (H, W, 3), or what else `from_array` takes."""
+    """Arrays of any sizes: (H, W, 3), or whatever else `from_array` takes."""
 
     def __init__(self, arrays: Iterable[NDArray[Any]]) -> None:
         self._arrays = [_rgb(from_array(a)) for a in arrays]
@@ -150,7 +155,7 @@ def stack(where: str, array: NDArray[Any]) -> Stack:
 
 
 def side_of(where: str, shape: Sequence[int]) -> int:
-    """Of the square pictures that are rows (n, 3 · side · side): all red values, then green, then blue."""
+    """An array of square pictures that are rows (n, 3 · side · side): all red values, then green, then blue."""
     side = math.isqrt(shape[1] // 3) if len(shape) == 2 else 0
     if side == 0 or 3 * side * side != shape[1]:
         raise ImageError(f"{where}: an array of shape {tuple(shape)}; expected (n, 3 · side · side), such as (n, 12288) for 64 × 64")
@@ -172,7 +177,7 @@ def npy_file(path: str) -> Source:
 
 
 def load_pack(path: str | Path) -> Pixels:
-    """All pictures of a pack, (n, h, w, 3) uint8. Raises `ImageError` where it is damaged or no pack."""
+    """All pictures of a pack, (n, h, w, 3) uint8. Raises `ImageError` if it is damaged or no pack."""
     try:
         with zipfile.ZipFile(path) as pack:
             meta = json.loads(pack.read("meta.json"))
@@ -192,7 +197,7 @@ def load_pack(path: str | Path) -> Pixels:
 
 
 class Cache:
-    """The pictures decoded last, up to `limit` bytes together; any thread may ask."""
+    """The pictures decoded last, up to `limit` bytes together. Any thread may ask."""
 
     def __init__(self, limit: int = CACHE_BYTES) -> None:
         self.limit, self.size = limit, 0
@@ -204,7 +209,7 @@ class Cache:
             if key in self._kept:
                 self._kept.move_to_end(key)
                 return self._kept[key]
-        pixels = decode()  # not under the lock: decoding is what the threads are for
+        pixels = decode()  # not under the lock, so that threads can decode side by side
         pixels.setflags(write=False)
         with self._lock:
             if key not in self._kept and pixels.nbytes <= self.limit:
@@ -245,9 +250,11 @@ class Files:
 
 
 class Shards:
-    """Picture files inside tar files that are not compressed (WebDataset): found when opened, then read from where they lie.
+    """Picture files inside tar files that are not compressed (WebDataset). They are found when it
+    is opened, then read from their place.
 
-    A shard is opened anew for each picture: it costs little beside decoding, and thousands of shards need no open files.
+    A shard is opened anew for each picture. This costs little beside decoding, and thousands of
+    shards need no open files.
     """
 
     def __init__(self, paths: Sequence[str], cache: Cache) -> None:
@@ -285,7 +292,7 @@ class Shards:
 
 
 def _members(path: str) -> list[tarfile.TarInfo]:
-    """The plain files of a tar. Raises `ImageError` where it is cut: tarfile itself takes a broken header for the end."""
+    """The plain files of a tar. Raises `ImageError` if it is cut: tarfile itself takes a broken header for the end."""
     try:
         with open(path, "rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
             members = [m for m in tar if m.isreg() and not m.issparse()]

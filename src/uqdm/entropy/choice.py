@@ -1,7 +1,7 @@
-"""Which of the coder's implementations there are on this machine; knows nothing of what they do.
+"""Which of the coder's implementations work on this machine. Knows nothing of what they do.
 
-They write the same bytes and read the same symbols; only their speed differs. Each is imported when it is first asked for:
-Numba's import alone takes a second.
+They write the same bytes and read the same symbols; only their speed differs. Each is imported when
+it is first asked for: Numba's import alone takes a second.
 """
 
 import functools
@@ -13,7 +13,7 @@ PREFERENCE = {"numba": "fast", "constriction": "native", "plain": "plain"}  # th
 
 @functools.cache
 def _module(name: str) -> Any:
-    """The module, or None where what it stands on is missing or does not work."""
+    """The module, or None if what it needs is missing or does not work."""
     try:
         module = importlib.import_module(f"uqdm.entropy.{PREFERENCE[name]}")
         module.check()
@@ -23,7 +23,7 @@ def _module(name: str) -> Any:
 
 
 def load(name: str) -> Any:
-    """The module of the implementation `name`. Raises `ValueError` where there is none."""
+    """The module of the implementation `name`. Raises `ValueError` if there is none."""
     if name not in PREFERENCE or (module := _module(name)) is None:
         raise ValueError(f"coder {name!r} is not available here; there are {', '.join(available())}")
     return module
@@ -36,10 +36,10 @@ def available() -> tuple[str, ...]:
 
 @functools.cache
 def fastest() -> str:
-    """The first of `available`, without a look at the others."""
+    """The first of `available`, without looking at the others."""
     return next(name for name in PREFERENCE if _module(name) is not None)
 
 
 def resolve(name: str | None) -> str:
-    """`name`, or for None the fastest there is."""
+    """`name`, or for None the fastest one here."""
     return fastest() if name is None else name

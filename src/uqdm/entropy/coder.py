@@ -1,12 +1,16 @@
-"""Symbols and integer tables to bytes and back; knows nothing of where they come from.
+"""Symbols and integer tables to bytes and back. Knows nothing of where they come from.
 
-1. A table is a row of integers >= 1 that sums to 2**24 (`tables.py`), or one of `Cells`, whose row need not be made.
-2. The stream is the range coder's 32-bit words, most significant byte first, so that each byte received narrows the interval;
-   zero bytes at its end are left out and understood. `plain.py` says what the words mean.
-3. There are several implementations (`choice.py`). They write the same bytes; so does any split of the symbols into calls,
-   and any mixture of calls with rows and with cells.
-4. What is decoded from damaged bytes is some sequence of symbols, or a `DamagedError`; never an overrun.
-5. Of the beginning of a stream exactly those symbols are decoded that are the same for every way in which it may go on.
+1. A table is a row of integers >= 1 that sums to 2**24 (`tables.py`), or one of `Cells`, whose row
+   need not be made.
+2. The stream is the range coder's 32-bit words, most significant byte first, so that each byte
+   received narrows the interval. Zero bytes at its end are left out, and readers add them.
+   `plain.py` says what the words mean.
+3. There are several implementations (`choice.py`). They write the same bytes. So does any split of
+   the symbols into calls, and any mixture of calls with rows and with cells.
+4. Damaged bytes decode to some sequence of symbols, or raise `DamagedError`. They never lead out of
+   an array.
+5. Of the beginning of a stream, exactly those symbols are decoded that are the same for every way
+   in which it may go on.
 """
 
 import numpy as np
@@ -22,18 +26,18 @@ __all__ = ["Decoder", "Encoder", "available", "bits", "bits_cells"]
 
 
 class Encoder:
-    """Collects symbols into one stream. `coder` names the implementation; None is the fastest there is."""
+    """Collects symbols into one stream. `coder` names the implementation; None means the fastest one here."""
 
     def __init__(self, coder: str | None = None) -> None:
         self._writer = choice.load(choice.resolve(coder)).Writer()
 
     def encode(self, symbols: NDArray[np.int64], masses: NDArray[np.int64]) -> None:
-        """Append `symbols` (M,), each 0 .. K - 1, under the rows of `masses` (M, K), K at least 2."""
+        """Appends `symbols` (M,), each 0 .. K - 1, under the rows of `masses` (M, K), with K at least 2."""
         assert len(symbols) == len(masses), f"{len(symbols)} symbols for {len(masses)} tables"
         self._writer.put(symbols, masses)
 
     def encode_cells(self, symbols: NDArray[np.int64], cells: Cells) -> None:
-        """Append `symbols` (M,), each one of its coordinate's children."""
+        """Appends `symbols` (M,), each one of its coordinate's children."""
         assert len(symbols) == cells.size, f"{len(symbols)} symbols for {cells.size} cells"
         assert not (cells.low > cells.high).any(), "a box holds no integer"
         self._writer.put_cells(symbols, cells)
@@ -47,9 +51,10 @@ class Encoder:
 class Decoder:
     """Reads symbols back in the order in which they were encoded, under the same tables.
 
-    With `whole` the stream is all there is. Otherwise it is the beginning of a longer one, and a call may give fewer symbols
-    than it was asked for: those that are certain. The decoder is then exhausted and gives no more until `extend`; ask for the
-    same symbols again, less those received.
+    With `whole` the stream is all there is. Otherwise it is the beginning of a longer one, and a
+    call may return fewer symbols than were asked for: those that are certain. The decoder is then
+    exhausted and returns no more until `extend`. After that, ask for the same symbols again, less
+    those received.
     """
 
     def __init__(self, stream: bytes, whole: bool = True, coder: str | None = None) -> None:
@@ -58,16 +63,20 @@ class Decoder:
         self.exhausted = False
 
     def decode(self, masses: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The next M symbols under `masses` (M, K). Raises `DamagedError` where no stream could lead.
+        """The next M symbols under `masses` (M, K). Raises `DamagedError` if no stream could lead
+        there.
 
-        Every column is a symbol here: what is not a child of its coordinate is for the caller to refuse.
+        Every column is a symbol here. The caller refuses what is not a child of its coordinate.
         """
         return self._count(np.zeros(0, np.int64) if self.exhausted else self._reader.take(masses), len(masses))
 
     def decode_cells(self, cells: Cells) -> NDArray[np.int64]:
-        """The next M symbols of `cells`. Raises `DamagedError` where no stream could lead: also to what is no child."""
-        if (cells.low > cells.high).any():  # an interval narrower than 1 may hold no integer, and damage may choose it
-            raise DamagedError("a box holds no integer: the symbols before are not ones that an encoder writes")
+        """The next M symbols of `cells`. Raises `DamagedError` if no stream could lead there, or if
+        it leads to no child.
+        """
+        # an interval narrower than 1 may hold no integer, and damage may lead into it
+        if (cells.low > cells.high).any():
+            raise DamagedError("a box holds no integer: an encoder does not write the symbols before it")
         return self._count(np.zeros(0, np.int64) if self.exhausted else self._reader.take_cells(cells), cells.size)
 
     def _count(self, symbols: NDArray[np.int64], asked: int) -> NDArray[np.int64]:
@@ -75,7 +84,9 @@ class Decoder:
         return symbols
 
     def extend(self, stream: bytes, whole: bool) -> None:
-        """More has arrived: `stream` begins with what was there before. What is decoded next follows the last certain symbol."""
+        """Takes more bytes: `stream` begins with what was there before. Decoding goes on after the
+        last certain symbol.
+        """
         assert not self._whole, "a whole stream does not grow"
         assert stream.startswith(self._stream), "a longer stream begins with the shorter one"
         self._reader.extend(stream, whole)

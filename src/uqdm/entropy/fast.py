@@ -1,9 +1,12 @@
-"""The range coder in machine code, made by Numba: the same bytes as `plain.py`, which says what they mean.
+"""The range coder in machine code, made by Numba. It writes the same bytes as `plain.py`, which
+says what they mean.
 
-Tables of `Cells` are not made: an encoder needs the distribution function at four boundaries, a decoder at as many as a search
-visits. All of it is 64-bit integer arithmetic; where floating point is used it only guesses, and the guess is put right.
+Tables of `Cells` are not made. An encoder needs the distribution function at four boundaries, a
+decoder at as many as a search visits. All of it is 64-bit integer arithmetic. Floating point is
+only used to guess, and the guess is corrected.
 
-Tables of constants come in as arguments: compiled code is kept on disk, and must not keep old ones. `check` would notice.
+Tables of constants come in as arguments: compiled code is kept on disk and must not hold old ones.
+`check` would notice.
 """
 
 import functools
@@ -19,7 +22,7 @@ from uqdm.entropy.tables import FRACTION, KNEE, MOST, ONE, PRECISION, REACH, SHA
 from uqdm.errors import DamagedError
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-Int = Any  # int64 in a kernel; Python's and NumPy's in the eyes of a type checker
+Int = Any  # int64 in a kernel; for a type checker, also Python's and NumPy's integers
 
 OK, STOPPED, TOO_MANY, NO_CHILD = 0, 1, 2, 3  # how a kernel ended
 _LIMIT = REACH << FRACTION
@@ -31,18 +34,18 @@ _SHORT = np.uint64(1 << 32)
 
 
 def compiled(function: Function) -> Function:
-    """To machine code at the first call, kept on disk where that can be written; threads run it side by side."""
+    """Compiles at the first call and keeps the code on disk if it can be written. Threads run it side by side."""
     return cast(Function, numba.njit(cache=True, nogil=True, error_model="numpy")(function))
 
 
 def inlined(function: Function) -> Function:
-    """The same, for what other kernels call."""
+    """The same, for functions that other kernels call."""
     return cast(Function, numba.njit(nogil=True, error_model="numpy", inline="always")(function))
 
 
 @functools.cache
 def _constants() -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """The distribution function, its last entry twice, and what divides by the scales."""
+    """The distribution function, with its last entry twice, and what divides by the scales."""
     table = tables.logistic_cdf()
     return np.append(table, table[-1]), *tables.reciprocals()
 
@@ -58,7 +61,7 @@ def _cdf(distance: Int, mantissa: Int, shift: Int, table: NDArray[np.int64]) -> 
 
 @inlined
 def _mixed(position: Int, i: Int, logistics: Any) -> Int:
-    """`tables.Cells.cdf` of symbol i; `logistics`: location, level and weight (M, J) each, and `_constants`."""
+    """`tables.Cells.cdf` of symbol i. `logistics` are location, level and weight (M, J) each, then `_constants`."""
     location, level, weight, table, mantissas, shifts = logistics
     if location.shape[1] == 1:
         return _cdf(position - location[i, 0], mantissas[level[i, 0]], shifts[level[i, 0]], table)
@@ -82,7 +85,7 @@ def _share(part: Int, total: Int, inverse: float) -> Int:
 
 @inlined
 def _narrow(state: NDArray[np.uint64], words: NDArray[np.uint32], left: Int, mass: Int) -> None:
-    """An encoder's step. state: lower, range, number of words."""
+    """One step of an encoder. state: lower, range, number of words."""
     unit = state[1] >> _PRECISION
     lower = state[0] + unit * np.uint64(left)
     length = unit * np.uint64(mass)
@@ -160,11 +163,13 @@ def _put(state: NDArray[np.uint64], words: NDArray[np.uint32], symbols: NDArray[
 
 @inlined
 def _follow(state: NDArray[np.uint64], stream: NDArray[np.uint8], whole: bool, unit: np.uint64, left: Int, right: Int) -> bool:
-    """A decoder's step, unless it is not certain. state: how far above the lower end, range, bytes taken in."""
+    """One step of a decoder, unless the symbol is not certain. state: how far above the lower end,
+    range, bytes taken in.
+    """
     taken = np.int64(state[2])
     if not whole and taken > len(stream):
         missing = 8 * (taken - len(stream))
-        # The number may still grow by 2**missing - 1, and must stay below the symbol's end even so.
+        # The number may still grow by 2**missing - 1. Even so it must stay below the symbol's end.
         if missing >= 64 or unit * np.uint64(right) - state[0] < np.uint64(1) << np.uint64(missing):
             return False
     above = state[0] - unit * np.uint64(left)
@@ -195,7 +200,7 @@ def _take_cells(
     width: NDArray[np.int64],
     logistics: Any,
 ) -> tuple[int, int]:
-    """Decodes into `symbols` as many as are certain: their number, and how it ended."""
+    """Decodes into `symbols` as many as are certain. Returns their number, and how it ended."""
     for i in range(len(symbols)):
         w = width[i]
         bottom, top = np.int64(low[i]) << FRACTION, np.int64(high[i]) << FRACTION
@@ -243,7 +248,7 @@ def _take(
     symbols: NDArray[np.int64],
     masses: NDArray[np.int64],
 ) -> tuple[int, int]:
-    """Decodes into `symbols` as many as are certain: their number, and how it ended."""
+    """Decodes into `symbols` as many as are certain. Returns their number, and how it ended."""
     for i in range(len(symbols)):
         unit = state[1] >> _PRECISION
         quotient = state[0] // unit
@@ -288,7 +293,8 @@ def _mean(
         else:
             moved = min(b + (KNEE << FRACTION), 0)
             b -= moved
-            a = min(max(a - moved, -_LIMIT), b)  # a > b where a box holds nothing: without it the index would leave the table
+            # a > b if a box holds nothing; without this the index would leave the table
+            a = min(max(a - moved, -_LIMIT), b)
             x, y = (a + _LIMIT) & ((1 << _CELL) - 1), (b + _LIMIT) & ((1 << _CELL) - 1)
             j, k = (a + _LIMIT) >> _CELL, (b + _LIMIT) >> _CELL
             fa = table[j] + ((table[j + 1] - table[j]) * x >> _CELL)
@@ -312,7 +318,7 @@ def mean(location: NDArray[np.int64], level: NDArray[np.int64], low: NDArray[np.
 
 
 def check() -> None:
-    """Raises where the installed Numba does not work. Compiles every kernel, or loads what was compiled before."""
+    """Raises if the installed Numba does not work. Compiles every kernel, or loads what was compiled before."""
     if getattr(numba.config, "DISABLE_JIT", False):
         raise RuntimeError("Numba's compiler is switched off")
     plain.compare(Writer, Reader)
@@ -322,7 +328,7 @@ def check() -> None:
 
 
 def _given(array: NDArray[Any], dtype: type[Any]) -> Any:
-    """In the one layout that kernels are compiled for: contiguous and not to be written."""
+    """The array in the one layout for which kernels are compiled: contiguous and read-only."""
     view = np.ascontiguousarray(array, dtype).view()
     view.flags.writeable = False
     return view
@@ -351,7 +357,7 @@ class Writer:
         self._words = np.zeros(1024, np.uint32)
 
     def _room(self, size: int) -> None:
-        """A symbol writes a word at most."""
+        """A symbol writes at most one word."""
         needed = int(self._state[2]) + size
         if needed > len(self._words):
             grown = np.empty(max(needed, 2 * len(self._words)), np.uint32)  # memory that is not written takes no room
@@ -369,7 +375,7 @@ class Writer:
         _refuse(_put_cells(self._state, self._words, _given(symbols, np.int64), *_arrays(cells)), cells)
 
     def finish(self) -> bytes:
-        """The stream so far, closed; more can still be put into the writer."""
+        """The stream so far, closed. More can still be put into the writer."""
         lower, length, count = (int(v) for v in self._state)
         return plain.closed(self._words[:count], lower, length)
 
@@ -383,7 +389,7 @@ class Reader:
         self._stream, self._whole = np.frombuffer(stream, np.uint8), whole
 
     def extend(self, stream: bytes, whole: bool) -> None:
-        """The stream is this longer one."""
+        """Replaces the stream by this longer one."""
         had, taken = len(self._stream), int(self._state[2])
         arrived = stream[had:taken]
         if arrived:

@@ -1,4 +1,6 @@
-"""Weights of mixtures in integers: logarithms as networks give them to shares that add up; knows nothing of what is mixed."""
+"""Weights of mixtures in integers. They turn logarithms from networks into shares that add up.
+Knows nothing of what is mixed.
+"""
 
 import functools
 from decimal import Decimal, localcontext
@@ -10,7 +12,7 @@ from numpy.typing import NDArray
 WEIGHT_BITS = 6
 
 
-TOTAL = 256  # what weights add up to
+TOTAL = 256  # the sum of the weights
 
 
 SMALLEST = 1 << (WEIGHT_BITS + 4)  # e**-16: logarithms further below the largest count as that
@@ -26,9 +28,11 @@ def exponentials() -> NDArray[np.int64]:
 
 
 def weights(logarithms: NDArray[Any]) -> NDArray[np.uint16]:
-    """(..., J) logarithms in 2**-WEIGHT_BITS nats -> weights of at least 1 that add up to TOTAL over J.
+    """(..., J) logarithms in 2**-WEIGHT_BITS nats -> weights of at least 1 that add up to TOTAL
+    over J.
 
-    floor(e / sum of e * (TOTAL - J)) + 1 with e from `exponentials`; the first of the largest gets what is left.
+    A weight is floor(e / sum of e * (TOTAL - J)) + 1, with e from `exponentials`. The first of the
+    largest gets what is left.
     """
     raw, count = logarithms.astype(np.int64), logarithms.shape[-1]
     shares = exponentials()[np.minimum(raw.max(-1, keepdims=True) - raw, SMALLEST)]

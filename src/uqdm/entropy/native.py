@@ -1,7 +1,9 @@
-"""The range coder over constriction, compiled from Rust: the same bytes as `plain.py`, which says what they mean.
+"""The range coder over constriction, compiled from Rust. It writes the same bytes as `plain.py`,
+which says what they mean.
 
-constriction, told `perfect=False` and given a row of masses less one as weights, gives every symbol one part and multiplies
-the rest by exactly 1: it uses the row as it is (rows are integers >= 1 that sum to 2**24).
+With `perfect=False` and a row of masses less one as weights, constriction gives every symbol one
+part and multiplies the rest by exactly 1. So it uses the row as it is (rows are integers >= 1 that
+sum to 2**24).
 """
 
 import constriction
@@ -20,7 +22,7 @@ def _weights(masses: NDArray[np.int64]) -> NDArray[np.float32]:
 
 
 def check() -> None:
-    """Raises where the installed constriction does not write this format."""
+    """Raises if the installed constriction does not write this format."""
     plain.compare(Writer, Reader)
 
 
@@ -39,8 +41,9 @@ class Writer:
     def put_cells(self, symbols: NDArray[np.int64], cells: Cells) -> None:
         """Symbols (M,) of `cells`.
 
-        What lies below and above a symbol matters only as a sum, so three columns do: below, own, above; where nothing is
-        below, own, 1, the rest. There always is that much above, for a table reserves it.
+        Only the sums below and above a symbol matter, so three columns are enough: below, own,
+        above. If nothing is below, they are own, 1, the rest. There is always that much above,
+        because a table reserves it.
         """
         for part in plain.blocks(cells.size):
             left, mass = cells[part].intervals(symbols[part])
@@ -50,15 +53,16 @@ class Writer:
             self.put(1 - lowest, rows)
 
     def finish(self) -> bytes:
-        """The stream so far, closed; more can still be put into the writer."""
+        """The stream so far, closed. More can still be put into the writer."""
         return bytes(self._coder.get_compressed().astype(">u4").tobytes().rstrip(b"\0"))
 
 
 class Reader:
-    """Reads a stream that is whole; or, of the beginning of one, what is the same with zeros and with ones for what is missing.
+    """Reads a whole stream; or, of the beginning of one, the symbols that are the same with zeros
+    and with ones for what is missing.
 
-    constriction tells an encoder's state but not a decoder's. So what was certain is encoded again, and when more bytes
-    arrive, decoding goes on from there.
+    constriction tells an encoder's state but not a decoder's. So what was certain is encoded again,
+    and when more bytes arrive, decoding goes on from there.
     """
 
     def __init__(self, stream: bytes, whole: bool) -> None:
@@ -66,7 +70,7 @@ class Reader:
         self.extend(stream, whole)
 
     def extend(self, stream: bytes, whole: bool) -> None:
-        """The stream is this longer one."""
+        """Replaces the stream by this longer one."""
         self._coders = []
         for fill in (b"\0",) if whole else (b"\0", b"\xff"):
             padded = stream + fill * (-len(stream) % 4 + 8)
@@ -80,7 +84,8 @@ class Reader:
     def take(self, masses: NDArray[np.int64], children: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
         """The next M symbols under `masses` (M, K), up to the first that is not certain.
 
-        Symbols from children[i] on are not ones that an encoder writes; without `children` all K are.
+        An encoder does not write symbols from children[i] on. Without `children` it may write all
+        K.
         """
         weights = _weights(masses)
         if len(self._coders) == 1:
@@ -106,7 +111,7 @@ class Reader:
         return np.concatenate(found)
 
     def _decode(self, weights: NDArray[np.float32], children: NDArray[np.int64] | None) -> NDArray[np.int64]:
-        """Symbols up to the first in which the coders differ."""
+        """The symbols before the first one in which the coders differ."""
         if not len(weights):
             return np.zeros(0, np.int64)
         try:

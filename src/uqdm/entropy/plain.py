@@ -1,13 +1,16 @@
-"""The range coder in plain Python, complete: what the format says, to be read; used where nothing faster is installed.
+"""The range coder in plain Python, complete. It says what the format says, and it is used if
+nothing faster is installed.
 
-An interval of a 64-bit line stands for everything encoded so far. A symbol narrows it to the part that its table gives it:
-the interval's length is divided into 2**24 equal parts (what is left over at the top is lost), and the symbol whose table
-begins at part `left` and holds `mass` parts takes exactly those. Once the interval is shorter than 2**32, the topmost 32
-bits of its lower end are written, and interval and line grow by 2**32. A lower end that passes 2**64 carries one into the
-words already written. At the end one word is written, the topmost 32 bits of lower + 2**32 - 1: followed by zeros, it names
-a number inside the interval.
+An interval of a 64-bit line stands for everything encoded so far. A symbol narrows it to the part
+that its table gives it. For this the interval's length is divided into 2**24 equal parts (what is
+left over at the top is lost). A symbol whose table begins at part `left` and holds `mass` parts
+takes exactly those. Once the interval is shorter than 2**32, the topmost 32 bits of its lower end
+are written, and interval and line grow by 2**32. A lower end that passes 2**64 carries one into the
+words already written. At the end one word is written, the topmost 32 bits of lower + 2**32 - 1:
+followed by zeros, it names a number inside the interval.
 
-The reader needs only how far the stream's number lies above the interval's lower end, and the interval's length.
+The reader needs only how far the stream's number lies above the interval's lower end, and the
+interval's length.
 """
 
 from bisect import bisect_right
@@ -22,15 +25,15 @@ from uqdm.errors import DamagedError
 
 _WORD = 1 << 32
 _LINE = 1 << 64
-BLOCK = 4096  # symbols whose tables are made at a time
+BLOCK = 4096  # so many symbols have tables at a time
 
 
 def check() -> None:
-    """Nothing can be missing: it needs NumPy alone."""
+    """Does nothing: this implementation needs only NumPy, which is always there."""
 
 
 def compare(writer: Any, reader: Any) -> None:
-    """Raises where another implementation's classes do not do what those below do, in a few symbols."""
+    """Raises if another implementation's classes do not do what those below do, in a few symbols."""
     tables = np.array([[1, 5, (1 << PRECISION) - 6]])
     low, high = np.array([0, 5, -9], np.int32), np.array([0, 60, 300], np.int32)
     start, width = np.array([0, 200_000, -(1 << 30)], np.int64), np.array([ONE, 5 * ONE, 1 << 30], np.int64)
@@ -73,7 +76,7 @@ class Writer:
             self._narrow(*cells[part].intervals(symbols[part]))
 
     def _narrow(self, left: NDArray[np.int64], mass: NDArray[np.int64]) -> None:
-        """To the parts of each symbol: where they begin and how many they are; (M,) each."""
+        """From symbols to their parts: where they begin and how many they are, (M,) each."""
         lower, length, words = self._lower, self._range, self._words
         for first, parts in zip(left.tolist(), mass.tolist()):
             unit = length >> PRECISION
@@ -89,7 +92,7 @@ class Writer:
         self._lower, self._range = lower, length
 
     def finish(self) -> bytes:
-        """The stream so far, closed; more can still be put into the writer."""
+        """The stream so far, closed. More can still be put into the writer."""
         return closed(np.array(self._words, np.uint32), self._lower, self._range)
 
 
@@ -105,7 +108,9 @@ def closed(words: NDArray[np.uint32], lower: int, length: int) -> bytes:
 
 
 def _carry(words: list[int] | NDArray[np.uint32]) -> None:
-    """Add one to the number that `words` write. It has room: the line's end is never passed as a whole."""
+    """Adds one to the number that `words` write. There is room, because the end of the line is
+    never passed as a whole.
+    """
     i = len(words) - 1
     while words[i] == _WORD - 1:
         words[i] = 0
@@ -116,8 +121,9 @@ def _carry(words: list[int] | NDArray[np.uint32]) -> None:
 class Reader:
     """Follows the interval that holds the stream's number.
 
-    Bytes that have not arrived count as zero in `_above`; `_taken` counts those that the 64-bit line has taken in, arrived
-    or not, so 2**(8 * missing) - 1 can still come on top. A symbol is certain if that would not lead out of its parts.
+    Bytes that have not arrived count as zero in `_above`. `_taken` counts those that the 64-bit
+    line has taken in, arrived or not, so 2**(8 * missing) - 1 can still be added. A symbol is
+    certain if that would not lead out of its parts.
     """
 
     def __init__(self, stream: bytes, whole: bool) -> None:
@@ -126,7 +132,7 @@ class Reader:
         self._above = int.from_bytes(stream[:8].ljust(8, b"\0"), "big")
 
     def extend(self, stream: bytes, whole: bool) -> None:
-        """The stream is this longer one."""
+        """Replaces the stream by this longer one."""
         arrived = stream[len(self._stream) : self._taken]
         if arrived:
             self._above += int.from_bytes(arrived, "big") << 8 * (self._taken - len(self._stream) - len(arrived))
@@ -135,7 +141,8 @@ class Reader:
     def take(self, masses: NDArray[np.int64], children: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
         """The next M symbols under `masses` (M, K), up to the first that is not certain.
 
-        Symbols from children[i] on are not ones that an encoder writes; without `children` all K are.
+        An encoder does not write symbols from children[i] on. Without `children` it may write all
+        K.
         """
         found: list[int] = []
         cuts = np.cumsum(masses, axis=1)
@@ -169,13 +176,13 @@ class Reader:
 
 
 class Takes(Protocol):
-    """What reads symbols under tables."""
+    """The base of classes that read symbols under tables."""
 
     def take(self, masses: NDArray[np.int64], children: NDArray[np.int64] | None = None) -> NDArray[np.int64]: ...
 
 
 def take_cells(reader: Takes, cells: Cells) -> NDArray[np.int64]:
-    """The next symbols of `cells`, up to the first that is not certain; tables are made block by block."""
+    """The next symbols of `cells`, up to the first that is not certain. Tables are made block by block."""
     found = [np.zeros(0, np.int64)]
     for part in blocks(cells.size):
         found.append(reader.take(cells.masses(part), cells[part].children))

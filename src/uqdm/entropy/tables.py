@@ -1,13 +1,18 @@
-"""Integer probability tables for logistic densities on a fixed-point line; knows nothing of images or bytes.
+"""Integer probability tables for logistic densities on a fixed-point line. Knows nothing of images
+or bytes.
 
-Positions are int64 in units of 2**-FRACTION (of whatever the caller measures: pixel values here). A density is a
-location on that line and a scale *level*, an index into scales of 2**(level / 8 - 5). Everything from there on is
-integer arithmetic, so two machines that agree on location and level agree on every probability:
+Positions are int64 in units of 2**-FRACTION of what the caller measures, here of pixel values. A
+density is a location on that line and a scale *level*, an index into scales of 2**(level / 8 - 5).
+Everything from there on is integer arithmetic. So two machines that agree on location and level
+agree on every probability:
 
 1. A table sums to exactly 2**PRECISION and holds no zero, so every symbol can be coded.
-2. A symbol's share depends on its own coordinate alone, not on its neighbours or on how the work is cut into blocks.
-3. The cumulative distribution is one constant table, read with linear interpolation; it never decreases.
-4. Nothing here depends on a floating-point library. The constants come from `decimal`, which rounds the same everywhere.
+2. A symbol's share depends on its own coordinate alone. It does not depend on neighbours, or on how
+   the work is cut into blocks.
+3. The cumulative distribution is one constant table, read with linear interpolation. It never
+   decreases.
+4. Nothing here depends on a floating-point library. The constants come from `decimal`, which rounds
+   the same everywhere.
 """
 
 import dataclasses
@@ -22,9 +27,9 @@ from uqdm.entropy import choice
 from uqdm.errors import LimitError
 
 PRECISION = 24  # bits of a probability: the most that the range coder takes
-RESERVED = 1024  # of those 2**PRECISION parts, for one part to every child and some to the end of the row
-MOST = RESERVED - 1  # children of a coordinate
-SHARED = (1 << PRECISION) - RESERVED  # parts that are shared out as the density has it
+RESERVED = 1024  # of those 2**PRECISION parts: one for every child, and some for the end of the row
+MOST = RESERVED - 1  # the most children of a coordinate
+SHARED = (1 << PRECISION) - RESERVED  # parts that are shared out in proportion to the density
 LOWEST, HIGHEST = -32767, 32767  # integers that can be coded
 FRACTION = 16  # bits behind the point of a position
 ONE = 1 << FRACTION
@@ -82,7 +87,10 @@ def normal(spread: float, reach: int) -> NDArray[np.int64]:
 
 
 def cdf(position: NDArray[np.int64], location: NDArray[np.int64], level: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The logistic distribution function in units of 2**-CDF_BITS; arguments broadcast; |position - location| < 2**32."""
+    """The logistic distribution function in units of 2**-CDF_BITS.
+
+    Arguments broadcast; |position - location| < 2**32.
+    """
     mantissa, shift = reciprocals()
     t = ((position - location) * mantissa[level]) >> shift[level]  # in scales, FRACTION bits behind the point
     limit = REACH << FRACTION
@@ -99,22 +107,26 @@ def cdf(position: NDArray[np.int64], location: NDArray[np.int64], level: NDArray
 
 
 def too_many(children: int) -> LimitError:
-    """The error of a coordinate for whose children a table has no room."""
-    return LimitError(f"a coordinate has {children} children, a table holds at most {MOST}: the model's widths are too small for its boxes")
+    """The error of a coordinate that has more children than a table can hold."""
+    return LimitError(
+        f"a coordinate has {children} children, but a table holds at most {MOST}: the model's widths are too small for its boxes"
+    )
 
 
 def masses(cumulative: NDArray[np.int64], total: NDArray[np.int64] | int) -> NDArray[np.int64]:
-    """Integer tables from integer distribution functions: (M, K + 1), (M, 1) -> (M, K + 1), each row summing to 2**PRECISION.
+    """Integer tables from integer distribution functions: (M, K + 1), (M, 1) -> (M, K + 1).
 
-    cum_j = floor(cumulative_j * (2**PRECISION - RESERVED) / total) + j, and symbol j has the parts cum_j .. cum_{j + 1}: its
-    share of `total`, at least one part. The last column takes what is left, at least one part too; it is no child.
-    `cumulative` starts at 0, does not decrease and ends at `total` or below it; 0 < total < 2**38. A row with fewer than K
-    children repeats its last entry, which changes nothing in the other columns.
+    Each row sums to 2**PRECISION. With cum_j = floor(cumulative_j * (2**PRECISION - RESERVED) /
+    total) + j, symbol j has the parts cum_j .. cum_{j + 1}: its share of `total`, and at least one
+    part. The last column takes what is left, at least one part too. It is no child. `cumulative`
+    starts at 0, does not decrease and ends at `total` or below it; 0 < total < 2**38. A row with
+    fewer than K children repeats its last entry, which changes nothing in the other columns.
     """
     k = cumulative.shape[1] - 1
     if k > MOST:
         raise too_many(k)
-    cuts = np.empty((k + 2, len(cumulative)), np.int64).T  # symbols contiguous in memory: NumPy's loops are then long
+    # so that symbols are next to each other in memory, and NumPy's loops are long
+    cuts = np.empty((k + 2, len(cumulative)), np.int64).T
     np.multiply(cumulative, SHARED, out=cuts[:, :-1])
     cuts[:, :-1] //= total
     cuts[:, :-1] += np.arange(k + 1)
@@ -124,10 +136,12 @@ def masses(cumulative: NDArray[np.int64], total: NDArray[np.int64] | int) -> NDA
 
 
 def truncated(boundaries: NDArray[np.int64], location: NDArray[np.int64], level: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Tables of logistics truncated to an interval and cut into children: (M, K + 1), (M,), (M,) -> (M, K + 1).
+    """Tables of logistics truncated to an interval and cut into children: (M, K + 1), (M,), (M,) ->
+    (M, K + 1).
 
-    Row i's children lie between its successive boundaries; a row with fewer than K children repeats its last boundary.
-    Where the density has no mass in the interval at this precision, every child is as likely as any other: F_j = j.
+    The children of row i lie between its successive boundaries. A row with fewer than K children
+    repeats its last boundary. If the density has no mass in the interval at this precision, every
+    child is as likely as any other: F_j = j.
     """
     return _truncated(boundaries, cdf(boundaries, location[:, None], level[:, None]))
 
@@ -146,11 +160,13 @@ def _truncated(boundaries: NDArray[np.int64], f: NDArray[np.int64]) -> NDArray[n
 
 @dataclasses.dataclass(frozen=True)
 class Cells:
-    """What M symbols ask: in which interval of its grid does each integer lie, which is known to lie in a box?
+    """What M symbols ask. Each coordinate is known to lie in a box; in which interval of its grid
+    does it lie?
 
-    The density is a logistic truncated to the box, in which every integer v owns v - 1/2 .. v + 1/2; or a mixture of J of them, whose
-    distribution function is floor(sum of weight * F / 2**WEIGHT_BITS). The children are the box's integers, cut where an interval
-    begins; the first interval is the one that holds `low`.
+    The density is a logistic truncated to the box, in which every integer v owns v - 1/2 .. v +
+    1/2. Or it is a mixture of J of them, whose distribution function is floor(sum of weight * F /
+    2**WEIGHT_BITS). The children are the box's integers, cut where an interval begins. The first
+    interval is the one that holds `low`.
     """
 
     low: NDArray[np.int32]  # (M,) the box, ends included, within LOWEST .. HIGHEST; never empty
@@ -168,7 +184,10 @@ class Cells:
 
     @property
     def children(self) -> NDArray[np.int64]:
-        """(M,) number of children. The last one holds `high`; between, an interval narrower than 1 may hold no integer."""
+        """(M,) number of children. The last one holds `high`.
+
+        Between the first and the last, an interval narrower than 1 may hold no integer.
+        """
         count: NDArray[np.int64] = ((self.high.astype(np.int64) << FRACTION) - self.start) // self.width + 1
         return count
 
@@ -187,7 +206,9 @@ class Cells:
         return total
 
     def _boundary(self, child: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Where child `child` (..., M) begins, and for those past the last where that ends; 2**-FRACTION."""
+        """Where child `child` (..., M) begins, in 2**-FRACTION. For children past the last it is
+        where that one ends.
+        """
         first = self.start + child * self.width
         first += ONE - 1
         first &= -ONE  # the first integer of the interval, as a position
@@ -197,7 +218,9 @@ class Cells:
         return first
 
     def masses(self, part: slice) -> NDArray[np.int64]:
-        """Integer tables (m, K + 1) of the symbols in `part`, K the most children among them; the last column is no child."""
+        """Integer tables (m, K + 1) of the symbols in `part`. K is the most children among them;
+        the last column is no child.
+        """
         cells = self[part]
         k = int(cells.children.max(initial=1))
         if k > MOST:
@@ -206,7 +229,9 @@ class Cells:
         return _truncated(boundaries.T, cells.cdf(boundaries).T)
 
     def intervals(self, symbols: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """For each symbol (M,) where its parts begin, and how many they are: of its row in `masses`, without making the row."""
+        """For each symbol (M,) where its parts begin in its row of `masses`, and how many they are.
+        The row is not made.
+        """
         children = self.children
         if children.max(initial=1) > MOST:
             raise too_many(int(children.max()))
@@ -220,20 +245,25 @@ class Cells:
 
 
 def mean(location: NDArray[Any], level: NDArray[Any], low: NDArray[Any], high: NDArray[Any], coder: str | None = None) -> NDArray[np.int32]:
-    """Means of logistics truncated to low - 1/2 .. high + 1/2, as positions; arguments of any integer type broadcast.
+    """Means of logistics truncated to low - 1/2 .. high + 1/2, as positions. Arguments of any
+    integer type broadcast.
 
-    With F the stored distribution function, S its integral and a, b the ends in scales from the location, the mean is
-    b - (S(b) - S(a) - (b - a) F(a)) / (F(b) - F(a)), the integral of t dF by parts. In integers, floors throughout:
+    Let F be the stored distribution function, S its integral, and a, b the ends in scales from the
+    location. The integral of t dF by parts gives the mean b - (S(b) - S(a) - (b - a) F(a)) / (F(b)
+    - F(a)). In integers, with floors throughout:
 
-    1. t at both ends as in `cdf`, without the limit. Where a + b > 0 the picture is mirrored: the box now leans to the left,
-       where F is small and exact. Where b > REACH then, the box holds everything: the location.
-    2. Where b < -KNEE, box and all are moved to end there: below it the density is exponential, so only width counts.
-    3. a is limited to -REACH, and to b: a box that holds nothing, which only damaged or sampled streams make, is as a narrow one.
-       The formula above gives how far the mean lies from the box's end b, in 2**-FRACTION of a scale. Where b - a is below
-       2**-7 scales, the density is as good as flat and the rounding of t is not: the middle of the box.
-    4. Times the scale, counted from that end; limited to low .. high.
+    1. t at both ends is as in `cdf`, without the limit. If a + b > 0 the box is mirrored: it now
+       leans to the left, where F is small and exact. If then b > REACH, the box holds everything,
+       and the mean is the location.
+    2. If b < -KNEE, the box is moved to end there. Below it the density is exponential, so only the
+       width counts.
+    3. a is limited to -REACH, and to b. A box that holds nothing comes only from damaged or sampled
+       streams, and counts as a narrow one. The formula above gives how far the mean lies from the
+       box's end b, in 2**-FRACTION of a scale. If b - a is below 2**-7 scales, the density is
+       nearly flat but the rounding of t matters, so the mean is the middle of the box.
+    4. The result is multiplied by the scale, counted from that end, and limited to low .. high.
 
-    `coder` names who computes it (`choice`); all give the same integers.
+    `coder` names who computes it (`choice`). All give the same integers.
     """
     location, level, low, high = np.broadcast_arrays(location, level, low, high)
     found = np.empty(location.shape, np.int32)
@@ -248,10 +278,12 @@ def mean(location: NDArray[Any], level: NDArray[Any], low: NDArray[Any], high: N
 def mixture_mean(
     location: NDArray[Any], level: NDArray[Any], weight: NDArray[Any], low: NDArray[Any], high: NDArray[Any], coder: str | None = None
 ) -> NDArray[np.int32]:
-    """Means of mixtures truncated to low - 1/2 .. high + 1/2: (..., J) of location, level and weight, (...) of low and high.
+    """Means of mixtures truncated to low - 1/2 .. high + 1/2.
 
-    With m_j the `mean` of logistic j and a_j = weight_j * floor(M_j / 2**12), M_j its mass in the box in 2**-CDF_BITS (all weight_j where
-    every a_j is 0): e + floor(sum of a_j (m_j - e) / sum of a_j), e = low - 1/2.
+    Location, level and weight are (..., J); low and high are (...). With e = low - 1/2, the mean is
+    e + floor(sum of a_j (m_j - e) / sum of a_j). Here m_j is the `mean` of logistic j, and a_j =
+    weight_j * floor(M_j / 2**12), where M_j is its mass in the box in 2**-CDF_BITS. If every a_j is
+    0, a_j is weight_j.
     """
     count = location.shape[-1]
     if count == 1:
@@ -286,12 +318,14 @@ def _mixture_mean(
     return found
 
 
-KNEE = 12  # scales below the location from which on the logistic is as good as exponential: e**-12
+KNEE = 12  # from so many scales below the location on, the logistic is nearly exponential: e**-12
 
 
 @functools.cache
 def logistic_integral() -> NDArray[np.int64]:
-    """The exact integral of `cdf`'s interpolated function from -REACH to t, at t as in `logistic_cdf`, in 2**-(CDF_BITS + FRACTION + 1)."""
+    """The exact integral of `cdf`'s interpolated function from -REACH to t, in 2**-(CDF_BITS +
+    FRACTION + 1). t is as in `logistic_cdf`.
+    """
     f = logistic_cdf()
     return np.append(0, np.cumsum((f[1:] + f[:-1]) << (FRACTION - _CELLS)))
 

@@ -1,8 +1,10 @@
-"""Classical image codecs: how each is set, and which of its bytes are payload; knows no model.
+"""Classical image codecs: how each is set, and which of its bytes are payload. Knows no model.
 
-The default is each codec at its best for small photographs, 4:4:4 or with its colour transform. `paper` has them as Yang, Will and Mandt
-(2025) had, found by calibration against their published curves: JPEG and BPG at 4:2:0, JPEG2000 in JP2 boxes and without its colour
-transform. Pillow does the work where it can; JPEG XL takes imagecodecs, HEIC pillow-heif, and BPG and FLIF programs on the PATH.
+By default each codec is set to be at its best for small photographs: 4:4:4, or with its colour
+transform. `paper` sets them as Yang, Will and Mandt (2025) did. This was found by calibration
+against their published curves: JPEG and BPG at 4:2:0, JPEG2000 in JP2 boxes and without its colour
+transform. Pillow does the work where it can. JPEG XL needs imagecodecs, HEIC needs pillow-heif, and
+BPG and FLIF need their programs on the PATH.
 """
 
 import dataclasses
@@ -21,7 +23,7 @@ from uqdm.evaluation.codecs import Codec, Coded, Ladder, Pixels, best_within, rg
 from uqdm.evaluation.external import Command
 
 JPEG_QUALITIES = (1, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 100)  # the paper's
-PAPER_LAYERS = (20, 10, 5, 3, 2, 1)  # of its JPEG2000: compression ratios; the last is lossless
+PAPER_LAYERS = (20, 10, 5, 3, 2, 1)  # compression ratios of its JPEG2000; the last is lossless
 LAYERS = (80, 50, 35, 25, 18, 14, 11, 9, 7.5, 6, 5, 4.2, 3.5, 3, 2.5, 2.1, 1.8, 1)
 WEBP_QUALITIES = (0, 10, 25, 40, 55, 70, 80, 90, 96, 100)
 AVIF_QUALITIES = (5, 20, 35, 50, 62, 72, 80, 87, 93, 97, 100)
@@ -43,13 +45,15 @@ def saved(pixels: Pixels, format: str, **options: Any) -> bytes:
 
 
 def opened(data: bytes) -> Pixels:
-    """What Pillow reads of what it wrote itself, in the formats measured here; other files go through `uqdm.files`."""
+    """Pillow's reading of what it wrote itself, in the formats measured here. Other files go through `uqdm.files`."""
     with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP", "AVIF", "JPEG2000")) as image:
         return np.asarray(image.convert("RGB"))
 
 
 def jpeg_payload(data: bytes) -> int:
-    """Bytes of the scans: entropy-coded segments with their restart markers and stuffing, without any header or table."""
+    """Bytes of the scans: entropy-coded segments with their restart markers and stuffing, without
+    any header or table.
+    """
     at, found = 2, 0
     while data[at + 1] != 0xD9:
         marker, at = data[at + 1], at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
@@ -84,7 +88,7 @@ def webp_payload(data: bytes) -> int:
 
 
 def box_payload(data: bytes) -> int:
-    """Bytes in the mdat boxes of a file of boxes (AVIF, HEIC), whose headers are elsewhere."""
+    """Bytes in the mdat boxes of a file of boxes (AVIF, HEIC). Headers are in other boxes."""
     at, found = 0, 0
     while at < len(data):
         size = int.from_bytes(data[at : at + 4], "big") or len(data) - at
@@ -115,7 +119,7 @@ def _pillow(
 
 
 def _dial(least: int = 1, **options: Any) -> list[dict[str, Any]]:
-    """Every quality."""
+    """A setting for every quality."""
     return [{"quality": q} | options for q in range(least, 101)]
 
 
@@ -127,12 +131,12 @@ def jpeg(paper: bool) -> Ladder:
 
 
 def png(paper: bool) -> Ladder:
-    """PNG as Pillow's `optimize` has it."""
+    """PNG, written with Pillow's `optimize`."""
     return _pillow("png", "PNG", "PNG", {"lossless": {"optimize": True}}, png_payload)
 
 
 def webp(paper: bool) -> Ladder:
-    """WebP: lossy (4:2:0, it has nothing else) and lossless, most effort."""
+    """WebP with most effort: lossy (4:2:0 is all it has) and lossless."""
     lossless = {"lossless": {"lossless": True, "quality": 100, "method": 6, "exact": True}}
     dial = [*_dial(0, method=6), *lossless.values()]
     return _pillow("webp", "WebP", "WEBP", _qualities(WEBP_QUALITIES, method=6) | lossless, webp_payload, dial)
@@ -149,7 +153,7 @@ def avif(paper: bool) -> Ladder:
 
 @dataclass(frozen=True)
 class Codestream:
-    """Where a JPEG2000 file of one tile part has what; byte offsets."""
+    """Where the parts of a JPEG2000 file of one tile part are, as byte offsets."""
 
     style: int  # the COD segment, of which bytes 6 and 7 are the number of layers
     part: int  # the SOT segment, of which bytes 6 to 9 are the length of the tile part
@@ -174,7 +178,9 @@ class Codestream:
         return cls(style, part, at + 2, end)
 
     def cut(self, data: bytes, layers: int, size: int) -> bytes:
-        """The file with `size` bytes of packets, said to have so many layers: a whole file by the standard."""
+        """The file with `size` bytes of packets, and a header that says so many layers. By the
+        standard it is a whole file.
+        """
         out = bytearray(data[: self.begin + size])
         out[self.style + 6 : self.style + 8] = layers.to_bytes(2, "big")
         out[self.part + 6 : self.part + 10] = (len(out) - self.part).to_bytes(4, "big")
@@ -185,14 +191,17 @@ OPENJPEG = {"pillow": PIL.__version__, "openjpeg": str(features.version("jpg_200
 
 
 def packets(data: bytes) -> int:
-    """Bytes of the packets, heads of empty ones included."""
+    """Number of bytes of the packets, with the heads of empty ones."""
     stream = Codestream.of(data)
     return stream.end - stream.begin
 
 
 @dataclass(frozen=True)
 class Layered:
-    """JPEG2000 with quality layers: one stream, and for each layer the shortest beginning that decodes to it, found by bisection."""
+    """JPEG2000 with quality layers: one stream.
+
+    A layer's point is the shortest beginning that decodes to it. It is found by bisection.
+    """
 
     name: str
     label: str
@@ -223,7 +232,7 @@ class Layered:
             yield Coded(f"layer {k}", 8 * size, 8 * low, rgb(whole, pixels.shape), encoding, decoding)
 
     def within(self, pixels: Pixels, bits: float) -> Coded:
-        """See `Codec`: a layer of its own for that rate, and a little less where that was too much."""
+        """See `Codec`. A stream with one layer for that rate is made; if it is too large, one for a little less."""
         found = list(self.code(pixels))
         lossless = found[-1]
         if lossless.bits <= bits:
@@ -243,7 +252,9 @@ class Layered:
 
 
 def jpeg2000(paper: bool) -> Codec:
-    """One lossless JPEG2000 stream, progressive by quality; or as published, a file of its own with the first k layers for each k."""
+    """One lossless JPEG2000 stream, progressive by quality. As published: for each k a file of its
+    own with the first k layers.
+    """
     if paper:
         common = {"format": "JPEG2000", "quality_mode": "rates", "irreversible": False}
         settings = {f"layer {k}": common | {"quality_layers": list(PAPER_LAYERS[:k])} for k in range(1, len(PAPER_LAYERS) + 1)}
@@ -266,7 +277,9 @@ def jpeg2000_97(paper: bool) -> Ladder:
 
 
 def resolutions(pixels: Pixels) -> int:
-    """Of a wavelet transform: the smallest has some eight pixels a side. 3 at 64 × 64, 6 from 512 on."""
+    """Number of resolutions of a wavelet transform: the smallest has some eight pixels a side. It
+    is 3 at 64 × 64, and 6 from 512 on.
+    """
     smallest: int = min(pixels.shape[:2])
     return min(6, max(1, smallest.bit_length() - 4))
 
@@ -275,7 +288,10 @@ def resolutions(pixels: Pixels) -> int:
 
 
 def jxl(paper: bool) -> Ladder:
-    """JPEG XL as a bare codestream: lossy by distance, and lossless. Its bit-packed headers, some ten bytes, are counted as payload."""
+    """JPEG XL as a bare codestream: lossy by distance, and lossless.
+
+    Its headers, some ten bytes, are packed in bits. They count as payload.
+    """
     try:
         import imagecodecs
     except ImportError as error:
@@ -295,7 +311,7 @@ def jxl(paper: bool) -> Ladder:
 
 
 def heic(paper: bool, name: str = "heic", place: str = "") -> Ladder:
-    """HEIC at 4:4:4, by x265; as in the paper at 4:2:0."""
+    """HEIC at 4:4:4 by x265; with `paper`, at 4:2:0."""
     try:
         import pillow_heif
     except ImportError as error:
@@ -322,7 +338,9 @@ def has_bpg() -> bool:
 
 
 def bpg(paper: bool) -> Codec:
-    """BPG by `bpgenc` and `bpgdec` where they are on the PATH; else HEIC by x265, which is HEVC in other boxes, and says so."""
+    """BPG by `bpgenc` and `bpgdec` if they are on the PATH. Otherwise HEIC by x265, which is HEVC
+    in other boxes, with a label that says so.
+    """
     if not has_bpg():
         return heic(paper, "bpg", " in BPG's place")
     chroma, quantisers = ("420", PAPER_BPG_QUANTISERS) if paper else ("444", BPG_QUANTISERS)
@@ -333,7 +351,7 @@ def bpg(paper: bool) -> Codec:
 
 
 def flif(paper: bool) -> Codec:
-    """FLIF by its program, where it is on the PATH."""
+    """FLIF by its program, if that is on the PATH."""
     if shutil.which("flif") is None:
         raise EvaluationError("flif: the program is not on the PATH")
     settings = {"lossless": ""}

@@ -1,8 +1,11 @@
-"""Codecs under evaluation behind one small protocol: a picture in, operating points out; knows no metric, no table and no plot.
+"""Codecs under evaluation behind one small protocol: a picture in, operating points out. Knows no
+metric, table or plot.
 
-A point is what can be decoded at some rate: of a codec with a quality setting one file each, of a progressive one the beginnings of one
-file. What a point costs is counted twice, always: the whole file, every header included, and the payload, the entropy-coded data of the
-picture alone. Which bytes those are stands beside each format's parser in `classical.py`, and for ours in `ours.py`.
+A point is what can be decoded at some rate. A codec with a quality setting has one file for each
+point; a progressive one has the beginnings of one file. The cost of a point is always counted
+twice: for the whole file with every header, and for the payload, the entropy-coded data of the
+picture alone. Each format's parser in `classical.py` says which bytes those are, and `ours.py` says
+it for our files.
 """
 
 import time
@@ -21,11 +24,13 @@ Pixels = NDArray[np.uint8]  # (H, W, 3)
 
 @dataclass(frozen=True, eq=False)
 class Coded:
-    """One operating point of one picture. `bits`: of the whole file, or of the beginning of it that was decoded; 8 a byte."""
+    """One operating point of one picture. `bits` are those of the whole file, or of the beginning
+    that was decoded; 8 for each byte.
+    """
 
     setting: str
     bits: float
-    payload: float | None  # of these, entropy-coded data; None: not known
+    payload: float | None  # how many of them are entropy-coded data; None if not known
     pixels: Pixels
     encode: float | None = None  # seconds
     decode: float | None = None
@@ -36,11 +41,11 @@ class Codec(Protocol):
 
     @property
     def name(self) -> str:
-        """As `--codec` has it."""
+        """The name that `--codec` takes."""
 
     @property
     def label(self) -> str:
-        """As tables and plots have it: what it is, and how it is set."""
+        """The name in tables and plots: what it is, and how it is set."""
 
     @property
     def progressive(self) -> bool:
@@ -55,21 +60,23 @@ class Codec(Protocol):
         """All that its results depend on besides the picture, as plain JSON values."""
 
     def code(self, pixels: Pixels) -> Iterator[Coded]:
-        """A picture's points, in ascending order of rate as far as the settings have one."""
+        """A picture's points, by ascending rate if the settings have one."""
 
     def within(self, pixels: Pixels, bits: float) -> Coded:
-        """The best point that costs at most `bits`, settings between those of `code` included; the cheapest where all cost more."""
+        """The best point that costs at most `bits`. Settings between those of `code` are tried too.
+        If all cost more, it is the cheapest.
+        """
 
 
 def best_within(points: Sequence[Coded], pixels: Pixels, bits: float) -> Coded:
-    """Of points the one with the least error that costs at most `bits`; the cheapest where all cost more."""
+    """The point with the least error that costs at most `bits`; if all cost more, the cheapest."""
     some = [one for one in points if one.bits <= bits]
     return min(some, key=lambda one: (mse(pixels, one.pixels), one.bits)) if some else min(points, key=lambda one: one.bits)
 
 
 @dataclass(frozen=True)
 class Ladder:
-    """A codec with settings: one file each."""
+    """A codec with settings. Each setting makes one file."""
 
     name: str
     label: str
@@ -78,7 +85,8 @@ class Ladder:
     decode: Callable[[bytes], Pixels] = field(repr=False)
     payload: Callable[[bytes], int | None] = field(repr=False)  # bytes
     versions: Mapping[str, str] = field(default_factory=dict)  # of the libraries or programs that do the work
-    dial: Sequence[Mapping[str, Any]] = field(default=(), repr=False)  # settings by cost, for `within`; lossless last, if at all
+    # settings by cost, for `within`; a lossless one comes last
+    dial: Sequence[Mapping[str, Any]] = field(default=(), repr=False)
     progressive: bool = False
     hypothetical: bool = False
 
@@ -93,7 +101,7 @@ class Ladder:
             yield self._coded(name, options, pixels)
 
     def within(self, pixels: Pixels, bits: float) -> Coded:
-        """See `Codec`. By bisection along the dial."""
+        """See `Codec`. The setting is found by bisection along the dial."""
         if not self.dial:
             return best_within(list(self.code(pixels)), pixels, bits)
 
@@ -101,7 +109,7 @@ class Ladder:
             return 8 * len(self.encode(pixels, **self.dial[k])) <= bits
 
         low = last = len(self.dial) - 1
-        if not fits(last):  # which may be lossless, and then cheaper than some before it
+        if not fits(last):  # the last may be lossless, and then it may be cheaper than some before it
             low, high = 0, last - 1
             while low < high:
                 middle = (low + high + 1) // 2
@@ -117,7 +125,7 @@ class Ladder:
 
 
 def _setting(name: str, value: Any) -> str:
-    """Of a library's options, as captions show it: quality 72."""
+    """A library's options as captions show them, such as "quality 72"."""
     if value is True:
         return name
     numbers = value if isinstance(value, Sequence) else [value]
@@ -125,7 +133,7 @@ def _setting(name: str, value: Any) -> str:
 
 
 def said(error: Exception) -> str:
-    """An error in a line: ours as they are, others with their type."""
+    """An error in one line. Errors of other packages get their type."""
     return str(error) if isinstance(error, UqdmError) else f"{type(error).__name__}: {error}"
 
 
@@ -137,7 +145,7 @@ def timed(function: Callable[..., Any], *given: Any, **options: Any) -> tuple[An
 
 
 def rgb(pixels: NDArray[Any], shape: Sequence[int]) -> Pixels:
-    """What a decoder gave, as uint8 (H, W, 3). Raises `ValueError` where it is no such picture of that shape."""
+    """What a decoder gave, as uint8 (H, W, 3). Raises `ValueError` if it is not such a picture of that shape."""
     found = np.asarray(pixels)
     if found.ndim == 2:
         found = np.repeat(found[:, :, None], 3, 2)

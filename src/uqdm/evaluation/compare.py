@@ -1,4 +1,7 @@
-"""One picture through several codecs at one rate, as a contact sheet: what each shows, what it costs, where it errs. Knows no files."""
+"""One picture through several codecs at one rate, as a contact sheet.
+
+The sheet shows what each codec shows, what it costs, and where it errs. Knows no files.
+"""
 
 import dataclasses
 from collections.abc import Sequence
@@ -12,7 +15,7 @@ from uqdm.evaluation.metrics import mse, ssim
 from uqdm.quality import psnr
 
 GAP, CAPTION = 12, 64
-GAIN = 4  # of error maps: 0 is black, an error of 64 or more white
+GAIN = 4  # brightness of error maps: 0 is black, an error of 64 or more is white
 COLOURS = {True: "#b3123a", False: "#1d1d1f"}
 
 
@@ -36,16 +39,20 @@ class Panel:
 
 
 def panels(codecs: Sequence[Codec], pixels: Pixels, bpp: float) -> tuple[list[Panel], dict[str, str]]:
-    """What each codec shows at the rate: its best point that costs at most `bpp`, settings between its usual ones included; its cheapest
-    where all cost more. And those that failed, with the reason. Raises `EvaluationError` where there is nothing to compare."""
+    """What each codec shows at the rate, and the codecs that failed, with the reason.
+
+    A codec shows its best point that costs at most `bpp`; settings between its usual ones are tried
+    too. If all cost more, it shows its cheapest. Raises `EvaluationError` if there is nothing to
+    compare.
+    """
     if not codecs or bpp <= 0:
-        raise EvaluationError(f"{len(codecs)} codecs at {bpp:g} bits per pixel: nothing to compare")
+        raise EvaluationError(f"{len(codecs)} codecs at {bpp:g} bits per pixel: there is nothing to compare")
     area = pixels.shape[0] * pixels.shape[1]
     found, failed = [], {}
     for codec in codecs:
         try:
             best = codec.within(pixels, bpp * area)
-        except Exception as error:  # whatever a codec does, the others go on
+        except Exception as error:  # one codec may fail in any way; the others go on
             failed[codec.name] = said(error)
             continue
         found.append(
@@ -64,7 +71,7 @@ def panels(codecs: Sequence[Codec], pixels: Pixels, bpp: float) -> tuple[list[Pa
 
 
 def sheet(original: Pixels, shown: Sequence[Panel], title: str = "", errors: bool = True) -> Image.Image:
-    """The contact sheet: the original and each panel, with its error map below."""
+    """The contact sheet: the original and each panel, with the panel's error map below it."""
     h, w = original.shape[:2]
     times = max(1, -(-192 // max(h, w)))
     h, w = h * times, w * times
@@ -101,7 +108,7 @@ def sheet(original: Pixels, shown: Sequence[Panel], title: str = "", errors: boo
 
 
 def error_map(a: Pixels, b: Pixels) -> Pixels:
-    """Absolute errors, `GAIN` times as bright."""
+    """Absolute errors, made `GAIN` times as bright."""
     found: Pixels = np.clip(np.abs(a.astype(np.int16) - b) * GAIN, 0, 255).astype(np.uint8)
     return found
 

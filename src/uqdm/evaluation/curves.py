@@ -1,8 +1,10 @@
-"""Points of many pictures to curves, two countings each, and distances between curves; knows no codec and no picture.
+"""Points of many pictures to curves, counted in two ways, and distances between curves. Knows no
+codec and no picture.
 
-Conventions, stated in every table. Rates are means over pictures of each one's bits per pixel. PSNR comes twice: the mean of each
-picture's own, none of which counts for more than `CAP`, and that of the pooled squared error. The paper mixes whole files (JPEG,
-JPEG2000, BPG) with model entropies (UQDM, VDM), and takes means of each picture's own PSNR.
+Every table states these conventions. Rates are means over pictures of each one's bits per pixel.
+PSNR is given twice: as the mean of the pictures' own, none of which counts for more than `CAP`, and
+as that of the pooled squared error. The paper mixes whole files (JPEG, JPEG2000, BPG) with model
+entropies (UQDM, VDM), and takes means of each picture's own PSNR.
 """
 
 import dataclasses
@@ -17,7 +19,7 @@ import numpy as np
 from uqdm.errors import EvaluationError
 from uqdm.quality import capped, psnr
 
-PUBLISHED = {  # names beside the paper's code -> what they are, and whether bits were counted without a file
+PUBLISHED = {  # names beside the paper's code -> what they are, and whether their bits were counted without a file
     "jpeg": ("JPEG 4:2:0", False),
     "jpeg2000": ("JPEG2000, no colour transform", False),
     "bpg": ("BPG 4:2:0", False),
@@ -36,15 +38,17 @@ PUBLISHED = {  # names beside the paper's code -> what they are, and whether bit
 
 @dataclasses.dataclass(frozen=True)
 class Point:
-    """One setting over n pictures. Rates in bits per pixel; None: not known, or not there at this size. Of published numbers n is 0."""
+    """One setting over n pictures. Rates are in bits per pixel. None means not known, or not there
+    at this size. n is 0 for published numbers.
+    """
 
     setting: str
     n: int
     bpp: float
     payload_bpp: float | None
     exact: int  # pictures without any error
-    psnr: float | None  # dB, mean of pictures' own; None where all are exact
-    pooled_psnr: float | None  # dB; None where all are exact
+    psnr: float | None  # dB, mean of the pictures' own; None if all are exact
+    pooled_psnr: float | None  # dB; None if all are exact
     ssim: float | None = None
     ms_ssim: float | None = None
     swd: float | None = None
@@ -60,7 +64,7 @@ class Point:
 
     @property
     def bits_per_dimension(self) -> float:
-        """Of whole files, a third of `bpp`."""
+        """Bits per dimension of whole files: a third of `bpp`."""
         return self.bpp / 3
 
 
@@ -73,27 +77,30 @@ class Curve:
     points: tuple[Point, ...]
     progressive: bool = False
     hypothetical: bool = False
-    published: bool = False  # numbers that others printed, of other pictures
-    elsewhere: bool = False  # of another evaluation, perhaps of other pictures
-    memory: float | None = None  # MiB beyond what the process had before, at most
-    aside: tuple[str, ...] = ()  # settings that are points of interest, and no part of the curve
-    dropped: tuple[str, ...] = ()  # settings that not every picture had, of which there are no points
+    published: bool = False  # numbers that others published, of other pictures
+    elsewhere: bool = False  # from another evaluation, perhaps of other pictures
+    memory: float | None = None  # the most MiB beyond what the process had before
+    aside: tuple[str, ...] = ()  # settings that are points of interest, but not part of the curve
+    dropped: tuple[str, ...] = ()  # settings that some pictures do not have; they are no points
 
     def lossless(self) -> Point | None:
         """The cheapest point at which every picture comes back."""
         return min((p for p in self.points if p.lossless), key=lambda p: p.bpp, default=None)
 
     def at(self, rate: float, metric: str = "psnr", payload: bool = False) -> float | None:
-        """The metric at a rate, linear between points in the rate's logarithm; None outside them, or where it has none."""
+        """The metric at a rate, linear between points in the rate's logarithm. None outside the
+        points, or if it is not known.
+        """
         rates, values = self.known(metric, payload)
         if len(rates) < 2 or not rates[0] <= rate <= rates[-1]:
             return None
         return float(np.interp(math.log(rate), np.log(rates), values))
 
     def known(self, metric: str, payload: bool = False) -> tuple[list[float], list[float]]:
-        """Ascending positive rates, and the metric there. Points that another beats in rate and quality stay: a curve is what it is.
+        """Ascending positive rates, and the metric at each.
 
-        Of the payload only points where that is known; never those `aside`.
+        Points that another point beats in rate and quality stay: the curve shows what was measured.
+        By payload only points with a known payload count. Points in `aside` never do.
         """
         positive = metric in ("swd", "fid", "lpips")  # whose axes are logarithmic
         rows: list[tuple[float, float]] = []
@@ -122,9 +129,10 @@ class Curve:
 def point(
     setting: str, rows: Sequence[Mapping[str, Any]], swd: float | None = None, fid: float | None = None, paper: bool = False
 ) -> Point:
-    """A setting's point from each picture's row: bits, payload, pixels (their number), mse, and what else was measured.
+    """A setting's point from a row for each picture: bits, payload, pixels (their number), mse, and
+    what else was measured.
 
-    `paper`: pictures without error are left out of the mean PSNR, and nothing is capped.
+    With `paper`, pictures without error are left out of the mean PSNR, and nothing is capped.
     """
     errors = [row["mse"] for row in rows]
     own = [psnr(e) for e in errors if e] if paper else [capped(e) for e in errors]
@@ -160,7 +168,9 @@ def point(
 
 
 def read_published(path: str | Path) -> list[Curve]:
-    """Curves of a YAML file like those beside the paper's code: name -> bpp, psnr, fid. Raises `EvaluationError`."""
+    """The curves of a YAML file like those beside the paper's code: name -> bpp, psnr, fid. Raises
+    `EvaluationError`.
+    """
     import yaml
 
     try:
@@ -183,7 +193,9 @@ def read_published(path: str | Path) -> list[Curve]:
 
 
 def read_results(path: str | Path) -> list[Curve]:
-    """The curves of another evaluation's results.json, of which pictures and how many in their labels. Raises `EvaluationError`."""
+    """The curves of another evaluation's results.json. Their labels say which pictures it had, and
+    how many. Raises `EvaluationError`.
+    """
     try:
         record = json.loads(Path(path).read_text())
         found = [Curve.from_json(one) for one in record["curves"]]
@@ -201,12 +213,15 @@ def read_results(path: str | Path) -> list[Curve]:
 
 
 def bd_rate(anchor: Curve, other: Curve, metric: str = "psnr", payload: bool = False) -> float:
-    """Bjøntegaard's delta rate (VCEG-M33): by how much more (+) or less (-) rate `other` has the quality of `anchor`, per cent.
+    """Bjøntegaard's delta rate (VCEG-M33): by how many per cent `other` needs more (+) or less (-)
+    rate for the quality of `anchor`.
 
-    The mean difference of log rate over the range of quality that both have, with a monotone cubic (PCHIP) through each curve's points
-    rather than the polynomial of 2001, which swings between them. Its limits: it says nothing outside the common range, weighs every dB
-    alike, and compares curves that are averages already. Raises `EvaluationError` where a curve has fewer than four points in which the
-    quality rises with the rate, or the ranges have less than 1 dB (or hundredths of SSIM) in common.
+    This is the mean difference of log rate over the range of quality that both have. A monotone
+    cubic (PCHIP) goes through each curve's points; the polynomial of 2001 swings between them. The
+    measure has limits: it says nothing outside the common range, weighs every dB alike, and
+    compares curves that are averages already. Raises `EvaluationError` if a curve has fewer than
+    four points in which the quality rises with the rate, or if the common range is less than 1 dB
+    (or hundredths of SSIM).
     """
     from scipy.interpolate import PchipInterpolator
 

@@ -1,7 +1,9 @@
-"""Codecs over pictures: every point measured once, in parallel, and kept; the same command goes on where it stopped.
+"""Codecs over pictures: every point is measured once, in parallel, and kept. The same command goes
+on where it stopped.
 
-Results of one codec on one picture are a file in the folder `cache`, named by what they depend on: the picture's pixels, the codec's
-identity (settings, versions, fingerprint), and what is measured. Knows no table and no plot.
+The results of one codec on one picture are a file in the folder `cache`. Its name follows from all
+that they depend on: the picture's pixels, the codec's identity (settings, versions, fingerprint),
+and what is measured. Knows no table and no plot.
 """
 
 import collections
@@ -32,16 +34,16 @@ from uqdm.evaluation.external import Command
 from uqdm.evaluation.registry import Spec
 from uqdm.families import registry
 
-MEASURES = 2  # changes when what is measured does, so that older results are not taken for it
-SETS = 500  # pictures, the first, whose patches and features distances of sets are taken of
-KEPT_SIDE = 256  # of pictures to be looked at the middle is kept
+MEASURES = 2  # This number changes when the measurements do, so that older results are not mistaken for new ones.
+SETS = 500  # sets are compared by the patches and features of the first so many pictures
+KEPT_SIDE = 256  # pixels a side; of a larger decoded picture only the middle is kept for looking at
 
 Tick = Callable[[str], None]
 
 
 @dataclasses.dataclass(frozen=True)
 class Measures:
-    """What is measured besides rates, errors and times, and of how many pictures the middle is kept as decoded."""
+    """What is measured besides rates, errors and times, and how many pictures are kept as decoded (their middle)."""
 
     seed: int = 0
     kept: int = 4  # the first so many
@@ -51,12 +53,12 @@ class Measures:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Measured:
-    """One codec on one picture: a row for each point, what set distances need, and perhaps what was decoded."""
+    """One codec on one picture: a row for each point, what distances of sets need, and perhaps the decoded pictures."""
 
     rows: list[dict[str, Any]]
     slices: NDArray[np.float32]  # (points + 1, ...) of `metrics.slices`; the last is the true picture's
     features: NDArray[np.float64]  # (points + 1, d); d = 0 without an extractor
-    decoded: NDArray[np.uint8]  # (points, h, w, 3), or none of them
+    decoded: NDArray[np.uint8]  # (points, h, w, 3), or empty if they are not kept
 
     def to_bytes(self) -> bytes:
         """As a cache file."""
@@ -67,7 +69,9 @@ class Measured:
 
     @classmethod
     def read(cls, path: Path) -> "Measured | None":
-        """None where the file is not there, or not whole: a damaged archive may raise anything, and measuring again mends it."""
+        """None if the file is missing or not whole. A damaged archive may raise anything, and
+        measuring again repairs it.
+        """
         try:
             with np.load(path) as stored:
                 return cls(json.loads(stored["rows"].tobytes()), stored["slices"], stored["features"], stored["decoded"])
@@ -76,7 +80,9 @@ class Measured:
 
 
 def measure(spec: Spec, pixels: Pixels, keep: bool, measures: Measures) -> Measured:
-    """All points of one picture; with `keep` also as decoded. What is drawn follows from the seed and the picture."""
+    """All points of one picture; with `keep`, also the decoded pictures. Random draws follow from
+    the seed and the picture.
+    """
     extractor = _module(measures.extractor) if measures.extractor else None
     perceptual = _module(measures.perceptual) if measures.perceptual else None
     seed = measures.seed ^ int(_digest(pixels)[:15], 16)
@@ -112,16 +118,17 @@ def measure(spec: Spec, pixels: Pixels, keep: bool, measures: Measures) -> Measu
 
 
 def middle(pixels: Pixels) -> Pixels:
-    """At most KEPT_SIDE x KEPT_SIDE of a picture."""
+    """The middle of a picture, at most KEPT_SIDE x KEPT_SIDE."""
     top, left = (max(0, side - KEPT_SIDE) // 2 for side in pixels.shape[:2])
     return np.ascontiguousarray(pixels[top : top + KEPT_SIDE, left : left + KEPT_SIDE])
 
 
 def footprint(spec: Spec, pixels: Pixels) -> float | None:
-    """MiB that a process holds at most while it codes a picture, its libraries and its model included, beyond what it had without.
+    """The most MiB that a process holds while it codes a picture, beyond what it held before.
 
-    What loading takes for a moment does not count: the codec has coded a corner before. None where it cannot be told: of external
-    programs, and where the system does not say.
+    Libraries and the model count. What loading takes for a moment does not count, because the codec
+    has coded a corner before. None if it is not known: for external programs, and where the system
+    does not say.
     """
     try:
         with _Pool(1) as pool:
@@ -138,14 +145,14 @@ def _footprint(spec: Spec, pixels: Pixels) -> float | None:
         return None
     collections.deque(codec.code(np.ascontiguousarray(pixels[:16, :16])), maxlen=0)
     with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+        Path("/proc/self/clear_refs").write_text("5")  # from here on the peak is counted anew
     collections.deque(codec.code(pixels), maxlen=0)
     after = _memory_of("VmHWM")
     return None if before is None or after is None else (after - before) / 1024
 
 
 def _memory_of(field: str) -> int | None:
-    """KiB that this process has (VmRSS), or has had at most (VmHWM). Not `getrusage`, which begins with the parent's."""
+    """KiB that this process holds (VmRSS), or has held at most (VmHWM). `getrusage` would begin with the parent's."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:
@@ -158,25 +165,25 @@ def _memory_of(field: str) -> int | None:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Results:
-    """What an evaluation found. `kept`: of the first pictures, by codec, what was measured, with what was decoded."""
+    """What an evaluation found. `kept` has, by codec, the measurements of the first pictures, with the decoded ones."""
 
     curves: list[Curve]
-    pictures: list[Pixels]  # the middles of the first, as many as are kept
+    pictures: list[Pixels]  # the middles of the first pictures, as many as are kept
     kept: dict[str, list[Measured]]
     failed: dict[str, str]  # codec -> why it has no curve
     left_out: dict[int, str] = dataclasses.field(default_factory=dict)  # picture -> why it cannot be read
-    sizes: tuple[tuple[int, int], ...] = ()  # (H, W) of the others, each once
+    sizes: tuple[tuple[int, int], ...] = ()  # every (H, W) of the others, once
 
 
 class _Seen:
-    """What is known of the pictures, which are asked for one after the other: few of them are in memory at a time."""
+    """What is known of the pictures. They are asked for one after the other, so few are in memory at a time."""
 
     def __init__(self, pictures: Sequence[Pixels], names: Sequence[str], kept: int) -> None:
         self.pictures, self._names, self._kept = pictures, names, kept
         self.digests: dict[int, str] = {}
         self.left_out: dict[int, str] = {}
         self.sizes: set[tuple[int, int]] = set()
-        self.middles: dict[int, Pixels] = {}  # of the first that can be read
+        self.middles: dict[int, Pixels] = {}  # the middles of the first that can be read
 
     def name(self, i: int) -> str:
         return self._names[i] if self._names else f"picture {i + 1}"
@@ -186,7 +193,7 @@ class _Seen:
         return next(i for i in range(len(self.pictures)) if self.digest(i)[0])
 
     def digest(self, i: int) -> tuple[str, Pixels | None]:
-        """A picture's digest, empty where it cannot be read, and the picture, where it was read just now."""
+        """A picture's digest, empty if it cannot be read; and the picture, if it was read just now."""
         if i in self.digests or i in self.left_out:
             return self.digests.get(i, ""), None
         try:
@@ -216,12 +223,16 @@ def evaluate(
     memory: bool = True,
     tick: Tick = lambda what: None,
 ) -> Results:
-    """Every codec on every picture uint8 (H, W, 3). `tick` is called once for each, with the codec's name.
+    """Measures every codec on every picture uint8 (H, W, 3). `tick` is called once for each, with
+    the codec's name.
 
-    `pictures` may be any sequence that reads a picture when it is asked for it: few are in memory at a time. One that raises `ImageError`
-    is left out, for all codecs. `cache`: folder of what has been measured. `names`: of the pictures, for messages. `jobs`: processes, by
-    default one a core. `memory`: also `footprint`, on the first picture. A codec that fails on a picture is left out of the curves, and
-    named. Raises `EvaluationError` for nothing to do, `SourceError` where a whole file of pictures is broken.
+    `pictures` may be any sequence that reads a picture when it is asked for; few are in memory at a
+    time. A picture that raises `ImageError` is left out, for all codecs. `cache` is the folder of
+    what has been measured. `names` are the pictures' names, for messages. `jobs` is the number of
+    processes, by default one for each core. `memory` also measures `footprint`, on the first
+    picture. A codec that fails on a picture is left out of the curves, and named. Raises
+    `EvaluationError` if there is nothing to do, and `SourceError` if a whole file of pictures is
+    broken.
     """
     if not len(pictures) or not specs:
         raise EvaluationError(f"{len(pictures)} pictures and {len(specs)} codecs: nothing to evaluate")
@@ -242,21 +253,22 @@ def evaluate(
                 pool.renew()
             except SourceError:
                 raise
-            except Exception as error:  # whatever a codec does, the others go on
+            except Exception as error:  # one codec may fail in any way; the others go on
                 failed[spec.name] = said(error)
     return Results(curves, [*seen.middles.values()], kept, failed, seen.left_out, tuple(sorted(seen.sizes)))
 
 
 def _measured(pool: "_Pool", ahead: int, spec: Spec, seen: _Seen, folder: Path, measures: Measures, tick: Tick) -> list[Measured]:
-    """One codec on all pictures that can be read, in their order; what is new goes into the folder.
+    """One codec on all pictures that can be read, in their order. New results go into the folder.
 
-    At most `ahead` pictures wait to be measured. Raises what the codec does, with the picture's name.
+    At most `ahead` pictures wait to be measured. Raises what the codec raises, with the picture's
+    name.
     """
     found: dict[int, Measured] = {}
     waiting: dict[Any, tuple[int, int, Path]] = {}
 
     def collect(most: int) -> None:
-        """Takes what is done until at most `most` are waiting."""
+        """Takes finished results until at most `most` are waiting."""
         while len(waiting) > most:
             for done in concurrent.futures.wait(waiting, return_when=concurrent.futures.FIRST_COMPLETED).done:
                 i, place, path = waiting.pop(done)
@@ -297,14 +309,14 @@ def _measured(pool: "_Pool", ahead: int, spec: Spec, seen: _Seen, folder: Path, 
 
 
 def _slim(one: Measured, i: int) -> Measured:
-    """Without what nobody asks of the i-th picture, so that many fit into memory."""
+    """The result without what nobody asks of the i-th picture, so that many fit into memory."""
     if i < SETS:
         return one
     return dataclasses.replace(one, slices=one.slices[:0], features=one.features[:0])
 
 
 def _memory(spec: Spec, pixels: Pixels, folder: Path, digest: str) -> float | None:
-    """`footprint`, kept."""
+    """`footprint`, kept in the folder."""
     path = folder / f"{digest}-held.json"
     try:
         stored: float | None = json.loads(path.read_text())
@@ -317,7 +329,9 @@ def _memory(spec: Spec, pixels: Pixels, folder: Path, digest: str) -> float | No
 
 
 def curve(spec: Spec, measured: Sequence[Measured], memory: float | None = None) -> Curve:
-    """A codec's curve. Only settings that every picture has become points: means over different pictures do not compare."""
+    """A codec's curve. Only settings that every picture has become points: means over different
+    pictures cannot be compared.
+    """
     codec = _codec(spec)
     everywhere = [{row["setting"]: k for k, row in enumerate(one.rows)} for one in measured]
     common = [s for s in everywhere[0] if all(s in own for own in everywhere)]
@@ -348,12 +362,14 @@ def curve(spec: Spec, measured: Sequence[Measured], memory: float | None = None)
 
 
 def _digest(pixels: Pixels) -> str:
-    """Of a picture's content."""
+    """A digest of a picture's content."""
     return hashlib.sha256(str(pixels.shape).encode() + pixels.tobytes()).hexdigest()[:24]
 
 
 def _folder(spec: Spec, cache: Path, measures: Measures) -> Path:
-    """Of one codec's results: named by all that they depend on, the machine too, since times are among them."""
+    """The file name of one codec's results. It follows from all that they depend on; the machine
+    too, because times are among them.
+    """
     own: dict[str, Any] = {"codec": dict(_codec(spec).identity), "measures": MEASURES, "seed": measures.seed, "machine": machine()}
     own["torchmetrics"] = importlib.metadata.version("torchmetrics")
     for key, path in (("extractor", measures.extractor), ("perceptual", measures.perceptual)):
@@ -366,7 +382,7 @@ def _folder(spec: Spec, cache: Path, measures: Measures) -> Path:
 # --- processes -----------------------------------------------------------------------------------------------------------------------
 
 
-_CODECS: dict[Any, Any] = {}  # a process's own: opening models and modules takes longer than a picture
+_CODECS: dict[Any, Any] = {}  # These belong to one process: opening models and modules takes longer than a picture.
 
 
 def _codec(spec: Spec) -> Any:
@@ -382,7 +398,7 @@ def _module(path: str) -> Any:
 
 
 class _Pool:
-    """Worker processes of one thread each; they end with the block, at once if it ends with an error or an interrupt."""
+    """Worker processes of one thread each. They end with the block; after an error or an interrupt they end at once."""
 
     def __init__(self, jobs: int) -> None:
         self._jobs = jobs
@@ -393,7 +409,7 @@ class _Pool:
         return concurrent.futures.ProcessPoolExecutor(self._jobs, multiprocessing.get_context("spawn"), _begin, (registry.modules(),))
 
     def submit(self, function: Callable[..., Any], *given: Any) -> "concurrent.futures.Future[Any]":
-        """See `Executor`. Processes start here, and libraries read how many threads they may have when they are loaded."""
+        """See `Executor`. Processes start here. Libraries read how many threads they may have when they are loaded."""
         before = {name: os.environ.get(name) for name in THREADS}
         os.environ.update(dict.fromkeys(THREADS, "1"))
         try:
@@ -406,7 +422,7 @@ class _Pool:
                     os.environ[name] = value
 
     def renew(self) -> None:
-        """After a process has died."""
+        """New processes, after one has died."""
         self._stop()
         self._pool = self._new()
 
@@ -430,17 +446,17 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 def _begin(families: Sequence[str]) -> None:
-    """A worker's first lines. `families`: modules that register some."""
+    """What a worker does first. `families` names the modules that register families."""
     from PIL import AvifImagePlugin
 
     for name in families:
         importlib.import_module(name)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's to answer
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent answers interrupts
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 
 
 def machine() -> str:
-    """The one that this runs on, in a few words."""
+    """This machine in a few words."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

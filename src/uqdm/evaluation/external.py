@@ -1,4 +1,5 @@
-"""Any codec that has a command line: PNG in, bytes out; bytes in, PNG out. Knows nothing of what the commands do.
+"""Any codec that has a command line: PNG in, bytes out; bytes in, PNG out. Knows nothing of what
+the commands do.
 
 A codec is described in a TOML file, one table each (docs/benchmarks.md has more instances):
 
@@ -9,12 +10,14 @@ A codec is described in a TOML file, one table each (docs/benchmarks.md has more
     settings = ["10", "50", "90"]
     suffix = ".webp"
 
-A command is split as a shell would and run without one, in a folder that holds nothing but {input} and {output}; {setting} is one of
-`settings`. Its exit status must be 0. The file that `encode` leaves, or all files of the folder if it leaves one, are counted whole;
-what of them is payload is not known.
+A command is split as a shell would and run without one, in a folder that holds nothing but {input}
+and {output}; {setting} is one of `settings`. Its exit status must be 0. The file that `encode`
+leaves, or all files of the folder if it leaves one, are counted whole; what of them is payload is
+not known.
 
-Research code that writes no files has `estimate` for `decode`: a regular expression whose first group, in what `encode` prints, is the bits
-per pixel; {output} is the decoded PNG then, and the points are hypothetical.
+Research code that writes no files has `estimate` for `decode`: a regular expression whose first
+group, in what `encode` prints, is the bits per pixel; {output} is the decoded PNG then, and the
+points are hypothetical.
 """
 
 import dataclasses
@@ -37,12 +40,12 @@ from uqdm import files
 from uqdm.errors import EvaluationError
 from uqdm.evaluation.codecs import Coded, Pixels, best_within, rgb, timed
 
-SECONDS = 3600  # a command may take
+SECONDS = 3600  # seconds that a command may take
 
 
 @dataclass(frozen=True)
 class Command:
-    """A codec of two commands."""
+    """A codec that consists of two commands."""
 
     name: str
     label: str
@@ -50,7 +53,8 @@ class Command:
     decode: str
     settings: Mapping[str, str]  # point's name -> {setting}
     suffix: str = ".bin"
-    environment: Mapping[str, str] = dataclasses.field(default_factory=dict)  # besides the caller's
+    # environment variables besides the caller's
+    environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
     estimate: str | None = None
     progressive: bool = False
 
@@ -61,7 +65,7 @@ class Command:
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """See `Codec`. Of the programs themselves the files' contents; what a script calls in its turn is not seen."""
+        """See `Codec`. It holds the contents of the programs' files. What a script calls in its turn is not seen."""
         programs = {words[0]: _digest(words[0]) for words in map(shlex.split, (self.encode, self.decode)) if words}
         return dataclasses.asdict(self) | {"programs": programs}
 
@@ -83,12 +87,12 @@ class Command:
                     _, decoding = timed(self._run, self.decode, moved, back, setting)
                     coded_files = moved.rglob("*") if moved.is_dir() else [moved]
                     bits = 8 * sum(file.stat().st_size for file in coded_files if file.is_file())
-                found = files.read(back, convert=True).pixels  # of whatever depth: the measure is of 8 bits
+                found = files.read(back, convert=True).pixels  # pictures of any depth; errors are measured in 8 bits
                 found = found[:, :, 0] if found.shape[2] == 1 else found
                 yield Coded(name, bits, None, rgb(found, pixels.shape), encoding, decoding)
 
     def within(self, pixels: Pixels, bits: float) -> Coded:
-        """See `Codec`: of the settings there are."""
+        """See `Codec`. Only the given settings are tried."""
         return best_within(list(self.code(pixels)), pixels, bits)
 
     def _estimated(self, said: str) -> float:
@@ -99,7 +103,7 @@ class Command:
             raise EvaluationError(f"{self.name}: {self.estimate!r} finds no bits per pixel in what the command printed") from None
 
     def _run(self, command: str, source: Path, target: Path, setting: str) -> str:
-        """What it printed. Raises `EvaluationError` where it fails, or leaves nothing."""
+        """Runs a command and returns what it printed. Raises `EvaluationError` if it fails, or leaves nothing."""
         words: list[str] = []
         for word in shlex.split(command):
             if word == "{setting}":
@@ -136,7 +140,9 @@ REQUIRED, OPTIONAL = {"encode", "settings"}, {"decode", "estimate", "label", "su
 
 
 def read(path: str | Path) -> dict[str, Command]:
-    """The codecs of a TOML file, by name. Raises `EvaluationError` where a description is not one, or a program is not there."""
+    """The codecs of a TOML file, by name. Raises `EvaluationError` if a description is wrong, or a
+    program is missing.
+    """
     try:
         tables = tomllib.loads(Path(path).read_text())
     except (OSError, ValueError) as error:
@@ -154,9 +160,9 @@ def _command(name: str, table: Any) -> Command:
     """A codec from its table. Raises `TypeError`, `ValueError`."""
     if not isinstance(table, dict) or not REQUIRED <= table.keys() <= REQUIRED | OPTIONAL or ("decode" in table) == ("estimate" in table):
         there = ", ".join(table) if isinstance(table, dict) else repr(table)
-        raise ValueError(f"expected encode, settings, and decode or estimate, perhaps label, suffix and environment; found {there}")
+        raise ValueError(f"expected encode, settings, and decode or estimate; label, suffix and environment are optional; found {there}")
     if name.startswith("uqdm"):
-        raise ValueError("names that begin with uqdm are our models'; give it another")
+        raise ValueError("names that begin with uqdm are those of our models; give it another name")
     settings, environment = table["settings"], table.get("environment", {})
     if not isinstance(settings, list | dict) or not settings:
         raise ValueError(f"settings is {settings!r}; expected a list, or names with values, not empty")
@@ -174,7 +180,9 @@ def _command(name: str, table: Any) -> Command:
 
 
 def _resolved(command: str) -> str:
-    """A command with its program's whole path: it runs in another folder. Raises `ValueError` where the program is not there."""
+    """A command with the whole path of its program, because it runs in another folder. Raises
+    `ValueError` if the program is missing.
+    """
     words = shlex.split(command)
     if not words or shutil.which(words[0]) is None:
         raise ValueError(f"the program {words[0] if words else ''!r} is not there")

@@ -1,8 +1,10 @@
-"""The paper's figures of pictures, from measurements: each a layout that one would print and the numbers behind it; knows no files.
+"""The paper's figures of pictures, from measurements: each is a layout to print, and the numbers
+behind it. Knows no files.
 
-1, 9 and 10: reconstructions beside other codecs at equal rates. 3 and 4: rate against distortion and realism, CIFAR-10 and ImageNet 64,
-with the published curves. 5 and 8 (left): progressive reconstructions by method. 8 (right): bits by model size. Figures 2, 6 and 7 are the
-swirl's, of `training/swirl.py`.
+Figures 1, 9 and 10 show reconstructions beside other codecs at equal rates. Figures 3 and 4 show
+rate against distortion and realism on CIFAR-10 and ImageNet 64, with the published curves. Figures
+5 and 8 (left) show progressive reconstructions by method. Figure 8 (right) shows bits by model
+size. Figures 2, 6 and 7 are the swirl's, in `research/swirl.py`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,19 +25,23 @@ from uqdm.format import container
 from uqdm.quality import psnr
 
 RATES = {1: 2.0, 9: 4.0, 10: 1.0}  # bits per pixel of the figures at equal rates: middle, high, low
-PUBLISHED_SIZES = {  # of the published README: parameters as stated there, bits per pixel in files on the ImageNet 64 test set
+# from the published README: parameters as stated there, and bits per pixel in files on the ImageNet
+# 64 test set
+PUBLISHED_SIZES = {
     "UQDM-tiny": (176e3, 17.19),
     "UQDM-small": (2e6, 15.83),
     "UQDM-medium": (122e6, 15.77),
     "UQDM-big": (273e6, 15.68),
 }
-RESEARCH = ("ctc", "cdc")  # systems of the paper that come by --external
+RESEARCH = ("ctc", "cdc")  # systems of the paper that are measured with --external
 ABSENT = "{}: not installed (docs/benchmarks.md says how to add them)"
 Found = tuple[Figure, dict[str, Any]]
 
 
 def beside(number: int, systems: Sequence[Codec], pictures: Sequence[Pixels], missing: Sequence[str] = ()) -> Found:
-    """Figures 1, 9 and 10: a row a picture, a column a codec, each at most `RATES[number]` bits per pixel."""
+    """Figures 1, 9 and 10: a row for each picture, a column for each codec, each at most
+    `RATES[number]` bits per pixel.
+    """
     rate = RATES[number]
     shown = [panels(systems, picture, rate) for picture in pictures]
     others = [name.upper() for name in RESEARCH if not any(system.name.lower().startswith(name) for system in systems)]
@@ -51,7 +57,9 @@ def beside(number: int, systems: Sequence[Codec], pictures: Sequence[Pixels], mi
 
 
 def rates(curves: Sequence[Curve], published: Sequence[Curve], title: str, missing: Sequence[str] = ()) -> Found:
-    """Figures 3 and 4: PSNR, published FID (and FID of supplied features), sliced Wasserstein distance against bits per pixel."""
+    """Figures 3 and 4: PSNR, published FID (and FID of supplied features), sliced Wasserstein
+    distance against bits per pixel.
+    """
     wanted = ("uqdm-d", "uqdm-a", "vdm-d", "jpeg", "jpeg2000", "bpg", "ctc", "cdc-0", "cdc-p")
     chosen = [c for c in published if c.name.partition(":")[2] in wanted]
     with matplotlib.rc_context(plots.STYLE):
@@ -67,14 +75,14 @@ def rates(curves: Sequence[Curve], published: Sequence[Curve], title: str, missi
     return figure, {"title": title, "curves": [c.to_json() for c in [*curves, *chosen]], "missing": list(missing)}
 
 
-Way = tuple[str, codecs.Method, float]  # how a preview is made: what it is called, method, temperature
+Way = tuple[str, codecs.Method, float]  # how a preview is made: its name, method, temperature
 DENOISED: Way = ("denoised", "denoise", 1.0)
 FLOW: Way = ("flow", "flow", 1.0)
 ANCESTRAL: tuple[Way, ...] = (("ancestral, temperature 0.5", "ancestral", 0.5), ("ancestral", "ancestral", 1.0))
 
 
 def progressive(models: Sequence[str], pictures: Sequence[Pixels], ways: Sequence[Way], title: str, seed: int = 0) -> Found:
-    """Figures 5 and 8: every picture after each step of each model's file, one block of columns a way."""
+    """Figures 5 and 8: every picture after each step of each model's file, one block of columns for each method."""
     grid, record = [], []
     for model in models:
         one = opened(model)
@@ -105,7 +113,7 @@ def sizes(measured: Mapping[str, tuple[float, float]], note: str) -> Found:
             names, values = list(rows), np.array(list(rows.values()))
             axes.plot(values[:, 0], values[:, 1], "o", color=colour, label=label)
             for i, (name, (count, bits)) in enumerate(zip(names, values)):
-                place = (5, 4) if i % 2 == 0 else (-8, -12)  # neighbours' names do not meet
+                place = (5, 4) if i % 2 == 0 else (-8, -12)  # so that neighbours' names do not meet
                 axes.annotate(name, (count, bits), xytext=place, textcoords="offset points", fontsize=8, color=colour)
         axes.set(xscale="log", xlabel="parameters", ylabel="bits per pixel, lossless, in files")
         axes.margins(x=0.25, y=0.2)
@@ -143,7 +151,7 @@ def _grid(rows: Sequence[Sequence[tuple[str, str, Pixels]]], title: str) -> Figu
 
 
 def size_of(model: str, pictures: Sequence[Pixels]) -> tuple[str, tuple[float, float]]:
-    """A model's name; its stored numbers, and bits per pixel of whole files."""
+    """A model's name, its stored numbers, and bits per pixel of whole files."""
     one = opened(model)
     bits = [8 * len(one.compress(p)) / (p.shape[0] * p.shape[1]) for p in pictures]
     return one.name, (float(one.package.parameters), float(np.mean(bits)))

@@ -1,8 +1,10 @@
-"""How far a decoded picture is from the true one, and a set of them from the true set; knows no codec.
+"""How far a decoded picture is from the true one, and a set of them from the true set. Knows no
+codec.
 
-Of pictures: mean squared error (PSNR is in `uqdm.quality`), SSIM (Wang et al. 2004) and MS-SSIM (Wang et al. 2003) as torchmetrics has
-them, on RGB. Of sets: the sliced Wasserstein distance of patches (Karras et al. 2018, section 5), and the Fréchet distance of any
-features that are supplied (Heusel et al. 2017; FID where they are Inception's). Nothing is ever downloaded.
+Pictures have mean squared error (PSNR is in `uqdm.quality`), SSIM (Wang et al. 2004) and MS-SSIM
+(Wang et al. 2003) as torchmetrics computes them, on RGB. Sets have the sliced Wasserstein distance
+of patches (Karras et al. 2018, section 5), and the Fréchet distance of any features that are
+supplied (Heusel et al. 2017; with Inception's features it is FID). Nothing is ever downloaded.
 """
 
 import functools
@@ -19,9 +21,10 @@ from uqdm.errors import EvaluationError
 Pixels = NDArray[np.uint8]  # (H, W, 3)
 Floats = NDArray[np.float64]
 
-WINDOW = 11  # of SSIM, pixels a side
-SMALLEST_MS = 176  # sides that MS-SSIM's five scales need: 16 windows
-PATCH, PATCHES, DIRECTIONS, LEVELS = 7, 32, 32, 3  # of the sliced Wasserstein distance: pixels a side, a picture and level, slices
+WINDOW = 11  # of SSIM, in pixels a side
+SMALLEST_MS = 176  # the least side for MS-SSIM's five scales: 16 windows
+# of the sliced Wasserstein distance: pixels a side; how many for each picture and level; slices
+PATCH, PATCHES, DIRECTIONS, LEVELS = 7, 32, 32, 3
 
 
 def mse(a: Pixels, b: Pixels) -> float:
@@ -30,7 +33,7 @@ def mse(a: Pixels, b: Pixels) -> float:
 
 
 def ssim(a: Pixels, b: Pixels) -> float | None:
-    """Mean SSIM over RGB; None where a side is below 11 pixels."""
+    """Mean SSIM over RGB; None if a side is below 11 pixels."""
     if min(a.shape[:2]) < WINDOW:
         return None
     from torchmetrics.functional.image import structural_similarity_index_measure as measure
@@ -39,7 +42,7 @@ def ssim(a: Pixels, b: Pixels) -> float | None:
 
 
 def ms_ssim(a: Pixels, b: Pixels) -> float | None:
-    """MS-SSIM over RGB; None where a side is below 176 pixels."""
+    """MS-SSIM over RGB; None if a side is below 176 pixels."""
     if min(a.shape[:2]) < SMALLEST_MS:
         return None
     from torchmetrics.functional.image import multiscale_structural_similarity_index_measure as measure
@@ -67,16 +70,18 @@ def _directions() -> Floats:
 
 
 def _halved(image: Floats) -> Floats:
-    """Means of 2 x 2; an odd row or column at the end is left out."""
+    """Means of 2 x 2 pixels. An odd row or column at the end is left out."""
     h, w = (side // 2 * 2 for side in image.shape[:2])
     found: Floats = image[:h, :w].reshape(h // 2, 2, w // 2, 2, 3).mean((1, 3))
     return found
 
 
 def slices(pixels: Pixels, seed: int) -> NDArray[np.float32]:
-    """What `sliced_wasserstein` compares of one picture: (LEVELS, PATCHES, DIRECTIONS); NaN at levels too small for a patch.
+    """What `sliced_wasserstein` compares of one picture: (LEVELS, PATCHES, DIRECTIONS). Levels too
+    small for a patch are NaN.
 
-    Patches of a Laplacian pyramid (finest level first), at places that follow from `seed`, on fixed directions; in pixel values.
+    Patches come from a Laplacian pyramid (finest level first), at places that follow from `seed`,
+    and are projected on fixed directions. Values are in pixel values.
     """
     found = np.full((LEVELS, PATCHES, DIRECTIONS), np.nan, np.float32)
     random = np.random.Generator(np.random.Philox(seed))
@@ -101,13 +106,15 @@ def slices(pixels: Pixels, seed: int) -> NDArray[np.float32]:
 
 
 def sliced_wasserstein(a: NDArray[np.float32], b: NDArray[np.float32]) -> float | None:
-    """Mean over levels and directions of the Wasserstein-1 distance between two sets' `slices` (n, LEVELS, PATCHES, DIRECTIONS).
+    """Mean over levels and directions of the Wasserstein-1 distance between two sets' `slices` (n,
+    LEVELS, PATCHES, DIRECTIONS).
 
-    In pixel values. Sets of equal size; 0 for equal sets. With few pictures it is biased upward: compare only at equal n. Levels that are
-    too small in any picture are left out; None where all are.
+    It is in pixel values, for sets of equal size, and 0 for equal sets. With few pictures it is
+    biased upward, so compare it only at equal n. Levels that are too small in any picture are left
+    out; None if all are.
     """
     if a.shape != b.shape:
-        raise EvaluationError(f"sets of {a.shape} and {b.shape}: the distance is taken between sets of one size")
+        raise EvaluationError(f"sets of {a.shape} and {b.shape}: the sets must be of one size")
     there = ~np.isnan(a).any((0, 2, 3))
     if not there.any():
         return None
@@ -119,7 +126,9 @@ def sliced_wasserstein(a: NDArray[np.float32], b: NDArray[np.float32]) -> float 
 
 
 def frechet(a: Floats, b: Floats) -> float:
-    """Fréchet distance between normal distributions fitted to features (n, d) and (m, d): FID of Inception's."""
+    """Fréchet distance between normal distributions fitted to features (n, d) and (m, d). With
+    Inception's features it is FID.
+    """
     means, covariances = zip(*((x.mean(0), np.cov(x, rowvar=False).reshape(x.shape[1], x.shape[1])) for x in (a, b)))
     spectrum = np.linalg.eigvals(covariances[0] @ covariances[1])
     cross = np.sqrt(np.clip(spectrum.real, 0, None)).sum()
@@ -137,8 +146,11 @@ def read_module(path: str | Path) -> Callable[..., Any]:
 
 
 def features(module: Callable[..., Any], pixels: Pixels) -> Floats:
-    """(d,) of one picture by a module that takes uint8 (1, 3, H, W); with `return_features=True` if it knows that, as the TorchScript
-    files of Inception that circulate do. Raises `EvaluationError` where it gives no such thing."""
+    """The features (d,) of one picture, by a module that takes uint8 (1, 3, H, W).
+
+    It is called with `return_features=True` if it knows that, as the TorchScript files of Inception
+    in circulation do. Raises `EvaluationError` if it does not give such features.
+    """
     import torch
 
     x = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))[None]
@@ -151,7 +163,7 @@ def features(module: Callable[..., Any], pixels: Pixels) -> Floats:
 
 
 def lpips(module: Callable[..., Any], a: Pixels, b: Pixels) -> float:
-    """Of one picture by a supplied module that takes two float (1, 3, H, W) in [-1, 1], as LPIPS does (Zhang et al. 2018)."""
+    """LPIPS of one picture (Zhang et al. 2018), by a supplied module that takes two float (1, 3, H, W) in [-1, 1]."""
     import torch
 
     with torch.no_grad():

@@ -1,8 +1,10 @@
-"""Our models under evaluation, and hypothetical codecs: models whose bits are counted, and no file written.
+"""Our models under evaluation, and hypothetical codecs: models whose bits are counted without a
+file.
 
-`Progressive` cuts one real file: after each step, and at given rates. Its payload is what the range coder wrote, without header, heads
-and checks. `Estimated` counts as the paper did: the model's own code length, without a header. `Gaussian` is DiffC (Theis et al. 2022):
-a variational diffusion model's steps counted at their relative entropies, which no coder of practical speed reaches.
+`Progressive` cuts one real file: after each step, and at given rates. Its payload is what the range
+coder wrote, without header, heads and checks. `Estimated` counts as the paper did: the model's own
+code length, without a header. `Gaussian` is DiffC (Theis et al. 2022): a variational diffusion
+model's steps are counted at their relative entropies, which no coder of practical speed reaches.
 """
 
 import contextlib
@@ -28,9 +30,10 @@ RATES = (0.15, 0.25, 0.4, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.
 
 @dataclasses.dataclass(frozen=True)
 class Progressive:
-    """A model's files, cut at `rates`, the whole file where it is shorter; and after each step, which is no part of the curve.
+    """A model's files, cut at `rates` and after each step.
 
-    `method`: how previews are made; `seed`: of the dither and of what is drawn.
+    A file that is shorter than a rate counts whole. Points after steps are not part of the curve.
+    `method` says how previews are made; `seed` is that of the dither and of random draws.
     """
 
     name: str
@@ -49,7 +52,7 @@ class Progressive:
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """See `Codec`. Files follow from the model's fingerprint and the format, previews from the code."""
+        """See `Codec`. Files follow from the model's fingerprint and the format, and previews follow from the code."""
         found = opened(self.model)
         own = {"name": self.name, "fingerprint": found.fingerprint, "rates": self.rates, "method": self.method, "seed": self.seed}
         return own | {"format": container.VERSION} | _code()
@@ -68,7 +71,7 @@ class Progressive:
             yield self._cut(name, data[:n], encoding)
 
     def within(self, pixels: Pixels, bits: float) -> Coded:
-        """See `Codec`: the file, cut there."""
+        """See `Codec`. The file is cut there."""
         model = opened(self.model)
         data, encoding = timed(model.compress, pixels, seed=self.seed)
         size = container.parse(data, steps=0).header_size
@@ -82,7 +85,7 @@ class Progressive:
 
 @functools.cache
 def _called(model: str) -> str:
-    """A model in labels: ours by name, published weights with how they were read."""
+    """A model's name in labels. For published weights it says how they were read."""
     found = package.read(Path(model))
     published = str(found.about.get("description", "")).startswith("published")
     return f"UQDM, {found.name}, published weights, {found.about.get('reading')}" if published else f"uqdm, {found.name}"
@@ -90,7 +93,7 @@ def _called(model: str) -> str:
 
 @functools.cache
 def _code() -> dict[str, Any]:
-    """Of what makes files and previews, ours and others' that computes: results of another are not this one's."""
+    """The versions of what makes files and previews, ours and others'. Results of other versions are not reused."""
     root = Path(uqdm.__file__).parent
     apart = {root / name for name in ("cli", "data", "evaluation", "training")}
     files = [path for path in sorted(root.rglob("*.py")) if not apart & set(path.parents)] + [Path(__file__)]
@@ -102,7 +105,7 @@ def _code() -> dict[str, Any]:
 
 
 def _payload(data: bytes, model: codec.Codec) -> int:
-    """What the range coder wrote of a file, or of its beginning."""
+    """Bytes that the range coder wrote of a file, or of its beginning."""
     contents = container.parse(data)
     chunks = [chunk for chunk in contents.chunks if chunk.kind == container.STEP]
     chunks += [contents.partial] if contents.partial is not None and contents.partial.kind == container.STEP else []
@@ -112,7 +115,7 @@ def _payload(data: bytes, model: codec.Codec) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class Estimated:
-    """A model's own code length after each step, in the mode `paper` where its family has one."""
+    """A model's own code length after each step, in mode `paper` if its family has that."""
 
     name: str
     model: str
@@ -142,17 +145,19 @@ class Estimated:
             yield Coded(f"step {step}", own, own, back.image, encoding, decoding)
 
     def within(self, pixels: Pixels, bits: float) -> Coded:
-        """See `Codec`: a whole step."""
+        """See `Codec`. It is a whole step."""
         return best_within(list(self.code(pixels)), pixels, bits)
 
 
 @dataclasses.dataclass(frozen=True)
 class Gaussian:
-    """DiffC: a VDM's steps at their relative entropies, and pictures by one of section 5's reconstructions.
+    """DiffC: a VDM's steps at their relative entropies, and pictures by one of section 5's
+    reconstructions.
 
-    `run`: a folder of `uqdm train`, or a published checkpoint. `reconstruction`: "denoised" (VDM-D), "ancestral" (VDM-A, DiffC-A) or
-    "flow" (VDM-F, DiffC-F). `steps`: T. `points`: how many latents are reconstructed from, evenly spaced in t. Noise and draws follow from
-    `seed` and the picture.
+    `run` is a folder of `uqdm train`, or a published checkpoint. `reconstruction` is "denoised"
+    (VDM-D), "ancestral" (VDM-A, DiffC-A) or "flow" (VDM-F, DiffC-F). `steps` is T. `points` says
+    from how many latents pictures are reconstructed, evenly spaced in t. Noise and draws follow
+    from `seed` and the picture.
     """
 
     name: str
@@ -187,13 +192,13 @@ class Gaussian:
             yield from _gaussian(self, model, torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))[None])
 
     def within(self, pixels: Pixels, bits: float) -> Coded:
-        """See `Codec`: one of the points."""
+        """See `Codec`. It is one of the points."""
         return best_within(list(self.code(pixels)), pixels, bits)
 
 
 @functools.cache
 def trained(run: str) -> str:
-    """How long a run trained, as labels say it; nothing of a published checkpoint, which does not tell."""
+    """How long a run trained, for labels. Published checkpoints do not say it, so they get nothing."""
     from uqdm.training import runs
 
     path = Path(run) / runs.CHECKPOINT
@@ -231,17 +236,19 @@ def _gaussian(system: Gaussian, model: Any, x: Any) -> Iterator[Coded]:
     yield Coded("lossless", total, total, x[0].permute(1, 2, 0).numpy())
 
 
-_POOL = library.Pool(threads=1)  # what this process has open: reading a model takes longer than a picture
+_POOL = library.Pool(threads=1)  # What this process has open: reading a model takes longer than a picture.
 
 
 def opened(model: str) -> codec.Codec:
-    """A model, once a process, on one thread: pictures are what runs in parallel."""
+    """A model, opened once in each process, on one thread. Pictures run in parallel."""
     return _POOL.load(model)
 
 
 @functools.cache
 def opened_vdm(run: str) -> Any:
-    """A VDM, once a process. Raises `EvaluationError` for another family, `CheckpointError` for what is no run."""
+    """A VDM, opened once in each process. Raises `EvaluationError` for another family, and
+    `CheckpointError` if it is no run.
+    """
     from uqdm.families.uqdm.torch.vdm import VDM
     from uqdm.training import runs
 

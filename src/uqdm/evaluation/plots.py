@@ -1,4 +1,4 @@
-"""Curves as one would print them: matplotlib figures, without a display; knows no files."""
+"""Curves as figures for print: matplotlib, without a display. Knows no files."""
 
 import io
 import textwrap
@@ -54,7 +54,7 @@ def is_ours(curve: Curve) -> bool:
 
 
 def looks(curves: Sequence[Curve]) -> list[dict[str, Any]]:
-    """Line styles: ours red and thick, others cool and thin, published dashed, hypothetical dotted."""
+    """Line styles: ours are red and thick, others cool and thin, published ones dashed, hypothetical ones dotted."""
     found, ours, others = [], 0, 0
     for curve in curves:
         if is_ours(curve):
@@ -67,8 +67,10 @@ def looks(curves: Sequence[Curve]) -> list[dict[str, Any]]:
 
 
 def rate_axes(axes: Any, curves: Sequence[Curve], metric: str = "psnr", *, payload: bool = False, most: float | None = None) -> None:
-    """A metric against bits per pixel up to `most`, of the curves that have it; what is lossless is a mark at the upper end, or in the
-    legend where it lies outside."""
+    """A metric against bits per pixel up to `most`, for the curves that have it.
+
+    A lossless point is a mark at the upper end. If it lies outside, it is in the legend.
+    """
     seen: list[float] = []
     for curve, look in zip(curves, looks(curves)):
         rates, values = curve.known(metric, payload)
@@ -96,7 +98,7 @@ def rate_axes(axes: Any, curves: Sequence[Curve], metric: str = "psnr", *, paylo
 def rate_figure(
     curves: Sequence[Curve], metric: str = "psnr", *, payload: bool = False, most: float | None = None, title: str = ""
 ) -> Figure:
-    """`rate_axes` alone, its legend beside it."""
+    """`rate_axes` alone, with its legend beside it."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(8.4, 4.4), layout="constrained")
         axes = figure.subplots()
@@ -104,14 +106,15 @@ def rate_figure(
         lines, labels = axes.get_legend_handles_labels()
         if lines:
             folded = [wrapped(label, 38) for label in labels]
-            figure.set_figheight(max(4.4, 0.16 * sum(label.count("\n") + 1 for label in folded)))  # room for them all
+            # enough room for all names
+            figure.set_figheight(max(4.4, 0.16 * sum(label.count("\n") + 1 for label in folded)))
             axes.legend(lines, folded, loc="center left", bbox_to_anchor=(1.0, 0.5))
         axes.set_title(title, fontsize=9, loc="left")
     return figure
 
 
 def wrapped(label: str, most: int) -> str:
-    """A label in lines of at most so many characters."""
+    """A label, broken into lines of at most so many characters."""
     return "\n".join(textwrap.wrap(label, most))
 
 

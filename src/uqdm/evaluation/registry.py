@@ -12,15 +12,20 @@ from uqdm.evaluation.classical import CLASSICAL, has_bpg
 from uqdm.evaluation.codecs import Codec
 from uqdm.evaluation.ours import Estimated, Gaussian, Progressive, opened_vdm
 
-MODELS = ("uqdm", "uqdm-ancestral", "uqdm-flow")  # each perhaps with :MODEL
-GAUSSIAN = {"vdm": "denoised", "vdm-d": "denoised", "vdm-a": "ancestral", "vdm-f": "flow"}  # each perhaps with :RUN, perhaps with @T
-BASELINE = Path(uqdm.__file__).parents[2] / "checkpoints" / "tiny-vdm"  # of a VDM without a run, where uqdm runs from its repository
+MODELS = ("uqdm", "uqdm-ancestral", "uqdm-flow")  # each may have :MODEL
+GAUSSIAN = {"vdm": "denoised", "vdm-d": "denoised", "vdm-a": "ancestral", "vdm-f": "flow"}  # each may have :RUN and @T
+# the run of a VDM without one, if uqdm runs from its repository
+BASELINE = Path(uqdm.__file__).parents[2] / "checkpoints" / "tiny-vdm"
 APART = "takes seconds a picture: name vdm-d, vdm-a, vdm-f (@1000 for T = 1000), on fewer pictures, and show that with --beside"
 
 
 @dataclass(frozen=True)
 class Spec:
-    """A codec by name. `paper`: counted and set as in the paper; `described`: the file that has it, of an external one; `seed`: of ours."""
+    """A codec by name.
+
+    `paper` counts and sets it as in the paper. `described` is the file with an external codec's
+    description. `seed` is for our codecs.
+    """
 
     name: str
     paper: bool = False
@@ -28,7 +33,7 @@ class Spec:
     seed: int = 0
 
     def make(self) -> Codec:
-        """The codec. Raises `EvaluationError` for what is not known, or cannot run here."""
+        """The codec. Raises `EvaluationError` if it is not known, or cannot run here."""
         if self.described is not None:
             return external.read(self.described)[self.name]
         kind, _, rest = self.name.partition(":")
@@ -51,7 +56,7 @@ class Spec:
 
 
 def known() -> str:
-    """What there is, in a line."""
+    """What there is, in one line."""
     models = ", ".join(f"{m} or {m}:MODEL" for m in MODELS)
     gaussian = ", ".join(f"{g} or {g}:RUN" for g in GAUSSIAN)
     return f"expected all, {', '.join(CLASSICAL)}, {models}, {gaussian} (@T behind it for T steps), or a name of an --external file"
@@ -60,10 +65,11 @@ def known() -> str:
 def specs(
     names: Sequence[str], paper: bool = False, described: Sequence[str] = (), seed: int = 0, lenient: bool = False
 ) -> tuple[list[Spec], dict[str, str]]:
-    """Names to specs, in their order, each once; and those left out, with the reason.
+    """Names to specs, in their order and each once; and the names left out, with the reason.
 
-    `all`: every classical codec that can run here, the default model, and what is `described`. What it cannot give is left out; another
-    name that cannot run raises `EvaluationError` or what its model does, unless `lenient`.
+    `all` stands for every classical codec that can run here, the default model, and what is
+    `described`. Of these, what cannot run is left out. Another name that cannot run raises
+    `EvaluationError`, or what its model raises, unless `lenient`.
     """
     outside = {name: str(path) for path in described for name in external.read(path)}
     found: dict[str, Spec] = {}

@@ -62,7 +62,7 @@ class Conditions:
     machine: str
 
     def counting(self, curves: Sequence[Curve]) -> list[str]:
-        """What has to be said of how it was counted."""
+        """What has to be said about how it was counted."""
         found = [*COUNTING, *((UNCAPPED, AS_PAPER) if self.paper else (CAPPED,))]
         if any(p.fid is not None for c in curves if not c.published for p in c.points):
             found.append(
@@ -74,14 +74,14 @@ class Conditions:
         return found
 
     def line(self) -> str:
-        """In a line."""
+        """The conditions in one line."""
         versions = ", ".join(f"{name} {version}" for name, version in self.versions.items())
         return f"{self.data}: {self.pictures} pictures, {self.sizes}. Seed {self.seed}; {versions}; {self.machine}."
 
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """Rows of text; `kinds` says of each whether it is ours, published or another's."""
+    """Rows of text. `kinds` says of each row whether it is ours, published or another's."""
 
     head: list[str]
     rows: list[list[str]]
@@ -89,18 +89,18 @@ class Table:
     caption: str = ""
 
     def for_page(self) -> dict[str, Any]:
-        """As the page wants it."""
+        """The table as HTML."""
         rows = [{"cells": cells, "kind": kind} for cells, kind in zip(self.rows, self.kinds)]
         return {"head": self.head, "rows": rows, "caption": self.caption}
 
     def markdown(self) -> str:
-        """As Markdown."""
+        """The table as Markdown."""
         lines = [self.head, ["---"] + ["---:"] * (len(self.head) - 1), *self.rows]
         return self.caption + ".\n\n" + "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def main_table(curves: Sequence[Curve], metric: str = "psnr", payload: bool = False) -> Table:
-    """A row a codec: lossless rate both ways, PSNR at rates, rates at PSNRs, time and memory."""
+    """A row for each codec: lossless rate by both countings, PSNR at rates, rates at PSNRs, time and memory."""
     head = ["codec", "lossless, file", "payload", *(f"dB at {r:g}" for r in RATES), *(f"bpp at {q:g} dB" for q in QUALITIES)]
     head += ["encode, ms", "decode, ms", "MiB"]
     rows, kinds = [], []
@@ -121,7 +121,9 @@ def main_table(curves: Sequence[Curve], metric: str = "psnr", payload: bool = Fa
 
 
 def spent(curve: Curve, what: str) -> str:
-    """Milliseconds to encode or decode: the median of lossy points / of the lossless one; one alone where there is no other or one file."""
+    """Milliseconds to encode or decode: the median of lossy points / of the lossless one. With one
+    kind only, or one file for all, it is one number.
+    """
     end = curve.lossless()
     last: float | None = None if end is None else getattr(end, what)
     lossy = [getattr(p, what) for p in curve.points if getattr(p, what) is not None and not p.lossless and p.setting not in curve.aside]
@@ -130,7 +132,7 @@ def spent(curve: Curve, what: str) -> str:
 
 
 def delta_table(curves: Sequence[Curve], payload: bool = False) -> Table | None:
-    """Bjøntegaard deltas of each curve against each other; None where there is nothing to compare."""
+    """Bjøntegaard deltas of each curve against each other; None if there is nothing to compare."""
     some = [c for c in curves if len(c.known("psnr", payload)[0]) >= 4]
     if len(some) < 2:
         return None
@@ -151,7 +153,7 @@ def delta_table(curves: Sequence[Curve], payload: bool = False) -> Table | None:
 
 
 def versus_table(ours: Curve, others: Sequence[Curve]) -> Table:
-    """A row for each other curve: by how much ours is better, at equal rates, by both countings."""
+    """A row for each other curve: by how much ours is better at equal rates, by both countings."""
 
     def gains(found: Callable[[Curve, bool], float | None], digits: int) -> list[str]:
         cells = []
@@ -181,24 +183,26 @@ def _decibels(rate: float, curve: Curve, payload: bool) -> float | None:
 
 
 def versus(curves: Sequence[Curve]) -> list[Table]:
-    """Of every one of ours against those that are not; other evaluations' were of other pictures."""
+    """Each of ours against those that are not ours. Other evaluations' curves are of other pictures."""
     others = [c for c in curves if not plots.is_ours(c) and not c.elsewhere]
     return [versus_table(c, others) for c in curves if plots.is_ours(c)] if others else []
 
 
 def deltas(curves: Sequence[Curve]) -> list[Table]:
-    """By both countings, where there is something to compare."""
+    """Deltas by both countings, if there is something to compare."""
     return [t for t in (delta_table(curves), delta_table(curves, payload=True)) if t]
 
 
 def tables(curves: Sequence[Curve], measured: Sequence[Curve]) -> list[Table]:
-    """What `table.md` has: at a glance, by payload, from pooled errors, ours against each, Bjøntegaard deltas."""
+    """The contents of `table.md`: the main table, by payload, from pooled errors, ours against
+    each, Bjøntegaard deltas.
+    """
     found = [main_table(curves), main_table(curves, payload=True), main_table(measured, "pooled_psnr")]
     return [*found, *versus(curves), *deltas(measured)]
 
 
 def point_table(curve: Curve) -> dict[str, Any]:
-    """All there is of a curve."""
+    """Every point of a curve."""
     columns = (
         ("setting", lambda p: p.setting), ("n", lambda p: str(p.n)), ("bpp, file", lambda p: number(p.bpp, 3)),
         ("bpp, payload", lambda p: number(p.payload_bpp, 3)), ("bits/dim", lambda p: number(p.bits_per_dimension, 3)),
@@ -212,7 +216,9 @@ def point_table(curve: Curve) -> dict[str, Any]:
 
 
 def rate_at(curve: Curve, quality: float, metric: str = "psnr", payload: bool = False) -> float | None:
-    """The first rate at which a curve reaches a PSNR, linear in the rate's logarithm; None where it does not, or begins above it."""
+    """The first rate at which a curve reaches a PSNR, linear in the rate's logarithm. None if it
+    never does, or begins above it.
+    """
     rates, values = curve.known(metric, payload)
     if not values or values[0] > quality:
         return None
@@ -223,7 +229,7 @@ def rate_at(curve: Curve, quality: float, metric: str = "psnr", payload: bool = 
 
 
 def kind(curve: Curve) -> str:
-    """Of a row."""
+    """The kind of a row."""
     return "published" if curve.published or curve.elsewhere else "ours" if plots.is_ours(curve) else "other"
 
 
@@ -236,7 +242,7 @@ def number(value: float | None, digits: int) -> str:
 
 
 def strips(results: Results) -> list[dict[str, Any]]:
-    """For the first pictures and some rates: each codec's best point that costs no more."""
+    """For the first pictures and some rates: each codec's best point that costs at most the rate."""
     found = []
     for i, original in enumerate(results.pictures):
         for rate in STRIP_RATES if i == 0 else STRIP_RATES[1:3]:
@@ -269,7 +275,9 @@ def figure(pixels: Any, label: str, text: str, kind: str) -> dict[str, str]:
 def write(
     results: Results, conditions: Conditions, out: Path, published: Sequence[Curve] = (), missing: Mapping[str, str] | None = None
 ) -> list[Path]:
-    """Writes the four files into the folder `out`; their paths. `published`: curves that were not measured now."""
+    """Writes the four files into the folder `out` and returns their paths. `published` are curves
+    that were not measured now.
+    """
     curves = [*results.curves, *published]
     missing = dict(missing or {}) | results.failed
     record = {
@@ -303,7 +311,7 @@ def write(
 
 
 def page(results: Results, conditions: Conditions, published: Sequence[Curve], missing: Mapping[str, str]) -> str:
-    """The report: one HTML file that needs nothing else."""
+    """The report: one HTML file that needs no other file."""
     from jinja2 import Environment
 
     curves = [*results.curves, *published]

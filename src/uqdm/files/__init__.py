@@ -1,7 +1,9 @@
-"""Picture files to pictures and back: the only door. Knows nothing of models or of the .uqdm format.
+"""Picture files to pictures and back. This is the only door. Knows nothing of models or of the
+.uqdm format.
 
-`formats` and the modules of the formats say what a file holds; `reading` takes it or refuses it, `decoding` makes its pixels, `pillow`
-takes Pillow images; `writing` writes what is exact, `placing` puts files where they belong.
+`formats` and the modules of the formats say what a file holds. `reading` takes it or refuses it,
+`decoding` makes its pixels, and `pillow` takes Pillow images. `writing` writes what is exact, and
+`placing` puts files in their places.
 """
 
 from uqdm.files.formats import READABLE

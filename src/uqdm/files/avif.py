@@ -6,7 +6,7 @@ from uqdm.files.boxes import boxes
 from uqdm.files.facts import Facts, depth, frames
 
 _ALPHA = (b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha", b"urn:mpeg:hevc:2015:auxid:1")
-_PLAIN = {(1, 13), (1, 1), (2, 2), (1, 2), (2, 13)}  # primaries and transfer of sRGB, or not said
+_PLAIN = {(1, 13), (1, 1), (2, 2), (1, 2), (2, 13)}  # primaries and transfer of sRGB, or not specified
 
 
 def is_avif(data: bytes) -> bool:
@@ -18,7 +18,7 @@ def is_avif(data: bytes) -> bool:
 
 
 def look(data: bytes) -> Facts:
-    """Raises `ValueError`, `struct.error`, `IndexError` where the file is broken."""
+    """Raises `ValueError`, `struct.error`, `IndexError` if the file is broken."""
     found = dict(reversed(list(boxes(data))))
     meta = dict(reversed(list(boxes(found[b"meta"][4:]))))
     primary = int.from_bytes(meta[b"pitm"][4:], "big")
@@ -26,7 +26,8 @@ def look(data: bytes) -> Facts:
     properties = list(boxes(parts[b"ipco"]))
     owned = [properties[i - 1] for i in _owned(parts[b"ipma"], primary) if i]
     width, height = next(struct.unpack_from(">II", body, 4) for name, body in owned if name == b"ispe")
-    # Any picture in the file counts, so that neither a tile nor an alpha plane of more bits is overlooked.
+    # Every picture in the file counts, so that no tile and no alpha plane of more bits is
+    # overlooked.
     codes = [body[2] for name, body in properties if name == b"av1C"]
     if not codes:
         raise ValueError("no AV1 picture in it")

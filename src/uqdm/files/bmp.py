@@ -13,7 +13,7 @@ _PLAIN_SPACES = {int.from_bytes(name, "big") for name in (b"sRGB", b"Win ")}
 
 
 def look(data: bytes) -> Facts:
-    """Raises `ValueError`, `struct.error` where the file is broken."""
+    """Raises `ValueError`, `struct.error` if the file is broken."""
     start, size = struct.unpack_from("<II", data, 10)
     if size not in _SIZES:
         raise ValueError(f"a header of {size} bytes")
@@ -22,7 +22,7 @@ def look(data: bytes) -> Facts:
         packing, x, y, colours = RAW, 0, 0, 0
     else:
         width, height, _, bits, packing, _, x, y, colours = struct.unpack_from("<iiHHIIiiI", data, 18)
-    height = abs(height)  # negative where the first row is the uppermost
+    height = abs(height)  # negative if the first row is the uppermost
     if width < 1 or height < 1:
         raise ValueError(f"a size of {width} × {height}")
     resolution = ((x, 100), (y, 100), 3) if x > 0 and y > 0 else None
@@ -52,18 +52,18 @@ def look(data: bytes) -> Facts:
 
 
 def _is_grey(data: bytes, at: int, colours: int, width: int) -> bool:
-    """Whether the palette gives every value itself, so that it says nothing."""
+    """Whether the palette maps every value to itself, so that it says nothing."""
     return colours == 256 and all(data[at + width * i : at + width * i + 3] == bytes([i] * 3) for i in range(256))
 
 
 def _fourth_byte(data: bytes, start: int, pixels: int) -> bool:
-    """Whether the bytes beside B, G and R say anything: they differ, or are neither 0 nor 255."""
+    """Whether the bytes beside B, G and R mean something: they differ, or are neither 0 nor 255."""
     values = np.frombuffer(data, np.uint8, min(4 * pixels, len(data) - start), start)[3::4]
     return len(values) > 0 and not ((values == 0).all() or (values == 255).all())
 
 
 def _profile(data: bytes, size: int) -> tuple[bytes | None, tuple[str, ...]]:
-    """The ICC profile, and what else is said of colours."""
+    """The ICC profile, and what else is said about colours."""
     if size < 108:
         return None, ()
     (space,) = struct.unpack_from("<I", data, 14 + 56)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 
 def boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Name and contents of each box. Raises `ValueError`, `struct.error` where one is cut."""
+    """Name and contents of each box. Raises `ValueError`, `struct.error` if one is cut."""
     at = 0
     while at < len(data):
         size, name, head = *struct.unpack_from(">I4s", data, at), 8

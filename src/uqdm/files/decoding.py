@@ -1,4 +1,7 @@
-"""The pixels of a picture file, decoded by Pillow, as uint8 arrays. What the file holds is known before; knows no metadata but AVIF's."""
+"""The pixels of a picture file as uint8 arrays, decoded by Pillow.
+
+What the file holds is known before. Knows no metadata but AVIF's.
+"""
 
 import contextlib
 import dataclasses
@@ -28,7 +31,8 @@ from uqdm.files import jp2, png, tiff
 from uqdm.files.facts import Facts
 from uqdm.picture import Bytes8
 
-# The decoders are made by name: Pillow's own search through all formats never runs, and neither does what it would start.
+# The decoders are made by name. So Pillow's own search through all formats never runs, nor what it
+# would start.
 DECODERS: dict[str, Any] = {
     "PNG": PngImagePlugin.PngImageFile,
     "JPEG": JpegImagePlugin.JpegImageFile,
@@ -43,9 +47,9 @@ DECODERS: dict[str, Any] = {
 
 
 def decoded(facts: Facts, data: bytes) -> tuple[NDArray[np.uint8], Facts]:
-    """uint8 (H, W), or (H, W, C), and the facts with what only the decoder tells: of AVIF, the metadata."""
+    """uint8 (H, W) or (H, W, C), and the facts, with what only the decoder knows: for AVIF, the metadata."""
     with _unlimited(facts.width * facts.height), _opened(facts, data) as image:
-        _same_size(facts, image)  # before anything is allocated by the decoder's reading of the header
+        _same_size(facts, image)  # before the decoder allocates anything by its own reading of the header
         image.load()
         _same_size(facts, image)
         if facts.format == "AVIF":
@@ -57,19 +61,19 @@ def decoded(facts: Facts, data: bytes) -> tuple[NDArray[np.uint8], Facts]:
                 array = _brightest(array, data)
         else:
             array = np.asarray(image)
-            # Of AVIF, and of PNG with 16 bits and alpha, the decoder delivers grey as colours.
+            # For AVIF, and for PNG with 16 bits and alpha, the decoder delivers grey as colours.
             if image.mode != _mode(facts) and not (facts.grey and image.mode in ("RGB", "RGBA")):
-                raise ImageError(f"the header says {_mode(facts)}, the decoder delivers {image.mode}")
+                raise ImageError(f"the header says {_mode(facts)}, but the decoder delivers {image.mode}")
         array = _one_channel(array) if facts.grey else array
         return _with_alpha(facts, image, array, data), facts
 
 
 def _one_channel(array: Bytes8) -> Bytes8:
-    """Grey that was delivered in three channels, which are the same, as one; alpha stays."""
+    """Grey that was delivered in three equal channels, as one channel. Alpha stays."""
     if array.ndim == 2 or array.shape[2] < 3:
         return array
     if (array[:, :, 1:3] != array[:, :, :1]).any():
-        raise ImageError("the header says grey, the decoder delivers colours")
+        raise ImageError("the header says grey, but the decoder delivers colours")
     return np.ascontiguousarray(array[:, :, ::3]) if array.shape[2] == 4 else array[:, :, 0]
 
 
@@ -98,7 +102,8 @@ def _converted(facts: Facts, image: Image.Image) -> Bytes8:
     if mode == "I" and facts.format == "TIFF":  # 32 bits, or 16 with a sign
         return np.asarray(image).astype(np.int64).clip(0, 255).astype(np.uint8)
     if mode.startswith("I"):
-        shift = facts.bits - 8 if facts.format == "TIFF" else 8  # TIFF's values are those of the file, others are scaled to 16 bits
+        # TIFF's values are those of the file; others are scaled to 16 bits
+        shift = facts.bits - 8 if facts.format == "TIFF" else 8
         return (np.asarray(image).astype(np.int64).clip(0, 65535) >> shift).astype(np.uint8)
     if mode == "F":
         values = np.nan_to_num(np.asarray(image, dtype=np.float64), nan=0.0)
@@ -118,7 +123,7 @@ def _converted(facts: Facts, image: Image.Image) -> Bytes8:
 
 
 def _brightest(array: Bytes8, data: bytes) -> Bytes8:
-    """The brightest values of a JPEG 2000 file, which the decoder makes 0, as 255; see `jp2.wider`."""
+    """The brightest values of a JPEG 2000 file as 255. The decoder makes them 0; see `jp2.wider`."""
     with Jpeg2KImagePlugin.Jpeg2KImageFile(io.BytesIO(jp2.wider(data)), "") as image:
         image.load()
         other = np.asarray(image)[:, :, : array.shape[2]]
@@ -126,32 +131,36 @@ def _brightest(array: Bytes8, data: bytes) -> Bytes8:
 
 
 def _divided(array: Bytes8) -> Bytes8:
-    """Colours that were multiplied by alpha, divided by it again, to the nearest value."""
+    """Colours that were multiplied by alpha, divided by it again and rounded to the nearest value."""
     alpha = array[:, :, -1:].astype(np.int64)
     colours = (array[:, :, :-1].astype(np.int64) * 255 + alpha // 2) // np.maximum(alpha, 1)
     return np.concatenate([colours.clip(0, 255).astype(np.uint8), array[:, :, -1:]], axis=2)
 
 
 def _with_alpha(facts: Facts, image: Image.Image, array: Bytes8, data: bytes) -> Bytes8:
-    """The pixels, with the alpha that the one transparent colour of a PNG means."""
+    """The pixels, with the alpha that the transparent colour of a PNG means."""
     if facts.key is None:
         return array
     if facts.bits == 16:
         same = _sixteen(facts, image, data) == facts.key
     else:
-        scale = 255 // ((1 << facts.bits) - 1)  # 85 of 2 bits, 17 of 4: the decoder has scaled the pixels, but not the key
+        # 85 for 2 bits, 17 for 4: the decoder has scaled the pixels, but not the key
+        scale = 255 // ((1 << facts.bits) - 1)
         same = array.reshape(*array.shape[:2], -1) == np.array(facts.key) * scale
     return np.dstack([array, np.where(same.all(axis=2), 0, 255).astype(np.uint8)])
 
 
 def _sixteen(facts: Facts, image: Image.Image, data: bytes) -> NDArray[np.uint16]:
-    """All 16 bits of a PNG without alpha, (H, W, C): of colours Pillow delivers high bytes only, so it is asked for the low ones too."""
+    """All 16 bits of a PNG without alpha, (H, W, C).
+
+    Of colours Pillow delivers only the high bytes, so it is asked for the low ones too.
+    """
     if facts.grey:
         return np.asarray(image).astype(np.uint16)[:, :, None]
     with _opened(facts, data) as other:
         if [tile[3] for tile in other.tile] != ["RGB;16B"]:
             raise ImageError("16-bit colours with a transparent one, which the installed Pillow does not deliver")
-        # The order of bytes is turned round, so that what is thrown away is the high byte.
+        # The order of bytes is reversed here, so that the byte thrown away is the high one.
         other.tile = [ImageFile._Tile(tile[0], tile[1], tile[2], "RGB;16L") for tile in other.tile]
         other.load()
         high, low = np.asarray(image).astype(np.uint16), np.asarray(other).astype(np.uint16)
@@ -163,9 +172,11 @@ _lock, _inside, _before = threading.Lock(), 0, Image.MAX_IMAGE_PIXELS
 
 @contextlib.contextmanager
 def _unlimited(pixels: int) -> Iterator[None]:
-    """Lifts Pillow's own limit, for pictures that are within ours and beyond it, until the last of them is decoded.
+    """Lifts Pillow's own limit while pictures are decoded that are within our limit and beyond
+    Pillow's.
 
-    Most decoders do not ask for it when they are made by name; those of WebP, GIF and TIFF's tiles do.
+    Most decoders do not look at it when they are made by name. Those of WebP, GIF and TIFF's tiles
+    do.
     """
     global _inside, _before
     with _lock:

@@ -5,14 +5,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Facts:
-    """What the file says of itself; a format's `look` finds it in the header, not in what a decoder delivered.
+    """What the file says of itself. A format's `look` finds it in the header, not in what a decoder
+    delivered.
 
-    `reasons`: why the pixels cannot be taken as they are, in words that follow "the file has"; empty for 8-bit grey or RGB, with or
-    without straight alpha. `impossible`: the reason why not even a conversion is defined, or None. `bits`: of the widest sample.
-    `grey`: one colour channel. `alpha`: whether there is an alpha plane, straight or not. `key`: the one transparent colour, in the
-    units of the file, or None. `premultiplied`: the decoder delivers colours that are multiplied by alpha. `resolution`: pixels per
-    unit in x and y, each as a fraction, and EXIF's number of the unit (2: inch, 3: centimetre). `dropped`: what is not carried, by
-    name. `lost`: what a conversion loses besides precision, by name.
+    `reasons` say why the pixels cannot be taken as they are, in words that follow "the file has";
+    they are empty for 8-bit grey or RGB, with or without straight alpha. `impossible` is the reason
+    why not even a conversion is defined, or None. `bits` are those of the widest sample. `grey`
+    means one colour channel. `alpha` says whether there is an alpha plane, straight or not. `key`
+    is the one transparent colour, in the units of the file, or None. `premultiplied` means that the
+    decoder delivers colours multiplied by alpha. `resolution` has pixels per unit in x and y, each
+    as a fraction, and EXIF's number of the unit (2: inch, 3: centimetre). `dropped` names what is
+    not carried. `lost` names what a conversion loses besides precision.
     """
 
     format: str
@@ -39,13 +42,13 @@ def depth(bits: int) -> str:
 
 
 def frames(count: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """For the first of `count` pictures in a file: why it is not taken, and what a conversion loses."""
+    """Why the first of `count` pictures in a file is not taken, and what a conversion loses."""
     if count <= 1:
         return (), ()
     return (f"{count} frames",), (f"{count - 1} further frame{'s' * (count > 2)}",)
 
 
 def after(data: bytes, end: int) -> tuple[str, ...]:
-    """What is dropped of a file whose picture ends before the file does; zeros are padding."""
+    """What is dropped if a file goes on after its picture. Zeros are padding."""
     rest = len(data[end:].rstrip(b"\0"))
     return (f"{rest} bytes after the end of the picture",) if rest else ()

@@ -1,4 +1,4 @@
-"""The formats that are read, and what tells them apart. Whatever is not in the table is refused."""
+"""The formats that are read, and how they are told apart. Whatever is not in the table is refused."""
 
 import re
 import struct
@@ -17,7 +17,7 @@ READABLE = frozenset(
 
 @dataclass(frozen=True)
 class Format:
-    """A format: whether a file is of it, by its first bytes, and what such a file holds."""
+    """A format: whether a file has it, by its first bytes, and what such a file holds."""
 
     name: str
     fits: Callable[[bytes], bool]
@@ -35,7 +35,7 @@ FORMATS = (
     Format("JPEG 2000", lambda data: data.startswith(jp2.MAGIC), jp2.look),
     Format("AVIF", avif.is_avif, avif.look),
 )
-_OTHERS = (  # what people have, by its first bytes: named, so that they see why it is refused
+_OTHERS = (  # common formats by their first bytes; they are named, so that people see why a file is refused
     (rb"%!PS|\xc5\xd0\xd3\xc6", "EPS"),
     (rb"%PDF", "PDF"),
     (rb"8BPS", "Photoshop"),
@@ -49,11 +49,15 @@ _OTHERS = (  # what people have, by its first bytes: named, so that they see why
     (rb"#\?RADIANCE", "HDR"),
     (rb"\x89UQD", "a .uqdm file; decompress it first"),
 )
-BROKEN = (ValueError, IndexError, KeyError, StopIteration, struct.error, zlib.error, OverflowError)  # of `look`, at a broken header
+# what `look` raises at a broken header
+BROKEN = (ValueError, IndexError, KeyError, StopIteration, struct.error, zlib.error, OverflowError)
 
 
 def look(name: str, data: bytes) -> Facts:
-    """What the file holds. Raises `ImageError`: `data` is of no format that is read, or its header is broken; `name` is for messages."""
+    """What the file holds. `name` is for messages.
+
+    Raises `ImageError` if `data` has no format that is read, or its header is broken.
+    """
     for one in FORMATS:
         if one.fits(data):
             try:

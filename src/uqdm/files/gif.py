@@ -1,4 +1,4 @@
-"""What a GIF file holds: always a palette, so it is read by conversion only."""
+"""What a GIF file holds. It always has a palette, so it is only read with conversion."""
 
 import struct
 
@@ -6,7 +6,7 @@ from uqdm.files.facts import Facts, after, frames
 
 
 def look(data: bytes) -> Facts:
-    """Raises `ValueError`, `struct.error`, `IndexError` where the file is broken."""
+    """Raises `ValueError`, `struct.error`, `IndexError` if the file is broken."""
     width, height, packed = struct.unpack_from("<HHB", data, 6)
     at = 13 + (3 << (packed & 7) + 1) * (packed >> 7)
     count, clear, dropped = 0, False, []

@@ -1,6 +1,8 @@
-"""Directories of tags, as TIFF and EXIF have them: bytes to entries and back. Knows no picture and few tags.
+"""Directories of tags, as TIFF and EXIF have them: bytes to entries and back. Knows no picture and
+few tags.
 
-Values are kept as bytes, in little-endian order whatever the order of the file, so that nothing is interpreted on the way.
+Values are kept as bytes, in little-endian order whatever the order of the file. So nothing is
+interpreted on the way.
 """
 
 import struct
@@ -20,7 +22,7 @@ _MOST = 1 << 16  # entries
 
 @dataclass(frozen=True)
 class Entry:
-    """The values of a tag. `place`: where they lie in the file that was read; 0 for one that is made."""
+    """The values of a tag. `place` says where they lie in the file that was read; it is 0 for a new entry."""
 
     type: int
     count: int
@@ -28,7 +30,7 @@ class Entry:
     place: int = 0
 
     def numbers(self) -> list[int]:
-        """The values of a whole-number type. Raises `ValueError` for others."""
+        """The values of a whole-number type. Raises `ValueError` for other types."""
         kind = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}.get(self.type)
         if kind is None:
             raise ValueError(f"values of type {self.type} where whole numbers are expected")
@@ -36,7 +38,7 @@ class Entry:
 
 
 Directory = dict[int, Entry]
-Tree = Mapping[int, Union[Entry, "Tree"]]  # a directory, whose pointers are directories again
+Tree = Mapping[int, Union[Entry, "Tree"]]  # a directory whose pointers are directories too
 
 
 def number(type: int, *values: int) -> Entry:
@@ -59,7 +61,9 @@ def header(data: bytes) -> tuple[str, bool, int]:
 
 
 def read(data: bytes, at: int, order: str, big: bool = False) -> tuple[Directory, int]:
-    """The directory at a place, and where the next one is (0: nowhere). Raises `ValueError`, `struct.error` where it is cut."""
+    """The directory at a place, and where the next one is (0: nowhere). Raises `ValueError`,
+    `struct.error` if it is cut.
+    """
     count_code, entry_code, room = ("Q", "HHQ", 8) if big else ("H", "HHI", 4)
     (count,) = struct.unpack_from(order + count_code, data, at)
     if count > _MOST:
@@ -74,19 +78,19 @@ def read(data: bytes, at: int, order: str, big: bool = False) -> tuple[Directory
         place = at if size <= room else struct.unpack_from(order + ("Q" if big else "I"), data, at)[0]
         at += room
         if not _SIZES.get(kind):
-            continue  # of a type that is not defined: there is no value
+            continue  # a type that is not defined has no value
         if place + size > len(data):
             raise ValueError(f"tag {tag} is cut")
         total += size
         if total > len(data):
-            raise ValueError("tags whose values lie one over the other")
+            raise ValueError("the values of two tags overlap")
         found.setdefault(tag, Entry(kind, values, _swapped(data[place : place + size], kind, order), place))
     (following,) = struct.unpack_from(order + ("Q" if big else "I"), data, at)
     return found, following
 
 
 def _swapped(data: bytes, kind: int, order: str) -> bytes:
-    """Values in little-endian order; bytes, text and undefined values are the same in any."""
+    """Values in little-endian order. Bytes, text and undefined values are the same in any order."""
     unit = _UNITS.get(kind, _SIZES[kind])
     if order == "<" or unit == 1:
         return data
@@ -94,12 +98,12 @@ def _swapped(data: bytes, kind: int, order: str) -> bytes:
 
 
 def tree(data: bytes, directory: Directory, order: str, big: bool = False) -> dict[int, "Entry | Tree"]:
-    """A directory with those that it points to. One that is broken raises as `read` does."""
+    """A directory with those that it points to. A broken one raises what `read` raises."""
     return _tree(data, directory, order, big, (EXIF, GPS))
 
 
 def _tree(data: bytes, directory: Directory, order: str, big: bool, below: tuple[int, ...]) -> dict[int, "Entry | Tree"]:
-    """`below`: the pointers that are followed. Others are left out, so a directory cannot lead to itself."""
+    """Follows the pointers in `below`. Others are left out, so a directory cannot lead to itself."""
     found: dict[int, Entry | Tree] = {}
     for tag, entry in directory.items():
         if tag in below:
@@ -111,14 +115,19 @@ def _tree(data: bytes, directory: Directory, order: str, big: bool, below: tuple
 
 
 def exif_tree(blob: bytes) -> tuple[dict[int, "Entry | Tree"], bool]:
-    """The directories of an EXIF blob, and whether it has a second picture (a thumbnail). Raises `ValueError`, `struct.error`."""
+    """The directories of an EXIF blob, and whether it has a second picture (a thumbnail). Raises
+    `ValueError`, `struct.error`.
+    """
     order, big, at = header(blob)
     directory, following = read(blob, at, order, big)
     return tree(blob, directory, order, big), following != 0
 
 
 def pack(root: "Tree", at: int) -> bytes:
-    """A directory and all below it, to lie at `at`, which is even, in a little-endian file. Raises `ValueError` beyond 4 GiB."""
+    """A directory and all below it, to be put at `at`, which is even, in a little-endian file.
+
+    Raises `ValueError` beyond 4 GiB.
+    """
     if at % 2:
         raise ValueError("directories lie at even places")
     tags = sorted(root)

@@ -10,13 +10,13 @@ _XMP = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
 _EXIF = b"JpgTiffExif->JP2"
 _SRGB, _GREY = 16, 17
 _COLOUR, _OPACITY, _PREMULTIPLIED = 0, 1, 2  # what a channel is, by the box of channel definitions
-_MAIN = 65535  # any colour: what an alpha channel belongs to is then the whole picture (0)
+_MAIN = 65535  # for any colour: an alpha channel for 0 belongs to the whole picture
 
 
 def look(data: bytes) -> Facts:
-    """Raises `ValueError`, `struct.error`, `IndexError` where the file is broken."""
+    """Raises `ValueError`, `struct.error`, `IndexError` if the file is broken."""
     found = list(boxes(data))
-    header = dict(reversed(list(boxes(_only(found, b"jp2h")))))  # of two of a kind the first counts
+    header = dict(reversed(list(boxes(_only(found, b"jp2h")))))  # if there are two of a kind, the first counts
     stream = _only(found, b"jp2c")
     width, height, sizes, comment, exact = _sizes(stream)
     kinds = _kinds(header.get(b"cdef"), len(sizes))
@@ -81,10 +81,11 @@ def _only(found: list[tuple[bytes, bytes]], name: bytes) -> bytes:
 
 
 def wider(data: bytes) -> bytes:
-    """The codestream alone, of which each component is said to have one bit more.
+    """The codestream alone, with a header that says one bit more for each component.
 
-    Pillow shifts several components of more than 8 bits to 8 bits, and rounds; the brightest values become 256, which it stores as 0. Of
-    a stream without loss the same values lie in the middle of the wider range, so what is bright and what is dark can be told apart.
+    Pillow shifts several components of more than 8 bits to 8 bits, and rounds. The brightest values
+    become 256, which it stores as 0. In a stream without loss the same values lie in the middle of
+    the wider range. So bright and dark can be told apart.
     """
     stream = bytearray(_only(list(boxes(data)), b"jp2c"))
     for i in range(struct.unpack_from(">H", stream, 40)[0]):
@@ -93,7 +94,9 @@ def wider(data: bytes) -> bytes:
 
 
 def _sizes(stream: bytes) -> tuple[int, int, list[tuple[int, int, int]], bool, bool]:
-    """Width, height, each component's depth and steps, whether there is a comment that a person wrote, whether nothing is lost."""
+    """Width, height, each component's depth and steps, whether a person wrote a comment, and
+    whether nothing is lost.
+    """
     if stream[:4] != CODESTREAM:
         raise ValueError("no codestream")
     right, bottom, left, top = struct.unpack_from(">IIII", stream, 8)
@@ -106,9 +109,9 @@ def _sizes(stream: bytes) -> tuple[int, int, list[tuple[int, int, int]], bool, b
         marker, size = struct.unpack_from(">HH", stream, at)
         text = stream[at + 6 : at + 2 + size]
         comment = comment or (marker == 0xFF64 and not text.startswith((b"Created by OpenJPEG", b"Kakadu")))
-        if marker == 0xFF52:  # COD; its last byte but the precincts' names the wavelet
+        if marker == 0xFF52:  # COD; its last byte before the precincts names the wavelet
             exact = stream[at + 13] == 1
-        elif marker == 0xFF53:  # COC: a component of its own way
+        elif marker == 0xFF53:  # COC: a component with settings of its own
             exact = False
             break
         at += 2 + size

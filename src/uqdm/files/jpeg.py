@@ -6,16 +6,18 @@ from collections.abc import Iterator
 
 from uqdm.files.facts import Facts, after, depth
 
-_FRAMES = {0xC0 + i for i in range(16)} - {0xC4, 0xC8, 0xCC}  # SOF0 .. SOF15 without the tables' markers
+_FRAMES = {0xC0 + i for i in range(16)} - {0xC4, 0xC8, 0xCC}  # SOF0 .. SOF15, without the markers of tables
 _DECODED = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}  # Huffman and arithmetic coding, sequential and progressive
-_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # but not what stands inside a scan
+_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # but nothing inside a scan
 _ALONE = {0x01, *range(0xD0, 0xD8)}
 _EXIF, _XMP, _MORE_XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b"http://ns.adobe.com/xmp/extension/\0"
 _ICC, _PHOTOSHOP = b"ICC_PROFILE\0", b"Photoshop 3.0\0"
 
 
 def segments(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Marker and contents of each segment up to the first scan. Raises `ValueError`, `IndexError`, `struct.error` where it is cut."""
+    """Marker and contents of each segment up to the first scan. Raises `ValueError`, `IndexError`,
+    `struct.error` if it is cut.
+    """
     at = 2
     while True:
         if data[at] != 0xFF:
@@ -37,7 +39,7 @@ def segments(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _end(data: bytes) -> int:
-    """The place after the last scan of the picture; the end of the file where that is not found."""
+    """The place after the last scan of the picture, or the end of the file if that is not found."""
     at = 2
     while (found := _MARKER.search(data, at)) is not None:
         marker, at = data[found.end() - 1], found.end()
@@ -49,7 +51,7 @@ def _end(data: bytes) -> int:
 
 
 def look(data: bytes) -> Facts:
-    """Raises `ValueError`, `IndexError`, `struct.error` where the file is broken."""
+    """Raises `ValueError`, `IndexError`, `struct.error` if the file is broken."""
     frame: tuple[int, int, int, int, int] | None = None
     exif, xmp, resolution = None, None, None
     profile: dict[int, bytes] = {}

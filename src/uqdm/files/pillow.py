@@ -1,4 +1,4 @@
-"""Pillow images to pictures: from their file where there is one, else from memory."""
+"""Pillow images to pictures: from their file if there is one, otherwise from memory."""
 
 import os
 import sys
@@ -21,8 +21,9 @@ def is_pillow(value: object) -> bool:
 def from_pillow(image: Image.Image) -> Picture:
     """A picture from a Pillow image of mode L, LA, RGB or RGBA, with its transparency and metadata.
 
-    One that was opened from a file and not changed is read from that file, so that nothing is lost on the way. Raises `ImageError` for
-    other modes, and where it can no longer be told what the file held. What is not carried is named in a warning.
+    If it was opened from a file and not changed, it is read from that file, so that nothing is lost
+    on the way. Raises `ImageError` for other modes, and if nobody can tell any more what the file
+    held. A warning names what is not carried.
     """
     picture = _from_file(image) if isinstance(image, ImageFile.ImageFile) else _from_memory(image)
     if picture.dropped:
@@ -31,7 +32,7 @@ def from_pillow(image: Image.Image) -> Picture:
 
 
 def _from_file(image: ImageFile.ImageFile) -> Picture:
-    """Of an image that still stands for its file: that file, read again."""
+    """If the image still stands for its file, that file, read again."""
     source = _source_of(image)
     if source is None:
         raise ImageError(

@@ -1,4 +1,4 @@
-"""Files to their places: whole or not at all. Knows bytes and paths, no pictures."""
+"""Files to their places, whole or not at all. Knows bytes and paths, no pictures."""
 
 import os
 import re
@@ -10,7 +10,7 @@ from uqdm.errors import OutputError
 
 
 def check_target(path: str | os.PathLike[str], force: bool) -> None:
-    """Raises the `OutputError` that `write_atomic` would raise, as far as it can be known before the work is done."""
+    """Raises the `OutputError` that `write_atomic` would raise, if it can be known before the work is done."""
     target = Path(path)
     try:
         descriptor = _descriptor(path)
@@ -36,7 +36,7 @@ def check_target(path: str | os.PathLike[str], force: bool) -> None:
 
 
 def _descriptor(path: str | os.PathLike[str]) -> int | None:
-    """The open descriptor that a path stands for, or None. It is no place where a file could be made, and may have no other path."""
+    """The open descriptor that a path stands for, or None. No file can be made there, and it may have no other path."""
     found = re.fullmatch(r"/dev/(stdout|stderr)|/(?:dev|proc/self)/fd/(\d{1,9})", os.path.normpath(os.fspath(path)))
     return None if found is None else ("stdout", "stderr").index(found[1]) + 1 if found[1] else int(found[2])
 
@@ -44,8 +44,9 @@ def _descriptor(path: str | os.PathLike[str]) -> int | None:
 def write_atomic(path: str | os.PathLike[str], data: bytes, force: bool = False) -> None:
     """Writes a file beside its place and then renames it, so that it is there whole or not at all.
 
-    Raises `OutputError`: something is there already and not `force`, it or its folder is write-protected, the folder is missing, the
-    disk is full. Devices, pipes and open descriptors (/dev/stdout, /dev/fd/3) are written to directly.
+    Raises `OutputError` if something is there already and `force` is not set, if it or its folder
+    is write-protected, if the folder is missing, or if the disk is full. Devices, pipes and open
+    descriptors (/dev/stdout, /dev/fd/3) are written to directly.
     """
     check_target(path, force)
     descriptor = _descriptor(path)

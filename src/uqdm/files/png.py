@@ -1,4 +1,4 @@
-"""What a PNG file holds. The decoder gets the chunks of its pixels only; all others are read here."""
+"""What a PNG file holds. The decoder gets only the chunks of its pixels. All others are read here."""
 
 import re
 import struct
@@ -16,7 +16,7 @@ _HEAD = re.compile(rb"\s*\w*\s*(\d+)\s")  # of a raw profile: its kind and its l
 
 
 def chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Name and contents of each chunk up to IEND. Raises `ValueError` where one is cut or its check fails."""
+    """Name and contents of each chunk up to IEND. Raises `ValueError` if one is cut or its check fails."""
     at, name = len(MAGIC), b""
     while name != b"IEND":
         (size,) = struct.unpack_from(">I", data, at)
@@ -29,14 +29,14 @@ def chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def pixels_only(data: bytes) -> bytes:
-    """The same picture without its metadata; a palette keeps its transparency."""
+    """The same picture without its metadata. A palette keeps its transparency."""
     keep = _PIXELS + ((b"tRNS",) if data[25] == PALETTE else ())
     kept = [(name, body) for name, body in chunks(data) if name in keep]
     return MAGIC + b"".join(struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body)) for name, body in kept)
 
 
 def look(data: bytes) -> Facts:
-    """Raises `ValueError`, `struct.error`, `zlib.error` where the file is broken."""
+    """Raises `ValueError`, `struct.error`, `zlib.error` if the file is broken."""
     found = list(chunks(data))
     end = len(MAGIC) + sum(12 + len(body) for _, body in found)
     if found[0][0] != b"IHDR":
@@ -84,7 +84,7 @@ def look(data: bytes) -> Facts:
         elif name == b"acTL" and len(body) == 8:
             count = struct.unpack(">I", body[:4])[0]
         elif name == b"sBIT" and all(value == bits for value in body):
-            continue  # says what the header says
+            continue  # it says what the header says
         elif name not in (*_PIXELS, b"hIST", b"fcTL", b"fdAT"):
             dropped.append(_name(name))
     if texts:
@@ -101,7 +101,7 @@ def look(data: bytes) -> Facts:
 
 
 def _name(chunk: bytes) -> str:
-    """A chunk's name, with what it means where that is not plain."""
+    """A chunk's name, with its meaning if that is not plain."""
     name = chunk.decode("latin-1")
     meaning = {"gAMA": "gamma", "cHRM": "primaries", "cICP": "colour space", "sRGB": "rendering intent", "bKGD": "background",
                "tIME": "date", "sBIT": "significant bits"}.get(name)  # fmt: skip
@@ -109,7 +109,7 @@ def _name(chunk: bytes) -> str:
 
 
 def _text(name: bytes, body: bytes) -> tuple[str, bytes]:
-    """Keyword of a text chunk, and its text where that is carried."""
+    """Keyword of a text chunk, and its text if that is carried."""
     keyword, _, rest = body.partition(b"\0")
     if not keyword.lower().startswith((b"raw profile type ", b"xml:com.adobe.xmp")):
         return keyword.decode("latin-1"), b""  # what is only named need not be unpacked
@@ -122,7 +122,7 @@ def _text(name: bytes, body: bytes) -> tuple[str, bytes]:
 
 
 def _raw_profile(text: bytes) -> bytes | None:
-    """What ImageMagick and others write as hexadecimal text, or None where it is not that."""
+    """What ImageMagick and others write as hexadecimal text, or None if it is not that."""
     head = _HEAD.match(text)
     try:
         profile = bytes.fromhex(text[head.end() :].decode("ascii")) if head else b""

@@ -6,7 +6,7 @@ _SPACE = b" \t\n\r\v\f"
 
 
 def look(data: bytes) -> Facts:
-    """Raises `ValueError`, `IndexError` where the file is broken."""
+    """Raises `ValueError`, `IndexError` if the file is broken."""
     kind = data[1] - ord("0")
     count = 2 if kind in (1, 4) else 3
     numbers: list[int] = []
@@ -32,7 +32,7 @@ def look(data: bytes) -> Facts:
     several = False
     if kind > 3:
         row = (width + 7) // 8 if kind == 4 else width * samples * (2 if most > 255 else 1)
-        # After the pixels may come another picture, not just an end of line.
+        # After the pixels there may be another picture, and not only an end of line.
         several = bool(data[at + 1 + row * height :].strip(_SPACE))
     reasons, _ = frames(2 if several else 1)
     lost = ("what comes after the first picture",) if several else ()

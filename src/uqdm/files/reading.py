@@ -1,7 +1,9 @@
-"""Picture files in, pictures out. Pillow only decodes; what the file holds, and whether it is taken, is decided before.
+"""Picture files in, pictures out. Pillow only decodes; before that it is known what the file holds
+and whether it is taken.
 
-A picture is taken as it is or refused: whatever would change its values happens only with `convert=True`. Orientation is carried in
-EXIF, not applied, so the pixels stay those of the file.
+A picture is taken as it is or refused. What would change its values happens only with
+`convert=True`. Orientation is carried in EXIF and not applied, so the pixels stay those of the
+file.
 """
 
 import os
@@ -20,14 +22,18 @@ TAKEN = "only 8-bit grey or RGB, with or without straight alpha, is taken as it 
 
 
 def read(source: str | os.PathLike[str] | bytes | BinaryIO, convert: bool = False, *, max_pixels: int = MAX_PIXELS) -> Picture:
-    """A picture from a path, from the bytes of a picture file, or from an open binary file. `Picture.dropped` names what is lost.
+    """A picture from a path, from the bytes of a picture file, or from an open binary file.
 
-    Taken as they are: 8-bit grey and RGB, each with or without straight alpha or one transparent colour; and grey PNG of 2 or 4 bits,
-    which 8 bits hold exactly. With `convert`, also: 16 bits (the high byte is kept), 1 bit, palettes (RGB, or RGBA where entries are
-    transparent), CMYK and other colour spaces (by Pillow's formulas, not by their ICC profile, which is dropped), floats (0 to 1 is
-    taken as 0 to 255; other ranges are clipped), colours multiplied by alpha, bands that are no colour (dropped), and the first frame
-    of several. Raises `ImageError` for anything else, for files that are empty, broken or not pictures, and `LimitError` above
-    `max_pixels`, before pixels are decoded.
+    These are taken as they are: 8-bit grey and RGB, each with or without straight alpha or one
+    transparent colour; and grey PNG of 2 or 4 bits, which 8 bits hold exactly. `convert` also takes
+    16 bits (the high byte is kept), 1 bit, palettes (RGB, or RGBA if entries are transparent), CMYK
+    and other colour spaces (by Pillow's formulas, not by their ICC profile, which is dropped),
+    floats (0 to 1 becomes 0 to 255; other ranges are clipped), colours multiplied by alpha, bands
+    that are no colour (dropped), and the first frame of several. `Picture.dropped` names what is
+    lost.
+
+    Raises `ImageError` for anything else, for files that are empty, broken or not pictures, and
+    `LimitError` above `max_pixels`, before pixels are decoded.
     """
     name, data = _bytes_of(source)
     if not data:
@@ -45,7 +51,8 @@ def read(source: str | os.PathLike[str] | bytes | BinaryIO, convert: bool = Fals
         raise ImageError(f"{name}: {error}") from error
     except MemoryError as error:
         raise LimitError(f"{name} needs more memory than there is, or is broken: {facts.width} × {facts.height} pixels") from error
-    except Exception as error:  # what Pillow raises for a broken file depends on its format and on where it is broken
+    # what Pillow raises for a broken file depends on its format and on the place of the fault
+    except Exception as error:
         if facts.reasons:
             advice = "it is broken, or of a kind that is not converted: turn it into an 8-bit PNG with another program"
             raise ImageError(f"{name} cannot be decoded: {_reason(error)}; {advice}") from error
@@ -57,7 +64,7 @@ def read(source: str | os.PathLike[str] | bytes | BinaryIO, convert: bool = Fals
 
 
 def check(name: str, facts: Facts, convert: bool) -> None:
-    """Raises `ImageError` where the file holds what is not taken."""
+    """Raises `ImageError` if the file holds what is not taken."""
     if facts.impossible:
         raise ImageError(f"{name} has {facts.impossible}; {TAKEN}: turn it into an 8-bit PNG or TIFF with another program first")
     if facts.reasons and not convert:
@@ -83,7 +90,7 @@ def _reason(error: Exception) -> str:
 
 
 def _with_resolution(facts: Facts) -> tuple[bytes | None, tuple[str, ...]]:
-    """EXIF, and what is dropped. A resolution that the format says elsewhere becomes EXIF where there is none."""
+    """EXIF, and what is dropped. A resolution that the format says elsewhere becomes EXIF if the file has no EXIF."""
     if facts.resolution is None:
         return facts.exif or None, facts.dropped
     if not facts.exif:

@@ -1,4 +1,6 @@
-"""What a TIFF file holds: the tags of its first directory. And a writer of TIFF files, of this package's pictures only."""
+"""What a TIFF file holds: the tags of its first directory. And a writer of TIFF files, for this
+package's pictures only.
+"""
 
 import struct
 import zlib
@@ -23,14 +25,15 @@ _WHITE_IS_ZERO, _GREY, _RGB, _PALETTE, _CMYK, _YCBCR = 0, 1, 2, 3, 5, 6
 _NAMES = {4: "a mask", 8: "Lab colours", 9: "Lab colours", 10: "Lab colours", 32803: "the raw values of a sensor (CFA)",
           32844: "LogL values", 32845: "LogLuv values", 34892: "the raw values of a sensor", 51177: "a depth map"}  # fmt: skip
 _JPEG = 7
-_UNPACKED = {1, 2, 3, 4, 5, _JPEG, 8, 32773, 32946, 34925, 50000}  # compressions that every build of the decoder has, but Zstandard
-_STRAIGHT, _MULTIPLIED = 2, 1  # what an extra band is
+# compressions that every build of the decoder has, and Zstandard, which some have
+_UNPACKED = {1, 2, 3, 4, 5, _JPEG, 8, 32773, 32946, 34925, 50000}
+_STRAIGHT, _MULTIPLIED = 2, 1  # the meaning of an extra band
 _MOST_PAGES = 1 << 12  # that are counted
-_MOST = 1 << 20  # bytes of a tag's values: more is not a description, but Photoshop's layers or the like
+_MOST = 1 << 20  # bytes of a tag's values; more is no description, but Photoshop's layers or the like
 
 
 def look(data: bytes) -> Facts:
-    """Raises `ValueError`, `struct.error`, `KeyError`, `IndexError` where the file is broken."""
+    """Raises `ValueError`, `struct.error`, `KeyError`, `IndexError` if the file is broken."""
     order, big, at = ifd.header(data)
     first, following = ifd.read(data, at, order, big)
     width, height = _one(first, WIDTH), _one(first, HEIGHT)
@@ -101,8 +104,10 @@ def look(data: bytes) -> Facts:
 
 
 def pixels_only(data: bytes) -> bytes:
-    """The same file with a directory of the first picture's pixels alone, for the decoder: no orientation by which it would turn
-    them, no EXIF, no tags that it does not know, no further pictures.
+    """The same file for the decoder, with only a directory of the first picture's pixels.
+
+    It has no orientation by which the decoder would turn them, no EXIF, no unknown tags, and no
+    further pictures.
     """
     order, big, at = ifd.header(data)
     count_code, pointer_code, size = ("Q", "Q", 20) if big else ("H", "I", 12)
@@ -126,7 +131,7 @@ def _one(directory: ifd.Directory, tag: int, default: int | None = None) -> int:
 
 
 def _count(data: bytes, order: str, big: bool, first: int, following: int) -> int:
-    """How many directories there are; one that is broken ends the count, and so does a loop."""
+    """How many directories there are. A broken one ends the count, and so does a loop."""
     seen = {first}
     while following and following not in seen and len(seen) < _MOST_PAGES:
         seen.add(following)
@@ -138,7 +143,7 @@ def _count(data: bytes, order: str, big: bool, first: int, following: int) -> in
 
 
 def _exif(data: bytes, first: ifd.Directory, order: str, big: bool) -> tuple[bytes | None, tuple[str, ...]]:
-    """All tags that describe the picture rather than the file, as an EXIF blob; and what is not carried."""
+    """All tags that describe the picture and not the file, as an EXIF blob; and what is not carried."""
     dropped: list[str] = []
     described: ifd.Directory = {}
     for tag, entry in first.items():
@@ -159,7 +164,7 @@ def _exif(data: bytes, first: ifd.Directory, order: str, big: bool) -> tuple[byt
 
 
 def _is_plain(found: Tree) -> bool:
-    """Whether nothing is said but what holds without being said: upright, and square pixels of no size."""
+    """Whether nothing is said but the defaults: upright, and square pixels of no size."""
     values = {tag: entry.data for tag, entry in found.items() if isinstance(entry, Entry)}
     if len(values) < len(found) or not set(values) <= {ifd.ORIENTATION, 282, 283, 296}:
         return False
@@ -204,7 +209,7 @@ def write(picture: Picture) -> bytes:
 
 
 def described(exif: bytes | None) -> tuple[dict[int, "Entry | Tree"], tuple[str, ...]]:
-    """EXIF's directories, without what is of the file it came from; and what TIFF does not hold of it."""
+    """EXIF's directories, without what belongs to the file it came from; and what TIFF does not hold of it."""
     if not exif:
         return {}, ()
     try:

@@ -7,7 +7,7 @@ from uqdm.files.facts import Facts, after, frames
 
 
 def chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Name and contents of each chunk. Raises `ValueError`, `struct.error` where one is cut."""
+    """Name and contents of each chunk. Raises `ValueError`, `struct.error` if one is cut."""
     end, at = min(len(data), 8 + int(struct.unpack_from("<I", data, 4)[0])), 12
     while at < end:
         name, (size,) = data[at : at + 4], struct.unpack_from("<I", data, at + 4)
@@ -18,7 +18,7 @@ def chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def look(data: bytes) -> Facts:
-    """Raises `ValueError`, `struct.error`, `IndexError` where the file is broken."""
+    """Raises `ValueError`, `struct.error`, `IndexError` if the file is broken."""
     size: tuple[int, int] | None = None
     alpha, count = False, 0
     carried: dict[bytes, bytes] = {}
@@ -30,7 +30,7 @@ def look(data: bytes) -> Facts:
             size = 1 + int.from_bytes(body[4:7], "little"), 1 + int.from_bytes(body[7:10], "little")
         elif name == b"VP8L":
             if body[0] != 0x2F:
-                raise ValueError("no lossless picture where one is announced")
+                raise ValueError("a lossless picture is announced, but there is none")
             (packed,) = struct.unpack_from("<I", body, 1)
             size = size or (1 + (packed & 0x3FFF), 1 + (packed >> 14 & 0x3FFF))
             alpha = bool(packed >> 28 & 1) if not extended else alpha

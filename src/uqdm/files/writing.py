@@ -1,7 +1,7 @@
-"""Pictures to picture files: exactly, or refused. Knows which suffix holds what.
+"""Pictures to picture files, exactly or not at all. Knows which suffix holds what.
 
-An exact format gives every value back; what of the metadata it has no place for is named, not lost silently. Other formats are for
-previews, or on request.
+An exact format gives every value back. Metadata that it has no place for is named, not lost
+silently. Other formats are for previews, or on request.
 """
 
 import io
@@ -21,7 +21,7 @@ from uqdm.picture import Picture, to_array
 
 @dataclass(frozen=True)
 class Kind:
-    """What a format holds. `limit`: the most pixels in a row or column. `options`: what its encoder is told."""
+    """What a format holds. `limit` is the most pixels in a row or column. `options` are what its encoder is told."""
 
     name: str
     suffixes: tuple[str, ...]
@@ -57,7 +57,9 @@ _PLACES = {"icc": "the ICC profile", "exif": "EXIF", "xmp": "XMP"}
 
 
 def format_of(path: str | os.PathLike[str]) -> str:
-    """The name of the format that a path's suffix asks for; PNG without a suffix. Raises `OutputError` for unknown ones."""
+    """The name of the format that a path's suffix asks for; PNG without a suffix. Raises
+    `OutputError` for unknown ones.
+    """
     suffix = Path(path).suffix.lower()
     if suffix and suffix not in _BY_SUFFIX:
         raise OutputError(
@@ -67,7 +69,9 @@ def format_of(path: str | os.PathLike[str]) -> str:
 
 
 def check_format(format: str, *, grey: bool, alpha: bool, lossy: bool, size: tuple[int, int] = (1, 1)) -> None:
-    """Raises `OutputError` where a format cannot hold a picture of `size` (height, width), or not exactly and not `lossy`."""
+    """Raises `OutputError` if a format cannot hold a picture of `size` (height, width), or not
+    exactly and `lossy` is not set.
+    """
     kind = _kind(format)
     if not kind.exact and not lossy:
         raise OutputError(
@@ -76,24 +80,25 @@ def check_format(format: str, *, grey: bool, alpha: bool, lossy: bool, size: tup
         )
     if alpha and not kind.alpha:
         raise OutputError(f"a picture with alpha ({'LA' if grey else 'RGBA'}) cannot be written as {kind.name}; use .png")
-    if not (kind.grey if grey else kind.rgb) and kind.name != "WEBP":  # WebP holds grey as three channels that are the same
+    if not (kind.grey if grey else kind.rgb) and kind.name != "WEBP":  # WebP holds grey as three equal channels
         colour, other = ("grey", ".pgm") if grey else ("RGB", ".ppm")
         raise OutputError(f"a picture in {colour} cannot be written as {kind.name}; use {other} or .png")
     if max(size) > kind.limit:
-        raise OutputError(f"a picture of {size[1]} × {size[0]} cannot be written as {kind.name}, which ends at {kind.limit}; use .png")
+        raise OutputError(f"a picture of {size[1]} × {size[0]} cannot be written as {kind.name}, whose limit is {kind.limit}; use .png")
 
 
 def encode(picture: Picture, format: str = "PNG", *, lossy: bool = False) -> bytes:
-    """The bytes of a picture file, with the metadata that the format has a place for; `unheld` names the rest.
+    """The bytes of a picture file, with the metadata that the format has a place for. `unheld`
+    names the rest.
 
-    `format`: the name of one of `KINDS`. `lossy`: allows those that change values. Raises `OutputError` where the format cannot hold
-    the picture, such as alpha in JPEG.
+    `format` is the name of one of `KINDS`. `lossy` allows those that change values. Raises
+    `OutputError` if the format cannot hold the picture, such as alpha in JPEG.
     """
     return _encoded(picture, format, lossy)[0]
 
 
 def unheld(picture: Picture, format: str) -> tuple[str, ...]:
-    """What a format does not hold of a picture's metadata, or holds in another way, by name."""
+    """The names of what a format does not hold of a picture's metadata, or holds in another way."""
     kind = _kind(format)
     lost = [name for field, name in _PLACES.items() if getattr(picture, field) and not getattr(kind, field)]
     if kind.name == "WEBP" and picture.pixels.shape[2] == 1:
@@ -140,7 +145,8 @@ def _by_pillow(picture: Picture, kind: Kind) -> bytes:
     elif picture.xmp and kind.xmp:
         options["xmp"] = picture.xmp
     resolution = ifd.resolution_of(picture.exif) if picture.exif and kind.name in ("PNG", "JPEG") else None
-    if resolution and max(resolution) < 1 << 16:  # said again where programs look for it; JPEG has whole numbers only
+    # written again where programs look for it; JPEG has whole numbers only
+    if resolution and max(resolution) < 1 << 16:
         options["dpi"] = tuple(float(value) if kind.name == "PNG" else round(value) for value in resolution)
     out = io.BytesIO()
     name = "PPM" if kind.name in ("PGM", "PNM") else kind.name
@@ -161,9 +167,9 @@ def write(
 ) -> None:
     """Writes a picture file, to a path (whole or not at all) or to an open binary file.
 
-    `format`: the name of one of `KINDS`; by default that of the path's suffix, else PNG. `force`: replace what is at the path.
-    `lossy`: allow formats that change values. What of the metadata is not held is named in a warning. Raises `OutputError`, for an
-    unknown suffix too.
+    `format` is the name of one of `KINDS`; by default that of the path's suffix, or PNG. `force`
+    replaces what is at the path. `lossy` allows formats that change values. A warning names
+    metadata that is not held. Raises `OutputError`, also for an unknown suffix.
     """
     is_path = isinstance(target, str | os.PathLike)
     data, lost = _encoded(picture, format or (format_of(target) if is_path else "PNG"), lossy)  # type: ignore[arg-type]

@@ -1,31 +1,46 @@
-"""A VDM's steps as bytes: Gaussian channels simulated exactly, block by block; slow, for research; knows no files and no pictures' formats.
+"""A VDM's steps as bytes: Gaussian channels simulated exactly, block by block. It is slow, and for
+research. Knows no files and no formats of pictures.
 
-A VDM's rate is that of an ideal simulation of its Gaussian steps, which nobody has. This is a real one: the receiver, who knows
-z_t and so p(z_s | z_t), is told so much that it holds a draw from q(z_s | z_t, x). In units of sigma_Q, and less what both know,
-a step is N(m, 1) per coordinate with m = c (x - x_hat) / sigma_Q, which only the sender has. A step goes like this:
+A VDM's rate is that of an ideal simulation of its Gaussian steps, which nobody has. This is a real
+one. The receiver knows z_t and so p(z_s | z_t), and is told enough to hold a draw from q(z_s | z_t,
+x). In units of sigma_Q, and less what both know, a step is N(m, 1) for each coordinate, with m = c
+(x - x_hat) / sigma_Q, which only the sender has. A step goes like this:
 
-1. An orthogonal transform from shared randomness spreads the energy of m evenly, so that blocks of one size carry about as many
-   bits, and no sizes are sent: N(m, 1) is the same law in any orthogonal coordinates. The mean of m^2 is sent, as one level.
-2. A block is a race (the Poisson functional representation of Li and El Gamal 2018; also A* sampling, Maddison et al. 2014): of
-   candidates z_1, z_2, ... from shared randomness with density p, arriving at times T_1 < T_2 < ... of a Poisson process, the one of
-   least T_i / r(z_i) has density q = r p. Its number is sent. The sender looks at about 2^KL candidates and more; the receiver at one.
-3. A race takes as long as r is high, and r has no bound, or one far too high. So the race is for the part of q under min(r, cap);
-   with the probability of what is left, E_q (1 - cap / r)+, the block is drawn in other ways until it falls into that part, and the
-   attempt's number is sent as well. The mixture is q, whatever the cap: that is the sender's affair, set by how much work a block may be.
-4. The other ways are, for some attempts, a pair: both halves of the block as blocks of their own; and then layered quantizers (Hegazy and
-   Li 2022), which are no work, but a quarter to a third of a bit more a coordinate. A normal is a uniform of random width, twice a
-   chi with three degrees of freedom, so dither and a rounded multiple of that width make m into N(m, 1).
-5. A block of more than `limit` bits of divergence is split into halves; one coordinate of more is sent by a layered quantizer.
-6. The winner's number is some 2^KL, give or take: how many bits it has is coded under the law of log r, its bits as they are. In
-   all a block costs two to three bits more than its divergence, however large that is.
+1. An orthogonal transform from shared randomness spreads the energy of m evenly. So blocks of one
+   size carry about as many bits, and no sizes are sent. N(m, 1) is the same law in any orthogonal
+   coordinates. The mean of m^2 is sent, as one level.
+2. A block is a race (the Poisson functional representation of Li and El Gamal 2018; also A*
+   sampling, Maddison et al. 2014). Candidates z_1, z_2, ... with density p come from shared
+   randomness and arrive at times T_1 < T_2 < ... of a Poisson process. The one of least T_i /
+   r(z_i) has density q = r p. Its number is sent. The sender looks at about 2^KL candidates and
+   more; the receiver looks at one.
+3. A race takes longer the higher r is, and r has no bound, or one far too high. So the race is for
+   the part of q under min(r, cap). With the probability of what is left, E_q (1 - cap / r)+, the
+   block is drawn in other ways until it falls into that part, and the attempt's number is sent as
+   well. The mixture is q, whatever the cap. The cap is the sender's choice and follows from how
+   much work a block may be.
+4. The first other way is a pair, for some attempts: both halves of the block are blocks of their
+   own. The second is layered quantizers (Hegazy and Li 2022), which are no work, but cost a quarter
+   to a third of a bit more for each coordinate. A normal is a uniform of random width, twice a chi
+   with three degrees of freedom. So dither and a rounded multiple of that width make m into N(m,
+   1).
+5. A block of more than `limit` bits of divergence is split into halves. One coordinate of more is
+   sent by a layered quantizer.
+6. The winner's number is about 2^KL. How many bits it has is coded under the law of log r, and the
+   bits are sent as they are. In all a block costs two to three bits more than its divergence,
+   however large that is.
 
-Promises: (a) the receiver's latents are the sender's, bit by bit; (b) each is a draw from q(z_s | z_t, x) given the one before, up to
-the float32 of candidates' normals (Box and Muller 1958, on 32 bits of Philox: none beyond 6.7); (c) no block that is raced has more than
-`limit` bits of divergence from what its candidates are drawn from.
-The exceptions: both ends must run on one machine, with the same libraries and threads, since both run the network in floats; only one
-picture at a time, for the same reason; and the shared randomness makes (b) a statement about draws of the seed.
+Promises: (a) The receiver's latents are the sender's, bit by bit. (b) Each is a draw from q(z_s |
+z_t, x) given the one before, up to the float32 of candidates' normals (Box and Muller 1958, on 32
+bits of Philox: none beyond 6.7). (c) No block that is raced has more than `limit` bits of
+divergence from what its candidates are drawn from.
 
-z_T is drawn from p(z_T) by both ends, as a UQDM has it (section 3.3 of the paper), so L_T is 0 and q(z_T | x) not quite met.
+The exceptions: Both ends must run on one machine, with the same libraries and threads, because both
+run the network in floats. For the same reason only one picture is coded at a time. And the shared
+randomness makes (b) a statement about draws of the seed.
+
+Both ends draw z_T from p(z_T), as a UQDM does (section 3.3 of the paper). So L_T is 0, and q(z_T |
+x) is not quite met.
 """
 
 import dataclasses
@@ -53,13 +68,15 @@ Masses = NDArray[np.int64]
 CHUNK = 1 << 15  # values that are drawn at once: candidates times coordinates
 RACE, SPLIT, PAIR, LAYERED = range(4)  # how a block is sent
 KINDS = (0.93, 0.04, 0.02, 0.01)
-SHARE = 4  # of a block's work: what either half of a pair may take of it is one part in so many
-ATTEMPTS = 64  # at a pair, before layered quantizers
+SHARE = 4  # either half of a pair may take one part in so many of a block's work
+ATTEMPTS = 64  # so many attempts at a pair, before layered quantizers
 LEVELS = 80  # of the mean of m^2: 2^8, 2^7.75, ..., 2^-11.75
 FIRST_LEVEL = 70
 BUCKETS = 48  # of an index: 1, 2-3, 4-7, ...
 SPARE = 1.5  # blocks are so small that one of mean energy, and so many standard deviations more, is below the limit
-REACH = 2.5  # standard deviations of log r (if it were normal, of variance twice its mean) beyond which a race is not worth the work
+# A race is not worth the work beyond so many standard deviations of log r (if it were normal, with
+# variance twice its mean).
+REACH = 2.5
 NEAR = 8  # multiples of a layered quantizer's width up to here have their own symbol
 _CANDIDATES, _ARRIVALS, _LAYERS, _PRIVATE, _MIX = range(5)  # what a stream of random integers is for
 
@@ -68,9 +85,11 @@ _CANDIDATES, _ARRIVALS, _LAYERS, _PRIVATE, _MIX = range(5)  # what a stream of r
 class Channel:
     """What both ends agree on beforehand, besides the model and the picture's shape.
 
-    `limit`: bits of divergence of a block that is raced; 0: nothing is, all goes through layered quantizers. `widened`: candidates
-    have variance 1 + v, v being the mean of m^2 over the step, not the VDM's 1: what p(z_s | z_t) should be when steps are
-    few. `work`: random numbers a block is worth. Raises `ValueError` for what cannot be.
+    `limit` is the most bits of divergence of a block that is raced. With 0 nothing is raced, and
+    all goes through layered quantizers. `widened` gives candidates the variance 1 + v, where v is
+    the mean of m^2 over the step, and not the VDM's 1. This is what p(z_s | z_t) should be when
+    steps are few. `work` is the number of random numbers that a block is worth. Raises `ValueError`
+    for what cannot be.
     """
 
     steps: int = 20
@@ -93,12 +112,12 @@ class Block(NamedTuple):
     kind: int  # RACE, PAIR, LAYERED
     divergence: float  # bits, of q from what candidates are drawn from
     coded: float  # bits
-    numbers: int  # looked at: candidates times coordinates
+    numbers: int  # candidates looked at, times coordinates
     score: float  # (z - m) along m: N(0, 1), if z is what it should be
 
 
 class Step(NamedTuple):
-    """One step as its sender saw it; bits of the whole picture."""
+    """One step as its sender saw it. Bits are those of the whole picture."""
 
     ideal: float  # KL(q(z_s | z_t, x) || p(z_s | z_t)), the VDM's: |m|^2 / 2
     divergence: float  # the same from what candidates are drawn from
@@ -107,22 +126,24 @@ class Step(NamedTuple):
 
 
 class Sent(NamedTuple):
-    """What `encode` gives."""
+    """What `encode` returns."""
 
     data: bytes
-    latents: list[Tensor]  # z_T and one more after each step: what `decode` finds
+    latents: list[Tensor]  # z_T, and one more after each step: what `decode` finds
     quality: list[float]  # dB of the denoised prediction at each of them
     steps: list[Step]
     blocks: list[Block]
 
 
 class Wire(Protocol):
-    """The one thing in which the two ends differ: the sender's takes symbols, the receiver's gives them."""
+    """The only thing in which the two ends differ: the sender's takes symbols, the receiver's gives them."""
 
     bits: float
 
     def pass_on(self, symbols: NDArray[np.int64] | None, masses: Masses) -> NDArray[np.int64]:
-        """(M,) symbols under the tables `masses` (M, K); None at the receiver -> the same symbols at both ends."""
+        """(M,) symbols under the tables `masses` (M, K); None at the receiver. Returns the same
+        symbols at both ends.
+        """
 
 
 class _Writer:
@@ -181,7 +202,7 @@ def _falling(ratio: float, count: int, centre: int = 0) -> Reals:
 
 
 class _Place(NamedTuple):
-    """What a block is, at both ends: no two have the same random integers."""
+    """What names a block at both ends. No two have the same random integers."""
 
     step: int
     begin: int  # its first coordinate
@@ -225,7 +246,7 @@ def _uniforms(integers: NDArray[np.uint32]) -> Reals:
 
 
 def _candidates(channel: Channel, at: _Place, chunk: int) -> NDArray[np.float32]:
-    """Candidates of a block, some at a time: (n, size) standard normals; n follows from the size."""
+    """Candidates of a block, some at a time: (n, size) standard normals. n follows from the size."""
     size = at.size
     n = max(1, CHUNK // size)
     even = n * size + n * size % 2
@@ -233,7 +254,9 @@ def _candidates(channel: Channel, at: _Place, chunk: int) -> NDArray[np.float32]
 
 
 class _Mix:
-    """An orthogonal transform of n coordinates: a permutation, signs, and Hadamard's matrix on as many as its order divides."""
+    """An orthogonal transform of n coordinates: a permutation, signs, and Hadamard's matrix on as
+    many as its order divides.
+    """
 
     def __init__(self, channel: Channel, step: int, n: int) -> None:
         integers = _raw(channel, _MIX, _Place(step, 0, n), 2 * n)
@@ -278,16 +301,18 @@ class _Law:
         return (math.log(self.wide) + 1 / self.wide - 1) / 2
 
     def divergence(self, m: Reals) -> float:
-        """Of N(m, 1) from the candidates, nats."""
+        """The divergence of N(m, 1) from the candidates, in nats."""
         return len(m) * self._fixed() + float(m @ m) / (2 * self.wide)
 
     def cap(self, m: Reals, work: int) -> float:
-        """Log of the ratio up to which a block is raced, nats: as much as the work allows, no more than is of use."""
+        """Log of the ratio up to which a block is raced, in nats: as much as the work allows, and
+        no more than is useful.
+        """
         nats = self.divergence(m)
         return min(math.log(max(1.0, work / len(m))), nats + REACH * math.sqrt(2 * nats))
 
     def size(self, n: int) -> int:
-        """Coordinates of a block, of n that there are."""
+        """Coordinates of a block, if n are left."""
         if not self.channel.limit:
             return n
         spread, limit = SPARE * math.sqrt(self.between), self.channel.limit * math.log(2)
@@ -303,11 +328,13 @@ class _Law:
         return found
 
     def ratio_of(self, m: Reals, z: Reals) -> float:
-        """The same of one z (size,)."""
+        """The same for one z (size,)."""
         return float(self.ratio(m, (z[None] / math.sqrt(self.wide)).astype(np.float32))[0])
 
     def numbers(self, size: int) -> Reals:
-        """Weights of the bits of a winner's number: its logarithm is about log r, plus that of an exponential variable."""
+        """Weights of the bits of a winner's number. Its logarithm is about log r, plus that of an
+        exponential variable.
+        """
         centre = size * self.mean / math.log(2) - 0.83
         spread = math.sqrt(size * self.variance / math.log(2) ** 2 + 1.85**2)
         ends = [(1 + math.erf((b - centre) / (spread * math.sqrt(2)))) / 2 for b in range(1, BUCKETS)]
@@ -327,9 +354,10 @@ class _Told(NamedTuple):
 
 
 def _race(m: Reals, law: _Law, at: _Place, cap: float) -> tuple[int, int]:
-    """-> the winner's number from 1, or 0 if it is to be what is above the cap; numbers looked at."""
+    """The winner's number from 1, or 0 if it is to be what is above the cap; and how many numbers were looked at."""
     channel, size = law.channel, at.size
-    # Whether to race at all: one private draw of q answers with the right probability, whatever that is.
+    # Decide first whether to race at all. One private draw of q answers with the right probability,
+    # whatever that is.
     even = size + size % 2
     private = _raw(channel, _PRIVATE, at, even + 1)
     drawn = m + _normals(private[:even])[:size]
@@ -363,7 +391,8 @@ def _choose(m: Reals, law: _Law, at: _Place, work: int) -> _Told:
     if winner:
         return _Told(RACE, winner, looked)
     coins = np.random.Generator(np.random.Philox(key=_raw(channel, _PRIVATE, at, 4, 1 << 32).view(np.uint64)))
-    # Every attempt is a draw of q, taken if it is above the cap; after how many of them the way is changed is no matter.
+    # Every attempt is a draw of q, and it is taken if it is above the cap. It does not matter after
+    # how many attempts the way is changed.
     if at.size > 1 and not at.attempt:
         for attempt in range(1, ATTEMPTS + 1):
             first, rest = at.halves(attempt)
@@ -379,7 +408,7 @@ def _choose(m: Reals, law: _Law, at: _Place, work: int) -> _Told:
 
 
 def _found(m: Reals, law: _Law, at: _Place, told: _Told) -> Reals:
-    """What the receiver will have: of a race, or of layered quantizers."""
+    """What the receiver will have, by a race or by layered quantizers."""
     if told.kind == RACE:
         return _winner(law, at, told.number)
     widths, dithers = _layers(law.channel, at, told.number)
@@ -424,7 +453,9 @@ def _layered(wire: Wire, m: Reals | None, law: _Law, at: _Place, attempt: int) -
 
 
 def _tell(wire: Wire, m: Reals | None, law: _Law, at: _Place, told: _Told | None, blocks: list[Block]) -> Reals:
-    """What was chosen, and so the draw, at both ends; m and `told` are None at the receiver. Adds the sender's blocks to `blocks`."""
+    """What was chosen, and so the draw, at both ends. m and `told` are None at the receiver. Adds
+    the sender's blocks to `blocks`.
+    """
     before = wire.bits
     kind = _symbol(wire, told and told.kind, np.array(KINDS))
     z: Reals
@@ -448,7 +479,7 @@ def _tell(wire: Wire, m: Reals | None, law: _Law, at: _Place, told: _Told | None
 
 
 def _block(wire: Wire, m: Reals | None, law: _Law, at: _Place, blocks: list[Block]) -> Reals:
-    """A draw of N(m, 1) at both ends; m is None at the receiver."""
+    """A draw of N(m, 1) at both ends. m is None at the receiver."""
     return _tell(wire, m, law, at, None if m is None else _choose(m, law, at, law.channel.work), blocks)
 
 
@@ -458,7 +489,9 @@ def _block(wire: Wire, m: Reals | None, law: _Law, at: _Place, blocks: list[Bloc
 def _step(
     model: VDM, channel: Channel, wire: Wire, z: Tensor, x_hat: Tensor, real: Tensor | None, index: int, level: int, seen: list[Block]
 ) -> tuple[Tensor, int, Step]:
-    """z_s from z_t at `index`, at both ends; `real`, x in [-1, 1], is None at the receiver. `level`: the last step's."""
+    """z_s from z_t at `index`, at both ends. `real`, x in [-1, 1], is None at the receiver. `level`
+    is the last step's.
+    """
     begin, bits, blocks = time.perf_counter(), wire.bits, len(seen)
     gamma = model.gammas(channel.steps)
     k = step_constants(gamma[index], gamma[index + 1])
@@ -487,9 +520,11 @@ def _start(model: VDM, shape: tuple[int, ...], channel: Channel) -> Tensor:
 
 @torch.no_grad()
 def encode(model: VDM, x: Tensor, channel: Channel, until: float = math.inf) -> Sent:
-    """One picture, uint8 (1, C, H, W), step by step until the denoised prediction has `until` dB, or all steps are sent.
+    """Encodes one picture, uint8 (1, C, H, W), step by step until the denoised prediction has
+    `until` dB, or all steps are sent.
 
-    A byte that says how many steps, then one stream of the range coder. Raises `ValueError` for more than one picture.
+    The stream is a byte that says how many steps there are, then one stream of the range coder.
+    Raises `ValueError` for more than one picture.
     """
     if x.ndim != 4 or len(x) != 1:
         raise ValueError(f"pictures are of shape {tuple(x.shape)}; expected one, (1, C, H, W)")
@@ -511,9 +546,11 @@ def encode(model: VDM, x: Tensor, channel: Channel, until: float = math.inf) -> 
 
 @torch.no_grad()
 def decode(model: VDM, data: bytes, shape: tuple[int, int, int], channel: Channel) -> list[Tensor]:
-    """The latents z_T, ... of what `encode` gave for a picture of `shape` (C, H, W), under the same `channel`: (1, C, H, W) each.
+    """The latents z_T, ... of what `encode` gave for a picture of `shape` (C, H, W), under the same
+    `channel`: (1, C, H, W) each.
 
-    `denoise`, `ancestral` and `flow` of the model make them pictures. Raises `DamagedError` where no stream could lead.
+    `denoise`, `ancestral` and `flow` of the model make pictures of them. Raises `DamagedError` if
+    no stream could lead there.
     """
     if not data or data[0] > channel.steps:
         raise DamagedError(f"{data[0] if data else 'no'} steps; expected at most {channel.steps}: other settings, or no such stream")
@@ -526,12 +563,15 @@ def decode(model: VDM, data: bytes, shape: tuple[int, int, int], channel: Channe
     return latents
 
 
-# ---- is it what it should be ----
+# ---- is it what it should be? ----
 
 
 @torch.no_grad()
 def noise(model: VDM, x: Tensor, latents: list[Tensor], steps: int) -> Reals:
-    """(z_s - b z_t - c x) / sigma_Q of each step, (len(latents) - 1, numel): N(0, 1), if each z_s is a draw from q(z_s | z_t, x)."""
+    """(z_s - b z_t - c x) / sigma_Q of each step, (len(latents) - 1, numel).
+
+    It is N(0, 1) if each z_s is a draw from q(z_s | z_t, x).
+    """
     gamma, real = model.gammas(steps), model.to_real(x).double()
     found = []
     for i, (z_t, z_s) in enumerate(pairwise(latents)):
@@ -541,9 +581,11 @@ def noise(model: VDM, x: Tensor, latents: list[Tensor], steps: int) -> Reals:
 
 
 def kolmogorov(samples: Reals) -> tuple[float, float]:
-    """Kolmogorov's and Smirnov's test against N(0, 1): the greatest distance of the distribution functions, and its p-value.
+    """The test of Kolmogorov and Smirnov against N(0, 1): the greatest distance of the distribution
+    functions, and its p-value.
 
-    The p-value is the limit's, 2 sum (-1)^(k-1) exp(-2 k^2 l^2), with Stephens's (1970) l for n from 5 on.
+    The p-value is the limit's, 2 sum (-1)^(k-1) exp(-2 k^2 l^2), with Stephens's (1970) l for n
+    from 5 on.
     """
     ordered, n = np.sort(samples.reshape(-1)), samples.size
     exact = torch.special.ndtr(torch.from_numpy(ordered)).numpy()

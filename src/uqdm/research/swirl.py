@@ -1,12 +1,14 @@
-"""The swirl of section 5.1: points of the plane, UQDM for several T against VDM; figures 2, 6 and 7 and a table.
+"""The swirl of section 5.1: points of the plane, UQDM for several T against VDM; figures 2, 6 and 7
+and a table.
 
-    python -m uqdm.research.swirl OUT            # everything, about an hour on two cores; the same command resumes
+    python -m uqdm.research.swirl OUT            # everything, about an hour on two cores
     python -m uqdm.research.swirl OUT --small    # a few minutes: fewer runs and steps
 
-Every run is a run of the trainer, in OUT/runs; what is measured of it goes into OUT/results.json, and from that alone the
-figures and OUT/table.md are made. Points are pictures of two channels and one pixel, so bits per dimension are half of bits
-per pixel. PSNR is of 8-bit values; the distance between sets of points is the sliced Wasserstein distance of order 2, of x
-in [-1, 1], over fixed random directions.
+The same command goes on where it stopped. Every run is a run of the trainer, in OUT/runs. What is
+measured of it goes into OUT/results.json, and the figures and OUT/table.md are made from that
+alone. Points are pictures of two channels and one pixel, so bits per dimension are half of bits per
+pixel. PSNR is of 8-bit values. The distance between sets of points is the sliced Wasserstein
+distance of order 2, of x in [-1, 1], over fixed random directions.
 """
 
 import argparse
@@ -42,7 +44,11 @@ DRAWS = 16  # of the noise, in a mean of eq. 1
 
 
 def swirl(n: int = POINTS, seed: int = 0) -> Tensor:
-    """n points on a spiral, uint8 (n, 2, 1, 1): angle 3 pi sqrt(u), radius 2 angle + pi, each axis scaled to 0 .. 255 and rounded."""
+    """n points on a spiral, uint8 (n, 2, 1, 1).
+
+    The angle is 3 pi sqrt(u) and the radius 2 angle + pi. Each axis is scaled to 0 .. 255 and
+    rounded.
+    """
     angle = 3 * math.pi * np.sqrt(np.random.default_rng(seed).random(n))
     points = (2 * angle + math.pi)[:, None] * np.stack([np.cos(angle), np.sin(angle)], 1)
     low, high = points.min(0), points.max(0)
@@ -50,7 +56,10 @@ def swirl(n: int = POINTS, seed: int = 0) -> Tensor:
 
 
 def sliced_wasserstein(a: Tensor, b: Tensor, directions: int = DIRECTIONS, seed: int = 0) -> float:
-    """Order 2, between equally many points (n, 2): root of the mean, over directions, of the mean squared gap of sorted projections."""
+    """The distance of order 2 between equally many points (n, 2).
+
+    It is the root of the mean, over directions, of the mean squared gap of sorted projections.
+    """
     angle = torch.rand(directions, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * math.pi
     onto = torch.stack([torch.cos(angle), torch.sin(angle)])
     gap = torch.sort(a.double() @ onto, 0).values - torch.sort(b.double() @ onto, 0).values
@@ -58,7 +67,7 @@ def sliced_wasserstein(a: Tensor, b: Tensor, directions: int = DIRECTIONS, seed:
 
 
 class Whole:
-    """The same batch again and again: gradient descent on all points."""
+    """The same batch again and again, for gradient descent on all points."""
 
     def __init__(self, x: Tensor) -> None:
         self.x, self.batch_size = x, len(x)
@@ -76,14 +85,14 @@ class Run:
     name: str
     preset: str
     changes: dict[str, Any]
-    start: str | None = None  # the run of a VDM whose weights to go on from
+    start: str | None = None  # the run of a VDM whose weights this run begins with
 
 
 FIXED = {"learned_prior_scale": False, "prior_type": "logistic", "base_prior_scale": "default", "noise_schedule": "learned_linear"}
 
 
 def plan(small: bool) -> list[Run]:
-    """Every run, those first that others start from."""
+    """Every run. Those that others begin with come first."""
     steps = (3, 5, 10) if small else STEPS
     found = [Run("vdm", "swirl-vdm", {})]
     found += [Run(f"uqdm-{t}", "swirl", {"n_timesteps": t}) for t in steps]
@@ -140,7 +149,7 @@ def _trained(name: str, out: Path) -> Diffusion:
 
 
 def measured(name: str, out: Path, small: bool) -> dict[str, Any]:
-    """All figures of one run, by a label for each thing that was measured."""
+    """All figures of one run, with a label for each thing that was measured."""
     torch.set_num_threads(1)
     model = _trained(name, out)
     if name != "vdm":
@@ -172,9 +181,10 @@ def main() -> None:
 def everything(
     out: Path, small: bool = False, steps: int | None = None, seed: int = 0, jobs: int = 2, say: Callable[[str], object] = lambda line: None
 ) -> dict[str, Any]:
-    """Trains and measures all runs; results.json, table.md and figures 2, 6 and 7 in the folder `out`. Curves by run.
+    """Trains and measures all runs, and writes results.json, table.md and figures 2, 6 and 7 into
+    the folder `out`. Returns curves by run.
 
-    What has been trained is not trained again; what was measured with the same settings is read.
+    What has been trained is not trained again. What was measured with the same settings is read.
     """
     steps = steps or (1500 if small else 12000)
     todo, path = plan(small), out / "results.json"
@@ -199,7 +209,7 @@ def everything(
 
 
 def table(curves: dict[str, Any]) -> str:
-    """Bits per dimension, lossless, one row a model."""
+    """Bits per dimension, lossless, in one row for each model."""
     rows = ["| run | T | bits/dim | samples: sliced Wasserstein | gamma(0), gamma(1) |", "|---|---|---|---|---|"]
     for name, c in curves.items():
         ends = f"{c['gamma'][0]:.2f}, {c['gamma'][1]:.2f}"
@@ -208,7 +218,7 @@ def table(curves: dict[str, Any]) -> str:
 
 
 def figures(curves: dict[str, Any], out: Path) -> None:
-    """figure2.png, figure6.png and figure7.png, laid out as the paper's."""
+    """Draws figure2.png, figure6.png and figure7.png, laid out as the paper's."""
     import matplotlib
 
     matplotlib.use("Agg")

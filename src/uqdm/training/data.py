@@ -1,10 +1,14 @@
-"""Pictures for training and evaluation: sources to batches, any batch by its number; knows no model.
+"""Pictures for training and evaluation: sources to batches, and any batch by its number. Knows no
+model.
 
-1. A batch is a function of the seed and its number: whatever was read before, in any order, in any thread.
-2. The stream of pictures is one epoch after the other, each a permutation of all; with weights, it is drawn with replacement.
-3. What is done to a picture (scale, crop, flip) is a function of the seed and its place in the stream.
+1. A batch is a function of the seed and its number, whatever was read before, in any order, in any
+   thread.
+2. The stream of pictures is one epoch after the other, each a permutation of all. With weights, it
+   is drawn with replacement.
+3. What is done to a picture (scale, crop, flip) is a function of the seed and its place in the
+   stream.
 
-The exception: a file that becomes unreadable, or readable, while it is in use.
+The exception is a file that becomes unreadable, or readable, while it is in use.
 """
 
 import dataclasses
@@ -30,7 +34,7 @@ from uqdm.errors import ImageError, SourceError
 
 __all__ = ["Augment", "Batches", "Pictures", "Source", "load_data"]
 
-NAMED = 20  # pictures that a report names
+NAMED = 20  # so many pictures are named in a report
 _ORDER, _DRAW, _AUGMENT = range(3)  # what a random generator is for, so that no two share their numbers
 
 
@@ -38,9 +42,11 @@ _ORDER, _DRAW, _AUGMENT = range(3)  # what a random generator is for, so that no
 class Augment:
     """What happens to a picture on its way into a batch.
 
-    `crop`: pixels a side; None takes whole pictures. `flip`: every second one from left to right. `scales`: the least and the greatest
-    factor to reduce by before the crop, 0 < least <= greatest <= 1; one is drawn for each picture, evenly in its logarithm, among those
-    that leave room for the crop. Evaluation takes central crops, and neither flips nor reduces.
+    `crop` is pixels a side; None takes whole pictures. `flip` turns half of the pictures from left
+    to right. `scales` are the least and the greatest factor by which a picture is reduced before
+    the crop, 0 < least <= greatest <= 1. One is drawn for each picture, evenly in its logarithm,
+    among those that leave room for the crop. Evaluation takes central crops. It does not flip or
+    reduce.
     """
 
     crop: int | None = None
@@ -63,7 +69,7 @@ class Augment:
         return picture[y : y + self.crop, x : x + self.crop]
 
     def drawn(self, picture: Pixels, numbers: NDArray[np.float64]) -> Pixels:
-        """For training; `numbers`: four in [0, 1), for scale, y, x and flip."""
+        """A picture for training. `numbers` are four in [0, 1), for scale, y, x and flip."""
         scale, down, right, side = numbers.tolist()
         if self.crop is not None:
             step = self._step(min(picture.shape[:2]), scale)
@@ -73,7 +79,7 @@ class Augment:
         return picture[:, ::-1] if self.flip and side < 0.5 else picture
 
     def _step(self, shorter: int, u: float) -> float:
-        """Pixels of the picture to one of the crop, along a side."""
+        """How many pixels of the picture make one of the crop, along a side."""
         if self.scales is None or self.crop is None:
             return 1.0
         least, greatest = (max(s, self.crop / shorter) for s in self.scales)
@@ -81,7 +87,9 @@ class Augment:
 
 
 def reduced(picture: Pixels, y: int, x: int, size: int, step: float) -> Pixels:
-    """The square of `size` at (y, x) of the picture reduced by `step` with a box filter; only what it covers is looked at."""
+    """The square of `size` at (y, x) of the picture, reduced by `step` with a box filter. Only what
+    it covers is read.
+    """
     if step == 1:
         return picture[y : y + size, x : x + size]
     if step == int(step):
@@ -101,7 +109,9 @@ def _permutation(n: int, seed: int, epoch: int) -> NDArray[np.int64]:
 
 
 class Pictures(Sequence[Pixels]):
-    """Whole pictures (H, W, 3) uint8, decoded when asked for; a slice decodes nothing. A broken one is the next that is not."""
+    """Whole pictures (H, W, 3) uint8, decoded when they are asked for. A slice decodes nothing. A
+    broken picture is replaced by the next usable one.
+    """
 
     def __init__(self, get: Callable[[int], Pixels], numbers: range) -> None:
         self._get, self._numbers = get, numbers
@@ -118,21 +128,24 @@ class Pictures(Sequence[Pixels]):
 
 
 class _Small(ImageError):
-    """A picture that is whole, and smaller than the crop."""
+    """A picture that is not broken, but smaller than the crop."""
 
 
 @dataclasses.dataclass(eq=False)
 class Batches:
-    """Batches of pictures, uint8 tensors (B, 3, H, W): `batch(step)` for any step, or an iteration over the first epoch.
+    """Batches of pictures, uint8 tensors (B, 3, H, W): `batch(step)` for any step, or an iteration
+    over the first epoch.
 
-    `shuffle` is what makes it training: random order, scales, crops and flips, all from `seed`; without it, pictures come in order and
-    are cut in the middle. `weights`: shares of the sources, in their order, in place of their sizes; pictures are then drawn with
-    replacement, and an epoch is only a number of batches. `every_second`: where the second, fourth, ... batch of `batch` and `ahead` comes
-    from instead, whole: larger crops, say, and fewer of them.
+    `shuffle` is for training: random order, scales, crops and flips, all from `seed`. Without it
+    pictures come in order and are cut in the middle. `weights` are shares of the sources, in their
+    order, instead of their sizes. Pictures are then drawn with replacement, and an epoch is only a
+    number of batches. `every_second` gives the second, fourth, ... batch of `batch` and `ahead`
+    instead, whole: for example larger crops, and fewer of them.
 
-    A picture that is broken, or smaller than the crop, is left out: the next usable one stands in for it, and `left_out` says why, by
-    number in `pictures`. The first is a warning; `report()` sums up. Raises `ImageError` where no picture is usable, where a whole
-    file of pictures is broken, and where a batch would hold several sizes.
+    A picture that is broken, or smaller than the crop, is left out. The next usable one stands in
+    for it, and `left_out` says why, by number in `pictures`. The first is a warning; `report()`
+    sums up. Raises `ImageError` if no picture is usable, if a whole file of pictures is broken, and
+    if a batch would hold several sizes.
     """
 
     sources: Sequence[Source]
@@ -143,7 +156,7 @@ class Batches:
     weights: Sequence[float] | None = None
     every_second: "Batches | None" = None
     left_out: dict[int, str] = dataclasses.field(default_factory=dict, init=False)
-    broken: set[int] = dataclasses.field(default_factory=set, init=False)  # of those, what is not merely small
+    broken: set[int] = dataclasses.field(default_factory=set, init=False)  # those that are not only small
 
     def __post_init__(self) -> None:
         if self.batch_size < 1 or self.seed < 0:
@@ -169,7 +182,7 @@ class Batches:
         return Pictures(self._usable, range(len(self._all)))
 
     def __len__(self) -> int:
-        """Batches in an epoch, the last of which may be smaller."""
+        """Batches in an epoch. The last may be smaller."""
         return -(-len(self._all) // self.batch_size)
 
     def __iter__(self) -> Iterator[torch.Tensor]:
@@ -178,11 +191,13 @@ class Batches:
             yield self._stream(begin, min(n, begin + self.batch_size))
 
     def batch(self, step: int) -> torch.Tensor:
-        """Batch `step` of the endless stream, always full: the one where an epoch ends holds the beginning of the next."""
+        """Batch `step` of the endless stream, always full: at the end of an epoch it goes on with
+        the beginning of the next.
+        """
         return self.rows(step, 0, self.batch_size)
 
     def rows(self, step: int, begin: int, end: int) -> torch.Tensor:
-        """Rows `begin` to `end` of `batch(step)`; no others are decoded."""
+        """Rows `begin` to `end` of `batch(step)`. No others are decoded."""
         if step < 0 or not 0 <= begin < end <= self.batch_size:
             raise ValueError(f"step {step}, rows {begin} to {end}; expected a step from 0 and rows of a batch of {self.batch_size}")
         if self.every_second is not None:
@@ -194,9 +209,10 @@ class Batches:
     def ahead(
         self, numbers: int | Iterable[int], depth: int = 4, workers: int = 2, rows: slice | None = None
     ) -> Generator[torch.Tensor, None, None]:
-        """`batch(n)` for these numbers in their order, or from a first one on without end; `workers` threads prepare `depth` ahead.
+        """`batch(n)` for these numbers in their order, or from a first one on without end.
 
-        `rows`: only these of each batch. Begins with the first `next`; closing it ends the threads. Raises what `batch` raises.
+        `workers` threads prepare `depth` batches ahead. `rows` takes only these of each batch. It
+        begins with the first `next`; closing it ends the threads. Raises what `batch` raises.
         """
         begin, end, stride = (rows or slice(None)).indices(self.batch_size)
         if stride != 1 or depth < 1 or workers < 1:
@@ -216,7 +232,9 @@ class Batches:
             pool.shutdown(cancel_futures=True)
 
     def report(self) -> str | None:
-        """How many pictures were left out so far, and why, a line each of the first NAMED; None where there was none."""
+        """How many pictures were left out so far, and why, in a line for each of the first NAMED.
+        None if there was none.
+        """
         with self._lock:
             if not self.left_out:
                 return None
@@ -237,7 +255,7 @@ class Batches:
     def _stream(self, begin: int, end: int) -> torch.Tensor:
         """Pictures `begin` to `end` of the stream."""
         if not len(self._all):
-            raise ImageError("no pictures for this part of the data: all of them are in the other; give more, or held=")
+            raise ImageError("there are no pictures for this part of the data: all of them are in the other; give more, or held=")
         out: torch.Tensor | None = None
         for k in range(begin, end):
             picture = self._usable(self._number(k))
@@ -257,7 +275,7 @@ class Batches:
         return out
 
     def _usable(self, first: int) -> Pixels:
-        """Picture `first`, or where it cannot be used the next that can."""
+        """Picture `first`, or if it cannot be used, the next that can."""
         n = len(self._all)
         for i in itertools.chain(range(first, n), range(first)):
             if i in self.left_out:
@@ -272,7 +290,9 @@ class Batches:
                     if not isinstance(error, _Small):
                         self.broken.add(i)
                 if warn:
-                    warnings.warn(f"left out, as all such will be: {error}; the next usable picture stands in", stacklevel=2)
+                    warnings.warn(
+                        f"left out: {error}; the next usable picture takes its place, here and for all others like it", stacklevel=2
+                    )
         raise ImageError(f"none of {n} pictures is usable; the first: {self.left_out[0]}")
 
     def _checked(self, i: int) -> Pixels:
@@ -296,22 +316,31 @@ def load_data(
     weights: Sequence[float] | None = None,
     root: str | Path = "data",
 ) -> tuple[Batches, Batches]:
-    """Training and evaluation batches: `train_iter, eval_iter = load_data(source, model.config.data)`.
+    """Training and evaluation batches: `train_iter, eval_iter = load_data(source,
+    model.config.data)`.
 
-    `source`, or a list of them:
-      - a folder of pictures, in it folders `train` and `val`, `test` or `eval` if it has them; a glob; a picture
-      - CIFAR-10 as published: the folder cifar-10-batches-py, or the one that holds it
-      - ImageNet 64 × 64 as published: a folder of train_data_batch_*.npz and val_data.npz, with removed.npy to leave duplicates out;
-        mapped where the npz files are not compressed, else in memory file by file as they are used, 15.7 GB for all
-      - zip packs, .npy files, and WebDataset shards (.tar), by path, folder, glob or braces: `shards/{000..010}.tar`
-      - an array, uint8 (n, H, W, 3) or (n, 3, H, W); a list of arrays (H, W, 3); any `Source`
-      - "CIFAR10" or "ImageNet64", in any case: the folder of that name in `root`
+    `source` is one of these, or a list of them:
 
-    What a source itself sets aside (test, val) is for evaluation, else every tenth picture; with `held`, all of `held` evaluates, all
-    of `source` trains, but never what it sets aside itself. `config`: anything with `batch_size` and `shuffle`, and, if it has them, with
-    `crop` (0: none), `flip`, `scale_min` and `scale_max`; without shuffle, training pictures come in order, cut in the middle. `crop`:
-    pixels a side, before what `config` says; 64 by default for picture files and shards, whole pictures for the others. `scales`,
-    `weights`: see `Augment` and `Batches`. Raises `ImageError` where there is nothing, or something broken.
+    - a folder of pictures, with folders `train` and `val`, `test` or `eval` in it if it has them; a
+      glob; a picture
+    - CIFAR-10 as published: the folder cifar-10-batches-py, or the one that holds it
+    - ImageNet 64 × 64 as published: a folder of train_data_batch_*.npz and val_data.npz, with
+      removed.npy to leave duplicates out. It is mapped if the npz files are not compressed.
+      Otherwise each file is read into memory when it is used, 15.7 GB for all
+    - zip packs, .npy files, and WebDataset shards (.tar), by path, folder, glob or braces:
+      `shards/{000..010}.tar`
+    - an array, uint8 (n, H, W, 3) or (n, 3, H, W); a list of arrays (H, W, 3); any `Source`
+    - "CIFAR10" or "ImageNet64", in any case: the folder of that name in `root`
+
+    What a source itself sets aside (test, val) is for evaluation; otherwise every tenth picture is.
+    With `held`, all of `held` evaluates, and all of `source` trains except what it sets aside
+    itself.
+
+    `config` is anything with `batch_size` and `shuffle`, and perhaps with `crop` (0: none), `flip`,
+    `scale_min` and `scale_max`. Without shuffle, training pictures come in order and are cut in the
+    middle. `crop` is in pixels a side and replaces that of `config`. Its default is 64 for picture
+    files and shards, and whole pictures for the others. `Augment` explains `scales`, and `Batches`
+    explains `weights`. Raises `ImageError` if there is nothing, or something broken.
     """
     batch_size, shuffle = int(getattr(config, "batch_size", 16)), bool(getattr(config, "shuffle", True))
     cache = Cache()
@@ -345,19 +374,19 @@ def load_data(
 def _larger(
     sources: Sequence[Source], config: Any, crop: int | None, flip: bool, seed: int, weights: Sequence[float] | None
 ) -> Batches | None:
-    """Every second batch: crops of `config.large` pixels a side, as many as cover what a batch of `crop` does."""
+    """Every second batch: crops of `config.large` pixels a side, as many as cover what a batch of `crop` covers."""
     large = int(getattr(config, "large", 0))
     if not large or crop is None:
         return None
     chosen = [(s, w) for s, w in zip(sources, weights or [1.0] * len(sources)) if min(max(sizes(s) or {(large, large)}, key=min)) >= large]
     if not chosen:
-        raise ImageError(f"no source has pictures of {large} x {large}, which every second batch is to be of; give large=0")
+        raise ImageError(f"no source has pictures of {large} x {large}, which every second batch needs; give large=0")
     count = max(1, config.batch_size * crop**2 // large**2)
     return Batches([s for s, _ in chosen], count, True, Augment(large, flip), seed, [w for _, w in chosen] if weights else None)
 
 
 def _several(source: Data) -> list[Data]:
-    """A list of sources; a list of pictures is one."""
+    """A list of sources. A list of pictures is one source."""
     if not isinstance(source, list | tuple):
         return [source]
     if source and all(isinstance(one, np.ndarray) and one.ndim in (2, 3) for one in source):
@@ -370,7 +399,7 @@ def _short(source: Data) -> str:
 
 
 def _crop(crop: int | None, train: Sequence[Source], kept: Sequence[Source]) -> int | None:
-    """`crop`, or what it is by default. Raises `ImageError` where pictures of known sizes do not fit it, or one another."""
+    """`crop`, or its default. Raises `ImageError` if pictures of known sizes do not fit it, or one another."""
     known = [sizes(s) for s in [*train, *kept] if len(s)]
     if crop is None and None in known:
         crop = 64

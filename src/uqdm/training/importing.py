@@ -1,4 +1,4 @@
-"""A published checkpoint, or a run of `uqdm train`, to a model folder of floats that the codec runs."""
+"""A published checkpoint, or a run of `uqdm train`, as a model folder of floats that the codec runs."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ PUBLISHED, TRAINED = "huggingface.co/justuswill/UQDM", "uqdm train"  # sources o
 
 
 def package_of(model: runs.Model, name: str, reading: str, source: str = PUBLISHED) -> Package:
-    """A float model as the codec uses it. Raises `CheckpointError` where it cannot."""
+    """A float model as the codec uses it. Raises `CheckpointError` if there is none."""
     family = model.config.family
     floats = registry.floats(family)
     if floats.package is not None:
@@ -26,9 +26,10 @@ def package_of(model: runs.Model, name: str, reading: str, source: str = PUBLISH
 
 
 def import_checkpoint(folder: str | Path, out: str | Path, reading: str = "ema", force: bool = False) -> Path:
-    """A published checkpoint, or a run of `uqdm train` -> the model folder `out`. `reading`: "ema" or "raw" (see `read_published`).
+    """Writes a published checkpoint, or a run of `uqdm train`, as the model folder `out`.
 
-    Raises `CheckpointError` for what cannot be read safely, `OutputError` where `out` exists and not `force`.
+    `reading` is "ema" or "raw" (see `read_published`). Raises `CheckpointError` for what cannot be
+    read safely, and `OutputError` if `out` exists and `force` is not set.
     """
     bundle.check_target(out, force)
     out, trained = Path(out), (Path(folder) / runs.CHECKPOINT).is_file()

@@ -80,7 +80,7 @@ PRESETS: dict[str, Config] = {
 
 
 def preset(name: str) -> Config:
-    """The configuration of that name. Raises `ValueError`, naming the presets, where there is none."""
+    """The configuration of that name. Raises `ValueError`, naming the presets, if there is none."""
     if name not in PRESETS:
         raise ValueError(f"no preset {name!r}; known are {', '.join(PRESETS)}")
     return PRESETS[name]

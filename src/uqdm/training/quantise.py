@@ -1,4 +1,4 @@
-"""A trained run to a model in integers, of any family that can, and what that costs."""
+"""A trained run as a model in integers, for every family that can, and what that costs."""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
@@ -15,14 +15,16 @@ from uqdm.errors import PackageError
 from uqdm.families import registry
 from uqdm.training import runs
 
-SIDE = 128  # of larger pictures a piece of so many pixels a side is looked at, so that memory and time stay bounded
+SIDE = 128  # of a larger picture a piece of so many pixels a side is used, so that memory and time are limited
 
 Say = Callable[[str], None]
 
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """What quantising cost, in bits per pixel of each step over pictures that were not used for it; log2 of the largest partial sum."""
+    """What quantising cost: bits per pixel of each step over pictures that were not used for it;
+    log2 of the largest partial sum.
+    """
 
     before: tuple[float, ...]
     after: tuple[float, ...]
@@ -38,10 +40,12 @@ def quantise_run(
     force: bool = False,
     say: Say = lambda line: None,
 ) -> Cost:
-    """A run's averages to the model folder `out`, in integers: scales from `pictures`, cost measured on `held`, (H, W, 3) each.
+    """Writes a run's averages as the model folder `out`, in integers.
 
-    Of pictures with a side above SIDE a piece is looked at (see `pieces`); each is asked for once. `say` hears what is done. Raises
-    `PackageError` where models of the run's family have no integers, or no scales keep the bound; `OutputError` where `out` stands already.
+    Scales come from `pictures`, and the cost is measured on `held`, (H, W, 3) each. Of a picture
+    with a side above SIDE only a piece is used (see `pieces`). Each picture is asked for once.
+    `say` hears what is done. Raises `PackageError` if models of the run's family have no integers,
+    or no scales keep the bound, and `OutputError` if `out` exists already.
     """
     bundle.check_target(out, force)
     model = runs.read_run(folder)
@@ -57,17 +61,19 @@ def quantise_run(
 
 
 def pieces(pictures: Iterable[NDArray[np.uint8]], seed: int) -> list[NDArray[np.uint8]]:
-    """Of each picture (H, W, 3) at most SIDE x SIDE, at a place that follows from the seed and its number; small ones are whole."""
+    """Of each picture (H, W, 3) at most SIDE x SIDE, at a place that follows from the seed and its
+    number. Small ones stay whole.
+    """
     found = []
     for number, picture in enumerate(pictures):
         room = [max(0, side - SIDE) + 1 for side in picture.shape[:2]]
         y, x = np.random.default_rng((seed, number)).integers(room).tolist()
-        found.append(picture[y : y + SIDE, x : x + SIDE].copy())  # a copy: the rest of the picture is not kept
+        found.append(picture[y : y + SIDE, x : x + SIDE].copy())  # a copy, so that the rest of the picture is not kept
     return found
 
 
 def tensor(picture: NDArray[np.uint8]) -> torch.Tensor:
-    """(H, W, 3) -> (1, 3, H, W), of even sides."""
+    """(H, W, 3) -> (1, 3, H, W), with even sides."""
     even = picture[: picture.shape[0] // 2 * 2, : picture.shape[1] // 2 * 2]
     return torch.from_numpy(np.ascontiguousarray(even.transpose(2, 0, 1)))[None]
 

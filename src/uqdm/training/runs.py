@@ -1,8 +1,10 @@
-"""A training run's folder: config.json and checkpoint.safetensors, which holds weights, averages, optimiser and counters by name.
+"""A training run's folder: config.json, and checkpoint.safetensors with weights, averages,
+optimiser and counters by name.
 
-Tensors are `model/NAME`, `average/NAME` (the moving average, of weights and schedule alike) and `optimiser/SLOT/NAME`; counters are
-in the file's metadata. A checkpoint is written beside, synced and renamed, so that a process killed at any moment leaves the
-last one whole. Nothing is ever unpickled.
+Tensors are `model/NAME`, `average/NAME` (the moving average, of weights and schedule alike) and
+`optimiser/SLOT/NAME`. Counters are in the file's metadata. A checkpoint is written beside its
+place, synced and renamed, so that a process killed at any moment leaves the last one whole. No
+pickle is ever read.
 """
 
 import json
@@ -26,18 +28,18 @@ Model = Any  # a float model of any family: an `nn.Module` with `config`
 
 
 def new_model(config: Config) -> Model:
-    """A fresh model of the family that the config names, float32, from torch's default generator."""
+    """A fresh model of the family that the config names, in float32, from torch's default generator."""
     return registry.floats(config.family).new(config)
 
 
 def write(path: Path, tensors: dict[str, Tensor], counters: dict[str, Any]) -> None:
-    """Tensors and counters (anything that JSON holds) to a checkpoint, beside and renamed."""
+    """Writes tensors and counters (anything that JSON holds) as a checkpoint, beside its place, then renamed."""
     with atomic.beside(path, sync=True) as beside:
         save_file({k: t.detach().contiguous() for k, t in tensors.items()}, beside, {"kind": KIND, "counters": json.dumps(counters)})
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The other way. Raises `CheckpointError` where the file is missing, damaged or another kind."""
+    """Reads what `write` wrote. Raises `CheckpointError` if the file is missing, damaged or of another kind."""
     try:
         with safe_open(path, "pt") as file:
             about = file.metadata() or {}
@@ -49,7 +51,7 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def step_of(folder: str | Path) -> int:
-    """The step that a run's checkpoint holds; 0 where there is none that can be read."""
+    """The step that a run's checkpoint holds, or 0 if there is none that can be read."""
     try:
         with safe_open(Path(folder) / CHECKPOINT, "pt") as file:
             return int(json.loads((file.metadata() or {})["counters"])["step"])
@@ -58,12 +60,15 @@ def step_of(folder: str | Path) -> int:
 
 
 def fill(model: torch.nn.Module, tensors: dict[str, Tensor], prefix: str, path: Path) -> None:
-    """The tensors of that prefix into the model's parameters, by name. Raises `CheckpointError` where names or shapes differ."""
+    """Puts the tensors of that prefix into the model's parameters, by name.
+
+    Raises `CheckpointError` if names or shapes differ.
+    """
     own = dict(model.named_parameters())
     found = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
     if own.keys() != found.keys():
         odd = min(own.keys() ^ found.keys())
-        raise CheckpointError(f"{path}: {prefix}{odd} is {'missing' if odd in own else 'more than config.json makes'}")
+        raise CheckpointError(f"{path}: {prefix}{odd} is {'missing' if odd in own else 'not in the model of config.json'}")
     for name, parameter in own.items():
         if parameter.shape != found[name].shape or not torch.isfinite(found[name]).all():
             where = f"{path}: {prefix}{name}, of shape {tuple(found[name].shape)}"
@@ -73,9 +78,10 @@ def fill(model: torch.nn.Module, tensors: dict[str, Tensor], prefix: str, path: 
 
 
 def read_run(folder: str | Path, reading: str = "ema") -> Model:
-    """The model that a run has made so far, on the CPU, in eval mode. `reading`: "ema", the averages, or "raw", the last weights.
+    """The model that a run has made so far, on the CPU, in eval mode.
 
-    Raises `CheckpointError` for a folder that no run has left.
+    `reading` is "ema", the averages, or "raw", the last weights. Raises `CheckpointError` for a
+    folder that no run has left.
     """
     if reading not in ("ema", "raw"):
         raise ValueError(f"reading is {reading!r}; expected ema or raw")
@@ -86,7 +92,7 @@ def read_run(folder: str | Path, reading: str = "ema") -> Model:
 
 
 def read_folder(folder: str | Path, reading: str = "ema") -> Model:
-    """The model of a run, or of a published checkpoint, whichever the folder holds. Raises `CheckpointError` for neither."""
+    """The model of a run, or of a published checkpoint. Raises `CheckpointError` if the folder holds neither."""
     if (Path(folder) / CHECKPOINT).is_file():
         return read_run(folder, reading)
     return read_published(folder, reading)

@@ -1,15 +1,20 @@
-"""The trainer: batches of pictures in, a run's folder out; knows no files of pictures and writes no bit streams.
+"""The trainer: batches of pictures in, a run's folder out. Knows no files of pictures and writes no
+bit streams.
 
-A run is one record with one counter. What happens at a step follows from the seed and the step alone: which pictures, which noise.
-So a run that was killed goes on from its last checkpoint as if nothing had been, bit by bit on a CPU, and the same command
-with more steps goes on where it stopped. In the folder: `config.json`, the resolved configuration; `checkpoint.safetensors`, beside
-and renamed; `metrics.jsonl`, one line a report; `events/`, the same for TensorBoard where that is installed.
+A run is one record with one counter. What happens at a step follows from the seed and the step
+alone: which pictures, which noise. So a run that was killed goes on from its last checkpoint as if
+nothing had been, bit by bit on a CPU, and the same command with more steps goes on where it
+stopped. The folder holds `config.json`, the resolved configuration; `checkpoint.safetensors`,
+written beside its place and renamed; `metrics.jsonl`, with one line for each report; and `events/`,
+the same for TensorBoard if that is installed.
 
-A checkpoint is written every so many steps, every SAVED minutes, and where Ctrl-C or SIGTERM stops the run: the step that is under way
-ends first, and a second Ctrl-C does not wait for it. Besides the reports, lines say how it goes, often at first; no file holds them.
+A checkpoint is written every so many steps, every SAVED minutes, and when Ctrl-C or SIGTERM stops
+the run. The current step ends first; a second Ctrl-C does not wait for it. Besides the reports,
+lines say how training goes, often at first. No file holds them.
 
-One step is `accumulate` batches a process, each a slice with its own seed: two processes of one slice see what one process of two
-slices sees. Several processes are started by `torchrun`, one a device, and every one gets its own slices of the same stream.
+One step is `accumulate` batches a process, each a slice with its own seed. Two processes of one
+slice see what one process of two slices sees. `torchrun` starts several processes, one for each
+device, and every one gets its own slices of the same stream.
 """
 
 import dataclasses
@@ -40,23 +45,26 @@ from uqdm.families.torch.held_out import Evaluation
 from uqdm.training import runs
 
 AGAIN = "the same command goes on from there"
-EXPLODED = 20  # times the running mean of the loss: no run comes back from there
-MAY_CHANGE = (  # of the section `training`, when a run goes on
+EXPLODED = 20  # times the running mean of the loss; no run recovers from there
+MAY_CHANGE = (  # keys of the section `training` that may differ when a run goes on
     "n_steps", "log_metrics_every_steps", "checkpoint_every_steps", "eval_every_steps", "eval_steps_to_run", "compile",
 )  # fmt: skip
 SAVED = 5.0  # minutes after which a checkpoint is written, wherever the steps are
-FIRST_WORD, LAST_WORD = 2.0, 60.0  # seconds between two lines: after the first step, and in the end, each twice the one before
+# seconds between two lines: after the first step, and in the end; each is twice the one before
+FIRST_WORD, LAST_WORD = 2.0, 60.0
 TOGETHER = 8  # steps after which several processes ask one another whether to save or to stop
 SLOTS = ("exp_avg", "exp_avg_sq", "step")  # of Adam
 
 
 class Stream(Protocol):
-    """Batches as a function of the step; `uqdm.training.data.Batches` is one."""
+    """Batches as a function of the step. `uqdm.training.data.Batches` is one."""
 
     batch_size: int
 
     def ahead(self, numbers: Iterable[int]) -> Iterator[Tensor]:
-        """The batches of these numbers, in their order: uint8 (B, C, H, W). Closing the iterator ends what reads ahead."""
+        """The batches of these numbers, in their order: uint8 (B, C, H, W). Closing the iterator
+        ends what reads ahead.
+        """
 
 
 class Stopped(KeyboardInterrupt):
@@ -68,9 +76,10 @@ class Stopped(KeyboardInterrupt):
 
 
 class _Listening:
-    """Ctrl-C and SIGTERM in this block are kept in `number` until they are asked for; a second one raises `KeyboardInterrupt`.
+    """Ctrl-C and SIGTERM in this block are kept in `number` until they are asked for. A second one
+    raises `KeyboardInterrupt`.
 
-    Only the main thread can listen; in others signals do what they always do.
+    Only the main thread can listen. In other threads signals do what they always do.
     """
 
     def __init__(self) -> None:
@@ -93,7 +102,7 @@ class _Listening:
 
 
 class Objective(nn.Module):
-    """A model's loss as one forward call, which is what several devices take hold of."""
+    """A model's loss as one forward call, as distributed training needs it."""
 
     def __init__(self, model: nn.Module, floats: Floats, loss: str) -> None:
         super().__init__()
@@ -106,7 +115,9 @@ class Objective(nn.Module):
 
 @dataclasses.dataclass
 class State:
-    """All that a run is: what is lost when it is lost. Weights and averages by name, Adam's moments, two counters."""
+    """All that a run is, and all that a checkpoint holds: weights and averages by name, Adam's
+    moments, two counters.
+    """
 
     model: runs.Model
     average: dict[str, Tensor]
@@ -138,7 +149,7 @@ class State:
     def load(self, path: Path, seed: int) -> None:
         tensors, counters = runs.read(path)
         if counters["seed"] != seed:
-            raise TrainingError(f"{path}: a run of seed {counters['seed']}, not {seed}; give that seed, or another folder")
+            raise TrainingError(f"{path} is a run with seed {counters['seed']}, not {seed}; give that seed, or another folder")
         runs.fill(self.model, tensors, "model/", path)
         for name, parameter in self.model.named_parameters():
             self.average[name].copy_(tensors[f"average/{name}"])
@@ -157,7 +168,10 @@ class State:
 
 
 class Log:
-    """Reports as lines of JSON, for TensorBoard, and to whoever listens. Rows behind the last checkpoint are dropped on resuming."""
+    """Reports as lines of JSON, for TensorBoard, and to whoever listens.
+
+    Rows behind the last checkpoint are dropped when a run goes on.
+    """
 
     def __init__(self, folder: Path, step: int, say: Callable[[str], None]) -> None:
         self._path, self._say = folder / "metrics.jsonl", say
@@ -198,13 +212,17 @@ def train(
     start: runs.Model | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> State:
-    """Trains a model of `config` on `data` in the folder `out`, evaluating its averages on `held`; goes on if a run is there.
+    """Trains a model of `config` on `data` in the folder `out`, and evaluates its averages on
+    `held`. Goes on if a run is there.
 
-    `steps`: optimiser steps from the run's beginning, the config's by default. `minutes`: of training from the run's beginning; it
-    stops at whichever comes first. `start`: a model whose weights to begin with. Under `torchrun` every process calls this.
+    `steps` is the number of optimiser steps from the run's beginning, by default the config's.
+    `minutes` is the time of training from the run's beginning. The run stops at whichever comes
+    first. `start` is a model whose weights to begin with. Under `torchrun` every process calls
+    this.
 
-    Raises `TrainingError` where the loss is not finite or has exploded (the last checkpoint stays), or `out` is another run's; and
-    `Stopped`, a `KeyboardInterrupt`, where Ctrl-C or SIGTERM stopped it, once a checkpoint is written.
+    Raises `TrainingError` if the loss is not finite or has exploded (the last checkpoint stays), or
+    if `out` is another run's. Raises `Stopped`, a `KeyboardInterrupt`, if Ctrl-C or SIGTERM stopped
+    it, once a checkpoint is written.
     """
     out = Path(out)
     rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
@@ -264,7 +282,7 @@ class _Run:
             raise Stopped(f"stopped after step {self.kept}, which {self.out} holds: {stopped}", stopped.number) from None
 
     def steps(self, data: Stream, log: "Log | None") -> None:
-        """Steps up to the end."""
+        """Runs steps up to the end."""
         c, state = self.config.training, self.state
         losses: list[Tensor] = []  # since the last look at them
         window, usual = _Window(), math.nan
@@ -283,7 +301,8 @@ class _Run:
                 number, due = self.told(time.monotonic() - saved >= 60 * SAVED)
                 keep = keep or due or number > 0
                 due = word.due(report)
-                # On a CPU looking costs nothing; a GPU would have to be waited for, so there only before something is written.
+                # On a CPU looking costs nothing. A GPU would have to be waited for, so there it is
+                # done only before something is written.
                 if self.device.type == "cpu" or report or keep or look or due or len(losses) >= 100:
                     usual = self.alive(losses, usual)
                     losses.clear()
@@ -316,7 +335,9 @@ class _Run:
             self.evaluate(log)
 
     def told(self, due: bool) -> tuple[int, bool]:
-        """The signal that has come to any process, or 0, and whether it is time to save, by the first process's clock."""
+        """The signal that has come to any process, or 0, and whether it is time to save, by the
+        first process's clock.
+        """
         if self.world == 1:
             return self.listening.number, due
         if (self.state.step + 1) % TOGETHER:
@@ -328,7 +349,7 @@ class _Run:
 
     def finished(self) -> bool:
         late = self.minutes is not None and self.state.seconds >= 60 * self.minutes
-        if self.world > 1 and self.minutes is not None:  # clocks differ; the first process's is the one
+        if self.world > 1 and self.minutes is not None:  # clocks differ, so the first process's counts
             flag = torch.tensor([float(late)], device=self.device)
             dist.broadcast(flag, 0)
             late = bool(flag.item())
@@ -345,7 +366,9 @@ class _Run:
         return o.lr * warm * (0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2)
 
     def one_step(self, stream: Iterator[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Gradients of this process's slices, one step of Adam and of the average -> loss, gradient norm, term sums and counts."""
+        """Gradients of this process's slices, one step of Adam and of the average -> loss, gradient
+        norm, term sums and counts.
+        """
         c, state = self.config.training, self.state
         for group in state.optimiser.param_groups:
             group["lr"] = self.lr(state.step)
@@ -378,7 +401,9 @@ class _Run:
         return loss, norm, sums, counts
 
     def alive(self, losses: list[Tensor], usual: float, taken: int = 1) -> float:
-        """The running mean of the loss, or `TrainingError` where the run has died. `taken`: steps not yet counted."""
+        """The running mean of the loss, or `TrainingError` if the run cannot recover. `taken` is
+        the number of steps not yet counted.
+        """
         for i, (loss, norm) in enumerate(torch.stack(losses).tolist()):
             step = self.state.step + taken - len(losses) + i + 1
             if not math.isfinite(loss) or not math.isfinite(norm):
@@ -410,14 +435,16 @@ class _Run:
             dist.barrier()
 
     def heard(self) -> Iterator[Tensor]:
-        """The batches to evaluate on, until a signal stops the run. Several processes end their evaluation first."""
+        """The batches to evaluate on, until a signal stops the run. With several processes the
+        evaluation ends first.
+        """
         for x in self.held:
             if self.listening.number and self.world == 1:
                 raise Stopped(AGAIN, self.listening.number)
             yield x
 
     def report(self, log: Log, window: "_Window") -> None:
-        """A row of metrics, and its line."""
+        """Writes a row of metrics and says its line."""
         row = window.row(self.state, self.lr(self.state.step - 1))
         log(row, self.line(row))
 
@@ -436,7 +463,11 @@ class _Run:
 
 
 class _Word:
-    """When to say how it goes: after the first step, soon after that, then ever more rarely. `window`: what there is to say."""
+    """Knows when to say how training goes: after the first step, soon after that, then more and
+    more rarely.
+
+    `window` is what there is to say.
+    """
 
     def __init__(self) -> None:
         self._pause, self._next = FIRST_WORD, 0.0
@@ -447,7 +478,7 @@ class _Word:
         return not report and time.monotonic() >= self._next
 
     def said(self) -> None:
-        """Something was said just now."""
+        """Notes that something was said just now."""
         self._next = time.monotonic() + self._pause
         self._pause = min(LAST_WORD, 2 * self._pause)
         self.window = _Window()
@@ -487,7 +518,9 @@ class _Window:
 
 
 def _numbers(step: int, accumulate: int, rank: int, world: int) -> Iterator[int]:
-    """This process's batches of the stream from `step` on: a step is accumulate x world of them, shared out in blocks."""
+    """This process's batches of the stream from `step` on. A step takes accumulate x world of them,
+    shared out in blocks.
+    """
     for n in itertools.count(step):
         yield from range((n * world + rank) * accumulate, (n * world + rank + 1) * accumulate)
 
@@ -498,7 +531,11 @@ def _mixed(*numbers: int) -> int:
 
 
 def check_folder(out: str | Path, config: Config) -> None:
-    """Raises `TrainingError` where the folder of a run cannot be that: a file, or another run's; only how long and how often may differ."""
+    """Raises `TrainingError` if the folder cannot be this run's: it is a file, or holds another
+    run.
+
+    Only how long and how often may differ.
+    """
     out = Path(out)
     path = out / "config.json"
     if out.exists() and not out.is_dir():
@@ -515,7 +552,7 @@ def check_folder(out: str | Path, config: Config) -> None:
             odd = [f"{s}.{k}" for s in a if isinstance(a[s], dict) for k in a[s] if a[s][k] != b[s][k] and k not in free]
             what = ", ".join(f"{k} {a[k.split('.')[0]][k.split('.')[1]]!r}" for k in odd)
             what = f"family {there.family!r}" if there.family != config.family else what
-            raise TrainingError(f"{out} is another run's: there {what}; give the same settings, or another folder")
+            raise TrainingError(f"{out} holds another run: there {what}; give the same settings, or another folder")
 
 
 def _flat(found: Evaluation) -> dict[str, Any]:
@@ -523,7 +560,7 @@ def _flat(found: Evaluation) -> dict[str, Any]:
 
 
 def _step_of(line: str) -> float:
-    """The step of a line of metrics; infinity for one that a killed process left half written."""
+    """The step of a line of metrics; infinity for a line that a killed process left half written."""
     try:
         return int(json.loads(line)["step"])
     except (ValueError, KeyError, TypeError):
