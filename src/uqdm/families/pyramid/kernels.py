@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from uqdm.entropy import mixtures
 from uqdm.entropy.mixtures import SMALLEST, TOTAL
 from uqdm.entropy.tables import FRACTION
-from uqdm.exact.network import FARTHEST, LEVEL_BITS, LEVELS, LOCATION_BITS
+from uqdm.exact.features import FARTHEST, LEVEL_BITS, LEVELS, LOCATION_BITS
 from uqdm.families.pyramid.networks import COUPLING_BITS, LOUD_BITS, UNIT_BITS, VALUE_BITS, LevelNet, Mixture, nat, unit_level
 
 
