@@ -43,7 +43,7 @@ ALLOWED = {  # part -> outside packages, own parts besides itself
     "families/floats.py": ({"numpy", "torch"}, {"bundle", "config"}),
     "families/uqdm": ({"numpy", "torch"}, FAMILY | FLOATS),
     "families/nested": ({"numpy", "torch", "numba"}, FAMILY | FLOATS),
-    "families/pyramid": ({"numpy", "torch"}, FAMILY | FLOATS),
+    "families/pyramid": ({"numpy", "torch", "numba"}, FAMILY | FLOATS),
     "families/torch": ({"numpy", "torch"}, FAMILY | FLOATS),
     "config.py": (set(), {"families/registry", "records", "errors"}),
     "codec.py": ({"numpy"}, {"families/base", "families/registry", "format", "cpus", "files", "picture", "bundle", "sources", *ENTROPY}),
