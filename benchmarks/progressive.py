@@ -16,10 +16,9 @@ from pathlib import Path
 import numpy as np
 
 import uqdm
-from uqdm import files, library
+from uqdm import files, format, library
 from uqdm.codec import Codec
 from uqdm.families.uqdm.walk import Tight
-from uqdm.format import container
 
 
 class Spatial(Tight):
@@ -48,8 +47,8 @@ def psnr(found: np.ndarray, true: np.ndarray) -> float:
 def curve(codec: Codec, pixels: np.ndarray, shares: Sequence[float], whole_only: bool = False) -> tuple[np.ndarray, np.ndarray, int]:
     """PSNR at shares of the file's bytes, PSNR just before and just after each step's end, and the file's bytes."""
     data = codec.compress(pixels)
-    parsed = container.parse(data)
-    chunks = [c for c in parsed.chunks if c.kind == container.STEP]
+    parsed = format.parse(data)
+    chunks = [c for c in parsed.chunks if c.kind == format.STEP]
     cuts = [max(parsed.header_size, round(share * len(data))) for share in shares]
     if whole_only:
         ends = [parsed.header_size, *(c.end for c in chunks)]

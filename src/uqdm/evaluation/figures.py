@@ -19,7 +19,7 @@ from uqdm.evaluation.compare import panels
 from uqdm.evaluation.curves import Curve
 from uqdm.evaluation.metrics import mse
 from uqdm.evaluation.ours import opened
-from uqdm.format import container
+from uqdm.format import ends, parse
 from uqdm.quality import psnr
 
 RATES = {1: 2.0, 9: 4.0, 10: 1.0}  # bits per pixel of the figures at equal rates: middle, high, low
@@ -81,10 +81,9 @@ def progressive(models: Sequence[str], pictures: Sequence[Pixels], ways: Sequenc
         for picture in pictures:
             data = one.compress(picture, seed=seed)
             area = picture.shape[0] * picture.shape[1]
-            ends = [c.end for c in container.parse(data).chunks if c.kind == container.STEP]
             row: list[tuple[str, str, Pixels]] = []
             for name, method, temperature in ways:
-                for step, end in enumerate(ends[:-1], 1):
+                for step, end in enumerate(ends(parse(data))[1:-1], 1):
                     shown = one.decode(data, step=step, method=method, seed=seed, temperature=temperature).image
                     quality = psnr(mse(picture, shown))
                     row.append((f"{name}, step {step}", f"{8 * end / area:.2f} bits/pixel, {quality:.1f} dB", shown))

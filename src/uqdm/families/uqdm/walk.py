@@ -209,6 +209,8 @@ class PaperQuestion(Question):
 class UniversallyQuantized:
     """What both entropy modes share: the forward process, the boxes, the previews. Implements `families.Family`."""
 
+    bounded = True
+
     def __init__(self, constants: Constants, denoiser: Denoiser) -> None:
         self.constants = constants
         self.denoiser = denoiser
@@ -598,6 +600,8 @@ class Tight(UniversallyQuantized):
 
 class Paper(UniversallyQuantized):
     """Densities as published (eq. 3 and 7), every step dithered, and the pixels given z_0 as one more chunk."""
+
+    bounded = False
 
     @property
     def chunks(self) -> int:
