@@ -1,4 +1,6 @@
-"""What callers give to a codec: pictures of several kinds, and numbers. Each is checked, and errors say what was expected."""
+"""What callers give to a codec: pictures of several kinds, and numbers. Each is checked, and errors
+say what was expected.
+"""
 
 import sys
 from collections.abc import Iterable
@@ -11,7 +13,9 @@ from uqdm.picture import Picture, from_array
 
 
 def pictures(image: Any) -> tuple[list[Picture], bool]:
-    """One picture or an iterable of pictures, which is gone through once; and whether it was a batch."""
+    """One picture or an iterable of pictures, which is gone through once; and whether it was a
+    batch.
+    """
     one = isinstance(image, Picture) or _is_pillow(image) or (isinstance(image, np.ndarray) and image.ndim != 4)
     if one or isinstance(image, str | bytes | bytearray | memoryview) or hasattr(image, "detach") or not isinstance(image, Iterable):
         return [_picture(image)], False
@@ -19,7 +23,9 @@ def pictures(image: Any) -> tuple[list[Picture], bool]:
 
 
 def whole(name: str, value: Any, least: int) -> int:
-    """A whole number, Python's or NumPy's. Raises `TypeError` for what is none, `ValueError` for one below `least`."""
+    """A whole number, Python's or NumPy's. Raises `TypeError` for what is none, `ValueError` for
+    one below `least`.
+    """
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
         raise TypeError(f"{name} {value!r}; expected a whole number of {least} or more")
     if value < least:

@@ -9,9 +9,11 @@ T = TypeVar("T")
 
 
 def together(things: Iterable[tuple[Key, T]], most: int | None = None, waiting: int | None = None) -> Iterator[list[T]]:
-    """Lists of things with equal keys. A list has no more than PIXELS pixels, unless one thing alone has more.
+    """Lists of things with equal keys. A list has no more than PIXELS pixels, unless one thing
+    alone has more.
 
-    `most`: things in a list. `waiting`: once so many wait for their lists to fill, the longest list is given as it is.
+    `most`: things in a list. `waiting`: once so many wait for their lists to fill, the longest list
+    is given as it is.
     """
     alike: dict[Key, list[T]] = {}
     for key, thing in things:

@@ -1,14 +1,15 @@
-"""A model at work: pictures to streams and back. Knows files and the families' protocol, and nothing of what a family does.
+"""A model at work: pictures to streams and back. Knows files and the families' protocol, and
+nothing of what a family does.
 
-Every way in and out is one loop (`walk.walk`) with another who answers it. Pictures of one size share network calls. Each has its own
-stream, a chunk for every step.
+Every way in and out is one loop (`walk.walk`) with another who answers it. Pictures of one size
+share network calls. Each has its own stream, a chunk for every step.
 """
 
 import collections
 import contextlib
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Literal, overload
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,20 +24,21 @@ from uqdm.families.base import Networks, Opening, State, Walk
 from uqdm.format import Chunk, Contents, Header
 from uqdm.format.alpha import pack_alpha, unpack_alpha
 from uqdm.picture import Picture, to_array
+from uqdm.previews import Method, Way, bounds, drawn, shown
 from uqdm.sources import Source
 from uqdm.walk import CHECK, Estimator, Guesser, Progress, Reader, Writer, walk
 
 PRECISIONS = ("float64", "float32")
-Method = Literal["denoise", "ancestral", "flow"]
-METHODS = ("denoise", "ancestral", "flow")
 
 
 @dataclasses.dataclass(frozen=True)
 class Decoded:
-    """A reconstruction after `step` of `steps` whole chunks; with `partial`, also of symbols of the next one, which was cut.
+    """A reconstruction after `step` of `steps` whole chunks; with `partial`, also of symbols of the
+    next one, which was cut.
 
-    `bound`: no pixel is further from the true one (255 where nothing is known; 0 at the end). `tail`: bytes at the end that no check
-    covers yet. `damage`: with `salvage`, what stopped the decoder.
+    `bound`: no pixel is further from the true one (255 where nothing is known; 0 at the end).
+    `tail`: bytes at the end that no check covers yet. `damage`: with `salvage`, what stopped the
+    decoder.
     """
 
     picture: Picture
@@ -127,7 +129,8 @@ class Codec:
         return self._networks[precision]
 
     def family(self, mode: str | None = None, arithmetic: str | None = None) -> Walk:
-        """The walk in one entropy mode, on networks in one arithmetic, as headers name it (made once, then kept).
+        """The walk in one entropy mode, on networks in one arithmetic, as headers name it (made
+        once, then kept).
 
         By default the family's usual mode, and the codec's own arithmetic.
         """
@@ -158,33 +161,34 @@ class Codec:
     ) -> bytes | list[bytes]:
         """One picture to `.uqdm` bytes, or a batch of them to a list.
 
-        `image`: a `Picture`, a Pillow image, or a uint8 array (H, W), (H, W, 2), (H, W, 3) or (H, W, 4); any other iterable of those, or
-        an array (N, H, W, 3), is a batch. Pictures of one size share network calls. `mode`: one of `modes`, by default the first. `seed`
-        (below 2**64) fixes the dither. `max_error`:
-        only the steps after which no preview's pixel can be further from the true one. `progress`: called as the work goes on. Raises
-        `ImageError` for anything else, `LimitError` for pictures above `max_pixels`.
+        `image`: a `Picture`, a Pillow image, or a uint8 array (H, W), (H, W, 2), (H, W, 3) or (H,
+        W, 4); any other iterable of those, or an array (N, H, W, 3), is a batch. `mode`: one of
+        `modes`, by default the first. `seed` (below 2**64) fixes the dither. `max_error`: stop
+        after the first step that keeps every pixel of a preview so near to the true one.
+        `progress`: called as the work goes on. Raises `ImageError` for what is no picture,
+        `LimitError` for pictures above `max_pixels`.
         """
         arguments.seed(seed)
         pictures, batch = arguments.pictures(image)
-        files = self._compress(pictures, mode, seed, max_error, progress)
+        files = self._compress(pictures, self.modes[0] if mode is None else mode, seed, max_error, progress)
         return files if batch else files[0]
 
     def step_within(self, max_error: int, mode: str | None = None, grey: bool = False) -> int:
-        """The first step after which no pixel of a preview (`denoise`) can be further than `max_error` from the true one."""
+        """The first step after which no pixel of a preview (`denoise`) can be further than
+        `max_error` from the true one.
+        """
         arguments.whole("max_error", max_error, 0)
         return rate.step_within(self.family(mode).guarantees(grey), max_error)
 
-    def _compress(
-        self, pictures: list[Picture], mode: str | None, seed: int, max_error: int | None, progress: Progress | None
-    ) -> list[bytes]:
+    def _compress(self, pictures: list[Picture], mode: str, seed: int, max_error: int | None, progress: Progress | None) -> list[bytes]:
         family = self.family(mode)
         out = [b""] * len(pictures)
-        for members in _alike(p.pixels.shape for p in pictures):
-            some = [pictures[i] for i in members]
-            files = [self._open(p, self.modes[0] if mode is None else mode, family.chunks, seed) for p in some]
-            writer = Writer(family.values(_rgb(some)), self._coder)
-            last = None if max_error is None else self.step_within(max_error, mode, some[0].pixels.shape[2] == 1)
-            for state in walk(family, _start(family, some, seed), writer, last, progress):
+        for members, values, start in _begun(family, pictures, seed):
+            files = [self._open(pictures[i], mode, family.chunks, seed) for i in members]
+            grey = pictures[members[0]].pixels.shape[2] == 1
+            last = None if max_error is None else self.step_within(max_error, mode, grey)
+            writer = Writer(values, self._coder)
+            for state in walk(family, start, writer, last, progress):
                 for file, payload in zip(files, writer.take()):
                     file += format.write_chunk(format.STEP, state.step, payload, file)
             for i, file in zip(members, files):
@@ -208,15 +212,16 @@ class Codec:
         return file
 
     def estimate(self, image: Any, *, mode: str | None = None, seed: int = 0) -> NDArray[np.float64]:
-        """The model's ideal code length of each chunk, in bits: (chunks,), or (N, chunks) for a batch."""
+        """The model's ideal code length of each chunk, in bits: (chunks,), or (N, chunks) for a
+        batch.
+        """
         arguments.seed(seed)
         family = self.family(mode)
         pictures, batch = arguments.pictures(image)
         bits = np.zeros((len(pictures), family.chunks))
-        for members in _alike(p.pixels.shape for p in pictures):
-            some = [pictures[i] for i in members]
-            estimator = Estimator(family.values(_rgb(some)), family.chunks)
-            collections.deque(walk(family, _start(family, some, seed), estimator), maxlen=0)
+        for members, values, start in _begun(family, pictures, seed):
+            estimator = Estimator(values, family.chunks)
+            collections.deque(walk(family, start, estimator), maxlen=0)
             bits[members] = estimator.bits
         return bits if batch else bits[0]
 
@@ -229,10 +234,12 @@ class Codec:
     @overload
     def decompress(self, data: Iterable[Source], step: int | None = None, method: Method = "denoise") -> list[NDArray[np.uint8]]: ...
     def decompress(self, data: Any, step: int | None = None, method: Method = "denoise") -> NDArray[np.uint8] | list[NDArray[np.uint8]]:
-        """A `.uqdm` file, whole or cut, to a uint8 array (see `Decoded.image`); an iterable of them gives a list.
+        """A `.uqdm` file, whole or cut, to a uint8 array (see `Decoded.image`); an iterable of them
+        gives a list.
 
-        `data`: its bytes, its path, or a binary file object (see `sources.Source`). `step`: stop after so many chunks (0: nothing but
-        the header). The whole stream gives the picture back exactly.
+        `data`: its bytes, its path, or a binary file object (see `sources.Source`). `step`: stop
+        after so many chunks (0: nothing but the header). The whole stream gives the picture back
+        exactly.
         """
         if sources.is_one(data):
             return self.decode(data, step=step, method=method).image
@@ -248,7 +255,9 @@ class Codec:
         temperature: float = 1.0,
         salvage: bool = False,
     ) -> Decoded:
-        """As `decompress`, with metadata and how far it came. `seed`, `temperature`, `salvage`: see `decode_many`."""
+        """As `decompress`, with metadata and how far it came. `seed`, `temperature`, `salvage`: see
+        `decode_many`.
+        """
         return self.decode_many([data], step=step, method=method, seed=seed, temperature=temperature, salvage=salvage)[0]
 
     def decode_many(
@@ -262,15 +271,17 @@ class Codec:
         salvage: bool = False,
         progress: Progress | None = None,
     ) -> list[Decoded]:
-        """A batch: files of one size, mode and number of chunks share network calls; one that ends inside a chunk is decoded alone.
+        """A batch. Files of one size, mode and number of chunks share network calls; one that ends
+        inside a chunk is decoded alone.
 
-        `data`: an iterable of files, each as for `decompress`. Of a file that ends inside a chunk, all symbols are used that are certain
-        by then, but for `method="flow"`, which goes on from whole chunks. `seed`, `temperature` (0 .. 1): of `method="ancestral"`, which
-        answers by chance what the file does not say; below 1 nearer to the middle of what is likely: less texture, less noise. `salvage`:
-        of a damaged file, what precedes the damage; `Decoded.damage` says what it was. `progress`: called as the work
-        goes on.
+        `data`: an iterable of files, each as for `decompress`. Of a file that ends inside a chunk,
+        all symbols are used that are certain by then. Only `method="flow"` goes on from whole
+        chunks. `seed`, `temperature` (0 .. 1): for `method="ancestral"`, which draws by chance what
+        the file does not say. A low temperature stays near the middle of what is likely: less
+        texture, less noise. `salvage`: decode what comes before the damage of a file;
+        `Decoded.damage` says what it was. `progress`: called as the work goes on.
         """
-        way = _Way(method, seed, temperature, salvage)
+        way = Way(method, seed, temperature, salvage)
         if step is not None:
             arguments.whole("step", step, 0)
         if sources.is_one(data):
@@ -290,8 +301,10 @@ class Codec:
             out.update(zip(members, self._decode(some, steps, cut is not None, way, progress)))
         return [out[i] for i in range(len(contents))]
 
-    def _decode(self, some: list[Contents], steps: int, partial: bool, way: "_Way", progress: Progress | None = None) -> list[Decoded]:
-        """Files of one kind: `steps` whole steps of each, and with `partial` what a single one holds of the next."""
+    def _decode(self, some: list[Contents], steps: int, partial: bool, way: Way, progress: Progress | None = None) -> list[Decoded]:
+        """Files of one kind: `steps` whole steps of each, and with `partial` what a single one
+        holds of the next.
+        """
         alone = way.salvage and len(some) > 1  # one file that goes wrong must not stop the others
         if alone and any(one.damage for one in some):
             return [self._decode([one], steps, partial, way)[0] for one in some]
@@ -312,11 +325,11 @@ class Codec:
             damage = error
         if way.method == "ancestral" and state.cut:  # all but what is certain of the step that was cut is drawn
             cut = Reader(before.step + 1, beginnings, False, family.side_size, self._coder, self.exact)
-            rgb = _drawn(family, before, Guesser(way.seed, way.temperature, cut), progress)
+            rgb = drawn(family, before, Guesser(way.seed, way.temperature, cut), progress)
         else:
-            rgb = _shown(family, state, way, progress)
+            rgb = shown(family, state, way, progress)
         found = []
-        for one, pixels, bound in zip(some, rgb, _bounds(family, state, way.method, len(some))):
+        for one, pixels, bound in zip(some, rgb, bounds(family, state, way.method, len(some))):
             reached = min(len(one.steps), state.step)
             further = state.cut or state.step > reached
             picture = _finish(one.header, one.chunks, pixels)
@@ -324,14 +337,17 @@ class Codec:
         return found
 
     def progressive(self, data: Source, method: Method = "denoise", parts: int | None = None) -> Iterator[Decoded]:
-        """Previews as bytes arrive: `parts` of them a chunk (by default 2), evenly spaced in bytes, and one of what a cut file's end holds.
+        """Previews as bytes arrive: `parts` of them a chunk, evenly spaced in bytes, and one of
+        what the end of a cut file holds.
 
-        `data`: as for `decompress`; of a binary file object no more is read than each preview needs. With the default of 2 all previews
-        together cost about twice what one decode does, of a nested model, whose previews in the middle of a step ask two steps' networks,
-        four to five times; with 1 twice. Each goes on from the one before. The other methods show whole chunks only: of them `parts` can
-        only be 1, and is by default. Wrong arguments and a header that cannot be read raise at once; damage, after the previews before it.
+        `data`: as for `decompress`. Of a binary file object no more is read than each preview
+        needs. Each preview goes on from the one before. With 1 part all previews together cost
+        about twice what one decode does. With 2, the default, they cost the same, but of a nested
+        model four to five times as much: its previews in the middle of a step ask the networks of
+        two steps. The other methods show whole chunks only, so there `parts` is 1. Wrong arguments
+        and a header that cannot be read raise at once. Damage raises after the previews before it.
         """
-        way = _Way(method)
+        way = Way(method)
         if parts is None:
             parts = 2 if method == "denoise" else 1
         if arguments.whole("parts", parts, 1) > 1 and method != "denoise":
@@ -345,12 +361,12 @@ class Codec:
             raise
         return self._previews(reader, way, parts, stack)
 
-    def _previews(self, reader: format.ChunkReader, way: "_Way", parts: int, stack: contextlib.ExitStack) -> Iterator[Decoded]:
+    def _previews(self, reader: format.ChunkReader, way: Way, parts: int, stack: contextlib.ExitStack) -> Iterator[Decoded]:
         """See `progressive`; the stack is closed at the end."""
         with stack:
             yield from self._growing(reader, way, parts)
 
-    def _growing(self, reader: format.ChunkReader, way: "_Way", parts: int) -> Iterator[Decoded]:
+    def _growing(self, reader: format.ChunkReader, way: Way, parts: int) -> Iterator[Decoded]:
         family, state = self._begin([reader.header])
         before: list[Chunk] = []
         active: Reader | None = None
@@ -373,8 +389,8 @@ class Codec:
             now = self._after(family, state, active)
             if chunk.whole:
                 active, state = None, now
-            bound = _bounds(family, now, way.method, 1)[0]
-            picture = _finish(reader.header, before, _shown(family, now, way)[0])
+            bound = bounds(family, now, way.method, 1)[0]
+            picture = _finish(reader.header, before, shown(family, now, way)[0])
             tail = reader.tail or len(chunk.payload) - chunk.verified
             yield Decoded(picture, state.step, family.chunks, now is not state, bound, tail)
 
@@ -386,7 +402,9 @@ class Codec:
         return self._after(family, state, reader, progress)
 
     def _after(self, family: Walk, state: State, reader: Reader, progress: Progress | None = None) -> State:
-        """The state after what the reader holds of one more chunk; `state` itself where not even one symbol is certain."""
+        """The state after what the reader holds of one more chunk; `state` itself where not even
+        one symbol is certain.
+        """
         after = next(walk(family, state, reader, state.step + 1, progress))
         reader.finish()
         return after if reader.whole or reader.received else state
@@ -401,7 +419,8 @@ class Codec:
         temperature: float = 1.0,
         progress: Progress | None = None,
     ) -> list[NDArray[np.uint8]]:
-        """Unconditional samples: the walk, answered by chance. (height, width, 3) uint8 each; the i-th follows from seed + i.
+        """Unconditional samples: the walk, answered by chance. (height, width, 3) uint8 each; the
+        i-th follows from seed + i.
 
         `temperature`, `progress`: see `decode_many`.
         """
@@ -411,12 +430,12 @@ class Codec:
             arguments.whole(name, value, 1)
         self._allow(width, height)
         family = self.family(mode)
-        drawn = []
+        found = []
         for i in range(count):
             own = (seed + i) % 2**64
             answers = Guesser(own, temperature)
-            drawn.append(_drawn(family, family.start((height, width), [own]), answers, progress)[0].transpose(1, 2, 0))
-        return drawn
+            found.append(drawn(family, family.start((height, width), [own]), answers, progress)[0].transpose(1, 2, 0))
+        return found
 
     # --- details
 
@@ -433,7 +452,9 @@ class Codec:
         return family, family.start((h.height, h.width), [one.seed for one in headers], h.grey)
 
     def match(self, header: Header) -> Walk:
-        """The walk of files with that header. Raises `FingerprintError` or `DamagedError` where they are not of this codec's model."""
+        """The walk of files with that header. Raises `FingerprintError` or `DamagedError` where
+        they are not of this codec's model.
+        """
         mode = registry.mode_of(self.package, header)
         if (header.arithmetic == "exact") != self.exact:
             kind = "integers" if self.exact else "floats"
@@ -444,52 +465,13 @@ class Codec:
         return family
 
 
-@dataclasses.dataclass(frozen=True)
-class _Way:
-    """How files are decoded: see `Codec.decode_many`."""
-
-    method: Method
-    seed: int = 0
-    temperature: float = 1.0
-    salvage: bool = False
-
-    def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise ValueError(f"method {self.method!r}; expected denoise, ancestral or flow")
-        arguments.share("temperature", self.temperature)
-        arguments.seed(self.seed)
-
-
-def _shown(family: Walk, state: State, way: _Way, progress: Progress | None = None) -> NDArray[np.uint8]:
-    if way.method == "denoise":
-        return family.denoise(state)
-    if way.method == "flow":
-        return family.flow(state)
-    return _drawn(family, state, Guesser(way.seed, way.temperature), progress)
-
-
-def _drawn(family: Walk, state: State, answers: Guesser, progress: Progress | None) -> NDArray[np.uint8]:
-    last = collections.deque(walk(family, state, answers, progress=progress), maxlen=1)
-    return family.denoise(last[0] if last else state)
-
-
-def _bounds(family: Walk, state: State, method: Method, count: int) -> list[int]:
-    """How far previews of `count` pictures can be off. A walk may promise it of `denoise` alone."""
-    if method == "denoise" or family.bounded or state.step >= family.chunks:
-        return family.bound(state)
-    return [255] * count
-
-
-def _rgb(pictures: Sequence[Picture]) -> NDArray[np.uint8]:
-    """(N, 3, H, W); grey pictures three times."""
-    stack = np.stack([p.pixels for p in pictures]).transpose(0, 3, 1, 2)
-    return np.repeat(stack, 3, 1) if stack.shape[1] == 1 else stack
-
-
-def _start(family: Walk, pictures: Sequence[Picture], seed: int) -> State:
-    h, w, channels = pictures[0].pixels.shape
-    state: State = family.start((h, w), [seed] * len(pictures), channels == 1)
-    return state
+def _begun(family: Walk, pictures: Sequence[Picture], seed: int) -> Iterator[tuple[list[int], NDArray[np.int16], State]]:
+    """Pictures of one size together: their numbers, their values, and the state that they begin with."""
+    for members in _alike(p.pixels.shape for p in pictures):
+        stack = np.stack([pictures[i].pixels for i in members]).transpose(0, 3, 1, 2)
+        channels, *size = stack.shape[1:]
+        rgb = np.repeat(stack, 3, 1) if channels == 1 else stack
+        yield members, family.values(rgb), family.start((size[0], size[1]), [seed] * len(members), channels == 1)
 
 
 def _alike(keys: Iterable[tuple[Any, ...]]) -> Iterator[list[int]]:
@@ -498,7 +480,9 @@ def _alike(keys: Iterable[tuple[Any, ...]]) -> Iterator[list[int]]:
 
 
 def _reach(contents: Contents, step: int | None, salvage: bool) -> int:
-    """How many chunks are decoded: those that are there, or exactly `step` (with `salvage`, at most)."""
+    """How many chunks are decoded: those that are there, or exactly `step` (with `salvage`, at
+    most).
+    """
     there = len(contents.steps)
     if step is not None and not 0 <= step <= contents.header.chunks:
         raise ValueError(f"step {step}: expected 0 .. {contents.header.chunks}")
@@ -508,7 +492,9 @@ def _reach(contents: Contents, step: int | None, salvage: bool) -> int:
 
 
 def _finish(header: Header, chunks: Sequence[Chunk], rgb: NDArray[np.uint8]) -> Picture:
-    """(3, H, W) pixels and what the file carries to a picture. A file cut before its alpha chunk has no alpha."""
+    """(3, H, W) pixels and what the file carries to a picture. A file cut before its alpha chunk
+    has no alpha.
+    """
     carried = {chunk.kind: chunk.payload for chunk in chunks if chunk.kind != format.STEP}
     pixels = np.ascontiguousarray((rgb[1:2] if header.grey else rgb).transpose(1, 2, 0))
     alpha = unpack_alpha(carried[format.ALPHA], header.height, header.width) if format.ALPHA in carried else None

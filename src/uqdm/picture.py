@@ -15,9 +15,10 @@ Bytes8 = NDArray[np.uint8]
 class Picture:
     """Pixels and what came with them.
 
-    `pixels`: uint8 (H, W, C), C = 1 (grey) or 3 (RGB). `alpha`: uint8 (H, W), 255 is opaque, or None. `icc`, `exif` (from its TIFF
-    header on), `xmp`: as found in the file, or None. `dropped`: what else the file held, by name; it is not carried. Raises
-    `ImageError` for arrays of other shapes or types.
+    `pixels`: uint8 (H, W, C), C = 1 (grey) or 3 (RGB). `alpha`: uint8 (H, W), 255 is opaque, or
+    None. `icc`, `exif` (from its TIFF header on), `xmp`: as found in the file, or None. `dropped`:
+    what else the file held, by name; it is not carried. Raises `ImageError` for arrays of other
+    shapes or types.
     """
 
     pixels: Bytes8
@@ -36,9 +37,11 @@ class Picture:
 
 
 def from_array(array: NDArray[Any]) -> Picture:
-    """A picture from uint8 (H, W) or (H, W, 1) grey, (H, W, 2) grey and alpha, (H, W, 3) RGB, (H, W, 4) RGB and alpha.
+    """A picture from uint8 (H, W) or (H, W, 1) grey, (H, W, 2) grey and alpha, (H, W, 3) RGB, (H,
+    W, 4) RGB and alpha.
 
-    Raises `ImageError` for other shapes and for other types, which are never converted: a float image may mean anything.
+    Raises `ImageError` for other shapes and for other types, which are never converted: a float
+    image may mean anything.
     """
     array = np.asarray(array)
     if array.dtype != np.uint8:

@@ -1,6 +1,8 @@
-"""Where a stream is cut: after a step, at bits per pixel, at bytes, or as soon as no value can be further off than an error.
+"""Where a stream is cut: after a step, at bits per pixel, at bytes, or as soon as no value can be
+further off than an error.
 
-The first three need the file alone (`format.cuts`). The last asks the model that wrote it what each step promises; no network runs.
+The first three need the file alone (`format.cuts`). The last asks the model that wrote it what each
+step promises; no network runs.
 """
 
 import dataclasses
@@ -15,7 +17,9 @@ Promise = tuple[int, int, int]  # how far R, G and B of any preview can be from 
 
 
 def promises(model: Package, header: format.Header) -> list[Promise]:
-    """What a file's model promises before the first step, after it, ..., after the last. Raises what `registry.mode_of` does."""
+    """What a file's model promises before the first step, after it, ..., after the last. Raises
+    what `registry.mode_of` does.
+    """
     return registry.walk(model, registry.mode_of(model, header), None).guarantees(header.grey)
 
 
@@ -28,8 +32,8 @@ def step_within(promised: Sequence[Promise], most: int) -> int:
 class Cut:
     """How much of a stream is wanted: at most one of the four. With none it is all.
 
-    `step`: up to the end of that step. `bpp`: bits per pixel of the whole file, `nbytes`: its bytes. `max_error`: up to the first step
-    that keeps every value of a pixel within it.
+    `step`: up to the end of that step. `bpp`: bits per pixel of the whole file, `nbytes`: its
+    bytes. `max_error`: up to the first step that keeps every value of a pixel within it.
     """
 
     step: int | None = None
@@ -46,7 +50,9 @@ class Cut:
         return self if self.max_error is None else Cut(step_within(promises(model, header), self.max_error))
 
     def of(self, data: Source, model: Package | None = None) -> bytes:
-        """The beginning of a file that is wanted. `model`: the file's, which `max_error` needs. Raises what `format.truncate` raises."""
+        """The beginning of a file that is wanted. `model`: the file's, which `max_error` needs.
+        Raises what `format.truncate` raises.
+        """
         data, cut = sources.read(data), self
         if self.max_error is not None:
             if model is None:

@@ -1,9 +1,11 @@
-"""The one loop over a model's steps, and who answers its questions. Knows symbols and their coder; no files, and no family.
+"""The one loop over a model's steps, and who answers its questions. Knows symbols and their coder;
+no files, and no family.
 
-A model's walk is a start, and then for each part of each step a question, its answers, and an update. Four answer it. The `Writer`
-answers from pictures and writes a step's bytes. The `Reader` answers from these bytes. The `Estimator` answers from pictures and adds
-up bits. The `Guesser` answers by chance. After each step the walk yields what is known, so a preview is a walk that stops early.
-Where a file is cut inside a step, the answers fall short.
+A model's walk is a start, and then for each part of each step a question, its answers, and an
+update. Four answer it. The `Writer` answers from pictures and writes a step's bytes. The `Reader`
+answers from these bytes. The `Estimator` answers from pictures and adds up bits. The `Guesser`
+answers by chance. After each step the walk yields what is known, so a preview is a walk that stops
+early. Where a file is cut inside a step, the answers fall short.
 """
 
 import collections
@@ -36,7 +38,8 @@ class Answers(Protocol):
 
 
 def walk(model: Walk, state: State, answers: Answers, steps: int | None = None, progress: Progress | None = None) -> Iterator[State]:
-    """The one loop: yields what is known after each step from `state` on, up to `steps` steps in all.
+    """The one loop: yields what is known after each step from `state` on, up to `steps` steps in
+    all.
 
     An answer shorter than its question ends the walk with what it made known.
     """
@@ -56,7 +59,9 @@ def walk(model: Walk, state: State, answers: Answers, steps: int | None = None, 
 
 
 def check(symbols: Symbols, before: int = 0) -> int:
-    """CRC-32 of a step's symbols, continued from part to part. It tells whether they are the encoder's."""
+    """CRC-32 of a step's symbols, continued from part to part. It tells whether they are the
+    encoder's.
+    """
     return zlib.crc32(symbols.astype("<u2").tobytes(), before)
 
 
@@ -106,10 +111,11 @@ class Writer:
 
 
 class Reader:
-    """Answers from the payloads of one step: whole ones, or the beginnings of some, which `extend` may lengthen.
+    """Answers from the payloads of one step: whole ones, or the beginnings of some, which `extend`
+    may lengthen.
 
-    `number`: of the step, from 1. `side_size`: see `Walk.side_size`. `kind`: the range coder's implementation. `exact`: whether the
-    model computes in integers, which errors tell.
+    `number`: of the step, from 1. `side_size`: see `Walk.side_size`. `kind`: the range coder's
+    implementation. `exact`: whether the model computes in integers, which errors tell.
     """
 
     def __init__(
@@ -130,7 +136,9 @@ class Reader:
         return self._sides
 
     def extend(self, payload: bytes, whole: bool) -> None:
-        """More of a single picture's payload. The walk starts again from before the step, with what was decoded already."""
+        """More of a single picture's payload. The walk starts again from before the step, with what
+        was decoded already.
+        """
         if whole and payload[-1:] == b"\0" and len(payload) > self._head:
             raise DamagedError(f"step {self._number}: its payload of {len(payload)} bytes is not one that an encoder writes")
         self._coders[0].extend(payload[self._head :], whole)
@@ -175,7 +183,9 @@ class Reader:
         return found
 
     def finish(self) -> None:
-        """Raises `NumericsError` unless the step's symbols, where they are all there, are those that were encoded."""
+        """Raises `NumericsError` unless the step's symbols, where they are all there, are those
+        that were encoded.
+        """
         if not self.whole:
             return
         for found, expected in zip(self.checks, self._expected):
@@ -198,10 +208,12 @@ class Reader:
 
 
 class Guesser:
-    """Answers by chance: what a model thinks likely. A picture's draws follow from the seed and its own questions alone.
+    """Answers by chance: what a model thinks likely. A picture's draws follow from the seed and its
+    own questions alone.
 
-    `temperature`: the uniform number that each draw begins with moves toward the middle by this factor. At 0 all answers are medians.
-    `reader`: of a step that was cut. Its certain answers go before.
+    `temperature`: the uniform number that each draw begins with moves toward the middle by this
+    factor. At 0 all answers are medians. `reader`: of a step that was cut. Its certain answers go
+    before.
     """
 
     def __init__(self, seed: int, temperature: float = 1.0, reader: Reader | None = None) -> None:

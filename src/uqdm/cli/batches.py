@@ -35,10 +35,11 @@ class Work(Protocol[T, R]):
 
 
 def in_batches(plan: Plan, batch: int, work: Work[T, R]) -> int:
-    """Reads each job's item, works on those of one group together, finishes each; returns the exit code.
+    """Reads each job's item, works on those of one group together, finishes each; returns the exit
+    code.
 
-    Items wait until `batch` of their group are there, or fewer large ones. Where a batch fails, its items are tried one by one, so that
-    one of them does not spoil the others.
+    Items wait until `batch` of their group are there, or fewer large ones. Where a batch fails, its
+    items are tried one by one, so that one of them does not spoil the others.
     """
     with Bar(plan.jobs) as bar:
 

@@ -12,7 +12,6 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from uqdm import codec as codecs
 from uqdm.evaluation import plots
 from uqdm.evaluation.codecs import Codec, Pixels
 from uqdm.evaluation.compare import panels
@@ -20,6 +19,7 @@ from uqdm.evaluation.curves import Curve
 from uqdm.evaluation.metrics import mse
 from uqdm.evaluation.ours import opened
 from uqdm.format import ends, parse
+from uqdm.previews import Method
 from uqdm.quality import psnr
 
 RATES = {1: 2.0, 9: 4.0, 10: 1.0}  # bits per pixel of the figures at equal rates: middle, high, low
@@ -67,7 +67,7 @@ def rates(curves: Sequence[Curve], published: Sequence[Curve], title: str, missi
     return figure, {"title": title, "curves": [c.to_json() for c in [*curves, *chosen]], "missing": list(missing)}
 
 
-Way = tuple[str, codecs.Method, float]  # how a preview is made: what it is called, method, temperature
+Way = tuple[str, Method, float]  # how a preview is made: what it is called, method, temperature
 DENOISED: Way = ("denoised", "denoise", 1.0)
 FLOW: Way = ("flow", "flow", 1.0)
 ANCESTRAL: tuple[Way, ...] = (("ancestral, temperature 0.5", "ancestral", 0.5), ("ancestral", "ancestral", 1.0))

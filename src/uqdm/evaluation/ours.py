@@ -22,6 +22,7 @@ from uqdm import codec, library
 from uqdm.errors import EvaluationError
 from uqdm.evaluation.codecs import Coded, Pixels, best_within, timed
 from uqdm.format import VERSION, bytes_at, ends, parse
+from uqdm.previews import Method
 from uqdm.walk import CHECK
 
 RATES = (0.15, 0.25, 0.4, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0, 12.0)  # bits per pixel of cut files
@@ -37,7 +38,7 @@ class Progressive:
     name: str
     model: str
     rates: tuple[float, ...] = RATES
-    method: codec.Method = "denoise"
+    method: Method = "denoise"
     seed: int = 0
     progressive: bool = True
     hypothetical: bool = False
@@ -115,7 +116,7 @@ class Estimated:
 
     name: str
     model: str
-    method: codec.Method = "denoise"
+    method: Method = "denoise"
     seed: int = 0
     progressive: bool = True
     hypothetical: bool = True

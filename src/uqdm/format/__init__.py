@@ -1,4 +1,5 @@
-"""The bytes of a .uqdm file, as `docs/format.md` describes them. Needs the standard library only, but for `format.alpha`.
+"""The bytes of a .uqdm file, as `docs/format.md` describes them. Needs the standard library only,
+but for `format.alpha`.
 
 limits, fields    numbers: what is too large, varints, checks
 header            what a decoder must know first

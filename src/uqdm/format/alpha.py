@@ -1,4 +1,6 @@
-"""An alpha plane to the payload of its chunk, and back. Filters go over whole planes, so they are NumPy's."""
+"""An alpha plane to the payload of its chunk, and back. Filters go over whole planes, so they are
+NumPy's.
+"""
 
 import zlib
 
@@ -13,8 +15,10 @@ _CONSTANT, _PLAIN, _LEFT, _UP, _BOTH = 0, 1, 2, 3, 4
 
 
 def pack_alpha(alpha: Plane) -> bytes:
-    """An alpha plane, uint8 (H, W), losslessly: one byte that names the filter, then the value of a constant plane, or the filtered
-    plane in zlib's format. Of the four filters the shortest result is taken, the first of equals."""
+    """An alpha plane, uint8 (H, W), losslessly: one byte that names the filter, then the value of a
+    constant plane, or the filtered plane in zlib's format. Of the four filters the shortest result
+    is taken, the first of equals.
+    """
     if (alpha == alpha.flat[0]).all():
         return bytes([_CONSTANT, int(alpha.flat[0])])
     candidates = [bytes([kind]) + zlib.compress(_filtered(alpha, kind).tobytes(), 9) for kind in (_PLAIN, _LEFT, _UP, _BOTH)]
@@ -22,7 +26,8 @@ def pack_alpha(alpha: Plane) -> bytes:
 
 
 def unpack_alpha(data: bytes, height: int, width: int) -> Plane:
-    """The alpha plane, uint8 (height, width). Allocates nothing beyond it: a plane that would unpack to more is refused.
+    """The alpha plane, uint8 (height, width). Allocates nothing beyond it: a plane that would
+    unpack to more is refused.
 
     Raises `DamagedError`: unknown filter, broken data, too few or too many values.
     """

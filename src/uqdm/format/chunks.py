@@ -1,16 +1,19 @@
-"""Chunks: a header and chunks in, the bytes of a file out, and back. Knows nothing of pictures, models or entropy coding.
+"""Chunks: a header and chunks in, the bytes of a file out, and back. Knows nothing of pictures,
+models or entropy coding.
 
 `docs/format.md` is the document that this file follows, field by field. It promises four things:
 
-1. A file is a header and then chunks. Cut anywhere past the header it still parses. It gives the chunks that are whole, and of the
-   step that is cut what is there.
-2. Every byte is under a check, one for every 4 KiB of a chunk. Each check starts from the one before it, the first from the header's.
-   So a piece that is damaged, repeated, left out, or that belongs to another file does not fit where it stands.
-3. Sizes are checked against limits before anything is allocated. Memory grows only with bytes that have really arrived.
+1. A file is a header and then chunks. Cut anywhere past the header it still parses. It gives the
+   chunks that are whole, and of the step that is cut what is there.
+2. Every byte is under a check, one for every 4 KiB of a chunk. Each check starts from the one
+   before it, the first from the header's. So a piece that is damaged, repeated, left out, or that
+   belongs to another file does not fit where it stands.
+3. Sizes are checked against limits before anything is allocated. Memory grows only with bytes that
+   have really arrived.
 4. On request (`salvage`) damage is no error but an end: what passed its checks before it is given.
 
-The exception to 2: the last bytes of a cut file are under no check yet. They are counted as `tail`, and a chunk's `verified` says
-where in its payload they begin.
+The exception to 2: the last bytes of a cut file are under no check yet. They are counted as `tail`,
+and a chunk's `verified` says where in its payload they begin.
 """
 
 import io
@@ -33,11 +36,13 @@ _HEAD_CHECK = 2  # bytes
 
 @dataclass(frozen=True)
 class Chunk:
-    """One chunk, or the beginning of a step: `kind` is ICC, EXIF, XMP, ALPHA or STEP; `index` counts steps from 1 and is 0 for the
-    others. `payload`: its bytes, checks taken out. `start`, `end`: its place in the file, in bytes, head and checks included.
-    `size`: bytes of the payload when whole. `verified`: the first so many bytes of `payload` are under a check that passed.
+    """One chunk, or the beginning of a step: `kind` is ICC, EXIF, XMP, ALPHA or STEP; `index`
+    counts steps from 1 and is 0 for the others. `payload`: its bytes, checks taken out. `start`,
+    `end`: its place in the file, in bytes, head and checks included. `size`: bytes of the payload
+    when whole. `verified`: the first so many bytes of `payload` are under a check that passed.
 
-    Where not `whole` (steps only), `payload` and `end` are what is there so far: `payload[verified:]` may be damaged.
+    Where not `whole` (steps only), `payload` and `end` are what is there so far:
+    `payload[verified:]` may be damaged.
     """
 
     kind: int
@@ -52,7 +57,9 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Contents:
-    """A parsed file. `header_size`: in bytes. `chunks`: the whole ones. The rest is as a `ChunkReader` has it at its end."""
+    """A parsed file. `header_size`: in bytes. `chunks`: the whole ones. The rest is as a
+    `ChunkReader` has it at its end.
+    """
 
     header: Header
     header_size: int
@@ -70,9 +77,10 @@ class Contents:
 def write_chunk(kind: int, index: int, payload: bytes, before: bytes | bytearray) -> bytes:
     """The bytes of one chunk, to be put right after `before`.
 
-    `kind`: ICC, EXIF, XMP, ALPHA (`index` 0) or STEP (`index` from 1). `before`: the file so far, or its end: its last four bytes,
-    which are the check of the header or of the chunk before, are where this chunk's checks start. A step costs 8 or 9 bytes
-    besides a payload of up to 4 KiB, and 4 more for every 4 KiB (or part of it) further. Raises `LimitError` for metadata above 16 MiB,
+    `kind`: ICC, EXIF, XMP, ALPHA (`index` 0) or STEP (`index` from 1). `before`: the file so far,
+    or its end: its last four bytes, which are the check of the header or of the chunk before, are
+    where this chunk's checks start. A step costs 8 or 9 bytes besides a payload of up to 4 KiB, and
+    4 more for every 4 KiB (or part of it) further. Raises `LimitError` for metadata above 16 MiB,
     `ValueError` for a kind or index that cannot be.
     """
     if kind == STEP:
@@ -99,7 +107,9 @@ def write_chunk(kind: int, index: int, payload: bytes, before: bytes | bytearray
 
 @dataclass(frozen=True)
 class _Head:
-    """What stands before a payload, once its check has passed: `tag`, what it means, and the CRC up to here."""
+    """What stands before a payload, once its check has passed: `tag`, what it means, and the CRC up
+    to here.
+    """
 
     tag: int
     kind: int
@@ -110,21 +120,27 @@ class _Head:
 
 
 class ChunkReader:
-    """Reads a file as its bytes arrive: the header at once, then whole chunks by iteration (or `growing`), once.
+    """Reads a file as its bytes arrive: the header at once, then whole chunks by iteration (or
+    `growing`), once.
 
-    `stream`: a binary file object whose `read(n)` may return less than n, and nothing at the end. `max_pixels`: width × height
-    above it is refused (None: no limit, for callers that allocate nothing by it). `steps`: stop after that many (0: before the first)
-    and judge nothing behind them. `salvage`: damage behind the header ends the iteration as if the file ended there. Never asks for
-    a byte that it does not need, so a chunk is given as soon as its last byte is there. After the iteration:
+    `stream`: a binary file object whose `read(n)` may return less than n, and nothing at the end.
+    `max_pixels`: width × height above it is refused (None: no limit, for callers that allocate
+    nothing by it). `steps`: stop after that many (0: before the first) and judge nothing behind
+    them. `salvage`: damage behind the header ends the iteration as if the file ended there. Never
+    asks for a byte that it does not need, so a chunk is given as soon as its last byte is there.
+    After the iteration:
 
-    - `partial`: the step in which the file ended, if its head is there: every byte of its payload that is. With `salvage` also the
-      step in which the damage is, if pieces of it passed their checks before: these only.
-    - `tail`: bytes at the end of the file behind the last check that passed; 0 for a whole file, for one cut right after a check, and
-      where `steps` or damage ended the iteration (after damage nothing is given that is under no check).
+    - `partial`: the step in which the file ended, if its head is there: every byte of its payload
+      that is. With `salvage` also the step in which the damage is, if pieces of it passed their
+      checks before: these only.
+    - `tail`: bytes at the end of the file behind the last check that passed; 0 for a whole file,
+      for one cut right after a check, and where `steps` or damage ended the iteration (after damage
+      nothing is given that is under no check).
     - `damage`: with `salvage`, the error that would have been raised.
 
-    Raises `NotUqdmError`, `VersionError`, `TruncatedError`, `DamagedError`, `LimitError` for the header, and `DamagedError` or
-    `LimitError` from the iteration, after the chunks before the damage have been given.
+    Raises `NotUqdmError`, `VersionError`, `TruncatedError`, `DamagedError`, `LimitError` for the
+    header, and `DamagedError` or `LimitError` from the iteration, after the chunks before the
+    damage have been given.
     """
 
     def __init__(self, stream: BinaryIO, *, steps: int | None = None, max_pixels: int | None = MAX_PIXELS, salvage: bool = False) -> None:
@@ -146,10 +162,12 @@ class ChunkReader:
         return self._chunks(lambda size: ())
 
     def growing(self, parts: int | Callable[[int], Sequence[int]]) -> Iterator[Chunk]:
-        """Whole chunks as by iteration, and before each step what is there of it (`whole=False`) each time its payload has grown enough.
+        """Whole chunks as by iteration, and before each step what is there of it (`whole=False`)
+        each time its payload has grown enough.
 
-        `parts`: for a payload of so many bytes the byte counts, ascending, at which it is given (counts not between 0 and the size
-        are left out); or a number n for the n − 1 inner points of n equal parts. A file cut inside a step: the rest is in `partial`.
+        `parts`: for a payload of so many bytes the byte counts, ascending, at which it is given
+        (counts not between 0 and the size are left out); or a number n for the n − 1 inner points
+        of n equal parts. A file cut inside a step: the rest is in `partial`.
         """
         if callable(parts):
             return self._chunks(parts)
@@ -189,7 +207,9 @@ class ChunkReader:
             )
 
     def _read(self, count: int) -> bytes:
-        """`count` bytes (of which no caller asks more than PIECE), or fewer where the stream ends."""
+        """`count` bytes (of which no caller asks more than PIECE), or fewer where the stream
+        ends.
+        """
         found = b""
         while len(found) < count:
             some = self._stream.read(count - len(found))
@@ -200,7 +220,9 @@ class ChunkReader:
         return found
 
     def _read_head(self) -> _Head | None:
-        """The head of the next chunk, judged. None: the file ends before the head does, or the steps begin and none is wanted."""
+        """The head of the next chunk, judged. None: the file ends before the head does, or the
+        steps begin and none is wanted.
+        """
         start = self.position
         head = self._read(1)
         if self._steps == 0 and head == bytes([_FIRST_STEP_TAG]):
@@ -227,7 +249,9 @@ class ChunkReader:
         return _Head(head[0], kind, index, length[0], start, crc)
 
     def _read_payload(self, head: _Head, points: Callable[[int], Sequence[int]]) -> Generator[Chunk, None, Chunk]:
-        """The chunk of a head: of a step first what is there at each of the points; then the whole, or all there is before the end."""
+        """The chunk of a head: of a step first what is there at each of the points; then the whole,
+        or all there is before the end.
+        """
         size, crc = head.size, head.crc
         payload, verified = bytearray(), 0
 
@@ -262,7 +286,9 @@ class ChunkReader:
                 return so_far(whole=True)
 
     def _place(self, tag: int, start: int) -> tuple[int, int]:
-        """Kind and index of a tag, if it may stand here: metadata in ascending order, then steps without gaps."""
+        """Kind and index of a tag, if it may stand here: metadata in ascending order, then steps
+        without gaps.
+        """
         total, last = self.header.chunks, self._last_tag
         if tag < _FIRST_STEP_TAG and tag not in KIND_NAMES:
             raise self._damaged(start, f"a chunk of unknown kind {tag}")
@@ -313,7 +339,8 @@ class ChunkReader:
 def parse(data: bytes, *, steps: int | None = None, max_pixels: int | None = MAX_PIXELS, salvage: bool = False) -> Contents:
     """Header and chunks of a file, or of its beginning.
 
-    `steps`, `max_pixels` and `salvage` as for `ChunkReader`, and it raises what `ChunkReader` raises.
+    `steps`, `max_pixels` and `salvage` as for `ChunkReader`, and it raises what `ChunkReader`
+    raises.
     """
     reader = ChunkReader(io.BytesIO(data), steps=steps, max_pixels=max_pixels, salvage=salvage)
     chunks = list(reader)

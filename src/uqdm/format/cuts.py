@@ -1,4 +1,6 @@
-"""Where a file may be cut, and cutting it. Any beginning that holds the header is a file too; nothing is ever re-encoded."""
+"""Where a file may be cut, and cutting it. Any beginning that holds the header is a file too;
+nothing is ever re-encoded.
+"""
 
 import io
 
@@ -9,23 +11,29 @@ from uqdm.sources import Source
 
 
 def ends(contents: Contents) -> list[int]:
-    """In bytes, where the first step begins, and then where each whole step ends: cut there, no byte is left over."""
+    """In bytes, where the first step begins, and then where each whole step ends: cut there, no
+    byte is left over.
+    """
     before = [chunk.end for chunk in contents.chunks if chunk.kind != STEP]
     return [max([contents.header_size, *before]), *(chunk.end for chunk in contents.steps)]
 
 
 def bytes_at(bpp: float, pixels: int) -> int:
-    """⌊bpp · pixels / 8⌋. A rate that was itself computed from a length gives that length: rounding errors are forgiven."""
+    """⌊bpp · pixels / 8⌋. A rate that was itself computed from a length gives that length: rounding
+    errors are forgiven.
+    """
     return int(min(bpp * pixels / 8 * (1 + 1e-12), 1 << 62))
 
 
 def truncate(data: Source, *, nbytes: int | None = None, bpp: float | None = None, step: int | None = None) -> bytes:
-    """The first bytes of a file (its bytes, its path, or a binary file object). Exactly one of the three must be given.
+    """The first bytes of a file (its bytes, its path, or a binary file object). Exactly one of the
+    three must be given.
 
-    `nbytes`: exactly that many. `bpp`: as many as `bytes_at` says. `step`: up to the end of that step (0: header and metadata
-    only); nothing behind it is judged. A file that is already shorter than `nbytes` or `bpp` ask for is returned whole.
-    Raises `LimitError` where the request ends inside the header or asks for a step that the file does not hold, `ValueError`
-    unless exactly one is given, and what `ChunkReader` raises.
+    `nbytes`: exactly that many. `bpp`: as many as `bytes_at` says. `step`: up to the end of that
+    step (0: header and metadata only); nothing behind it is judged. A file that is already shorter
+    than `nbytes` or `bpp` ask for is returned whole. Raises `LimitError` where the request ends
+    inside the header or asks for a step that the file does not hold, `ValueError` unless exactly
+    one is given, and what `ChunkReader` raises.
     """
     if (nbytes is not None) + (bpp is not None) + (step is not None) != 1:
         raise ValueError("give exactly one of nbytes, bpp and step")

@@ -6,31 +6,11 @@ MAX_VARINT = 9  # bytes: 63 bits, for chunk lengths
 
 
 def crc32(data: bytes, start: int) -> int:
-    """CRC-32 of ISO 3309, the one of zlib and PNG: it is in every language's standard library, and notices what CRC-32C would."""
+    """The CRC-32 of ISO 3309, which zlib and PNG use. It is in every language's standard library.
+
+    `start`: the CRC of what comes before.
+    """
     return zlib.crc32(data, start)
-
-
-def _varint(value: int) -> bytes:
-    """LEB128: seven bits a byte, lowest first, the high bit set on all but the last."""
-    out = bytearray()
-    while value >= 128:
-        out.append(value & 127 | 128)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
-def _decode_varint(data: bytes, at: int) -> tuple[int, int] | None:
-    """Value and the position after it, or None: cut, longer than 64 bits, or with needless zero bytes at its end."""
-    value = 0
-    for i in range(10):
-        if at + i >= len(data):
-            return None
-        byte = data[at + i]
-        value |= (byte & 127) << (7 * i)
-        if byte < 128:
-            return None if (byte == 0 and i > 0) or value >= 1 << 64 else (value, at + i + 1)
-    return None
 
 
 def varint(value: int) -> bytes:
@@ -44,7 +24,7 @@ def varint(value: int) -> bytes:
 
 
 def decode_varint(data: bytes, at: int) -> tuple[int, int] | None:
-    """Value and the position after it, or None: cut, longer than 64 bits, or with needless zero bytes at its end."""
+    """Value and the position after it. None: cut, longer than 64 bits, or needless zeros at its end."""
     value = 0
     for i in range(10):
         if at + i >= len(data):

@@ -1,4 +1,6 @@
-"""The header of a file: what a decoder must know before the first chunk. `docs/format.md`, "Header", names every field."""
+"""The header of a file: what a decoder must know before the first chunk. `docs/format.md`,
+"Header", names every field.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,11 +27,13 @@ _PREFIX = len(MAGIC) + 2  # magic, version, length of the body
 class Header:
     """What a decoder must know before the first chunk.
 
-    `width`, `height` in pixels, 1 to 2**24. `grey`: one channel instead of three. `alpha`: the file carries an alpha plane.
-    `arithmetic`: of the network, "exact" (integers: any machine gives the same bits), "float64" or "float32". `model`: its name, at
-    most 64 bytes of UTF-8 without slashes or control characters, not beginning with a dot. `fingerprint`: 8 bytes. `chunks`: step
-    chunks of a whole file, 1 to 240. `extra`: what only the model's family understands, at most 64 bytes. `seed`: of the dither,
-    below 2**64. Raises `ValueError` for anything else: a header that cannot be written is a mistake in the program.
+    `width`, `height` in pixels, 1 to 2**24. `grey`: one channel instead of three. `alpha`: the file
+    carries an alpha plane. `arithmetic`: of the network, "exact" (integers: any machine gives the
+    same bits), "float64" or "float32". `model`: its name, at most 64 bytes of UTF-8 without slashes
+    or control characters, not beginning with a dot. `fingerprint`: 8 bytes. `chunks`: step chunks
+    of a whole file, 1 to 240. `extra`: what only the model's family understands, at most 64 bytes.
+    `seed`: of the dither, below 2**64. Raises `ValueError` for anything else: a header that cannot
+    be written is a mistake in the program.
     """
 
     width: int
@@ -70,7 +74,9 @@ class Header:
 
 
 def write_header(header: Header) -> bytes:
-    """The bytes of the header: 33 for a 64 × 64 file of the model "nano" with the default seed and one byte of `extra`."""
+    """The bytes of the header: 33 for a 64 × 64 file of the model "nano" with the default seed and
+    one byte of `extra`.
+    """
     flags = (
         (_GREY if header.grey else 0)
         | (_ALPHA if header.alpha else 0)
@@ -88,7 +94,8 @@ def write_header(header: Header) -> bytes:
 
 
 def read_header(read: Callable[[int], bytes], max_pixels: int | None) -> tuple[Header, int]:
-    """The header and its check, from the beginning of a stream; `read(n)` gives n bytes, or fewer where the stream ends.
+    """The header and its check, from the beginning of a stream; `read(n)` gives n bytes, or fewer
+    where the stream ends.
 
     `max_pixels`: see `ChunkReader`, which names the errors too.
     """

@@ -11,10 +11,13 @@ from uqdm.sources import Source
 
 @dataclass(frozen=True)
 class Info:
-    """What `uqdm info` tells. All sizes in bytes, heads and checks included unless they say otherwise; `bpp` is bits per pixel of the
-    file up to and with each whole step, so the last entry is that of a whole file. `extra`: the family's sub-header in hexadecimal.
-    `chunks`: steps of a whole file, of which `steps_available` are there and whole. `partial_bytes`: bytes of payload of an unfinished
-    step, of which the first `verified_bytes` are under a check. `tail_bytes`: what no check covers in a cut file."""
+    """What `uqdm info` tells. All sizes in bytes, heads and checks included unless they say
+    otherwise; `bpp` is bits per pixel of the file up to and with each whole step, so the last entry
+    is that of a whole file. `extra`: the family's sub-header in hexadecimal. `chunks`: steps of a
+    whole file, of which `steps_available` are there and whole. `partial_bytes`: bytes of payload of
+    an unfinished step, of which the first `verified_bytes` are under a check. `tail_bytes`: what no
+    check covers in a cut file.
+    """
 
     width: int
     height: int
@@ -44,7 +47,8 @@ class Info:
 
 
 def inspect(data: Source) -> Info:
-    """What a file says of itself; allocates nothing by the size that the header claims. Raises what `ChunkReader` raises.
+    """What a file says of itself; allocates nothing by the size that the header claims. Raises what
+    `ChunkReader` raises.
 
     `data`: its bytes, its path, or a binary file object, which is read to its end.
     """

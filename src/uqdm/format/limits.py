@@ -1,4 +1,6 @@
-"""The limits of a file: what is larger is refused before anything is allocated. `docs/format.md`, "Limits", says why they are so."""
+"""The limits of a file: what is larger is refused before anything is allocated. `docs/format.md`,
+"Limits", says why they are so.
+"""
 
 MAX_SIDE = 1 << 24  # pixels
 MAX_PIXELS = 1 << 26  # decoding takes at most 150 bytes a pixel, 10 GiB
