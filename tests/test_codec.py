@@ -23,10 +23,10 @@ from uqdm.walk import Reader
 HEAD = 4  # bytes of a payload before its stream, where the network is exact
 
 
-def toy(kind: str) -> ToyCodec:
+def toy(kind: str, **options: Any) -> ToyCodec:
     """A codec over a network of integers, the default's kind, or of floats, or of one that cannot look at the middle of a step."""
     networks = {"exact": Integers(mixed=True), "floats": Floats(sees_z=True), "unmixed": Integers()}
-    return ToyCodec(networks[kind], "rgb" if kind == "floats" else "ycocg-r")
+    return ToyCodec(networks[kind], "rgb" if kind == "floats" else "ycocg-r", **options)
 
 
 def known(decoded: codec.Decoded) -> tuple[Any, ...]:
@@ -456,8 +456,7 @@ def test_bytes_behind_the_end_and_foreign_chunks_are_damage() -> None:
 def test_damage_in_bytes_that_no_check_covers_is_shown_or_refused_and_salvage_gives_the_steps_before(kind: str, mode: str) -> None:
     random = np.random.default_rng(0)
     for name in choice.available():
-        model = toy(kind)
-        model._coder = name
+        model = toy(kind, coder=name)
         data = model.compress(photograph(12, 10), mode=mode)
         chunks = format.parse(data).chunks
         for _ in range(60):

@@ -23,7 +23,7 @@ from uqdm.families import registry
 from uqdm.families.base import Networks, Opening, State, Walk
 from uqdm.format import Chunk, Contents, Header
 from uqdm.format.alpha import pack_alpha, unpack_alpha
-from uqdm.picture import Picture, to_array
+from uqdm.picture import Picture, stacked, to_array
 from uqdm.previews import Method, Way, bounds, drawn, shown
 from uqdm.sources import Source
 from uqdm.walk import CHECK, Estimator, Guesser, Progress, Reader, Writer, walk
@@ -33,8 +33,7 @@ PRECISIONS = ("float64", "float32")
 
 @dataclasses.dataclass(frozen=True)
 class Decoded:
-    """A reconstruction after `step` of `steps` whole chunks; with `partial`, also of symbols of the
-    next one, which was cut.
+    """A reconstruction after `step` of `steps` chunks; with `partial`, also of a part of the next.
 
     `bound`: no pixel is further from the true one (255 where nothing is known; 0 at the end).
     `tail`: bytes at the end that no check covers yet. `damage`: with `salvage`, what stopped the
@@ -183,12 +182,12 @@ class Codec:
     def _compress(self, pictures: list[Picture], mode: str, seed: int, max_error: int | None, progress: Progress | None) -> list[bytes]:
         family = self.family(mode)
         out = [b""] * len(pictures)
-        for members, values, start in _begun(family, pictures, seed):
-            files = [self._open(pictures[i], mode, family.chunks, seed) for i in members]
-            grey = pictures[members[0]].pixels.shape[2] == 1
-            last = None if max_error is None else self.step_within(max_error, mode, grey)
-            writer = Writer(values, self._coder)
-            for state in walk(family, start, writer, last, progress):
+        for members in _alike(p.pixels.shape for p in pictures):
+            some = [pictures[i] for i in members]
+            files = [self._open(p, mode, family.chunks, seed) for p in some]
+            last = None if max_error is None else self.step_within(max_error, mode, some[0].grey)
+            writer = Writer(family.values(stacked(some)), self._coder)
+            for state in walk(family, _start(family, some, seed), writer, last, progress):
                 for file, payload in zip(files, writer.take()):
                     file += format.write_chunk(format.STEP, state.step, payload, file)
             for i, file in zip(members, files):
@@ -197,11 +196,11 @@ class Codec:
 
     def _open(self, picture: Picture, mode: str, chunks: int, seed: int) -> bytearray:
         """A file up to its first step: header and what is carried along."""
-        h, w, channels = picture.pixels.shape
+        h, w, _ = picture.pixels.shape
         self._allow(w, h)
         fingerprint = bytes.fromhex(self.fingerprint)[:8]
         alpha, extra = picture.alpha is not None, registry.of(self.package).extra(mode)
-        header = Header(w, h, channels == 1, alpha, self.arithmetic, self.name, fingerprint, chunks, extra, seed)
+        header = Header(w, h, picture.grey, alpha, self.arithmetic, self.name, fingerprint, chunks, extra, seed)
         file = bytearray(format.write_header(header))
         carried = {format.ICC: picture.icc, format.EXIF: picture.exif, format.XMP: picture.xmp}
         if picture.alpha is not None:
@@ -219,9 +218,10 @@ class Codec:
         family = self.family(mode)
         pictures, batch = arguments.pictures(image)
         bits = np.zeros((len(pictures), family.chunks))
-        for members, values, start in _begun(family, pictures, seed):
-            estimator = Estimator(values, family.chunks)
-            collections.deque(walk(family, start, estimator), maxlen=0)
+        for members in _alike(p.pixels.shape for p in pictures):
+            some = [pictures[i] for i in members]
+            estimator = Estimator(family.values(stacked(some)), family.chunks)
+            collections.deque(walk(family, _start(family, some, seed), estimator), maxlen=0)
             bits[members] = estimator.bits
         return bits if batch else bits[0]
 
@@ -465,13 +465,10 @@ class Codec:
         return family
 
 
-def _begun(family: Walk, pictures: Sequence[Picture], seed: int) -> Iterator[tuple[list[int], NDArray[np.int16], State]]:
-    """Pictures of one size together: their numbers, their values, and the state that they begin with."""
-    for members in _alike(p.pixels.shape for p in pictures):
-        stack = np.stack([pictures[i].pixels for i in members]).transpose(0, 3, 1, 2)
-        channels, *size = stack.shape[1:]
-        rgb = np.repeat(stack, 3, 1) if channels == 1 else stack
-        yield members, family.values(rgb), family.start((size[0], size[1]), [seed] * len(members), channels == 1)
+def _start(family: Walk, pictures: Sequence[Picture], seed: int) -> State:
+    height, width, _ = pictures[0].pixels.shape
+    state: State = family.start((height, width), [seed] * len(pictures), pictures[0].grey)
+    return state
 
 
 def _alike(keys: Iterable[tuple[Any, ...]]) -> Iterator[list[int]]:
@@ -480,9 +477,7 @@ def _alike(keys: Iterable[tuple[Any, ...]]) -> Iterator[list[int]]:
 
 
 def _reach(contents: Contents, step: int | None, salvage: bool) -> int:
-    """How many chunks are decoded: those that are there, or exactly `step` (with `salvage`, at
-    most).
-    """
+    """How many chunks are decoded: all that are there, or `step`. With `salvage` it may be fewer."""
     there = len(contents.steps)
     if step is not None and not 0 <= step <= contents.header.chunks:
         raise ValueError(f"step {step}: expected 0 .. {contents.header.chunks}")
@@ -492,9 +487,7 @@ def _reach(contents: Contents, step: int | None, salvage: bool) -> int:
 
 
 def _finish(header: Header, chunks: Sequence[Chunk], rgb: NDArray[np.uint8]) -> Picture:
-    """(3, H, W) pixels and what the file carries to a picture. A file cut before its alpha chunk
-    has no alpha.
-    """
+    """A picture of (3, H, W) pixels and what the file carries. One cut before its alpha has none."""
     carried = {chunk.kind: chunk.payload for chunk in chunks if chunk.kind != format.STEP}
     pixels = np.ascontiguousarray((rgb[1:2] if header.grey else rgb).transpose(1, 2, 0))
     alpha = unpack_alpha(carried[format.ALPHA], header.height, header.width) if format.ALPHA in carried else None

@@ -1,5 +1,6 @@
 """Pictures as uint8 arrays. NumPy only; knows no picture file, no Pillow and no model."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +36,11 @@ class Picture:
         if self.alpha is not None and (self.alpha.dtype != np.uint8 or self.alpha.shape != shape[:2]):
             raise ImageError(f"alpha is {self.alpha.dtype} of shape {self.alpha.shape}; expected uint8 {shape[:2]}")
 
+    @property
+    def grey(self) -> bool:
+        """Whether there is one channel instead of three."""
+        return bool(self.pixels.shape[2] == 1)
+
 
 def from_array(array: NDArray[Any]) -> Picture:
     """A picture from uint8 (H, W) or (H, W, 1) grey, (H, W, 2) grey and alpha, (H, W, 3) RGB, (H,
@@ -59,4 +65,10 @@ def to_array(picture: Picture) -> Bytes8:
     """uint8 (H, W) grey, (H, W, 2) grey and alpha, (H, W, 3) RGB, or (H, W, 4) RGB and alpha."""
     if picture.alpha is not None:
         return np.concatenate([picture.pixels, picture.alpha[:, :, None]], axis=2)
-    return picture.pixels[:, :, 0] if picture.pixels.shape[2] == 1 else picture.pixels
+    return picture.pixels[:, :, 0] if picture.grey else picture.pixels
+
+
+def stacked(pictures: Sequence[Picture]) -> Bytes8:
+    """The pixels of pictures of one size, (N, 3, H, W). Grey ones are there three times."""
+    stack = np.stack([p.pixels for p in pictures]).transpose(0, 3, 1, 2)
+    return np.repeat(stack, 3, 1) if stack.shape[1] == 1 else stack

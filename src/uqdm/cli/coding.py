@@ -114,7 +114,7 @@ class Encoding:
         """How many steps are written."""
         if self._max_error is None:
             return self._codec.steps
-        return self._codec.step_within(self._max_error, self._mode, picture.pixels.shape[2] == 1)
+        return self._codec.step_within(self._max_error, self._mode, picture.grey)
 
     def work(self, some: list[Picture], tick: Tick) -> list[bytes]:
         return self._codec.compress(some, mode=self._mode, seed=self._seed, max_error=self._max_error, progress=tick)
