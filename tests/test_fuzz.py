@@ -191,7 +191,7 @@ def test_arbitrary_bytes_are_refused(model: ToyCodec, beginning: bytes, rest: by
 
 
 @given(st.data())
-@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_changed_files_decode_or_are_refused(model: ToyCodec, real: list[Any], data: st.DataObject) -> None:
     file = bytearray(data.draw(st.sampled_from([one.data for one in real[:-1]])))
     for _ in range(data.draw(st.integers(1, 4))):
@@ -202,7 +202,7 @@ def test_changed_files_decode_or_are_refused(model: ToyCodec, real: list[Any], d
 
 
 @given(st.data())
-@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_headers_and_chunks_that_say_anything_decode_or_are_refused(model: ToyCodec, real: list[Any], data: st.DataObject) -> None:
     parts = mutants.Parts.of(data.draw(st.sampled_from([one.data for one in real[:-1]])))
     number = st.one_of(st.integers(0, 40), st.integers(0, 1 << 70))
