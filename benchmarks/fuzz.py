@@ -52,12 +52,9 @@ import numpy as np
 from mutants import BYTES, MEANING, Chance, Parts, seal, varint
 
 from uqdm import bundle as package
-from uqdm import codec as staircase
-from uqdm import library
+from uqdm import format, library, walk
 from uqdm.codec import Codec, Decoded
 from uqdm.errors import UqdmError
-from uqdm.format import container
-from uqdm.format.container import STEP
 from uqdm.picture import Picture
 
 MAX_PIXELS = 1 << 14  # what the decoder is told to allow
@@ -116,10 +113,10 @@ def seeds(codec: Codec) -> list[Seed]:
         if options.get("mode", "tight") not in codec.modes:
             continue
         data = codec.compress(picture, **options)
-        previews = tuple(codec.decode(data, step=k).picture.pixels for k in range(container.inspect(data).chunks + 1))
+        previews = tuple(codec.decode(data, step=k).picture.pixels for k in range(format.inspect(data).chunks + 1))
         assert np.array_equal(previews[-1], picture.pixels), f"{name}: not lossless"
         found.append(Seed(name, data, picture, previews))
-    assert max(chunk.size for chunk in container.parse(found[-1].data).chunks) > container.PIECE, "no step of several pieces"
+    assert max(chunk.size for chunk in format.parse(found[-1].data).chunks) > format.PIECE, "no step of several pieces"
     return found
 
 
@@ -170,19 +167,15 @@ def agreed(data: bytes, codec: Codec) -> bytes:
     """The same file with the check of every step's symbols made to fit, as far as it decodes."""
     out = bytearray(data)
     with contextlib.suppress(Exception):  # what is not a `UqdmError` either comes again when the mutant is judged
-        contents = container.parse(data, max_pixels=codec.max_pixels, salvage=True)
-        codec.match(contents.header)
-        family, state = codec._begin([contents.header])
-        for chunk in contents.chunks:
-            if chunk.kind != STEP:
-                continue
-            reader = staircase._Reader(state.step + 1, [chunk.payload], True, family.side_size)
-            state = next(staircase.walk(family, state, reader, state.step + 1))
-            found = 0
-            for symbols in reader._got[0]:
-                found = staircase._check(symbols, found)
+        contents = format.parse(data, max_pixels=codec.max_pixels, salvage=True)
+        header = contents.header
+        family = codec.match(header)
+        state = family.start((header.height, header.width), [header.seed], header.grey)
+        for chunk in contents.steps:
+            reader = walk.Reader(state.step + 1, [chunk.payload], True, family.side_size)
+            state = next(walk.walk(family, state, reader, state.step + 1))
             at = chunk.start + 1 + len(varint(chunk.size)) + 2 + family.side_size  # within the first piece
-            out[at : at + staircase.CHECK] = found.to_bytes(staircase.CHECK, "big")
+            out[at : at + walk.CHECK] = reader.checks[0].to_bytes(walk.CHECK, "big")
     return seal(bytes(out))
 
 
@@ -257,7 +250,7 @@ class Judge:
         chance = random.Random(f"look {one.index} {zlib.crc32(data)}")
         plain, refusal = self._call(lambda: codec.decode(data))
         outcome = "refused" if refusal is not None else self._plain(one, plain)
-        info, no_info = self._call(lambda: container.inspect(data))
+        info, no_info = self._call(lambda: format.inspect(data))
         if no_info is not None and refusal is None:
             raise Wrong(f"decodes, but inspect refuses it: {no_info}")
         if info is not None:
@@ -381,7 +374,7 @@ class Judge:
                 {"step": chance.choice((0, 1, 2, 3, 4, 240))},
             )
         )
-        found, _ = self._call(lambda: container.truncate(one.data, **asked))
+        found, _ = self._call(lambda: format.truncate(one.data, **asked))
         if found is not None and not one.data.startswith(found):
             raise Wrong(f"truncate {asked} is not a beginning of the file")
 
@@ -413,7 +406,7 @@ class Judge:
         """The look-up of the model that the header names."""
 
         def look() -> None:
-            header = container.Reader(io.BytesIO(one.data)).header
+            header = format.ChunkReader(io.BytesIO(one.data)).header
             library.find_for(header.model, header.fingerprint.hex())
 
         self._call(look)

@@ -39,6 +39,7 @@ import numpy as np
 from fuzz import TimeUp, Wrong, _resident, drawn
 
 from uqdm import bundle as package
+from uqdm import format
 from uqdm.bundle import Package, hexadecimal
 from uqdm.codec import Codec
 from uqdm.entropy import mixtures
@@ -50,7 +51,6 @@ from uqdm.exact.network import EXACT, LIMIT, Convolution, Net
 from uqdm.families.nested import networks as nested
 from uqdm.families.uqdm import networks as uqdm
 from uqdm.families.uqdm.constants import diffusion_constants
-from uqdm.format import container
 
 GOLDEN = Path(__file__).parent.parent / "tests" / "golden"
 FORBIDDEN = ("BOUND", "WRONG", "CRASH", "SLOW", "MEMORY")
@@ -465,7 +465,7 @@ def used(model: Package) -> None:
                 cut = data[: len(data) * 2 // 3]
                 for method in ("denoise", "flow", "ancestral"):
                     codec.decode(cut, method=method)
-                codec.decode(container.truncate(data, step=1), method="flow")
+                codec.decode(format.truncate(data, step=1), method="flow")
 
 
 @dataclass(frozen=True)

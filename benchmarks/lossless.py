@@ -15,9 +15,8 @@ from pathlib import Path
 import numpy as np
 
 import uqdm
-from uqdm import files, library
+from uqdm import files, format, library
 from uqdm.data.sources import load_pack
-from uqdm.format import container
 
 
 def main() -> None:
@@ -56,7 +55,7 @@ def main() -> None:
         for data in coded:
             info = uqdm.inspect(data)
             bpp.append(info.bpp)
-            overhead.append(len(data) - sum(len(c.payload) - 4 for c in container.parse(data).chunks if c.kind == container.STEP))
+            overhead.append(len(data) - sum(len(c.payload) - 4 for c in format.parse(data).chunks if c.kind == format.STEP))
         if a.estimate:
             same = {p.shape for p in some}
             groups = [some] if len(same) == 1 else [[p] for p in some]

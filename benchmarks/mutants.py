@@ -9,8 +9,8 @@ import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from uqdm.format import container
-from uqdm.format.container import STEP
+from uqdm import format
+from uqdm.format import STEP
 
 # --- bytes ----------------------------------------------------------------------------------------------------------------------
 
@@ -37,7 +37,7 @@ def seal(data: bytes) -> bytes:
         out[end : end + 2] = (crc & 0xFFFF).to_bytes(2, "little")
         at, left = end + 2, length
         while True:
-            piece = min(left, container.PIECE)
+            piece = min(left, format.PIECE)
             if at + piece + 4 > len(out):
                 return bytes(out)
             crc = zlib.crc32(out[at : at + piece], crc)
@@ -156,7 +156,7 @@ def text_mode(chance: Chance, data: bytearray, real: bytes, other: bytes) -> Non
 
 def noise(chance: Chance, data: bytearray, real: bytes, other: bytes) -> None:
     """Random bytes: all of them, those behind the magic, those behind the header, with their length."""
-    start = chance.choice((0, 9, 10, container.parse(real).header_size))
+    start = chance.choice((0, 9, 10, format.parse(real).header_size))
     data[start:] = chance.randbytes(chance.choice((0, 1, 3, 20, 100, len(data))))
 
 
@@ -168,7 +168,7 @@ def absurd_header(chance: Chance, data: bytearray, real: bytes, other: bytes) ->
 
 
 def _cut_up(real: bytes) -> tuple[bytes, list[bytes]]:
-    contents = container.parse(real)
+    contents = format.parse(real)
     return real[: contents.header_size], [real[chunk.start : chunk.end] for chunk in contents.chunks]
 
 
@@ -213,7 +213,7 @@ class Parts:
     @classmethod
     def of(cls, data: bytes) -> "Parts":
         """A real file's."""
-        contents = container.parse(data)
+        contents = format.parse(data)
         h = contents.header
         chunks = [(chunk.kind if chunk.kind != STEP else STEP - 1 + chunk.index, chunk.payload) for chunk in contents.chunks]
         return cls(data[10], h.width, h.height, h.chunks, h.fingerprint, h.model.encode(), h.seed, h.extra, chunks)
@@ -227,11 +227,11 @@ class Parts:
     def join(self) -> bytes:
         """The file's bytes, checksums not yet made."""
         body = bytes(self.header() if self.body is None else self.body)[:255]
-        out = bytearray(container.MAGIC + bytes([container.VERSION, len(body)]) + body + bytes(4))
+        out = bytearray(format.MAGIC + bytes([format.VERSION, len(body)]) + body + bytes(4))
         for i, (tag, payload) in enumerate(self.chunks):
             out += bytes([tag & 255]) + varint(self.lengths.get(i, len(payload))) + bytes(2)
-            for at in range(0, max(len(payload), 1), container.PIECE):
-                out += payload[at : at + container.PIECE] + bytes(4)
+            for at in range(0, max(len(payload), 1), format.PIECE):
+                out += payload[at : at + format.PIECE] + bytes(4)
         return bytes(out + self.rest)
 
     def step(self, chance: Chance) -> tuple[int, int, bytearray]:

@@ -16,10 +16,9 @@ from pathlib import Path
 import numpy as np
 
 import uqdm
-from uqdm import files, library
+from uqdm import files, format, library
 from uqdm.codec import Codec
 from uqdm.families.uqdm.tight import Tight
-from uqdm.format import container
 
 
 class Spatial(Tight):
@@ -48,8 +47,8 @@ def psnr(found: np.ndarray, true: np.ndarray) -> float:
 def curve(codec: Codec, pixels: np.ndarray, shares: Sequence[float], whole_only: bool = False) -> tuple[np.ndarray, np.ndarray, int]:
     """PSNR at shares of the file's bytes, PSNR just before and just after each step's end, and the file's bytes."""
     data = codec.compress(pixels)
-    parsed = container.parse(data)
-    chunks = [c for c in parsed.chunks if c.kind == container.STEP]
+    parsed = format.parse(data)
+    chunks = [c for c in parsed.chunks if c.kind == format.STEP]
     cuts = [max(parsed.header_size, round(share * len(data))) for share in shares]
     if whole_only:
         ends = [parsed.header_size, *(c.end for c in chunks)]
@@ -59,6 +58,14 @@ def curve(codec: Codec, pixels: np.ndarray, shares: Sequence[float], whole_only:
     ends = codec.decode_many([data[:n] for c in chunks for n in (c.end - 5, c.end)])  # before: all but the last byte of the stream
     jumps = np.array([psnr(d.image, pixels) for d in ends]).reshape(-1, 2)
     return np.array([psnr(f, pixels) for f in found]), jumps, len(data)
+
+
+class InRasterOrder(Codec):
+    """The same model with another walk."""
+
+    def family(self, mode: str | None = None, arithmetic: str | None = None) -> Spatial:
+        own = super().family(mode, arithmetic)
+        return Spatial(own.constants, own.denoiser)
 
 
 def main() -> None:
@@ -74,11 +81,8 @@ def main() -> None:
     shares = [i / a.points for i in range(1, a.points + 1)]
     codec = uqdm.load(a.model)
     ways = {"by scale": (codec, False), "whole steps only": (codec, True)}
-    family = codec.family("tight")
-    if isinstance(family, Tight):
-        spatial = uqdm.load(a.model)
-        spatial._families["tight", spatial.precision] = Spatial(family.constants, family.denoiser)
-        ways["raster order"] = (spatial, False)
+    if isinstance(codec.family(), Tight):
+        ways["raster order"] = (InRasterOrder(codec.package), False)
     if a.ours_only:
         ways = {"by scale": ways["by scale"]}
     results = {name: [] for name in ways}

@@ -19,8 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from uqdm import files, library
-from uqdm.format import container
+from uqdm import files, format, library
 
 
 def mosaic(folder: Path, width: int, height: int) -> np.ndarray:
@@ -53,7 +52,7 @@ def work(a: argparse.Namespace) -> None:
         Path(a.output).write_bytes(codec.compress(pixels))
     else:
         data = Path(a.input).read_bytes()
-        ends = [c.end for c in container.parse(data, max_pixels=None).chunks if c.kind == container.STEP]
+        ends = [c.end for c in format.parse(data, max_pixels=None).chunks if c.kind == format.STEP]
         if a.worker == "cut":
             codec.decompress(data[: (ends[-3] + ends[-2]) // 2])
         elif a.worker == "flow":

@@ -30,8 +30,8 @@ def main() -> None:
         import mutants
         from toys import Integers, ToyCodec
 
+        from uqdm import format
         from uqdm.errors import UqdmError
-        from uqdm.format import container
     codec = ToyCodec(Integers(), "ycocg-r", max_pixels=MAX_PIXELS, coder="plain")
     real = fuzz.seeds(codec)
     for folder in (Path(argument) for argument in sys.argv[1:] if not argument.startswith("-")):
@@ -50,7 +50,7 @@ def main() -> None:
         if way & AGREE:
             file = fuzz.agreed(file, codec)
         with contextlib.suppress(UqdmError):
-            container.inspect(file).to_json()
+            format.inspect(file).to_json()
         with contextlib.suppress(UqdmError):
             if way & PROGRESSIVE:
                 for _ in codec.progressive(io.BytesIO(file)):

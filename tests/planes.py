@@ -67,6 +67,7 @@ class Planes:
     """The walk."""
 
     side_size = 0
+    bounded = True
 
     def __init__(self, bits: Sequence[int]) -> None:
         self.bits = tuple(bits)

@@ -13,8 +13,7 @@ from conftest import photograph
 from toys import Integers, ToyCodec
 
 import uqdm
-from uqdm import cli, codec, errors, library
-from uqdm.format import container
+from uqdm import cli, codec, errors, format, library
 
 
 @pytest.fixture(scope="module")
@@ -176,13 +175,13 @@ def test_a_mismatch_in_an_exact_file_is_called_damage_and_in_one_of_floats_arith
     floats = ToyCodec(Floats())
     for one, words in ((default, "damaged before it was written, was forged"), (floats, "arithmetic, in floats, differs")):
         data = one.compress(photograph(12, 10))
-        contents = container.parse(data)
+        contents = format.parse(data)
         file = bytearray(data[: contents.header_size])
         for chunk in contents.chunks:
             at = 0 if one.exact else 1
             payload = bytearray(chunk.payload)
             payload[at] ^= chunk.index == 2  # of the check of the symbols
-            file += container.write_chunk(chunk.kind, chunk.index, bytes(payload), file)
+            file += format.write_chunk(chunk.kind, chunk.index, bytes(payload), file)
         with pytest.raises(errors.NumericsError, match=f"step 2: .*{words}") as caught:
             one.decompress(bytes(file))
         assert ("in integers, the same everywhere" in str(caught.value)) == one.exact

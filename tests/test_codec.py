@@ -14,18 +14,19 @@ from conftest import photograph
 from toys import Floats, Integers, ToyCodec
 
 import uqdm
-from uqdm import codec, errors, files, library
+from uqdm import codec, errors, files, format, library
 from uqdm.entropy import choice
-from uqdm.format import container
 from uqdm.picture import Picture
+from uqdm.previews import Method
+from uqdm.walk import Reader
 
 HEAD = 4  # bytes of a payload before its stream, where the network is exact
 
 
-def toy(kind: str) -> ToyCodec:
+def toy(kind: str, **options: Any) -> ToyCodec:
     """A codec over a network of integers, the default's kind, or of floats, or of one that cannot look at the middle of a step."""
     networks = {"exact": Integers(mixed=True), "floats": Floats(sees_z=True), "unmixed": Integers()}
-    return ToyCodec(networks[kind], "rgb" if kind == "floats" else "ycocg-r")
+    return ToyCodec(networks[kind], "rgb" if kind == "floats" else "ycocg-r", **options)
 
 
 def known(decoded: codec.Decoded) -> tuple[Any, ...]:
@@ -37,34 +38,34 @@ def known(decoded: codec.Decoded) -> tuple[Any, ...]:
 
 def checks(data: bytes) -> list[int]:
     """Where in a file a check ends, as docs/format.md has it: the header's, every head's, every piece's."""
-    contents = container.parse(data)
+    contents = format.parse(data)
     found = [contents.header_size]
     for chunk in contents.chunks:
-        found.append(chunk.start + 1 + len(container._varint(chunk.size)) + 2)
-        for at in range(0, max(chunk.size, 1), container.PIECE):
-            found.append(found[-1] + min(container.PIECE, chunk.size - at) + 4)
+        found.append(chunk.start + 1 + len(format.varint(chunk.size)) + 2)
+        for at in range(0, max(chunk.size, 1), format.PIECE):
+            found.append(found[-1] + min(format.PIECE, chunk.size - at) + 4)
     assert found[-1] == len(data)
     return found
 
 
 def rebuilt(data: bytes, **changed: bytes) -> bytes:
     """The file with payloads of steps ("step2" -> bytes) replaced and every check made right again."""
-    contents = container.parse(data)
+    contents = format.parse(data)
     out = bytearray(data[: contents.header_size])
     for chunk in contents.chunks:
-        out += container.write_chunk(chunk.kind, chunk.index, changed.get(f"step{chunk.index}", chunk.payload), out)
+        out += format.write_chunk(chunk.kind, chunk.index, changed.get(f"step{chunk.index}", chunk.payload), out)
     return bytes(out)
 
 
 @pytest.fixture(params=["default, tight", "light, tight", "light, paper"])
-def coded(request: pytest.FixtureRequest) -> tuple[codec.Codec, codec.Mode]:
+def coded(request: pytest.FixtureRequest) -> tuple[codec.Codec, str]:
     """The embedded models in all their modes."""
     name, mode = request.param.split(", ")
     return request.getfixturevalue(name), mode
 
 
 @pytest.mark.parametrize("shape", [(64, 64, 3), (1, 1, 3), (1, 9, 3), (33, 18, 3), (20, 24), (20, 24, 4), (20, 24, 2)])
-def test_every_size_and_kind_comes_back_bit_for_bit(coded: tuple[codec.Codec, codec.Mode], shape: tuple[int, ...]) -> None:
+def test_every_size_and_kind_comes_back_bit_for_bit(coded: tuple[codec.Codec, str], shape: tuple[int, ...]) -> None:
     model, mode = coded
     picture = photograph(shape[0], shape[1])
     channels = shape[2] if len(shape) == 3 else 1
@@ -93,10 +94,10 @@ def test_any_seed_comes_back_and_gives_other_bytes(default: codec.Codec, seed: i
     assert data != default.compress(picture)
 
 
-def test_coded_length_is_the_models_estimate_within_0_3_percent_and_4_bytes_per_step(coded: tuple[codec.Codec, codec.Mode]) -> None:
+def test_coded_length_is_the_models_estimate_within_0_3_percent_and_4_bytes_per_step(coded: tuple[codec.Codec, str]) -> None:
     model, mode = coded
     picture = photograph(64, 64)
-    chunks = container.parse(model.compress(picture, mode=mode)).chunks
+    chunks = format.parse(model.compress(picture, mode=mode)).chunks
     estimate = model.estimate(picture, mode=mode)
     for chunk, bits in zip(chunks, estimate, strict=True):
         assert abs(len(chunk.payload) - HEAD - bits / 8) <= 0.003 * bits / 8 + 4
@@ -104,7 +105,7 @@ def test_coded_length_is_the_models_estimate_within_0_3_percent_and_4_bytes_per_
 
 def test_everything_but_the_coded_symbols_takes_at_most_96_bytes(default: codec.Codec) -> None:
     data = default.compress(photograph(64, 64))
-    contents = container.parse(data)
+    contents = format.parse(data)
     assert len(data) - sum(len(chunk.payload) - 4 for chunk in contents.chunks) <= 96
 
 
@@ -123,13 +124,13 @@ def test_a_batch_gives_each_picture_its_own_file(default: codec.Codec) -> None:
 def used(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many symbols each chunk that is read gives, whole or not, in the order in which they are read."""
     found: list[int] = []
-    finish = codec._Reader.finish
+    finish = Reader.finish
 
-    def counting(reader: codec._Reader) -> None:
-        found.append(sum(len(symbols) for parts in reader._got for symbols in parts))
+    def counting(reader: Reader) -> None:
+        found.append(reader.received)
         finish(reader)
 
-    monkeypatch.setattr(codec._Reader, "finish", counting)
+    monkeypatch.setattr(Reader, "finish", counting)
     return found
 
 
@@ -137,16 +138,16 @@ def used(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 @pytest.mark.parametrize("mode", ["tight", "paper"])
 @pytest.mark.parametrize("kind", ["exact", "floats", "unmixed"])
 def test_a_file_cut_at_any_byte_decodes_uses_every_certain_symbol_and_says_how_far(
-    kind: str, mode: codec.Mode, grey: bool, used: list[int]
+    kind: str, mode: str, grey: bool, used: list[int]
 ) -> None:
     pixels = photograph(12, 10)
     pixels = pixels[..., :1] if grey else pixels
     alpha = np.add.outer(np.arange(12), np.arange(10)).astype(np.uint8)
     model = toy(kind)
     data = model.compress(Picture(pixels, alpha, b"profile"), mode=mode)
-    contents, checked = container.parse(data), checks(data)
+    contents, checked = format.parse(data), checks(data)
     size = contents.header_size
-    steps = [chunk for chunk in contents.chunks if chunk.kind == container.STEP]
+    steps = [chunk for chunk in contents.chunks if chunk.kind == format.STEP]
     head = 4 + (kind == "floats")
     for n in range(size):
         with pytest.raises(errors.FormatError):
@@ -184,7 +185,7 @@ def test_a_file_cut_at_any_byte_decodes_uses_every_certain_symbol_and_says_how_f
 def test_the_default_model_decodes_files_cut_anywhere_and_gets_better_with_their_length(default: codec.Codec) -> None:
     picture = photograph(32, 32)
     data = default.compress(picture)
-    size = container.parse(data).header_size
+    size = format.parse(data).header_size
     found = [default.decode(data[:n]) for n in np.linspace(size, len(data), 24).astype(int)]
     errors_ = [((decoded.image.astype(float) - picture) ** 2).mean() for decoded in found]
     assert all(b < 1.1 * a for a, b in pairwise(errors_[1:]))  # one picture; over many the mean never falls (docs/log.md)
@@ -197,7 +198,7 @@ def test_the_default_model_decodes_files_cut_anywhere_and_gets_better_with_their
 def test_a_file_cut_after_any_chunk_decodes_to_that_step(default: codec.Codec) -> None:
     picture = photograph(32, 32)
     data = default.compress(picture)
-    contents = container.parse(data)
+    contents = format.parse(data)
     ends = [contents.header_size, *(chunk.end for chunk in contents.chunks)]
     for step, end in enumerate(ends):
         assert known(default.decode(data[:end])) == known(default.decode(data, step=step))
@@ -207,7 +208,7 @@ def test_a_file_cut_after_any_chunk_decodes_to_that_step(default: codec.Codec) -
 def test_the_flow_goes_on_from_whole_steps() -> None:
     model, picture = toy("exact"), photograph(12, 10)
     data = model.compress(picture)
-    end, head = container.parse(data).chunks[1].end, checks(data)[5]
+    end, head = format.parse(data).chunks[1].end, checks(data)[5]
     cut, whole = model.decode(data[: end + 60], method="flow"), model.decode(data, step=2, method="flow")
     assert (cut.step, cut.partial, cut.bound, cut.tail) == (2, False, whole.bound, end + 60 - head)
     assert (cut.image == whole.image).all()
@@ -217,12 +218,12 @@ def test_the_flow_goes_on_from_whole_steps() -> None:
 @pytest.mark.parametrize("method", ["flow", "ancestral"])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_whatever_the_method_previews_keep_their_bound_in_tight_mode_and_promise_none_as_published(
-    coded: tuple[codec.Codec, codec.Mode], method: codec.Method, seed: int
+    coded: tuple[codec.Codec, str], method: Method, seed: int
 ) -> None:
     model, mode = coded
     picture = np.random.default_rng(seed).integers(0, 2, (12, 10, 3), dtype=np.uint8) * 255 if seed else photograph(12, 10)
     data = model.compress(picture, mode=mode)
-    ends = [chunk.end for chunk in container.parse(data).chunks]
+    ends = [chunk.end for chunk in format.parse(data).chunks]
     for end in (*ends, ends[0] + 30, ends[1] + 60, ends[2] + 90):
         found = model.decode(data[:end], method=method, seed=seed)
         worst = int(np.abs(found.image.astype(int) - picture).max())
@@ -233,11 +234,11 @@ def test_whatever_the_method_previews_keep_their_bound_in_tight_mode_and_promise
             assert found.bound < 64
 
 
-def test_ancestral_previews_use_every_certain_symbol_of_a_step_that_was_cut(coded: tuple[codec.Codec, codec.Mode]) -> None:
+def test_ancestral_previews_use_every_certain_symbol_of_a_step_that_was_cut(coded: tuple[codec.Codec, str]) -> None:
     model, mode = coded
     picture = photograph(32, 32)
     data = model.compress(picture, mode=mode)
-    last = container.parse(data).chunks[2]
+    last = format.parse(data).chunks[2]
     ends = np.linspace(last.start, last.end, 6).astype(int)
     found = [model.decode(data[:end], method="ancestral", seed=5) for end in ends]
     assert [decoded.partial for decoded in found] == [False, *[True] * 4, False]
@@ -270,7 +271,7 @@ def test_a_mix_of_whole_and_cut_files_gives_what_each_gives_alone() -> None:
         model = toy(kind)
         pictures = [photograph(12, 10, seed) for seed in range(4)] + [photograph(9, 11), photograph(12, 10)[..., 0]]
         whole = model.compress(pictures) + model.compress(pictures[:2], mode="paper", seed=9)
-        ends = [chunk.end for chunk in container.parse(whole[0]).chunks]
+        ends = [chunk.end for chunk in format.parse(whole[0]).chunks]
         cut = [whole[0][: ends[1] + n] for n in (0, 2, 6, 9, 30, 90)] + [whole[1][: ends[1] + 40], whole[0][: ends[0] + 20]]
         cut += [data[: len(data) - 1 - i] for i, data in enumerate(whole)]
         files = [data for pair in zip(cut, cut[::-1]) for data in pair] + whole
@@ -310,10 +311,10 @@ def arriving(model: codec.Codec, data: bytes, parts: int) -> Iterator[tuple[int,
 @pytest.mark.parametrize("parts", [1, 2, 4])
 @pytest.mark.parametrize("mode", ["tight", "paper"])
 @pytest.mark.parametrize("kind", ["exact", "floats", "unmixed"])
-def test_previews_that_arrive_are_what_the_bytes_so_far_decode_to(kind: str, mode: codec.Mode, parts: int) -> None:
+def test_previews_that_arrive_are_what_the_bytes_so_far_decode_to(kind: str, mode: str, parts: int) -> None:
     model, picture = toy(kind), photograph(24, 22)
     data = model.compress(Picture(picture, np.full((24, 22), 7, np.uint8)), mode=mode)
-    ends = [chunk.end for chunk in container.parse(data).chunks if chunk.kind == container.STEP]
+    ends = [chunk.end for chunk in format.parse(data).chunks if chunk.kind == format.STEP]
     found = list(arriving(model, data, parts))
     assert [n for n, decoded in found if not decoded.partial and not decoded.tail] == ends
     assert len(found) == parts * len(ends)
@@ -331,7 +332,7 @@ def test_previews_of_the_default_model_arrive_with_their_bytes(default: codec.Co
     data = default.compress(photograph(32, 32))
     for n, decoded in arriving(default, data, 2):
         assert known(decoded) == known(default.decode(data[:n]))
-    ends = [chunk.end for chunk in container.parse(data).chunks]
+    ends = [chunk.end for chunk in format.parse(data).chunks]
     stream = io.BytesIO(data)
     for method in ("flow", "ancestral"):
         stream.seek(0)
@@ -375,7 +376,7 @@ def test_metadata_and_alpha_travel_with_every_prefix(default: codec.Codec) -> No
 
 def test_other_symbols_than_were_encoded_are_an_error_that_names_the_step_and_salvage_gives_the_steps_before(default: codec.Codec) -> None:
     data = default.compress(photograph(32, 32))
-    payload = bytearray(container.parse(data).chunks[2].payload)
+    payload = bytearray(format.parse(data).chunks[2].payload)
     for at in (0, 20):  # the check, the stream
         wrong = bytearray(payload)
         wrong[at] ^= 4
@@ -389,7 +390,7 @@ def test_other_symbols_than_were_encoded_are_an_error_that_names_the_step_and_sa
         assert (found.step, found.partial) == (2, False)
         assert isinstance(found.damage, errors.NumericsError)
         assert (found.image == default.decompress(data, step=2)).all()
-    for step1 in (b"abc", container.parse(data).chunks[0].payload + b"\0"):
+    for step1 in (b"abc", format.parse(data).chunks[0].payload + b"\0"):
         with pytest.raises(errors.DamagedError, match=r"step 1.*not one that an encoder writes"):
             default.decompress(rebuilt(data, step1=step1))
         assert default.decode(rebuilt(data, step1=step1), salvage=True).step == 0
@@ -399,7 +400,7 @@ def test_other_symbols_than_were_encoded_are_an_error_that_names_the_step_and_sa
 def test_a_byte_flipped_anywhere_is_noticed_and_salvage_gives_what_precedes_it(kind: str) -> None:
     model, picture = toy(kind), photograph(6, 5)
     data = model.compress(Picture(picture, np.arange(30, dtype=np.uint8).reshape(6, 5), exif=b"II*\0exif"))
-    contents = container.parse(data)
+    contents = format.parse(data)
     for at in range(len(data)):
         damaged = bytearray(data)
         damaged[at] ^= 1 << at % 8
@@ -422,12 +423,12 @@ def test_of_a_long_step_salvage_gives_the_pieces_before_the_damage() -> None:
     model = toy("exact")
     picture = np.random.default_rng(0).integers(0, 256, (80, 80, 3), dtype=np.uint8)
     data = model.compress(picture)
-    step = container.parse(data).chunks[3]
-    assert 3 * container.PIECE < step.size < 1 << 14
+    step = format.parse(data).chunks[3]
+    assert 3 * format.PIECE < step.size < 1 << 14
     first = step.start + 1 + 2 + 2
     for piece in range(3):
-        start = first + piece * (container.PIECE + 4)
-        for at in (start, start + container.PIECE + 3):
+        start = first + piece * (format.PIECE + 4)
+        for at in (start, start + format.PIECE + 3):
             damaged = bytearray(data)
             damaged[at] ^= 16
             found = model.decode(bytes(damaged), salvage=True)
@@ -440,7 +441,7 @@ def test_of_a_long_step_salvage_gives_the_pieces_before_the_damage() -> None:
 def test_bytes_behind_the_end_and_foreign_chunks_are_damage() -> None:
     model, picture = toy("exact"), photograph(12, 10)
     data, other = model.compress(picture), model.compress(picture, seed=1)
-    chunks = container.parse(data).chunks
+    chunks = format.parse(data).chunks
     longer = model.decode(data + b"\0", salvage=True)
     assert (longer.image == picture).all()
     assert "end" in str(longer.damage)
@@ -452,13 +453,12 @@ def test_bytes_behind_the_end_and_foreign_chunks_are_damage() -> None:
 
 @pytest.mark.parametrize("mode", ["tight", "paper"])
 @pytest.mark.parametrize("kind", ["exact", "floats"])
-def test_damage_in_bytes_that_no_check_covers_is_shown_or_refused_and_salvage_gives_the_steps_before(kind: str, mode: codec.Mode) -> None:
+def test_damage_in_bytes_that_no_check_covers_is_shown_or_refused_and_salvage_gives_the_steps_before(kind: str, mode: str) -> None:
     random = np.random.default_rng(0)
     for name in choice.available():
-        model = toy(kind)
-        model._coder = name
+        model = toy(kind, coder=name)
         data = model.compress(photograph(12, 10), mode=mode)
-        chunks = container.parse(data).chunks
+        chunks = format.parse(data).chunks
         for _ in range(60):
             k = int(random.integers(len(chunks)))
             n = int(random.integers(chunks[k].start + 8, chunks[k].end - 4))
@@ -480,7 +480,7 @@ def test_one_damaged_file_does_not_spoil_the_others_of_its_batch() -> None:
     files = model.compress([photograph(12, 10, seed) for seed in range(4)])
     flipped = bytearray(files[1])
     flipped[-9] ^= 1
-    wrong = bytearray(container.parse(files[2]).chunks[1].payload)
+    wrong = bytearray(format.parse(files[2]).chunks[1].payload)
     wrong[1] ^= 1
     files[1:3] = [bytes(flipped), rebuilt(files[2], step2=bytes(wrong))]
     with pytest.raises((errors.FormatError, errors.NumericsError)):
@@ -507,7 +507,7 @@ def test_salvage_takes_at_most_the_steps_that_are_asked_for() -> None:
 
 
 @pytest.mark.parametrize("mode", ["tight", "paper"])
-def test_all_coders_write_the_same_bytes_and_read_each_others(mode: codec.Mode) -> None:
+def test_all_coders_write_the_same_bytes_and_read_each_others(mode: str) -> None:
     names = choice.available()
     assert "plain" in names
     picture = photograph(21, 13)
@@ -532,10 +532,10 @@ def test_all_coders_write_the_same_bytes_and_read_each_others(mode: codec.Mode) 
 
 def reheaded(data: bytes, **changes: object) -> bytes:
     """The file under another header, every check made right again."""
-    contents = container.parse(data)
-    out = bytearray(container.write_header(dataclasses.replace(contents.header, **changes)))  # type: ignore[arg-type]
+    contents = format.parse(data)
+    out = bytearray(format.write_header(dataclasses.replace(contents.header, **changes)))  # type: ignore[arg-type]
     for chunk in contents.chunks:
-        out += container.write_chunk(chunk.kind, chunk.index, chunk.payload, out)
+        out += format.write_chunk(chunk.kind, chunk.index, chunk.payload, out)
     return bytes(out)
 
 
@@ -558,7 +558,7 @@ def test_a_header_that_does_not_fit_its_model_is_refused() -> None:
 
 
 @pytest.mark.parametrize("value", [0, 255])
-def test_ancestral_previews_of_extreme_pictures_stay_extreme(coded: tuple[codec.Codec, codec.Mode], value: int) -> None:
+def test_ancestral_previews_of_extreme_pictures_stay_extreme(coded: tuple[codec.Codec, str], value: int) -> None:
     model, mode = coded
     data = model.compress(np.full((16, 16, 3), value, np.uint8), mode=mode)
     assert np.abs(model.decompress(data, step=3, method="ancestral").astype(int) - value).mean() < 8
@@ -571,7 +571,7 @@ def test_an_ancestral_preview_does_not_depend_on_its_place_in_a_batch(default: c
     assert (a.image == default.decode(data, step=1, method="ancestral", seed=3).image).all()
 
 
-def test_grey_costs_less_than_the_same_picture_in_colour(coded: tuple[codec.Codec, codec.Mode]) -> None:
+def test_grey_costs_less_than_the_same_picture_in_colour(coded: tuple[codec.Codec, str]) -> None:
     model, mode = coded
     grey = photograph(32, 32)[..., 0]
     assert len(model.compress(grey, mode=mode)) < len(model.compress(np.stack([grey] * 3, -1), mode=mode))
@@ -592,7 +592,7 @@ def test_a_pillow_image_keeps_its_alpha_and_profile(default: codec.Codec) -> Non
 
 def test_mistaken_arguments_say_what_was_expected(default: codec.Codec) -> None:
     picture = photograph(8, 8)
-    with pytest.raises(ValueError, match="tight, paper"):
+    with pytest.raises(ValueError, match="has tight only"):
         default.compress(picture, mode="fast")  # type: ignore[call-overload]
     with pytest.raises(ValueError, match="float64"):
         codec.Codec(default.package, precision="float16")
@@ -604,7 +604,7 @@ def test_mistaken_arguments_say_what_was_expected(default: codec.Codec) -> None:
 
 def test_streams_that_no_encoder_writes_are_refused(default: codec.Codec) -> None:
     data = default.compress(photograph(16, 16))
-    payload = container.parse(data).chunks[0].payload
+    payload = format.parse(data).chunks[0].payload
     with pytest.raises(errors.DamagedError, match="step 1"):
         default.decompress(rebuilt(data, step1=payload + b"\0"))
 
@@ -624,7 +624,7 @@ def test_files_of_other_models_are_refused(default: codec.Codec) -> None:
 class Asked(ToyCodec):
     """Remembers in which precisions networks were asked for; in float32 it gives other numbers."""
 
-    def _denoiser(self, precision: str | None) -> Any:
+    def networks(self, precision: str | None) -> Any:
         self.__dict__.setdefault("precisions", []).append(precision)
         network = self._network
 
@@ -687,8 +687,8 @@ def test_a_header_that_asks_for_too_much_is_refused_at_once() -> None:
     model = toy("exact")
     fingerprint = bytes.fromhex(model.fingerprint)[:8]
     for side in (1 << 24, 1 << 14):
-        h = container.Header(side, side, False, False, "exact", model.name, fingerprint, 4, b"\0")
-        data = container.write_header(h)
+        h = format.Header(side, side, False, False, "exact", model.name, fingerprint, 4, b"\0")
+        data = format.write_header(h)
         tracemalloc.start()
         for attempt in (model.decode, lambda data: model.decode(data, salvage=True), lambda data: list(model.progressive(data))):
             with pytest.raises(errors.LimitError, match="max_pixels"):

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from uqdm import format
 from uqdm.errors import DamagedError, FormatError, LimitError, NotUqdmError, TruncatedError, VersionError
-from uqdm.format import container
-from uqdm.format.container import ALPHA, EXIF, ICC, PIECE, STEP, XMP, Header, Reader, inspect, parse, truncate, write_chunk, write_header
+from uqdm.format import ALPHA, EXIF, ICC, PIECE, STEP, XMP, ChunkReader, Header, inspect, parse, truncate, write_chunk, write_header
 
 HEADER = Header(64, 64, False, False, "exact", "uqdm-light", bytes(range(8)), 4, b"\0")
 FIELDS = 10  # bytes of magic, version and size
@@ -37,10 +37,10 @@ def noise(size: int, seed: int = 0) -> bytes:
     return random.Random(seed).randbytes(size)
 
 
-def resealed(body: bytes | bytearray, version: int = container.VERSION) -> bytes:
+def resealed(body: bytes | bytearray, version: int = format.VERSION) -> bytes:
     """A header with this body and a checksum that fits."""
-    data = container.MAGIC + bytes([version, len(body)]) + body
-    return data + container._crc(data, 0).to_bytes(4, "little")
+    data = format.MAGIC + bytes([version, len(body)]) + body
+    return data + format.fields.crc32(data, 0).to_bytes(4, "little")
 
 
 def body(header: Header = HEADER) -> bytearray:
@@ -54,7 +54,7 @@ def flipped(data: bytes, bit: int) -> bytes:
 
 
 def head_size(payload: bytes) -> int:
-    return 1 + len(container._varint(len(payload))) + 2
+    return 1 + len(format.varint(len(payload))) + 2
 
 
 def verified_at(payload: bytes, there: int) -> tuple[int, int]:
@@ -75,7 +75,7 @@ LONG = [(ICC, 0, noise(5000, 1)), (ALPHA, 0, b"plane"), (STEP, 1, b"first"), (ST
 LONG_FILE = build(LONG_HEADER, LONG)
 
 
-def is_prefix_of(found: container.Contents, whole: container.Contents) -> bool:
+def is_prefix_of(found: format.Contents, whole: format.Contents) -> bool:
     """What is said to be checked in `found` is what is there in `whole`."""
     if found.header != whole.header or found.chunks != whole.chunks[: len(found.chunks)]:
         return False
@@ -91,11 +91,11 @@ headers = st.builds(
     height=st.integers(1, 1 << 24),
     grey=st.booleans(),
     alpha=st.booleans(),
-    arithmetic=st.sampled_from(container.ARITHMETIC),
+    arithmetic=st.sampled_from(format.ARITHMETIC),
     model=st.text(st.characters(exclude_categories=["C", "Z"], exclude_characters="/\\."), min_size=1, max_size=16),
     fingerprint=st.binary(min_size=8, max_size=8),
-    chunks=st.integers(1, container.MAX_CHUNKS),
-    extra=st.binary(max_size=container.MAX_EXTRA),
+    chunks=st.integers(1, format.MAX_CHUNKS),
+    extra=st.binary(max_size=format.MAX_EXTRA),
     seed=st.integers(0, (1 << 64) - 1),
 )
 
@@ -176,12 +176,12 @@ def test_every_piece_ends_with_a_check_that_continues_the_one_before(size: int) 
     payload, start = noise(size), write_header(HEADER)
     data = write_chunk(STEP, 1, payload, start)
     head = head_size(payload)
-    crc = container._crc(data[: head - 2], int.from_bytes(start[-4:], "little"))
+    crc = format.fields.crc32(data[: head - 2], int.from_bytes(start[-4:], "little"))
     assert data[head - 2 : head] == (crc & 0xFFFF).to_bytes(2, "little")
     at = head
     for i in range(0, max(size, 1), PIECE):
         piece = payload[i : i + PIECE]
-        crc = container._crc(piece, crc)
+        crc = format.fields.crc32(piece, crc)
         assert data[at : at + len(piece) + 4] == piece + crc.to_bytes(4, "little")
         at += len(piece) + 4
     assert at == len(data)
@@ -199,7 +199,7 @@ def test_a_payload_of_any_number_of_pieces_comes_back(size: int) -> None:
 # --- cut files ---------------------------------------------------------------------------------------------------------------------
 
 
-def check_cut(data: bytes, whole: container.Contents, n: int) -> None:
+def check_cut(data: bytes, whole: format.Contents, n: int) -> None:
     """The file's first n bytes: the chunks that are whole, what is there of a step that is not, and what is under no check."""
     found = parse(data[:n])
     assert found.chunks == [chunk for chunk in whole.chunks if chunk.end <= n]
@@ -218,7 +218,7 @@ def check_cut(data: bytes, whole: container.Contents, n: int) -> None:
     if true.kind != STEP:
         assert found.partial is None
         return
-    assert found.partial == container.Chunk(STEP, true.index, true.payload[:got], end, n, len(true.payload), False, verified)
+    assert found.partial == format.Chunk(STEP, true.index, true.payload[:got], end, n, len(true.payload), False, verified)
 
 
 def test_cut_after_any_byte_a_small_file_gives_what_is_there() -> None:
@@ -274,7 +274,7 @@ def test_steps_stops_before_what_is_cut() -> None:
 # --- damage ------------------------------------------------------------------------------------------------------------------------
 
 
-def check_flip(data: bytes, whole: container.Contents, bit: int) -> None:
+def check_flip(data: bytes, whole: format.Contents, bit: int) -> None:
     broken = flipped(data, bit)
     try:
         contents = parse(broken)
@@ -358,7 +358,7 @@ def test_salvage_gives_what_passed_its_checks_before_any_damaged_byte() -> None:
             assert found.partial is None
         else:
             end = hit.start + head_size(hit.payload) + piece * (PIECE + 4)
-            assert found.partial == container.Chunk(STEP, hit.index, hit.payload[:sure], hit.start, end, hit.size, False, sure)
+            assert found.partial == format.Chunk(STEP, hit.index, hit.payload[:sure], hit.start, end, hit.size, False, sure)
 
 
 def test_salvage_ends_at_bytes_after_the_end_and_at_impossible_lengths() -> None:
@@ -398,7 +398,7 @@ def test_damage_names_its_place_and_keeps_what_came_before() -> None:
 def test_chunks_are_given_before_the_damage_behind_them_is_met() -> None:
     data = bytearray(build())
     data[-1] ^= 1
-    chunks = iter(Reader(io.BytesIO(bytes(data))))
+    chunks = iter(ChunkReader(io.BytesIO(bytes(data))))
     assert [next(chunks).index for _ in range(3)] == [1, 2, 3]
     with pytest.raises(DamagedError):
         next(chunks)
@@ -514,8 +514,8 @@ class Endless(io.RawIOBase):
 
 def lying(kind: int, size: int, before: bytes) -> bytes:
     """A head with a right check and any length."""
-    head = bytes([kind]) + container._varint(size)
-    return head + (container._crc(head, int.from_bytes(before[-4:], "little")) & 0xFFFF).to_bytes(2, "little")
+    head = bytes([kind]) + format.varint(size)
+    return head + (format.fields.crc32(head, int.from_bytes(before[-4:], "little")) & 0xFFFF).to_bytes(2, "little")
 
 
 @pytest.mark.parametrize(
@@ -528,7 +528,7 @@ def test_a_lying_length_is_refused_before_its_bytes_are_read(kind: int, size: in
         start += write_chunk(ALPHA, 0, b"plane", start)
     stream = Endless(start + lying(kind, size, start))
     with pytest.raises(LimitError, match=rf"payload of {size} bytes; at most"):
-        list(Reader(stream))  # type: ignore[arg-type]
+        list(ChunkReader(stream))  # type: ignore[arg-type]
     assert stream.given == len(stream.beginning)
 
 
@@ -543,7 +543,7 @@ def test_a_length_that_is_allowed_allocates_only_what_arrives() -> None:
     header = replace(HEADER, width=1 << 20, height=1 << 20)
     start = write_header(header)
     size = 8 * 3 << 40
-    reader = Reader(Watched(start + lying(STEP, size, start) + bytes(10)), max_pixels=None)
+    reader = ChunkReader(Watched(start + lying(STEP, size, start) + bytes(10)), max_pixels=None)
     assert list(reader) == []
     assert reader.partial is not None
     assert (len(reader.partial.payload), reader.partial.size) == (10, size)
@@ -576,7 +576,7 @@ def test_a_missing_alpha_plane_is_noticed() -> None:
 
 def test_an_unknown_kind_of_chunk_is_refused() -> None:
     start = write_header(HEADER)
-    crc = container._crc(b"\x07\x00", int.from_bytes(start[-4:], "little"))
+    crc = format.fields.crc32(b"\x07\x00", int.from_bytes(start[-4:], "little"))
     with pytest.raises(DamagedError, match="unknown kind 7"):
         parse(start + b"\x07\x00" + (crc & 0xFFFF).to_bytes(2, "little") + crc.to_bytes(4, "little"))
 
@@ -635,7 +635,7 @@ def slow(data: bytes) -> BinaryIO:
 def test_a_stream_gives_each_chunk_as_soon_as_its_last_byte_is_there() -> None:
     data = build()
     whole = parse(data).chunks
-    reader = Reader(slow(data))
+    reader = ChunkReader(slow(data))
     for chunk, expected in zip(reader, whole, strict=True):
         assert chunk == expected
         assert reader.position == chunk.end
@@ -647,7 +647,7 @@ def points(size: int) -> list[int]:
 
 def test_a_growing_step_is_given_at_every_point_and_no_byte_too_many_is_read() -> None:
     whole = parse(LONG_FILE).chunks
-    reader = Reader(slow(LONG_FILE))
+    reader = ChunkReader(slow(LONG_FILE))
     found = []
     for chunk in reader.growing(points):
         assert reader.position == chunk.end
@@ -682,7 +682,7 @@ def test_a_growing_step_is_given_at_every_point_and_no_byte_too_many_is_read() -
 
 @pytest.mark.parametrize("parts", [1, 2, 7, 20])
 def test_a_number_of_parts_is_that_many_equal_ones(parts: int) -> None:
-    found = list(Reader(io.BytesIO(LONG_FILE)).growing(parts))
+    found = list(ChunkReader(io.BytesIO(LONG_FILE)).growing(parts))
     assert [chunk for chunk in found if chunk.whole] == parse(LONG_FILE).chunks
     assert [len(chunk.payload) for chunk in found if chunk.index == 2] == [9000 * i // parts for i in range(1, parts + 1)]
     assert [len(chunk.payload) for chunk in found if chunk.index == 3] == sorted({5 * i // parts for i in range(1, parts + 1)} - {0})
@@ -690,14 +690,14 @@ def test_a_number_of_parts_is_that_many_equal_ones(parts: int) -> None:
 
 def test_fewer_than_one_part_is_refused() -> None:
     with pytest.raises(ValueError, match="expected 1 or more"):
-        Reader(io.BytesIO(LONG_FILE)).growing(0)
+        ChunkReader(io.BytesIO(LONG_FILE)).growing(0)
 
 
 @pytest.mark.parametrize("cut", [1, 5, 2000, 4900, 9020])
 def test_the_rest_of_a_growing_step_that_never_ends_is_partial(cut: int) -> None:
     step = parse(LONG_FILE).chunks[3]
     data = LONG_FILE[: step.start + 5 + cut]
-    reader = Reader(slow(data))
+    reader = ChunkReader(slow(data))
     found = list(reader.growing(4))
     assert [chunk for chunk in found if chunk.whole] == parse(data).chunks
     assert reader.partial == parse(data).partial
@@ -708,7 +708,7 @@ def test_growing_meets_damage_after_what_it_gave_before() -> None:
     step = parse(LONG_FILE).chunks[3]
     broken = flipped(LONG_FILE, 8 * (step.start + 5 + 6000))
     for salvage in (False, True):
-        reader, found = Reader(io.BytesIO(broken), salvage=salvage), []
+        reader, found = ChunkReader(io.BytesIO(broken), salvage=salvage), []
         with contextlib.nullcontext() if salvage else pytest.raises(DamagedError, match="step 2 of 3"):
             for chunk in reader.growing(lambda size: range(1000, size, 1000)):
                 found.append((len(chunk.payload), chunk.verified))
@@ -721,7 +721,7 @@ def test_growing_meets_damage_after_what_it_gave_before() -> None:
 def test_growing_stops_after_the_steps_that_are_wanted() -> None:
     step = parse(LONG_FILE).chunks[3]
     stream = io.BytesIO(LONG_FILE)
-    found = list(Reader(stream, steps=1).growing(2))
+    found = list(ChunkReader(stream, steps=1).growing(2))
     assert [len(chunk.payload) for chunk in found if chunk.kind == STEP] == [2, 5]
     assert stream.tell() == step.start
 

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from uqdm.errors import DamagedError, ImageError
-from uqdm.picture import Picture, from_array, pack_alpha, unpack_alpha
+from uqdm.format.alpha import pack_alpha, unpack_alpha
+from uqdm.picture import Picture, from_array
 
 
 def noise(*shape: int) -> Any:

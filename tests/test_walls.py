@@ -32,21 +32,44 @@ ALLOWED = {  # part -> outside packages, own parts besides itself
     "records.py": (set(), set()),
     "sources.py": (set(), {"errors"}),
     "entropy": ({"numpy", "constriction", "numba"}, {"errors"}),
-    "format": (set(), {"sources", "errors"}),
+    "format": ({"numpy"}, {"sources", "errors"}),
     "picture.py": ({"numpy"}, {"errors"}),
     "files": ({"numpy", "PIL"}, {"atomic", "picture", "errors"}),
     "bundle.py": ({"numpy", "safetensors"}, {"atomic", "errors"}),
     "data": ({"numpy"}, {"files", "picture", "errors"}),
     "exact": ({"numpy", "torch", "onnx", "onnxruntime"}, EXACT),
     "families/base.py": ({"numpy"}, {"bundle", *ENTROPY}),
-    "families/registry.py": (set(), {"families/base", "bundle", "errors"}),
+    "families/registry.py": (set(), {"families/base", "format", "bundle", "errors"}),
     "families/floats.py": ({"numpy", "torch"}, {"bundle", "config"}),
     "families/uqdm": ({"numpy", "torch"}, FAMILY | FLOATS),
     "families/nested": ({"numpy", "torch", "numba"}, FAMILY | FLOATS),
     "families/pyramid": ({"numpy", "torch", "numba"}, FAMILY | FLOATS),
     "families/torch": ({"numpy", "torch"}, FAMILY | FLOATS),
     "config.py": (set(), {"families/registry", "records", "errors"}),
-    "codec.py": ({"numpy"}, {"families/base", "families/registry", "format", "cpus", "files", "picture", "bundle", "sources", *ENTROPY}),
+    "walk.py": ({"numpy"}, {"families/base", *ENTROPY}),
+    "rate.py": (set(), {"families/registry", "format", "bundle", "sources"}),
+    "batches.py": (set(), set()),
+    "previews.py": ({"numpy"}, {"walk", "arguments", "families/base"}),
+    "arguments.py": ({"numpy"}, {"files", "picture", "errors"}),
+    "codec.py": (
+        {"numpy"},
+        {
+            "families/base",
+            "families/registry",
+            "walk",
+            "rate",
+            "batches",
+            "arguments",
+            "previews",
+            "format",
+            "picture",
+            "cpus",
+            "bundle",
+            "sources",
+            "entropy/choice",
+            "errors",
+        },
+    ),
     "library.py": (set(), {"codec", "format", "bundle", "sources", "errors"}),
     "training": (
         {"numpy", "torch", "PIL", "safetensors"},
@@ -63,6 +86,8 @@ ALLOWED = {  # part -> outside packages, own parts besides itself
             "training/importing",
             "families",
             "codec",
+            "walk",
+            "previews",
             "format",
             "cpus",
             "files",
@@ -154,6 +179,13 @@ def test_the_codec_is_imported_without_any_runtime() -> None:
     code = "import sys, uqdm, uqdm.codec, uqdm.cli; print(sorted({'torch', 'onnx', 'onnxruntime', 'numba'} & set(sys.modules)))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout == "[]\n"
+
+
+def test_the_format_needs_the_standard_library_only_but_for_alpha_planes() -> None:
+    for path in sorted((SOURCE / "format").glob("*.py")):
+        assert ("numpy" in _imports(path)) == (path.name == "alpha.py"), path.name
+    code = "import sys, uqdm.format; print('numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
 
 
 def test_the_codec_needs_no_pillow() -> None:

@@ -66,5 +66,5 @@ class ToyCodec(codec.Codec):
         self._network = network
         super().__init__(toy_package(space, gamma), **options)
 
-    def _denoiser(self, precision: str | None) -> Any:
+    def networks(self, precision: str | None) -> Any:
         return self._network

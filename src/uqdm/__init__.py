@@ -35,7 +35,7 @@ from uqdm.errors import (
 
 if TYPE_CHECKING:
     from uqdm.codec import Codec, Decoded
-    from uqdm.format.container import Info, inspect, truncate
+    from uqdm.format import Info, inspect, truncate
     from uqdm.library import available as list_models
     from uqdm.library import load, open_for
     from uqdm.picture import Picture
@@ -47,9 +47,9 @@ __version__ = "0.1.0"
 _WHERE = {
     "Codec": "uqdm.codec",
     "Decoded": "uqdm.codec",
-    "Info": "uqdm.format.container",
-    "inspect": "uqdm.format.container",
-    "truncate": "uqdm.format.container",
+    "Info": "uqdm.format",
+    "inspect": "uqdm.format",
+    "truncate": "uqdm.format",
     "Picture": "uqdm.picture",
     "list_models": "uqdm.library",
     "load": "uqdm.library",

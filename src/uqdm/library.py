@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from uqdm import bundle as package
 from uqdm import sources
 from uqdm.errors import FingerprintError, PackageError, UnknownModelError
+from uqdm.format import MAX_PIXELS, ChunkReader
 
 if TYPE_CHECKING:
     from uqdm.codec import Codec
@@ -182,10 +183,9 @@ class Pool:
     def open_for(self, data: "Source", model: str | os.PathLike[str] | None = None) -> "Codec":
         """As `open_for`."""
         from uqdm import codec
-        from uqdm.format import container
 
         with sources.opened(data) as stream:
-            header = container.Reader(stream, max_pixels=self._options.get("max_pixels") or container.MAX_PIXELS).header
+            header = ChunkReader(stream, max_pixels=self._options.get("max_pixels") or MAX_PIXELS).header
         folder = find(model) if model is not None else find_for(header.model, header.fingerprint.hex())
         found = self._codec(folder.resolve(), precision=header.arithmetic if header.arithmetic in codec.PRECISIONS else None)
         found.match(header)

@@ -17,7 +17,7 @@ from uqdm.codec import Codec
 from uqdm.errors import CheckpointError, ImageError
 from uqdm.families import registry
 from uqdm.families.torch.held_out import RECONSTRUCTIONS, Evaluation
-from uqdm.format.container import inspect, parse
+from uqdm.format import inspect, parse
 from uqdm.sources import Source
 from uqdm.training import runs
 from uqdm.training.importing import package_of
@@ -130,10 +130,10 @@ class PublishedModel:
             for x in held:
                 some = list(x.permute(0, 2, 3, 1).cpu().numpy())
                 pixels = some[0].shape[0] * some[0].shape[1]
-                for data in self.codec.compress(some, mode=mode, seed=seed):  # type: ignore[union-attr,call-overload]
+                for data in self.codec.compress(some, mode=mode, seed=seed):  # type: ignore[union-attr]
                     files.append(8 * len(data) / pixels)
                     payload.append(8 * sum(len(chunk.payload) for chunk in parse(data).chunks) / pixels)
-                estimate += (self.codec.estimate(some, mode=mode, seed=seed).sum(1) / pixels).tolist()  # type: ignore[union-attr,arg-type]
+                estimate += (self.codec.estimate(some, mode=mode, seed=seed).sum(1) / pixels).tolist()  # type: ignore[union-attr]
             coded[mode] = Coded(float(np.mean(files)), float(np.mean(payload)), float(np.mean(estimate)))
         return Report(found, coded)
 

@@ -16,10 +16,9 @@ from commands import EMBEDDED, Run, failed, picture, pixels, succeeded
 from PIL import Image
 
 from uqdm import bundle as package
-from uqdm import library
+from uqdm import format, library
 from uqdm.cli import main
 from uqdm.exact import runtimes as backends
-from uqdm.format import container
 
 
 @pytest.fixture(scope="session")
@@ -56,7 +55,7 @@ def test_outputs_stand_beside_their_inputs_by_default(run: Run) -> None:
 def test_a_dash_is_stdin_and_stdout(run: Run) -> None:
     array = picture()
     packed = succeeded(run("compress", "-", "-", stdin=Path("a.png").read_bytes()))
-    assert container.inspect(packed.stdout_bytes).complete
+    assert format.inspect(packed.stdout_bytes).complete
     assert packed.stderr.startswith("stdout  ")
     short = succeeded(run("truncate", "-", "-", "--step", 4, stdin=packed.stdout_bytes))
     back = succeeded(run("decompress", "-", stdin=short.stdout_bytes))
@@ -101,7 +100,7 @@ def test_truncate_writes_exactly_the_first_bytes(run: Run) -> None:
     picture()
     succeeded(run("compress", "a.png"))
     whole = Path("a.uqdm").read_bytes()
-    info = container.inspect(whole)
+    info = format.inspect(whole)
     for option, value, size in (("--bytes", 70, 70), ("--bpp", 9.5, int(9.5 * 120 / 8)), ("--step", 2, int(info.bpp[1] * 120 / 8 + 0.5))):
         result = succeeded(run("truncate", "a.uqdm", "b.uqdm", option, value, "--force"))
         assert Path("b.uqdm").read_bytes() == whole[:size]
@@ -116,7 +115,7 @@ def test_the_first_step_that_keeps_every_pixel_within_an_error_is_taken(run: Run
     for most in (0, 12, 40, 254, 255):
         step = next(k for k, one in enumerate(errors) if max(one) <= most)
         succeeded(run("truncate", "a.uqdm", "b.uqdm", "--max-error", most, "--force"))
-        assert Path("b.uqdm").read_bytes() == container.truncate(whole, step=step)
+        assert Path("b.uqdm").read_bytes() == format.truncate(whole, step=step)
         result = succeeded(run("decompress", "a.uqdm", "b.png", "--max-error", most, "--force"))
         assert f"step {step} of 4" in result.stdout
         assert result.stderr == ""
@@ -130,8 +129,8 @@ def test_a_header_of_a_mode_that_the_model_has_not_is_damage_to_every_command(ru
     monkeypatch.setattr(library, "SHIPPED", EMBEDDED)  # the embedded model
     picture()
     succeeded(run("compress", "a.png"))
-    header = container.parse(Path("a.uqdm").read_bytes(), steps=0).header
-    Path("a.uqdm").write_bytes(container.write_header(dataclasses.replace(header, extra=b"\1")))  # and no step
+    header = format.parse(Path("a.uqdm").read_bytes(), steps=0).header
+    Path("a.uqdm").write_bytes(format.write_header(dataclasses.replace(header, extra=b"\1")))  # and no step
     bounded = "--max-error", 15
     for words in (["info", "a.uqdm"], ["truncate", "a.uqdm", "b.uqdm", *bounded], ["decompress", "a.uqdm", "b.png", *bounded]):
         failed(run(*words), 1, "says mode paper; model 'nano'")
@@ -162,7 +161,7 @@ def test_a_cut_file_decodes_with_part_of_a_step_and_says_what_is_unverified(run:
     array = picture()
     succeeded(run("compress", "a.png"))
     whole = Path("a.uqdm").read_bytes()
-    contents = container.parse(whole)
+    contents = format.parse(whole)
     last = contents.chunks[3]
     n = (last.start + last.end) // 2
     tail = n - last.start - 5  # of this chunk's head
@@ -190,7 +189,7 @@ def test_a_file_that_ends_between_steps_or_before_them_says_so_without_bytes_unv
     picture()
     succeeded(run("compress", "a.png"))
     whole = Path("a.uqdm").read_bytes()
-    contents = container.parse(whole)
+    contents = format.parse(whole)
     for step, end in enumerate([contents.header_size, *(chunk.end for chunk in contents.chunks[:3])]):
         Path("cut.uqdm").write_bytes(whole[:end])
         result = succeeded(run("decompress", "cut.uqdm", "cut.png", "--force"))
@@ -207,7 +206,7 @@ def test_a_file_cut_after_any_byte_past_the_header_decodes(run: Run) -> None:
     picture(channels=4, height=3, width=2)
     succeeded(run("compress", "a.png"))
     whole = Path("a.uqdm").read_bytes()
-    header = container.inspect(whole).header_bytes
+    header = format.inspect(whole).header_bytes
     for n in (header, header + 1, *range(header + 3, len(whole), 9)):
         succeeded(run("decompress", "-", "b.png", "--force", stdin=whole[:n]))
     failed(run("decompress", "-", "b.png", "--force", stdin=whole[: header - 1]), 1, "stdin: cut inside the header")
@@ -225,8 +224,8 @@ def test_what_comes_before_damage_decodes_on_request(run: Run) -> None:
     array = picture(height=60, width=50)
     succeeded(run("compress", "a.png"))
     data = bytearray(Path("a.uqdm").read_bytes())
-    last = container.parse(bytes(data)).chunks[3]
-    assert last.size > container.PIECE
+    last = format.parse(bytes(data)).chunks[3]
+    assert last.size > format.PIECE
     data[-1] ^= 1
     Path("bad.uqdm").write_bytes(data)
     failed(run("decompress", "bad.uqdm"), 1, "bad.uqdm: step 4 of 4", "checksum differs", "--step 3", "--salvage")
@@ -237,7 +236,7 @@ def test_what_comes_before_damage_decodes_on_request(run: Run) -> None:
     result = failed(
         run("decompress", "bad.uqdm", "rest.png", "--salvage"), 1, "bad.uqdm: decoded what comes before the damage: step 4 of 4"
     )
-    used = last.start + 5 + container.PIECE + 4
+    used = last.start + 5 + format.PIECE + 4
     assert result.stdout.startswith(f"rest.png  {used} bytes  {8 * used / 3000:.3f} bpp  step 3 of 4 and part of step 4  error at most ")
     assert np.abs(pixels("rest.png").astype(int) - array).max() <= int(result.stdout.split()[-1])
     assert (pixels("rest.png") != pixels("bad.png")).any()
@@ -339,8 +338,8 @@ def test_every_backend_and_precision_writes_the_same_file_of_an_exact_model(run:
 
 def test_info_reads_files_of_models_that_are_not_here(run: Run) -> None:
     for extra, coding in ((b"\0", "mode tight, float64 arithmetic, seed 7"), (b"\7\7", "sub-header '0707', float64 arithmetic, seed 7")):
-        header = container.Header(3000, 2000, False, False, "float64", "elsewhere", bytes(8), 4, extra, 7)
-        Path("a.uqdm").write_bytes(container.write_header(header))
+        header = format.Header(3000, 2000, False, False, "float64", "elsewhere", bytes(8), 4, extra, 7)
+        Path("a.uqdm").write_bytes(format.write_header(header))
         text = succeeded(run("info", "a.uqdm")).stdout
         assert "elsewhere (0000000000000000), not available here" in text
         assert "cut: 0 of 4 steps are whole" in text
@@ -406,19 +405,19 @@ def test_bad_inputs_are_named_in_one_line(run: Run, toy: Path) -> None:
     picture()
     succeeded(run("compress", "a.png"))
     whole = Path("a.uqdm").read_bytes()
-    other = container.Header(8, 8, False, False, "exact", "elsewhere", bytes(8), 4, b"\0")
-    steps = container.Header(8, 8, False, False, "exact", library.DEFAULT, container.parse(whole).header.fingerprint, 7, b"\0")
+    other = format.Header(8, 8, False, False, "exact", "elsewhere", bytes(8), 4, b"\0")
+    steps = format.Header(8, 8, False, False, "exact", library.DEFAULT, format.parse(whole).header.fingerprint, 7, b"\0")
     bad = {
         "text.uqdm": (b"not a file of ours", "not a .uqdm file"),
         "empty.uqdm": (b"", "empty"),
         "header.uqdm": (whole[:20], "cut inside the header"),
         "version.uqdm": (whole[:8] + b"\x12" + whole[9:], "version 1.2"),
         "draft.uqdm": (whole[:8] + b"\x09" + whole[9:], "a draft of 1.0"),
-        "steps.uqdm": (container.write_header(steps), "7 steps"),
-        "arithmetic.uqdm": (container.write_header(container.Header(**{**vars(steps), "chunks": 4, "arithmetic": "float64"})), "float64"),
-        "unknown.uqdm": (container.write_header(other), "elsewhere"),
-        "fingerprint.uqdm": (container.write_header(container.Header(**{**vars(other), "model": library.DEFAULT})), "fingerprint"),
-        "large.uqdm": (container.write_header(container.Header(**{**vars(other), "width": 1 << 20, "height": 1 << 20})), "limit"),
+        "steps.uqdm": (format.write_header(steps), "7 steps"),
+        "arithmetic.uqdm": (format.write_header(format.Header(**{**vars(steps), "chunks": 4, "arithmetic": "float64"})), "float64"),
+        "unknown.uqdm": (format.write_header(other), "elsewhere"),
+        "fingerprint.uqdm": (format.write_header(format.Header(**{**vars(other), "model": library.DEFAULT})), "fingerprint"),
+        "large.uqdm": (format.write_header(format.Header(**{**vars(other), "width": 1 << 20, "height": 1 << 20})), "limit"),
     }
     for name, (data, word) in bad.items():
         Path(name).write_bytes(data)
@@ -478,7 +477,7 @@ def test_one_bad_file_does_not_stop_the_others(run: Run) -> None:
     assert [line.split()[1] for line in result.stderr.splitlines()[:-1]] == ["out/p2.uqdm", "in/p1.png"]
     assert result.stderr.splitlines()[-1] == "uqdm: 1 done, 0 skipped, 2 failed"
     broken = bytearray(Path("out/p0.uqdm").read_bytes())
-    step = container.inspect(bytes(broken))
+    step = format.inspect(bytes(broken))
     broken[step.header_bytes + 8] ^= 1
     Path("out/p1.uqdm").write_bytes(broken)
     Path("out/p2.uqdm").unlink()
@@ -500,7 +499,7 @@ def test_an_interrupt_exits_130(run: Run, monkeypatch: pytest.MonkeyPatch) -> No
         raise KeyboardInterrupt
 
     Path("a.uqdm").write_bytes(b"")
-    monkeypatch.setattr(container, "inspect", interrupted)
+    monkeypatch.setattr(format, "inspect", interrupted)
     result = run("info", "a.uqdm")
     assert result.exit_code == 130
     assert "Traceback" not in result.output

@@ -11,11 +11,11 @@ import pytest
 from conftest import photograph
 from PIL import Image
 
-from uqdm import codec, library
+from uqdm import format, library
 from uqdm.errors import EvaluationError
 from uqdm.evaluation import classical, external, ours, registry
 from uqdm.evaluation.codecs import Ladder, rgb
-from uqdm.format import container
+from uqdm.walk import CHECK
 
 
 def points(system: object, pixels: np.ndarray) -> list:
@@ -166,9 +166,9 @@ def test_ours_is_cut_at_bytes_and_its_payload_is_the_range_coders() -> None:
     data = model.compress(pixels)
     assert found["3 bpp"].bits == 3 * 1024
     assert (found["3 bpp"].pixels == model.decompress(data[: 3 * 128])).all()
-    steps = [c for c in container.parse(data).chunks if c.kind == container.STEP]
+    steps = [c for c in format.parse(data).chunks if c.kind == format.STEP]
     assert found["whole"].bits == 8 * len(data)
-    assert found["whole"].payload == 8 * sum(len(c.payload) - codec.CHECK for c in steps)
+    assert found["whole"].payload == 8 * sum(len(c.payload) - CHECK for c in steps)
     assert found["3 bpp"].payload < found["3 bpp"].bits
     assert {"step 1", "step 2", "step 3"} <= found.keys()
     longer = {c.setting: c for c in ours.Progressive("uqdm", str(library.find("nano")), rates=(99.0,)).code(pixels)}

@@ -5,10 +5,10 @@ import pytest
 from conftest import photograph
 from toys import SPACES, Floats, Integers, ToyCodec, constants
 
-from uqdm import codec
 from uqdm.families import order
 from uqdm.families.uqdm.paper import Paper
 from uqdm.families.uqdm.tight import Tight
+from uqdm.walk import Writer, walk
 
 SIZES = [(1, 1), (1, 2), (2, 1), (1, 17), (23, 1), (2, 2), (3, 5), (8, 8), (16, 9), (31, 33), (5, 64)]
 
@@ -77,11 +77,11 @@ def test_all_runs_of_a_step_are_asked_with_what_the_network_said_at_its_start(fa
     network = Floats()
     model = family(constants("ycocg-r"), network)
     rgb = photograph(15, 14).transpose(2, 0, 1)[None]
-    writer = codec._Writer(model.values(rgb))
+    writer = Writer(model.values(rgb))
     start = model.start((15, 14), (0,))
     assert model.parts(start) == 5
     states = [start]
-    for state in codec.walk(model, start, writer):
+    for state in walk(model, start, writer):
         writer.take()
         states.append(state)
     assert [step for step, _, _ in network.calls] == [0, 1, 2, 3]
@@ -92,9 +92,9 @@ def test_all_runs_of_a_step_are_asked_with_what_the_network_said_at_its_start(fa
 
 def test_the_most_uncertain_coordinates_are_asked_first() -> None:
     model = Tight(constants("ycocg-r"), Integers())
-    writer = codec._Writer(model.values(photograph(20, 20).transpose(2, 0, 1)[None]))
+    writer = Writer(model.values(photograph(20, 20).transpose(2, 0, 1)[None]))
     state = model.start((20, 20), (0,))
-    for following in codec.walk(model, state, writer, 3):
+    for following in walk(model, state, writer, 3):
         writer.take()
         question = model.question(state, 0, model.side(state))[0]
         level = model.predict(state).level.reshape(-1)[question.asked].astype(int)

@@ -12,9 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uqdm import bundle as package
-from uqdm import codec, library
+from uqdm import codec, format, library
 from uqdm.families.uqdm.constants import diffusion_constants
-from uqdm.format import container
 from uqdm.picture import Picture
 
 HERE = Path(__file__).parent
@@ -96,7 +95,7 @@ def pixels_hash(decoded: codec.Decoded) -> str:
 
 def pins(one: codec.Codec, data: bytes) -> dict[str, Any]:
     """What a file decodes to, whole and cut."""
-    header = container.parse(data, steps=0).header_size
+    header = format.parse(data, steps=0).header_size
     cut = {str(share): pixels_hash(one.decode(data[: max(header, int(share * len(data)))])) for share in CUTS}
     return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest(), "pixels": pixels_hash(one.decode(data)), "cut": cut}
 

@@ -1,16 +1,16 @@
 """Runs many jobs together, so that they share network calls. One job that fails does not stop the others."""
 
 import contextlib
-from collections.abc import Sequence
-from typing import Any, Protocol, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import Protocol, TypeVar
 
+from uqdm.batches import Key, together
 from uqdm.cli.files import Plan
 from uqdm.cli.jobs import Job
 from uqdm.cli.waiting import Bar, Tick
 from uqdm.errors import UqdmError
 
-_WAITING = 64  # so many files wait in memory until a batch of their size is full
-_LARGE = 1 << 18  # so many pixels keep a network call busy; more do not wait
+_WAITING = 64  # files that wait in memory for a batch of their size to fill
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -21,7 +21,7 @@ class Work(Protocol[T, R]):
     def read(self, job: Job, /) -> T:
         """What the job is about, in memory."""
 
-    def group(self, item: T, /) -> tuple[Any, ...]:
+    def group(self, item: T, /) -> Key:
         """Height, width, and what else items must share to be worked on together."""
 
     def steps(self, item: T, /) -> int:
@@ -35,17 +35,24 @@ class Work(Protocol[T, R]):
 
 
 def in_batches(plan: Plan, batch: int, work: Work[T, R]) -> int:
-    """Reads each job's item, works on those of one group together, and finishes each. Returns the
-    exit code.
+    """Reads each job's item, works on those of one group together, finishes each; returns the exit
+    code.
 
-    Items wait until `batch` of their group are there, or fewer large ones. If a batch fails, its
+    Items wait until `batch` of their group are there, or fewer large ones. Where a batch fails, its
     items are tried one by one, so that one of them does not spoil the others.
     """
-    waiting: dict[Any, list[tuple[Job, T]]] = {}
     with Bar(plan.jobs) as bar:
 
-        def flush(key: Any) -> None:
-            some = waiting.pop(key)
+        def items() -> Iterator[tuple[Key, tuple[Job, T]]]:
+            for job in plan.jobs:
+                if job.over:
+                    continue
+                if (item := job.attempt(work.read, job)) is None:
+                    bar.done()
+                    continue
+                yield work.group(item), (job, item)
+
+        for some in together(items(), batch, _WAITING):
             results: Sequence[R | None] | None = None
             if len(some) > 1:
                 with contextlib.suppress(UqdmError, MemoryError):
@@ -59,19 +66,4 @@ def in_batches(plan: Plan, batch: int, work: Work[T, R]) -> int:
                 if result is not None:
                     job.attempt(work.finish, job, item, result)
                 bar.done()
-
-        for job in plan.jobs:
-            if job.over:
-                continue
-            if (item := job.attempt(work.read, job)) is None:
-                bar.done()
-                continue
-            key = work.group(item)
-            waiting.setdefault(key, []).append((job, item))
-            if len(waiting[key]) >= batch or len(waiting[key]) * key[0] * key[1] >= _LARGE:
-                flush(key)
-            if sum(len(some) for some in waiting.values()) >= _WAITING:
-                flush(max(waiting, key=lambda key: len(waiting[key])))
-        for key in list(waiting):
-            flush(key)
     return plan.finish()

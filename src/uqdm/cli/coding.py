@@ -95,14 +95,14 @@ class Encoding:
         """The picture of a job. If it is a .uqdm file, the error says so."""
         from uqdm import files
         from uqdm.errors import ImageError
-        from uqdm.format import container
+        from uqdm.format import MAGIC
 
         data = job.data() if job.source == STD else None
         try:
             picture = files.read(job.source if data is None else data, self._convert, max_pixels=self._max_pixels)
         except ImageError:
             with contextlib.suppress(OSError):
-                if (data or Path(job.source).read_bytes()).startswith(container.MAGIC):
+                if (data or Path(job.source).read_bytes()).startswith(MAGIC):
                     raise ImageError(f"{job.name} is a .uqdm file whatever its suffix, and compress reads pictures") from None
             raise
         if picture.dropped:
@@ -116,10 +116,10 @@ class Encoding:
         """How many steps are written."""
         if self._max_error is None:
             return self._codec.steps
-        return self._codec.step_within(self._max_error, self._mode, picture.pixels.shape[2] == 1)  # type: ignore[arg-type]
+        return self._codec.step_within(self._max_error, self._mode, picture.grey)
 
     def work(self, some: list[Picture], tick: Tick) -> list[bytes]:
-        return self._codec.compress(some, mode=self._mode, seed=self._seed, max_error=self._max_error, progress=tick)  # type: ignore[call-overload,no-any-return]
+        return self._codec.compress(some, mode=self._mode, seed=self._seed, max_error=self._max_error, progress=tick)
 
     def finish(self, job: Job, picture: Picture, data: bytes) -> None:
         """Writes a file and prints what it costs."""
@@ -226,44 +226,39 @@ class Decoding:
         force: bool,
         **machine: Any,
     ) -> None:
-        from uqdm import library
+        from uqdm import library, rate
 
         self._lossy = lossy_output
-        self._step, self._bpp, self._nbytes, self._max_error = step, bpp, nbytes, max_error
-        self._whole = bpp is None and nbytes is None and max_error is None  # all bytes, or all of the steps asked for
+        self._cut = rate.Cut(step, bpp, nbytes, max_error)
+        self._whole = self._cut == rate.Cut(step)  # all bytes, or all of the steps asked for
         self._how = {"method": method, "seed": seed, "temperature": temperature, "salvage": salvage}
         self._salvage, self._max_pixels, self._force = salvage, max_pixels, force
         self._model, self._pool = model, library.Pool(max_pixels=max_pixels, **machine)
 
     def read(self, job: Job) -> File:
-        """A job's file, shortened to what was asked for, with its codec."""
-        from uqdm.codec import mode_in
-        from uqdm.format import container
+        """A job's file, shortened to what is asked for, with its codec."""
+        from uqdm import format
 
         data = job.data()
-        most = self._max_pixels or container.MAX_PIXELS
-        header = container.parse(data, steps=0, max_pixels=most, salvage=self._salvage).header
-        codec, last = self._pool.open_for(data, self._model), self._step
-        if self._max_error is not None:
-            last = codec.step_within(self._max_error, mode_in(codec.package, header), header.grey)
-        if not (last is None and self._bpp is None and self._nbytes is None):
-            # With --salvage a missing step is no reason to stop: what is there is decoded.
-            with contextlib.suppress(*[FormatError] * (self._salvage and last is not None)):
-                data = container.truncate(data, step=last, bpp=self._bpp, nbytes=self._nbytes)
+        header = format.parse(data, steps=0, max_pixels=self._max_pixels or format.MAX_PIXELS, salvage=self._salvage).header
+        codec = self._pool.open_for(data, self._model)
+        cut = self._cut.resolved(codec.package, header)
+        # With --salvage a step that is not there is no reason to stop: what is there is decoded.
+        with contextlib.suppress(*[FormatError] * (self._salvage and cut.step is not None)):
+            data = cut.of(data)
         self._check(job, data)
-        steps = codec.steps if last is None else max(1, last)
+        steps = codec.steps if cut.step is None else max(1, cut.step)
         return File(codec, data, steps, (header.height, header.width, header.grey, header.extra, header.arithmetic, header.fingerprint))
 
     def _check(self, job: Job, data: bytes) -> None:
         """Raises, before the work is done, if the output's format cannot hold what the file will decode to."""
         from uqdm import files
-        from uqdm.format import container
+        from uqdm.format import ALPHA, parse
 
-        contents = container.parse(data, max_pixels=None, salvage=self._salvage)
-        kinds, header = [chunk.kind for chunk in contents.chunks], contents.header
-        lossy = self._lossy or kinds.count(container.STEP) < header.chunks
-        size = header.height, header.width
-        files.check_format(picture_format(job), grey=header.grey, alpha=container.ALPHA in kinds, lossy=lossy, size=size)
+        contents = parse(data, max_pixels=None, salvage=self._salvage)
+        header, alpha = contents.header, any(chunk.kind == ALPHA for chunk in contents.chunks)
+        lossy = self._lossy or len(contents.steps) < header.chunks
+        files.check_format(picture_format(job), grey=header.grey, alpha=alpha, lossy=lossy, size=(header.height, header.width))
 
     def group(self, file: File) -> tuple[Any, ...]:
         return file.group
@@ -294,7 +289,7 @@ class Decoding:
             job.complain(f"{job.name}: decoded what comes before the damage: {decoded.damage}")
         elif decoded.tail:
             job.complain(f"{job.name}: last {decoded.tail} bytes unverified: no check covers them yet")
-        elif decoded.step < (decoded.steps if self._step is None else self._step) and self._whole:
+        elif decoded.step < (decoded.steps if self._cut.step is None else self._cut.step) and self._whole:
             job.complain(f"{job.name}: the file is cut; decoded to {reached}")
 
 
@@ -302,13 +297,12 @@ def _used(data: bytes, decoded: Decoded) -> int:
     """How many bytes a picture was made of: all, or those before the damage."""
     if decoded.damage is None:
         return len(data)
-    from uqdm.format import container
+    from uqdm.format import ends, parse
 
-    contents = container.parse(data, max_pixels=None, salvage=True)
+    contents = parse(data, max_pixels=None, salvage=True)
     if decoded.partial and contents.partial is not None:
         return contents.partial.end
-    ends = [chunk.end for chunk in contents.chunks if chunk.kind != container.STEP or chunk.index <= decoded.step]
-    return max([contents.header_size, *ends])
+    return ends(contents)[decoded.step]
 
 
 def _size(context: click.Context, parameter: click.Parameter, value: str) -> tuple[int, int]:

@@ -13,7 +13,8 @@ from uqdm.cli.output import echo, echo_table
 from uqdm.errors import FormatError
 
 if TYPE_CHECKING:
-    from uqdm.format.container import Header, Info
+    from uqdm.bundle import Package
+    from uqdm.format import Header, Info
 
 
 @click.command(short_help="What a file holds, and what each step costs.")
@@ -32,18 +33,18 @@ def info(file: str, as_json: bool, model: str | None) -> None:
     """
     import json
 
-    from uqdm.format import container
+    from uqdm import format, rate
 
     job = Job(as_stream(file, 0), STD)
     data = job.attempt(job.data)
     assert data is not None
-    found = job.attempt(lambda: container.inspect(data))
+    found = job.attempt(lambda: format.inspect(data))
     assert found is not None
     available, mode = model is not None or _is_available(found.model, found.fingerprint), _mode(found)
     errors: list[tuple[int, int, int]] = []
     if available and mode:
-        header = container.parse(data, steps=0, max_pixels=None).header
-        errors = job.attempt(lambda: _guarantees(header, model)) or []
+        header = format.parse(data, steps=0, max_pixels=None).header
+        errors = job.attempt(lambda: rate.promises(_model(header, model), header)) or []
     if as_json:
         more = {"mode": mode, "model_available": available, "max_error": errors or None}
         echo(json.dumps(json.loads(found.to_json()) | more, indent=2))
@@ -111,8 +112,7 @@ def truncate(
     options.at_most_one(step=step, bpp=bpp, nbytes=nbytes, max_error=max_error)
     if step is None and bpp is None and nbytes is None and max_error is None:
         raise click.UsageError("one of --step, --bpp, --bytes and --max-error is needed")
-    from uqdm.families import registry
-    from uqdm.format import container
+    from uqdm import format, rate
 
     source, target = as_stream(source, 0), as_stream(target, 1)
     if not source or not target:
@@ -124,15 +124,14 @@ def truncate(
     job.check(force)
 
     def shortened() -> bytes:
-        last = step
-        if max_error is not None:
-            header = container.parse(data, steps=0, max_pixels=None).header
-            last = registry.step_within(_guarantees(header, model), max_error)
-        return container.truncate(data, step=last, bpp=bpp, nbytes=nbytes)
+        wanted = rate.Cut(step, bpp, nbytes, max_error)
+        if max_error is None:
+            return wanted.of(data)
+        return wanted.of(data, _model(format.parse(data, steps=0, max_pixels=None).header, model))
 
     short = job.attempt(shortened)
     assert short is not None
-    header = container.parse(short, steps=0, max_pixels=None).header
+    header = format.parse(short, steps=0, max_pixels=None).header
     job.write(short, force)
     job.say(f"{len(short)} bytes  {8 * len(short) / (header.width * header.height):.3f} bpp")
 
@@ -147,17 +146,11 @@ def _mode(found: Info) -> str | None:
         return None
 
 
-def _guarantees(header: Header, given: str | None) -> list[tuple[int, int, int]]:
-    """How far R, G and B of a preview can be off after each step. Raises if the model is not here,
-    or is another one.
-    """
-    from uqdm import bundle as package
-    from uqdm import library
-    from uqdm.codec import mode_in
-    from uqdm.families import registry
+def _model(header: Header, given: str | None) -> Package:
+    """The model that wrote a file, or the one that is given. Raises where it is not here."""
+    from uqdm import bundle, library
 
-    model = package.read(library.find(given) if given is not None else library.find_for(header.model, header.fingerprint.hex()))
-    return registry.guarantees(model, mode_in(model, header), header.grey)
+    return bundle.read(library.find(given) if given is not None else library.find_for(header.model, header.fingerprint.hex()))
 
 
 def _is_available(model: str, fingerprint: str) -> bool:

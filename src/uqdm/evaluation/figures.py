@@ -14,14 +14,14 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from uqdm import codec as codecs
 from uqdm.evaluation import plots
 from uqdm.evaluation.codecs import Codec, Pixels
 from uqdm.evaluation.compare import panels
 from uqdm.evaluation.curves import Curve
 from uqdm.evaluation.metrics import mse
 from uqdm.evaluation.ours import opened
-from uqdm.format import container
+from uqdm.format import ends, parse
+from uqdm.previews import Method
 from uqdm.quality import psnr
 
 RATES = {1: 2.0, 9: 4.0, 10: 1.0}  # bits per pixel of the figures at equal rates: middle, high, low
@@ -75,7 +75,7 @@ def rates(curves: Sequence[Curve], published: Sequence[Curve], title: str, missi
     return figure, {"title": title, "curves": [c.to_json() for c in [*curves, *chosen]], "missing": list(missing)}
 
 
-Way = tuple[str, codecs.Method, float]  # how a preview is made: its name, method, temperature
+Way = tuple[str, Method, float]  # how a preview is made: what it is called, method, temperature
 DENOISED: Way = ("denoised", "denoise", 1.0)
 FLOW: Way = ("flow", "flow", 1.0)
 ANCESTRAL: tuple[Way, ...] = (("ancestral, temperature 0.5", "ancestral", 0.5), ("ancestral", "ancestral", 1.0))
@@ -89,10 +89,9 @@ def progressive(models: Sequence[str], pictures: Sequence[Pixels], ways: Sequenc
         for picture in pictures:
             data = one.compress(picture, seed=seed)
             area = picture.shape[0] * picture.shape[1]
-            ends = [c.end for c in container.parse(data).chunks if c.kind == container.STEP]
             row: list[tuple[str, str, Pixels]] = []
             for name, method, temperature in ways:
-                for step, end in enumerate(ends[:-1], 1):
+                for step, end in enumerate(ends(parse(data))[1:-1], 1):
                     shown = one.decode(data, step=step, method=method, seed=seed, temperature=temperature).image
                     quality = psnr(mse(picture, shown))
                     row.append((f"{name}, step {step}", f"{8 * end / area:.2f} bits/pixel, {quality:.1f} dB", shown))

@@ -23,7 +23,9 @@ from uqdm import bundle as package
 from uqdm import codec, library
 from uqdm.errors import EvaluationError
 from uqdm.evaluation.codecs import Coded, Pixels, best_within, timed
-from uqdm.format import container
+from uqdm.format import VERSION, bytes_at, ends, parse
+from uqdm.previews import Method
+from uqdm.walk import CHECK
 
 RATES = (0.15, 0.25, 0.4, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0, 12.0)  # bits per pixel of cut files
 
@@ -39,7 +41,7 @@ class Progressive:
     name: str
     model: str
     rates: tuple[float, ...] = RATES
-    method: codec.Method = "denoise"
+    method: Method = "denoise"
     seed: int = 0
     progressive: bool = True
     hypothetical: bool = False
@@ -55,26 +57,25 @@ class Progressive:
         """See `Codec`. Files follow from the model's fingerprint and the format, and previews follow from the code."""
         found = opened(self.model)
         own = {"name": self.name, "fingerprint": found.fingerprint, "rates": self.rates, "method": self.method, "seed": self.seed}
-        return own | {"format": container.VERSION} | _code()
+        return own | {"format": VERSION} | _code()
 
     def code(self, pixels: Pixels) -> Iterator[Coded]:
         """See `Codec`."""
         model = opened(self.model)
         data, encoding = timed(model.compress, pixels, seed=self.seed)
         area = pixels.shape[0] * pixels.shape[1]
-        contents = container.parse(data)
-        steps = [chunk for chunk in contents.chunks if chunk.kind == container.STEP]
-        ends = {f"step {chunk.index}": chunk.end for chunk in steps[:-1]}
-        cuts = {f"{rate:g} bpp": min(int(rate * area / 8), len(data)) for rate in self.rates}
+        contents = parse(data)
+        steps = {f"step {step}": end for step, end in enumerate(ends(contents)[1:-1], 1)}
+        cuts = {f"{rate:g} bpp": min(bytes_at(rate, area), len(data)) for rate in self.rates}
         cuts = {name: n for name, n in cuts.items() if n > contents.header_size} | {"whole": len(data)}
-        for name, n in sorted((ends | cuts).items(), key=lambda one: one[1]):
+        for name, n in sorted((steps | cuts).items(), key=lambda one: one[1]):
             yield self._cut(name, data[:n], encoding)
 
     def within(self, pixels: Pixels, bits: float) -> Coded:
         """See `Codec`. The file is cut there."""
         model = opened(self.model)
         data, encoding = timed(model.compress, pixels, seed=self.seed)
-        size = container.parse(data, steps=0).header_size
+        size = parse(data, steps=0).header_size
         return self._cut("cut", data[: max(size, int(bits // 8))], encoding)
 
     def _cut(self, name: str, data: bytes, encoding: float) -> Coded:
@@ -105,11 +106,10 @@ def _code() -> dict[str, Any]:
 
 
 def _payload(data: bytes, model: codec.Codec) -> int:
-    """Bytes that the range coder wrote of a file, or of its beginning."""
-    contents = container.parse(data)
-    chunks = [chunk for chunk in contents.chunks if chunk.kind == container.STEP]
-    chunks += [contents.partial] if contents.partial is not None and contents.partial.kind == container.STEP else []
-    own = codec.CHECK + model.family("tight").side_size
+    """What the range coder wrote of a file, or of its beginning."""
+    contents = parse(data)
+    chunks = contents.steps + ([contents.partial] if contents.partial is not None else [])
+    own = CHECK + model.family().side_size
     return sum(max(0, len(chunk.payload) - own) for chunk in chunks)
 
 
@@ -119,7 +119,7 @@ class Estimated:
 
     name: str
     model: str
-    method: codec.Method = "denoise"
+    method: Method = "denoise"
     seed: int = 0
     progressive: bool = True
     hypothetical: bool = True
@@ -137,7 +137,7 @@ class Estimated:
     def code(self, pixels: Pixels) -> Iterator[Coded]:
         """See `Codec`."""
         model = opened(self.model)
-        mode: codec.Mode = "paper" if "paper" in model.modes else "tight"
+        mode = "paper" if "paper" in model.modes else None
         bits = np.concatenate([[0.0], np.cumsum(model.estimate(pixels, mode=mode, seed=self.seed))])
         data, encoding = timed(model.compress, pixels, mode=mode, seed=self.seed)
         for step, own in enumerate(bits.tolist()):

@@ -63,6 +63,10 @@ class Walk(Protocol):
     def side_size(self) -> int:
         """Bytes that a chunk carries besides symbols."""
 
+    @property
+    def bounded(self) -> bool:
+        """Whether previews of every kind keep `bound`, and not those of `denoise` alone."""
+
     def start(self, shape: tuple[int, int], seeds: Sequence[int], grey: bool = False) -> Any:
         """What is known of len(seeds) pictures of `shape` (H, W) before the first chunk."""
 
@@ -94,6 +98,14 @@ class Walk(Protocol):
         """How far R, G and B of any preview can be from the true ones before the first chunk, after it, ..., after the last."""
 
 
+class Networks(Protocol):
+    """A package's networks, running; what else they do is the family's own."""
+
+    @property
+    def exact(self) -> bool:
+        """Whether they compute in integers, so that every machine gives the same bits."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Opening:
     """How the user wants networks to run (see `uqdm.load`)."""
@@ -120,7 +132,7 @@ class Family:
     optional: tuple[str, ...] = ()  # keys of the section that may be missing
     modes: tuple[str, ...] = ()  # entropy modes of its streams, the usual one first; none: its models have no streams
     walk: Callable[[Package, str, Any], Walk] | None = None  # a package in a mode, on opened networks (None: only for what needs none)
-    networks: Callable[[Package, Opening], Any] | None = None  # a package's networks, running; they have `exact`, bool
+    networks: Callable[[Package, Opening], Networks] | None = None  # a package's networks, running
 
     def extra(self, mode: str) -> bytes:
         """The sub-header of a stream in that mode: one byte, the mode's place among those of the format."""

@@ -1,12 +1,12 @@
 """Which families there are: those of this package, and what others register. A family is imported when it is first asked for."""
 
 import importlib
-from collections.abc import Sequence
 from typing import Any
 
 from uqdm.bundle import Package
-from uqdm.errors import DamagedError, PackageError
-from uqdm.families.base import Family, Opening, Walk
+from uqdm.errors import DamagedError, FingerprintError, PackageError
+from uqdm.families.base import Family, Networks, Opening, Walk
+from uqdm.format import Header
 
 BUILT_IN = {"uqdm": "uqdm.families.uqdm", "vdm": "uqdm.families.uqdm", "nested": "uqdm.families.nested", "pyramid": "uqdm.families.pyramid"}
 _registered: dict[str, Family] = {}
@@ -53,17 +53,26 @@ def of(model: Package) -> Family:
     return found
 
 
-def mode_of(model: Package, extra: bytes) -> str:
-    """What a header says of the mode, of a file of that package. Raises `DamagedError` for none, or one that the family has not."""
+def mode_of(model: Package, header: Header) -> str:
+    """The entropy mode of a file of that package.
+
+    Raises `FingerprintError` for the file of another model, `DamagedError` for a mode that the family has not.
+    """
+    fingerprint = bytes.fromhex(model.fingerprint)[:8]
+    if header.fingerprint != fingerprint:
+        raise FingerprintError(
+            f"the file was written with model {header.model!r}, fingerprint {header.fingerprint.hex()}; "
+            f"this is {model.name!r}, fingerprint {fingerprint.hex()}. Get that version of the model"
+        )
     own = of(model)
-    found = own.mode(extra)
+    found = own.mode(header.extra)
     if found not in own.modes:
         known = ", ".join(own.modes)
         raise DamagedError(f"header: its sub-header says mode {found}; model {model.name!r}, which it names, has {known} only")
     return found
 
 
-def networks(model: Package, opening: Opening) -> Any:
+def networks(model: Package, opening: Opening) -> Networks:
     """A package's networks, running. Raises `BackendError` where nothing here runs them, `PackageError` where they are broken."""
     own = of(model)
     assert own.networks is not None
@@ -78,13 +87,3 @@ def walk(model: Package, mode: str, networks: Any) -> Walk:
         raise ValueError(f"mode {mode!r}; {model.name} is of the family {model.family!r}, which has {known} only")
     assert own.walk is not None
     return own.walk(model, mode, networks)
-
-
-def guarantees(model: Package, mode: str, grey: bool) -> list[tuple[int, int, int]]:
-    """`Walk.guarantees` of a package, without its network."""
-    return walk(model, mode, None).guarantees(grey)
-
-
-def step_within(guarantees: Sequence[tuple[int, int, int]], most: int) -> int:
-    """The first step whose guarantee (see `Walk.guarantees`) is at most `most`."""
-    return next(step for step, errors in enumerate(guarantees) if max(errors) <= most)

@@ -1,0 +1,63 @@
+"""The bytes of a .uqdm file, as `docs/format.md` describes them. Needs the standard library only,
+but for `format.alpha`.
+
+limits, fields    numbers: what is too large, varints, checks
+header            what a decoder must know first
+chunks            a header and chunks to bytes, and back, as they arrive
+cuts              where a file may be cut
+inspect           what a file says of itself
+alpha             an alpha plane to bytes, and back (NumPy; not imported here)
+"""
+
+from uqdm.format.chunks import (
+    ALPHA,
+    EXIF,
+    ICC,
+    KIND_NAMES,
+    STEP,
+    XMP,
+    Chunk,
+    ChunkReader,
+    Contents,
+    parse,
+    write_chunk,
+)
+from uqdm.format.cuts import bytes_at, ends, truncate
+from uqdm.format.fields import crc32, varint
+from uqdm.format.header import ARITHMETIC, DEFAULT_SEED, MAGIC, VERSION, Header, write_header
+from uqdm.format.info import Info, inspect
+from uqdm.format.limits import MAX_CHUNKS, MAX_EXTRA, MAX_METADATA, MAX_NAME, MAX_PIXELS, MAX_SIDE, PIECE
+
+__all__ = [
+    "ALPHA",
+    "ARITHMETIC",
+    "DEFAULT_SEED",
+    "EXIF",
+    "ICC",
+    "KIND_NAMES",
+    "MAGIC",
+    "MAX_CHUNKS",
+    "MAX_EXTRA",
+    "MAX_METADATA",
+    "MAX_NAME",
+    "MAX_PIXELS",
+    "MAX_SIDE",
+    "PIECE",
+    "STEP",
+    "VERSION",
+    "XMP",
+    "Chunk",
+    "ChunkReader",
+    "Contents",
+    "Header",
+    "Info",
+    "bytes_at",
+    "crc32",
+    "ends",
+    "inspect",
+    "parse",
+    "truncate",
+    "varint",
+    "write_chunk",
+    "write_header",
+]

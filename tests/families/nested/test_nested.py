@@ -18,7 +18,8 @@ from untrained import seeded, small_nested
 
 import uqdm
 from uqdm import bundle as package
-from uqdm import codec
+from uqdm import codec, format
+from uqdm import walk as loop
 from uqdm.bundle import Package
 from uqdm.codec import Codec
 from uqdm.config import override
@@ -30,7 +31,6 @@ from uqdm.families.nested import networks, walk
 from uqdm.families.nested.running import NestedNetworks
 from uqdm.families.nested.torch import model as nested
 from uqdm.families.nested.torch.model import Nested
-from uqdm.format import container
 from uqdm.training.quantise import in_integers
 
 SIZES = [(16, 16), (1, 1), (1, 6), (7, 1), (2, 3), (13, 18)]
@@ -87,7 +87,7 @@ def test_cells_are_nested_and_every_symbol_tells_a_child(coder: Codec) -> None:
     pixels = photograph(16, 16)
     family = coder.family("tight")
     values = family.values(pixels.transpose(2, 0, 1)[None])
-    states = list(codec.walk(family, family.start((16, 16), [0]), codec._Writer(values)))
+    states = list(loop.walk(family, family.start((16, 16), [0]), loop.Writer(values)))
     assert [s.step for s in states] == [1, 2, 3]
     for parent, child, widths in zip(states, states[1:], ((5, 13, 10), (1, 1, 1))):
         assert (parent.low <= child.low).all()
@@ -100,7 +100,7 @@ def test_cells_are_nested_and_every_symbol_tells_a_child(coder: Codec) -> None:
 def test_a_file_cut_anywhere_decodes_and_its_previews_keep_the_promised_bound(coder: Codec) -> None:
     pixels = photograph(24, 24, 2)
     data = coder.compress(pixels)
-    head = container.parse(data).chunks[0].start
+    head = format.parse(data).chunks[0].start
     last = 256
     errors = []
     for end in range(head, len(data) + 1, 7):
@@ -118,7 +118,7 @@ def test_previews_as_bytes_arrive_are_those_of_cut_files(coder: Codec) -> None:
     shown = list(coder.progressive(data, parts=3))
     assert len(shown) == 9
     assert [d.step for d in shown if not d.partial] == [1, 2, 3]
-    chunks = [c for c in container.parse(data).chunks if c.kind == container.STEP]
+    chunks = [c for c in format.parse(data).chunks if c.kind == format.STEP]
     for k, chunk in enumerate(chunks):
         whole = coder.decode(data[: chunk.end])
         assert (whole.image == shown[3 * k + 2].image).all()
@@ -199,10 +199,9 @@ def test_a_file_of_bounded_error_is_the_beginning_of_the_whole_one_and_no_more_i
     pictures = [photograph(16, 16, 3), photograph(16, 16, 3)[..., :1]]  # a grey one has other guarantees
     whole = [coder.compress(p) for p in pictures]
     asked = []
-    walk = codec.walk
 
     def counted(*given: Any) -> Any:
-        for state in walk(*given):
+        for state in loop.walk(*given):
             asked.append(state.step)
             yield state
 
@@ -210,7 +209,7 @@ def test_a_file_of_bounded_error_is_the_beginning_of_the_whole_one_and_no_more_i
     for file, short, picture in zip(whole, coder.compress(pictures, max_error=20), pictures):
         step = coder.step_within(20, grey=picture.shape[2] == 1)
         assert 0 < step < 3
-        assert short == container.truncate(file, step=step)
+        assert short == format.truncate(file, step=step)
     assert max(asked) < 3
 
 

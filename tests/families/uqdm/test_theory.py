@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from untrained import seeded
 
-from uqdm.codec import walk
+from uqdm import format
 from uqdm.config import Config
 from uqdm.entropy import randomness
 from uqdm.entropy.tables import ONE
@@ -34,7 +34,7 @@ from uqdm.families.uqdm.tight import Tight
 from uqdm.families.uqdm.torch.model import UQDM
 from uqdm.families.uqdm.torch.schedule import alpha, new_schedule, sigma, step_constants
 from uqdm.families.uqdm.torch.vdm import VDM
-from uqdm.format import container
+from uqdm.walk import walk
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -472,7 +472,7 @@ def on_pixels(model: UQDM, step: int, z: Tensor) -> tuple[Tensor, Tensor]:
 
 def file_bits(codec: ToyCodec, picture: Any, mode: Any, seeds: range) -> Floats:
     """(seeds, chunks): bits of the coded symbols in real files; 5 bytes of a payload are a check and an offset."""
-    files = [container.parse(codec.compress(picture, mode=mode, seed=seed)).chunks for seed in seeds]
+    files = [format.parse(codec.compress(picture, mode=mode, seed=seed)).chunks for seed in seeds]
     return np.array([[8.0 * (len(chunk.payload) - 5) for chunk in chunks] for chunks in files])
 
 

@@ -9,12 +9,12 @@ import pytest
 from conftest import photograph
 from toys import SPACES, Floats, Integers, ToyCodec, constants
 
-from uqdm.codec import _Guesser, walk
 from uqdm.entropy.tables import Cells
 from uqdm.errors import LimitError, NumericsError, PackageError
 from uqdm.families.uqdm.paper import Paper
 from uqdm.families.uqdm.rounding import MARGIN
 from uqdm.families.uqdm.tight import Tight
+from uqdm.walk import Guesser, walk
 
 FAMILIES = [Tight, Paper]
 
@@ -404,7 +404,7 @@ def test_intervals_may_be_as_wide_as_the_package_may_say(family, grey) -> None:
 def test_a_published_models_sample_is_what_was_drawn_last_whatever_its_boxes_say(space) -> None:
     # Intervals drawn by chance contradict each other in `Paper`, and samples were the largest of their lower ends.
     model = Paper(constants(space), Integers())
-    states = list(walk(model, model.start((12, 12), (3,)), _Guesser(3)))
+    states = list(walk(model, model.start((12, 12), (3,)), Guesser(3)))
     assert (states[-1].low == states[-1].high).all()
     assert any((state.low > state.high).any() for state in states)
     assert all(bound >= 0 for state in states for bound in model.bound(state))

@@ -146,6 +146,7 @@ class NestedWalk:
     """The walk. Implements `families.base.Walk`."""
 
     side_size = 0
+    bounded = True
 
     def __init__(self, constants: NestedConstants, networks: Networks) -> None:
         self.constants, self.networks = constants, networks

@@ -423,6 +423,7 @@ class Pyramid:
     """The walk. Implements `families.Family`."""
 
     side_size = 0
+    bounded = True
 
     def __init__(self, constants: Constants, networks: Networks) -> None:
         self.constants, self.networks = constants, networks

@@ -1,0 +1,347 @@
+"""Chunks: a header and chunks in, the bytes of a file out, and back. Knows nothing of pictures,
+models or entropy coding.
+
+`docs/format.md` is the document that this file follows, field by field. It promises four things:
+
+1. A file is a header and then chunks. Cut anywhere past the header it still parses. It gives the
+   chunks that are whole, and of the step that is cut what is there.
+2. Every byte is under a check, one for every 4 KiB of a chunk. Each check starts from the one
+   before it, the first from the header's. So a piece that is damaged, repeated, left out, or that
+   belongs to another file does not fit where it stands.
+3. Sizes are checked against limits before anything is allocated. Memory grows only with bytes that
+   have really arrived.
+4. On request (`salvage`) damage is no error but an end: what passed its checks before it is given.
+
+The exception to 2: the last bytes of a cut file are under no check yet. They are counted as `tail`,
+and a chunk's `verified` says where in its payload they begin.
+"""
+
+import io
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from uqdm.errors import DamagedError, LimitError
+from uqdm.format import fields
+from uqdm.format.fields import MAX_VARINT, decode_varint, varint
+from uqdm.format.header import CHECK, Header, read_header
+from uqdm.format.limits import MAX_CHUNKS, MAX_METADATA, MAX_PIXELS, PIECE, largest_alpha, largest_step
+
+ICC, EXIF, XMP, ALPHA, STEP = 1, 2, 3, 4, 16
+KIND_NAMES = {ICC: "ICC profile", EXIF: "EXIF", XMP: "XMP", ALPHA: "alpha plane", STEP: "step"}
+
+_FIRST_STEP_TAG = STEP  # tag of step index i is 15 + i
+_HEAD_CHECK = 2  # bytes
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """One chunk, or the beginning of a step: `kind` is ICC, EXIF, XMP, ALPHA or STEP; `index`
+    counts steps from 1 and is 0 for the others. `payload`: its bytes, checks taken out. `start`,
+    `end`: its place in the file, in bytes, head and checks included. `size`: bytes of the payload
+    when whole. `verified`: the first so many bytes of `payload` are under a check that passed.
+
+    Where not `whole` (steps only), `payload` and `end` are what is there so far:
+    `payload[verified:]` may be damaged.
+    """
+
+    kind: int
+    index: int
+    payload: bytes
+    start: int
+    end: int
+    size: int
+    whole: bool
+    verified: int
+
+
+@dataclass(frozen=True)
+class Contents:
+    """A parsed file. `header_size`: in bytes. `chunks`: the whole ones. The rest is as a
+    `ChunkReader` has it at its end.
+    """
+
+    header: Header
+    header_size: int
+    chunks: list[Chunk]
+    tail: int
+    partial: Chunk | None = None
+    damage: DamagedError | LimitError | None = None
+
+    @property
+    def steps(self) -> list[Chunk]:
+        """The whole steps."""
+        return [chunk for chunk in self.chunks if chunk.kind == STEP]
+
+
+def write_chunk(kind: int, index: int, payload: bytes, before: bytes | bytearray) -> bytes:
+    """The bytes of one chunk, to be put right after `before`.
+
+    `kind`: ICC, EXIF, XMP, ALPHA (`index` 0) or STEP (`index` from 1). `before`: the file so far,
+    or its end: its last four bytes, which are the check of the header or of the chunk before, are
+    where this chunk's checks start. A step costs 8 or 9 bytes besides a payload of up to 4 KiB, and
+    4 more for every 4 KiB (or part of it) further. Raises `LimitError` for metadata above 16 MiB,
+    `ValueError` for a kind or index that cannot be.
+    """
+    if kind == STEP:
+        if not 1 <= index <= MAX_CHUNKS:
+            raise ValueError(f"step index is {index}; expected 1 to {MAX_CHUNKS}")
+    elif kind not in KIND_NAMES or index != 0:
+        raise ValueError(f"kind {kind} with index {index}; expected one of {sorted(KIND_NAMES)}, and index 0 for all but steps")
+    if kind in (ICC, EXIF, XMP) and len(payload) > MAX_METADATA:
+        raise LimitError(f"the {KIND_NAMES[kind]} has {len(payload)} bytes; the format carries at most {MAX_METADATA}: remove it")
+    if len(before) < CHECK:
+        raise ValueError(f"a chunk needs what stands before it, at least {CHECK} bytes; found {len(before)}")
+    start = int.from_bytes(before[-CHECK:], "little")
+    tag = _FIRST_STEP_TAG + index - 1 if kind == STEP else kind
+    head = bytes([tag]) + varint(len(payload))
+    crc = fields.crc32(head, start)
+    out = bytearray(head + (crc & 0xFFFF).to_bytes(_HEAD_CHECK, "little"))
+    for at in range(0, max(len(payload), 1), PIECE):  # an empty payload is one empty piece
+        piece = payload[at : at + PIECE]
+        crc = fields.crc32(piece, crc)
+        out += piece
+        out += crc.to_bytes(CHECK, "little")
+    return bytes(out)
+
+
+@dataclass(frozen=True)
+class _Head:
+    """What stands before a payload, once its check has passed: `tag`, what it means, and the CRC up
+    to here.
+    """
+
+    tag: int
+    kind: int
+    index: int
+    size: int
+    start: int
+    crc: int
+
+
+class ChunkReader:
+    """Reads a file as its bytes arrive: the header at once, then whole chunks by iteration (or
+    `growing`), once.
+
+    `stream`: a binary file object whose `read(n)` may return less than n, and nothing at the end.
+    `max_pixels`: width × height above it is refused (None: no limit, for callers that allocate
+    nothing by it). `steps`: stop after that many (0: before the first) and judge nothing behind
+    them. `salvage`: damage behind the header ends the iteration as if the file ended there. Never
+    asks for a byte that it does not need, so a chunk is given as soon as its last byte is there.
+    After the iteration:
+
+    - `partial`: the step in which the file ended, if its head is there: every byte of its payload
+      that is. With `salvage` also the step in which the damage is, if pieces of it passed their
+      checks before: these only.
+    - `tail`: bytes at the end of the file behind the last check that passed; 0 for a whole file,
+      for one cut right after a check, and where `steps` or damage ended the iteration (after damage
+      nothing is given that is under no check).
+    - `damage`: with `salvage`, the error that would have been raised.
+
+    Raises `NotUqdmError`, `VersionError`, `TruncatedError`, `DamagedError`, `LimitError` for the
+    header, and `DamagedError` or `LimitError` from the iteration, after the chunks before the
+    damage have been given.
+    """
+
+    def __init__(self, stream: BinaryIO, *, steps: int | None = None, max_pixels: int | None = MAX_PIXELS, salvage: bool = False) -> None:
+        if steps is not None and steps < 0:
+            raise ValueError(f"steps is {steps}; expected 0 or more")
+        self._stream = stream
+        self._steps = steps
+        self._salvage = salvage
+        self.position = 0  # bytes read so far
+        self.partial: Chunk | None = None
+        self.tail = 0
+        self.damage: DamagedError | LimitError | None = None
+        self.header, self._check = read_header(self._read, max_pixels)
+        self.header_size = self.position
+        self._checked = self.position  # up to here every byte is under a check that passed
+        self._last_tag = 0
+
+    def __iter__(self) -> Iterator[Chunk]:
+        return self._chunks(lambda size: ())
+
+    def growing(self, parts: int | Callable[[int], Sequence[int]]) -> Iterator[Chunk]:
+        """Whole chunks as by iteration, and before each step what is there of it (`whole=False`)
+        each time its payload has grown enough.
+
+        `parts`: for a payload of so many bytes the byte counts, ascending, at which it is given
+        (counts not between 0 and the size are left out); or a number n for the n − 1 inner points
+        of n equal parts. A file cut inside a step: the rest is in `partial`.
+        """
+        if callable(parts):
+            return self._chunks(parts)
+        n = parts
+        if n < 1:
+            raise ValueError(f"parts is {n}; expected 1 or more")
+        return self._chunks(lambda size: [size * i // n for i in range(1, n)])
+
+    def _chunks(self, points: Callable[[int], Sequence[int]]) -> Iterator[Chunk]:
+        try:
+            yield from self._wanted(points)
+        except (DamagedError, LimitError) as error:
+            if not self._salvage:
+                raise
+            self.damage = error
+
+    def _wanted(self, points: Callable[[int], Sequence[int]]) -> Iterator[Chunk]:
+        total = self.header.chunks
+        wanted = total if self._steps is None else min(self._steps, total)
+        while self._last_tag < _FIRST_STEP_TAG + wanted - 1:
+            head = self._read_head()
+            if head is None:
+                return
+            chunk = yield from self._read_payload(head, points)
+            if not chunk.whole:
+                self.tail = self.position - self._checked
+                self.partial = chunk if chunk.kind == STEP else None
+                return
+            yield chunk
+        if self._steps is not None:
+            return
+        start = self.position
+        if self._read(1):
+            raise DamagedError(
+                f"after step {total} of {total}, the last: the file should end at byte {start}, but goes on: "
+                f"bytes were added there, what is before them still decodes with --step {total} or --salvage"
+            )
+
+    def _read(self, count: int) -> bytes:
+        """`count` bytes (of which no caller asks more than PIECE), or fewer where the stream
+        ends.
+        """
+        found = b""
+        while len(found) < count:
+            some = self._stream.read(count - len(found))
+            if not some:
+                break
+            found = found + some if found else some
+            self.position += len(some)
+        return found
+
+    def _read_head(self) -> _Head | None:
+        """The head of the next chunk, judged. None: the file ends before the head does, or the
+        steps begin and none is wanted.
+        """
+        start = self.position
+        head = self._read(1)
+        if self._steps == 0 and head == bytes([_FIRST_STEP_TAG]):
+            return None
+        while head and len(head) <= MAX_VARINT:  # tag, then a varint that ends with a byte below 128
+            byte = self._read(1)
+            head += byte
+            if not byte or byte[0] < 128:
+                break
+        length = decode_varint(head, 1)
+        if length is None and not (len(head) <= MAX_VARINT and (len(head) < 2 or head[-1] >= 128)):
+            raise self._damaged(start, f"the length {head[1:].hex(' ')} is malformed")
+        stored = self._read(_HEAD_CHECK) if length is not None else b""
+        if length is None or len(stored) < _HEAD_CHECK:
+            self.tail = self.position - self._checked
+            return None
+        crc = fields.crc32(head, self._check)
+        if crc & 0xFFFF != (check := int.from_bytes(stored, "little")):
+            what = f"the check of the chunk's head is {check:04x}, but its bytes give {crc & 0xFFFF:04x}"
+            raise self._damaged(start, f"{what}: flipped, repeated, missing or foreign bytes")
+        kind, index = self._place(head[0], start)
+        self._check_length(kind, length[0], start)
+        self._checked = self.position
+        return _Head(head[0], kind, index, length[0], start, crc)
+
+    def _read_payload(self, head: _Head, points: Callable[[int], Sequence[int]]) -> Generator[Chunk, None, Chunk]:
+        """The chunk of a head: of a step first what is there at each of the points; then the whole,
+        or all there is before the end.
+        """
+        size, crc = head.size, head.crc
+        payload, verified = bytearray(), 0
+
+        def so_far(whole: bool = False) -> Chunk:
+            return Chunk(head.kind, head.index, bytes(payload), head.start, self.position, size, whole, verified)
+
+        stops = sorted({point for point in points(size) if 0 < point < size}, reverse=True) if head.kind == STEP else []
+        while True:
+            start, end = self.position, min(verified + PIECE, size)  # of this piece: in the file, in the payload
+            while len(payload) < end:
+                stop = stops[-1] if stops and stops[-1] <= end else end
+                payload += self._read(stop - len(payload))
+                if len(payload) < stop:
+                    return so_far()
+                if stops and stops[-1] == stop:
+                    stops.pop()
+                    yield so_far()
+            stored = self._read(CHECK)
+            if len(stored) < CHECK:
+                return so_far()
+            crc = fields.crc32(bytes(payload[verified:]), crc)
+            if crc != (check := int.from_bytes(stored, "little")):
+                if self._salvage and verified and head.kind == STEP:
+                    self.partial = Chunk(STEP, head.index, bytes(payload[:verified]), head.start, start, size, False, verified)
+                raise DamagedError(
+                    f"{self._where(head.start, head.kind)}: checksum differs in bytes {start} to {self.position - 1}, "
+                    f"{end - verified} of the payload and their check: that is {check:08x}, but the bytes give {crc:08x}. {self._remedy()}"
+                )
+            self._checked, verified = self.position, end
+            if end == size:
+                self._last_tag, self._check = head.tag, crc
+                return so_far(whole=True)
+
+    def _place(self, tag: int, start: int) -> tuple[int, int]:
+        """Kind and index of a tag, if it may stand here: metadata in ascending order, then steps
+        without gaps.
+        """
+        total, last = self.header.chunks, self._last_tag
+        if tag < _FIRST_STEP_TAG and tag not in KIND_NAMES:
+            raise self._damaged(start, f"a chunk of unknown kind {tag}")
+        if tag < _FIRST_STEP_TAG:
+            if tag == last:
+                raise self._damaged(start, f"a second {KIND_NAMES[tag]} chunk")
+            if tag < last:
+                raise self._damaged(start, f"a chunk of kind {KIND_NAMES[tag]} is out of order")
+            if tag == ALPHA and not self.header.alpha:
+                raise self._damaged(start, "an alpha plane that the header does not announce")
+            return tag, 0
+        index, expected = tag - _FIRST_STEP_TAG + 1, max(last - _FIRST_STEP_TAG + 1, 0) + 1
+        if expected == 1 and self.header.alpha and last != ALPHA:
+            raise self._damaged(start, "a step, but the alpha plane that the header announces is missing")
+        if index != expected:
+            raise self._damaged(start, f"step {index} of {total} is {'repeated' if index < expected else 'out of order'}")
+        return STEP, index
+
+    def _check_length(self, kind: int, length: int, start: int) -> None:
+        pixels = self.header.width * self.header.height
+        limit = {ALPHA: largest_alpha(pixels), STEP: largest_step(pixels)}.get(kind, MAX_METADATA)
+        if length > limit:
+            raise LimitError(f"{self._where(start, kind)}: a payload of {length} bytes; at most {limit} are possible here")
+
+    @property
+    def _done(self) -> int:
+        """Whole steps so far."""
+        return max(self._last_tag - _FIRST_STEP_TAG + 1, 0)
+
+    def _where(self, start: int, kind: int | None = None) -> str:
+        """A chunk, by its kind if that is known. After a whole step only a step can stand."""
+        if kind == STEP or self._done:
+            return f"step {self._done + 1} of {self.header.chunks} (byte {start})"
+        if kind is not None:
+            return f"{KIND_NAMES[kind]} (byte {start})"
+        return f"chunk at byte {start}, before the end of step 1 of {self.header.chunks}"
+
+    def _remedy(self) -> str:
+        if self._done:
+            return f"Earlier previews still decode with --step {self._done}, everything before the damage with --salvage"
+        return "No step before it can be decoded; what there is before the damage decodes with --salvage"
+
+    def _damaged(self, start: int, what: str) -> DamagedError:
+        expected = f"step {self._done + 1}" if self._done else f"metadata or step 1 of {self.header.chunks}"
+        return DamagedError(f"{self._where(start)}: {what}; expected {expected} there. {self._remedy()}")
+
+
+def parse(data: bytes, *, steps: int | None = None, max_pixels: int | None = MAX_PIXELS, salvage: bool = False) -> Contents:
+    """Header and chunks of a file, or of its beginning.
+
+    `steps`, `max_pixels` and `salvage` as for `ChunkReader`, and it raises what `ChunkReader`
+    raises.
+    """
+    reader = ChunkReader(io.BytesIO(data), steps=steps, max_pixels=max_pixels, salvage=salvage)
+    chunks = list(reader)
+    return Contents(reader.header, reader.header_size, chunks, reader.tail, reader.partial, reader.damage)

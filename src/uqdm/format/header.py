@@ -1,0 +1,190 @@
+"""The header of a file: what a decoder must know before the first chunk. `docs/format.md`,
+"Header", names every field.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from uqdm.errors import DamagedError, LimitError, NotUqdmError, TruncatedError, VersionError
+from uqdm.format import fields
+from uqdm.format.fields import decode_varint, varint
+from uqdm.format.limits import MAX_CHUNKS, MAX_EXTRA, MAX_NAME, MAX_SIDE
+
+# In the manner of PNG: a byte above 127 (7-bit transports), CR LF and LF (text-mode transfers), and ^Z (typing the file in DOS).
+MAGIC = b"\x89UQD\r\n\x1a\n"
+VERSION = 0x10  # major in the high four bits, minor in the low four: 1.0
+DEFAULT_SEED = 0
+ARITHMETIC = ("exact", "float64", "float32")  # of the network; the place in this tuple is the number in the flags
+CHECK = 4  # bytes of a check, the header's and a piece's
+
+_GREY, _ALPHA, _SEED = 1, 2, 4
+_ARITHMETIC_SHIFT = 3  # bits 3 and 4 are the place in ARITHMETIC
+_KNOWN_FLAGS = _GREY | _ALPHA | _SEED | 3 << _ARITHMETIC_SHIFT
+_PREFIX = len(MAGIC) + 2  # magic, version, length of the body
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a decoder must know before the first chunk.
+
+    `width`, `height` in pixels, 1 to 2**24. `grey`: one channel instead of three. `alpha`: the file
+    carries an alpha plane. `arithmetic`: of the network, "exact" (integers: any machine gives the
+    same bits), "float64" or "float32". `model`: its name, at most 64 bytes of UTF-8 without slashes
+    or control characters, not beginning with a dot. `fingerprint`: 8 bytes. `chunks`: step chunks
+    of a whole file, 1 to 240. `extra`: what only the model's family understands, at most 64 bytes.
+    `seed`: of the dither, below 2**64. Raises `ValueError` for anything else: a header that cannot
+    be written is a mistake in the program.
+    """
+
+    width: int
+    height: int
+    grey: bool
+    alpha: bool
+    arithmetic: str
+    model: str
+    fingerprint: bytes
+    chunks: int
+    extra: bytes
+    seed: int = DEFAULT_SEED
+
+    def __post_init__(self) -> None:
+        for name, value in (("width", self.width), ("height", self.height)):
+            if not 1 <= value <= MAX_SIDE:
+                raise ValueError(f"{name} is {value}; expected 1 to {MAX_SIDE}")
+        if self.arithmetic not in ARITHMETIC:
+            raise ValueError(f"arithmetic is {self.arithmetic!r}; expected one of {', '.join(ARITHMETIC)}")
+        if len(self.fingerprint) != 8:
+            raise ValueError(f"fingerprint has {len(self.fingerprint)} bytes; expected 8")
+        if not 1 <= self.chunks <= MAX_CHUNKS:
+            raise ValueError(f"chunks is {self.chunks}; expected 1 to {MAX_CHUNKS}")
+        if len(self.extra) > MAX_EXTRA:
+            raise ValueError(f"extra has {len(self.extra)} bytes; expected at most {MAX_EXTRA}")
+        if not 0 <= self.seed < 1 << 64:
+            raise ValueError(f"seed is {self.seed}; expected 0 to 2**64 - 1")
+        # A name from a file may end in a path or on a terminal: no separators, no "..", nothing unprintable.
+        if not self.model or not self.model.isprintable() or "/" in self.model or "\\" in self.model or self.model[0] == ".":
+            raise ValueError(f"model name {self.model!r} is empty, begins with a dot, or holds slashes or control characters")
+        if len(self.model.encode()) > MAX_NAME:
+            raise ValueError(f"model name {self.model!r} has {len(self.model.encode())} bytes; expected at most {MAX_NAME}")
+
+    @property
+    def channels(self) -> int:
+        """1 or 3; alpha is not counted."""
+        return 1 if self.grey else 3
+
+
+def write_header(header: Header) -> bytes:
+    """The bytes of the header: 33 for a 64 × 64 file of the model "nano" with the default seed and
+    one byte of `extra`.
+    """
+    flags = (
+        (_GREY if header.grey else 0)
+        | (_ALPHA if header.alpha else 0)
+        | (_SEED if header.seed != DEFAULT_SEED else 0)
+        | ARITHMETIC.index(header.arithmetic) << _ARITHMETIC_SHIFT
+    )
+    name = header.model.encode()
+    body = bytes([flags]) + varint(header.width) + varint(header.height) + bytes([header.chunks])
+    body += header.fingerprint + bytes([len(name)]) + name
+    if header.seed != DEFAULT_SEED:
+        body += varint(header.seed)
+    body += bytes([len(header.extra)]) + header.extra
+    data = MAGIC + bytes([VERSION, len(body)]) + body
+    return data + fields.crc32(data, 0).to_bytes(CHECK, "little")
+
+
+def read_header(read: Callable[[int], bytes], max_pixels: int | None) -> tuple[Header, int]:
+    """The header and its check, from the beginning of a stream; `read(n)` gives n bytes, or fewer
+    where the stream ends.
+
+    `max_pixels`: see `ChunkReader`, which names the errors too.
+    """
+    data = read(len(MAGIC))
+    if not data:
+        raise NotUqdmError("the file is empty; expected a .uqdm file")
+    if not MAGIC.startswith(data):
+        if data[:4] == MAGIC[:4] or data[1:4] == MAGIC[1:4]:
+            raise NotUqdmError(
+                f"bytes 0 to 7 are {data.hex(' ')}; expected {MAGIC.hex(' ')}: "
+                "a .uqdm file whose line ends were changed; transfer it again, in binary mode"
+            )
+        raise NotUqdmError(f"not a .uqdm file: it begins with {data.hex(' ')}; expected {MAGIC.hex(' ')}")
+    data += read(1)
+    if len(data) == len(MAGIC) + 1 and data[-1] != VERSION:
+        what = "update uqdm" if data[-1] > VERSION else "a draft of 1.0, which only the uqdm of its time decodes"
+        raise VersionError(
+            f"written in format version {version_text(data[-1])}; this reader knows version {version_text(VERSION)} only: {what}"
+        )
+    data += read(1)
+    size = data[-1] + CHECK if len(data) == _PREFIX else 0
+    rest = read(size)
+    if len(data) < _PREFIX or len(rest) < size:
+        expected = f"{_PREFIX + size}" if len(data) == _PREFIX else f"more than {_PREFIX}"
+        raise TruncatedError(f"cut inside the header, at byte {len(data + rest)} of {expected}: nothing can be decoded")
+    body, stored = rest[:-CHECK], int.from_bytes(rest[-CHECK:], "little")
+    found = fields.crc32(data + body, 0)
+    if found != stored:
+        raise DamagedError(
+            f"header (bytes 0 to {len(data + rest)}): checksum {stored:08x}, but its bytes give {found:08x}; nothing can be decoded"
+        )
+    return _parse_body(body, max_pixels), stored
+
+
+def _parse_body(body: bytes, max_pixels: int | None) -> Header:
+    """The fields of a header whose checksum is right; what is wrong here was written wrong."""
+    flags = body[0] if body else 0
+    if flags & ~_KNOWN_FLAGS:
+        raise DamagedError(f"header: flags {flags:#04x} with unknown bits; this reader knows {_KNOWN_FLAGS:#04x}: update uqdm")
+    arithmetic = flags >> _ARITHMETIC_SHIFT & 3
+    if arithmetic >= len(ARITHMETIC):
+        raise DamagedError(f"header: arithmetic {arithmetic} is unknown; this reader knows 0 to {len(ARITHMETIC) - 1}: update uqdm")
+    at = 1
+    width = decode_varint(body, at)
+    height = decode_varint(body, width[1]) if width else None
+    if width is None or height is None:
+        raise DamagedError("header: width or height is malformed")
+    at = height[1]
+    if len(body) < at + 10 or len(body) < at + 10 + body[at + 9]:
+        raise DamagedError(f"header: its body of {len(body)} bytes is too short for its fields")
+    chunks, fingerprint, name = body[at], body[at + 1 : at + 9], body[at + 10 : at + 10 + body[at + 9]]
+    at += 10 + len(name)
+    seed = DEFAULT_SEED
+    if flags & _SEED:
+        decoded = decode_varint(body, at)
+        if decoded is None or decoded[0] == DEFAULT_SEED:
+            raise DamagedError("header: the seed is malformed")
+        seed, at = decoded
+    if len(body) < at + 1 or len(body) < at + 1 + body[at]:
+        raise DamagedError(f"header: its body of {len(body)} bytes is too short for its fields")
+    extra = body[at + 1 : at + 1 + body[at]]
+    at += 1 + len(extra)
+    if at != len(body):
+        raise DamagedError(f"header: {len(body) - at} bytes left over at the end of its body")
+    w, h = width[0], height[0]
+    if not (1 <= w <= MAX_SIDE and 1 <= h <= MAX_SIDE):
+        raise LimitError(f"header: size {w} × {h}; each side is 1 to {MAX_SIDE} pixels")
+    if max_pixels is not None and w * h > max_pixels:
+        raise LimitError(
+            f"header: size {w} × {h} is {w * h} pixels, the limit is {max_pixels}; if you trust the file and have the memory, "
+            f"raise it with max_pixels={w * h} (--max-pixels)"
+        )
+    try:
+        return Header(
+            width=w,
+            height=h,
+            grey=bool(flags & _GREY),
+            alpha=bool(flags & _ALPHA),
+            arithmetic=ARITHMETIC[arithmetic],
+            model=name.decode(),
+            fingerprint=fingerprint,
+            chunks=chunks,
+            extra=extra,
+            seed=seed,
+        )
+    except ValueError as error:  # of which UnicodeDecodeError is one
+        raise DamagedError(f"header: {error}") from error
+
+
+def version_text(byte: int) -> str:
+    """ "1.0" of the byte 0x10."""
+    return f"{byte >> 4}.{byte & 15}"

@@ -1,0 +1,61 @@
+"""Where a stream is cut: after a step, at bits per pixel, at bytes, or as soon as no value can be
+further off than an error.
+
+The first three need the file alone (`format.cuts`). The last asks the model that wrote it what each
+step promises; no network runs.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+from uqdm import format, sources
+from uqdm.bundle import Package
+from uqdm.families import registry
+from uqdm.sources import Source
+
+Promise = tuple[int, int, int]  # how far R, G and B of any preview can be from the true ones
+
+
+def promises(model: Package, header: format.Header) -> list[Promise]:
+    """What a file's model promises before the first step, after it, ..., after the last. Raises
+    what `registry.mode_of` does.
+    """
+    return registry.walk(model, registry.mode_of(model, header), None).guarantees(header.grey)
+
+
+def step_within(promised: Sequence[Promise], most: int) -> int:
+    """The first step whose promise is at most `most`."""
+    return next(step for step, errors in enumerate(promised) if max(errors) <= most)
+
+
+@dataclasses.dataclass(frozen=True)
+class Cut:
+    """How much of a stream is wanted: at most one of the four. With none it is all.
+
+    `step`: up to the end of that step. `bpp`: bits per pixel of the whole file, `nbytes`: its
+    bytes. `max_error`: up to the first step that keeps every value of a pixel within it.
+    """
+
+    step: int | None = None
+    bpp: float | None = None
+    nbytes: int | None = None
+    max_error: int | None = None
+
+    def __post_init__(self) -> None:
+        if sum(value is not None for value in dataclasses.astuple(self)) > 1:
+            raise ValueError(f"{self}: give at most one of step, bpp, nbytes and max_error")
+
+    def resolved(self, model: Package, header: format.Header) -> "Cut":
+        """The same for a file of that model, with a step in the place of `max_error`."""
+        return self if self.max_error is None else Cut(step_within(promises(model, header), self.max_error))
+
+    def of(self, data: Source, model: Package | None = None) -> bytes:
+        """The beginning of a file that is wanted. `model`: the file's, which `max_error` needs.
+        Raises what `format.truncate` raises.
+        """
+        data, cut = sources.read(data), self
+        if self.max_error is not None:
+            if model is None:
+                raise ValueError("max_error needs the model that wrote the file")
+            cut = self.resolved(model, format.parse(data, steps=0, max_pixels=None).header)
+        return data if cut == Cut() else format.truncate(data, nbytes=cut.nbytes, bpp=cut.bpp, step=cut.step)

@@ -1,0 +1,267 @@
+"""The one loop over a model's steps, and who answers its questions. Knows symbols and their coder;
+no files, and no family.
+
+A model's walk is a start, and then for each part of each step a question, its answers, and an
+update. Four answer it. The `Writer` answers from pictures and writes a step's bytes. The `Reader`
+answers from these bytes. The `Estimator` answers from pictures and adds up bits. The `Guesser`
+answers by chance. After each step the walk yields what is known, so a preview is a walk that stops
+early. Where a file is cut inside a step, the answers fall short.
+"""
+
+import collections
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from uqdm.entropy import coder, randomness
+from uqdm.entropy.tables import Cells
+from uqdm.errors import DamagedError, NumericsError
+from uqdm.families.base import Question, State, Walk
+
+BLOCK = 1 << 14  # symbols coded at once; no bit depends on it
+CHECK = 4  # bytes of a step's check of its symbols
+Symbols = NDArray[np.int64]
+Progress = Callable[[int, int, int], None]  # told after each part: its step, its number in it, of how many; all from 1 on
+
+
+class Answers(Protocol):
+    """Who answers a walk."""
+
+    def side(self, model: Walk, state: Any) -> Sequence[bytes]:
+        """What is told of the next step besides symbols, for each picture (see `Walk.side`)."""
+
+    def __call__(self, i: int, question: Question) -> Symbols:
+        """The symbols of picture i, maybe fewer than asked for."""
+
+
+def walk(model: Walk, state: State, answers: Answers, steps: int | None = None, progress: Progress | None = None) -> Iterator[State]:
+    """The one loop: yields what is known after each step from `state` on, up to `steps` steps in
+    all.
+
+    An answer shorter than its question ends the walk with what it made known.
+    """
+    for step in range(state.step, model.chunks if steps is None else steps):
+        side = answers.side(model, state)
+        parts = model.parts(state)
+        for part in range(parts):
+            questions = model.question(state, part, side)
+            given = [answers(i, question) for i, question in enumerate(questions)]
+            state = model.update(state, part, questions, given)
+            if progress is not None:
+                progress(step + 1, part + 1, parts)
+            if any(len(a) < q.size for a, q in zip(given, questions)):
+                yield state
+                return
+        yield state
+
+
+def check(symbols: Symbols, before: int = 0) -> int:
+    """CRC-32 of a step's symbols, continued from part to part. It tells whether they are the
+    encoder's.
+    """
+    return zlib.crc32(symbols.astype("<u2").tobytes(), before)
+
+
+def _blocks(start: int, end: int) -> Iterator[slice]:
+    return (slice(i, min(i + BLOCK, end)) for i in range(start, end, BLOCK))
+
+
+class Writer:
+    """Answers from pictures, and writes the current step of each.
+
+    `values` (N, C, H, W): see `Walk.values`. `kind`: the range coder's implementation.
+    """
+
+    def __init__(self, values: NDArray[np.int16], kind: str | None = None) -> None:
+        self._values, self._kind = values, kind
+        self._sides: list[bytes] = []
+        self._begin()
+
+    def _begin(self) -> None:
+        self._coders = [coder.Encoder(self._kind) for _ in self._values]
+        self._checks = [0] * len(self._values)
+
+    def side(self, model: Walk, state: Any) -> list[bytes]:
+        """As the model chooses it."""
+        self._sides = model.side(state)
+        return self._sides
+
+    def __call__(self, i: int, question: Question) -> Symbols:
+        """All symbols, which are written."""
+        symbols = np.empty(question.size, np.int64)
+        for part in _blocks(0, question.size):
+            symbols[part] = question.symbols(self._values[i], part)
+            table = question.table(part)
+            if isinstance(table, Cells):
+                self._coders[i].encode_cells(symbols[part], table)
+            else:
+                self._coders[i].encode(symbols[part], table)
+        self._checks[i] = check(symbols, self._checks[i])
+        return symbols
+
+    def take(self) -> list[bytes]:
+        """The payloads of the step that has been answered. The next step begins."""
+        parts = zip(self._sides, self._checks, self._coders)
+        payloads = [side + found.to_bytes(CHECK, "big") + encoder.finish() for side, found, encoder in parts]
+        self._begin()
+        return payloads
+
+
+class Reader:
+    """Answers from the payloads of one step: whole ones, or the beginnings of some, which `extend`
+    may lengthen.
+
+    `number`: of the step, from 1. `side_size`: see `Walk.side_size`. `kind`: the range coder's
+    implementation. `exact`: whether the model computes in integers, which errors tell.
+    """
+
+    def __init__(
+        self, number: int, payloads: Sequence[bytes], whole: bool, side_size: int, kind: str | None = None, exact: bool = False
+    ) -> None:
+        self._number, self.whole, self._head, self._exact = number, whole, side_size + CHECK, exact
+        for payload in payloads:
+            if whole and (len(payload) < self._head or (len(payload) > self._head and payload[-1] == 0)):
+                raise DamagedError(f"step {number}: its payload of {len(payload)} bytes is not one that an encoder writes")
+        self._sides = [payload[:side_size] for payload in payloads]
+        self._expected = [int.from_bytes(payload[side_size : self._head], "big") for payload in payloads]
+        self._coders = [coder.Decoder(payload[self._head :], whole, kind) for payload in payloads]
+        self._got: list[list[Symbols]] = [[] for _ in payloads]
+        self._turns = [0] * len(payloads)
+
+    def side(self, model: Walk, state: Any) -> list[bytes]:
+        """As the payloads tell it."""
+        return self._sides
+
+    def extend(self, payload: bytes, whole: bool) -> None:
+        """More of a single picture's payload. The walk starts again from before the step, with what
+        was decoded already.
+        """
+        if whole and payload[-1:] == b"\0" and len(payload) > self._head:
+            raise DamagedError(f"step {self._number}: its payload of {len(payload)} bytes is not one that an encoder writes")
+        self._coders[0].extend(payload[self._head :], whole)
+        self._turns, self.whole = [0], whole
+
+    def __call__(self, i: int, question: Question) -> Symbols:
+        """The symbols that the bytes make certain."""
+        turn, self._turns[i] = self._turns[i], self._turns[i] + 1
+        if turn == len(self._got[i]):
+            self._got[i].append(np.zeros(0, np.int64))
+        pieces = [self._got[i][turn]]
+        try:
+            for part in _blocks(len(pieces[0]), question.size):
+                table = question.table(part)
+                if isinstance(table, Cells):
+                    pieces.append(self._coders[i].decode_cells(table))
+                else:
+                    pieces.append(self._coders[i].decode(table))
+                    if (pieces[-1] >= question.children(part)[: len(pieces[-1])]).any():
+                        raise DamagedError("no child")
+                if len(pieces[-1]) < part.stop - part.start:
+                    break
+        except DamagedError:
+            raise self._wrong("the stream leaves the tables") from None
+        self._got[i][turn] = np.concatenate(pieces)
+        return self._got[i][turn]
+
+    @property
+    def received(self) -> int:
+        """How many symbols have been decoded."""
+        return sum(len(symbols) for parts in self._got for symbols in parts)
+
+    @property
+    def checks(self) -> list[int]:
+        """For each picture, the check of the symbols that have been decoded."""
+        found = []
+        for parts in self._got:
+            value = 0
+            for symbols in parts:
+                value = check(symbols, value)
+            found.append(value)
+        return found
+
+    def finish(self) -> None:
+        """Raises `NumericsError` unless the step's symbols, where they are all there, are those
+        that were encoded.
+        """
+        if not self.whole:
+            return
+        for found, expected in zip(self.checks, self._expected):
+            if found != expected:
+                raise self._wrong(f"check {found:08x}, expected {expected:08x}")
+
+    def _wrong(self, what: str) -> NumericsError:
+        before = f"Earlier steps decode (--step {self._number - 1})"
+        if self._exact:
+            why = (
+                "the model computes in integers, the same everywhere, and the bytes pass their checks: the file was damaged before it was "
+                f"written, was forged, or was written by a broken program. {before}; get the file again from where it was made"
+            )
+        else:
+            why = (
+                f"the network's arithmetic, in floats, differs from the writer's. {before}; for all of them decode where the file was "
+                "written, or write it again with a model that computes in integers, or in float64"
+            )
+        return NumericsError(f"step {self._number}: the decoded symbols are not the encoder's ({what}): {why}")
+
+
+class Guesser:
+    """Answers by chance: what a model thinks likely. A picture's draws follow from the seed and its
+    own questions alone.
+
+    `temperature`: the uniform number that each draw begins with moves toward the middle by this
+    factor. At 0 all answers are medians. `reader`: of a step that was cut. Its certain answers go
+    before.
+    """
+
+    def __init__(self, seed: int, temperature: float = 1.0, reader: Reader | None = None) -> None:
+        self._seed, self._step, self._reader = seed, 0, reader
+        self._share = round(temperature * 2**16)
+        self._turns = collections.Counter[tuple[int, int]]()
+
+    def side(self, model: Walk, state: Any) -> Sequence[bytes]:
+        """As the model chooses it, or as the reader has it."""
+        self._step = state.step
+        return model.side(state) if self._reader is None else self._reader.side(model, state)
+
+    def __call__(self, i: int, question: Question) -> Symbols:
+        """The certain symbols, then drawn ones."""
+        stream = randomness.SAMPLING + (self._step << 16) + self._turns[self._step, i]
+        self._turns[self._step, i] += 1
+        received = np.zeros(0, np.int64)
+        if self._reader is not None:
+            received = self._reader(i, question)
+            if len(received) < question.size:  # the bytes end here; later questions have no certain answers
+                self._reader = None
+        chances = randomness.raw(self._seed, stream, question.size)
+        if self._share < 1 << 16:
+            chances = (((chances.astype(np.int64) - (1 << 31)) * self._share >> 16) + (1 << 31)).astype(np.uint32)
+        return np.concatenate([received, *(question.draw(part, chances[part]) for part in _blocks(len(received), question.size))])
+
+
+class Estimator:
+    """Answers from pictures, and adds up the ideal code length: `bits` (N, steps).
+
+    `values` (N, C, H, W): see `Walk.values`.
+    """
+
+    def __init__(self, values: NDArray[np.int16], steps: int) -> None:
+        self._values, self._step = values, 0
+        self.bits = np.zeros((len(values), steps))
+
+    def side(self, model: Walk, state: Any) -> list[bytes]:
+        """As the model chooses it."""
+        self._step = state.step
+        return model.side(state)
+
+    def __call__(self, i: int, question: Question) -> Symbols:
+        """All symbols, which are counted."""
+        answers = [np.zeros(0, np.int64)]
+        for part in _blocks(0, question.size):
+            symbols, table = question.symbols(self._values[i], part), question.table(part)
+            found = coder.bits_cells(symbols, table) if isinstance(table, Cells) else coder.bits(symbols, table)
+            self.bits[i, self._step] += found
+            answers.append(symbols)
+        return np.concatenate(answers)
