@@ -40,16 +40,16 @@ def sums(x: Any, weights: dict[str, Any], name: str) -> tuple[Any, Any]:
     return convolved(x, bare, name), weights[f"{name}.shift"].astype(np.int64)[:, None, None]
 
 
-def network(weights: dict[str, Any], name: str, blocks: int, x: Any, joined: Any = None) -> Any:
-    h = convolved(x, weights, f"{name}.enter")
+def network(own: dict[str, Any], name: str, blocks: int, x: Any, joined: Any = None) -> Any:
+    h = convolved(x, own, f"{name}.enter")
     if joined is not None:
-        h = h + convolved(joined, weights, f"{name}.join")
+        h = h + convolved(joined, own, f"{name}.join")
     for i in range(blocks):
-        a = leaking(h, weights[f"{name}.body.{i}.down"].astype(np.int64)[:, None, None], True)
-        a = leaking(*sums(a, weights, f"{name}.body.{i}.first"), False)
-        h = h + convolved(a, weights, f"{name}.body.{i}.second")
-    a = leaking(h, weights[f"{name}.down"].astype(np.int64)[:, None, None], True)
-    return convolved(a, weights, f"{name}.head") if f"{name}.head.weight" in weights else a
+        a = leaking(h, own[f"{name}.body.{i}.down"].astype(np.int64)[:, None, None], True)
+        a = leaking(*sums(a, own, f"{name}.body.{i}.first"), False)
+        h = h + convolved(a, own, f"{name}.body.{i}.second")
+    a = leaking(h, own[f"{name}.down"].astype(np.int64)[:, None, None], True)
+    return convolved(a, own, f"{name}.head") if f"{name}.head.weight" in own else a
 
 
 @functools.cache
@@ -57,6 +57,15 @@ def exponential(k: int) -> int:
     with localcontext() as context:
         context.prec = 50
         return nearest(2**30 * (-Decimal(k) / 64).exp())
+
+
+def weights(logarithm: list[int]) -> list[int]:
+    """Of a mixture."""
+    top, count = max(logarithm), len(logarithm)
+    e = [exponential(min(top - v, 1024)) for v in logarithm]
+    found = [v * (256 - count) // sum(e) + 1 for v in e]
+    found[logarithm.index(top)] += 256 - sum(found)
+    return found
 
 
 def features(own: dict[str, Any], low: Any, high: Any) -> tuple[Any, Any, Any, Any]:
@@ -92,11 +101,7 @@ def mixtures(own: dict[str, Any], described: dict[str, Any], number: int, seen: 
             )
             level.append(min(max(one + int(own[f"pass{number}.level"][c, j]) >> 6, 0), 127))
             location.append(min(max(at + int(own[f"pass{number}.offset"][c, j]), -(2**30)), 2**30))
-        top = max(logarithm)
-        e = [exponential(min(top - v, 1024)) for v in logarithm]
-        share = [v * (256 - count) // sum(e) + 1 for v in e]
-        share[logarithm.index(top)] += 256 - sum(share)
-        return list(zip(share, location, level))
+        return list(zip(weights(logarithm), location, level))
 
     return mixture
 
