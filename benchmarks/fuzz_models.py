@@ -391,7 +391,7 @@ def _runners() -> list[Callable[[Net], Any]]:
     with contextlib.suppress(ImportError):
         from uqdm.exact.runtimes import ort
 
-        found.append(functools.partial(ort.Runner, threads=1))
+        found.append(ort.Runner)
     return found
 
 
