@@ -3,8 +3,9 @@
     python benchmarks/channel.py --model RUN --data PACK [--count 10] [--size 32] [--steps 20] [--until 30 …] [--limits 4 6 8 10 12]
                                  [--limit 12] [--uqdm nano] [--work 4194304] [--narrow] [--threads 1] [--out FILE]
 
-Pictures are every so many-th of the pack, cut in the middle. Each is sent (`uqdm.research.gaussian_channel`) until the denoised prediction has
-`--until` dB, decoded, and compared latent by latent. Draws are tested against q(z_s | z_t, x) (Kolmogorov and Smirnov): all coordinates
+Pictures are every so many-th of the pack, cut in the middle. Each is sent (`uqdm.research.gaussian_channel`) until the
+denoised prediction has `--until` dB, decoded, and compared latent by latent. Draws are tested against q(z_s | z_t, x)
+(Kolmogorov and Smirnov): all coordinates
 together, and each block in the one direction where a simulation that is not exact would show. The first table is that of `--limit`,
 step by step; pictures that are done drop out. Then a line for every limit, 0 being layered quantizers alone: blocks a picture, the
 share of them that is not raced, bits of divergence a raced block and bits beyond, random numbers a picture.
