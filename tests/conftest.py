@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import zipfile
 from collections.abc import Iterator
 from hashlib import sha256
@@ -15,6 +16,16 @@ from PIL import Image
 
 from uqdm import bundle as package
 from uqdm import codec, library
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Slow tests run where they are asked for."""
+    if os.environ.get("UQDM_SLOW_TESTS") == "1" or "slow" in config.option.markexpr:
+        return
+    for item in items:
+        if item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.skip(reason="slow: UQDM_SLOW_TESTS=1 or -m slow runs it"))
+
 
 SHARED = Path(__file__).parent.parent.parent / "shared"
 

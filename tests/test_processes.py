@@ -1,5 +1,6 @@
 """A codec in threads and processes: few threads, the same bytes from each of them, and nothing that hangs after a fork."""
 
+import contextlib
 import copy
 import dataclasses
 import gc
@@ -39,9 +40,9 @@ def opened(backend: str = "onnxruntime", name: str = "uqdm-light", threads: int 
     return uqdm.load(name, backend=backend, threads=threads, coder="plain" if backend == "numpy" else None)
 
 
-def coded(one: codec.Codec, seed: int = 0) -> str:
+def coded(one: codec.Codec, seed: int = 0, side: int = SIDE) -> str:
     """What a codec makes of a picture, there and back, in few letters."""
-    picture = photograph(SIDE, SIDE, seed)
+    picture = photograph(side, side, seed)
     data = one.compress(picture)
     assert (one.decompress(data) == picture).all()
     return hashlib.sha256(data).hexdigest()
@@ -208,8 +209,27 @@ def test_a_child_forked_in_the_middle_of_previews_goes_on_with_them(backend: str
     )
 
 
+def survives_a_fork(module: str) -> bool:
+    """Whether a forked child ends of a program that did no more than import it: ONNX Runtime 1.31 starts a thread then, and hangs."""
+    code = f"import os, {module}; child = os.fork(); child and os._exit(os.waitpid(child, 0)[1] != 0)"
+    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL, start_new_session=True)
+    try:
+        return process.wait(15) == 0
+    except subprocess.TimeoutExpired:
+        return False
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
 @needs_fork
-def test_a_forked_child_that_used_the_codec_exits_as_a_program_does() -> None:
+@pytest.mark.parametrize("backend", ["onnxruntime", "torch"])
+def test_a_forked_child_that_used_the_codec_exits_as_a_program_does(backend: str) -> None:
+    if backend not in backends.available():
+        pytest.skip(f"{backend} is not installed")
+    if not survives_a_fork(backend):
+        pytest.skip(f"a program that imports this {backend} and forks does not end, whatever else it does")
     code = """
 import os, sys
 sys.path.insert(0, {tests!r})
@@ -222,9 +242,8 @@ assert codec.compress(photograph({side}, {side})) == data
 if child:
     sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
-    for backend in {"onnxruntime", "torch"} & set(backends.available()):
-        words = [sys.executable, "-c", code.format(tests=str(Path(__file__).parent), backend=backend, side=SIDE)]
-        subprocess.run(words, check=True, timeout=SECONDS)
+    words = [sys.executable, "-c", code.format(tests=str(Path(__file__).parent), backend=backend, side=SIDE)]
+    subprocess.run(words, check=True, timeout=SECONDS)
 
 
 @pytest.mark.parametrize("way", ["fork", "spawn"])
@@ -266,13 +285,14 @@ def test_a_data_loaders_workers_take_a_codec() -> None:
 @every_backend
 def test_a_copy_is_equal_before_and_after_the_first_call(backend: str) -> None:
     one = opened(backend)
-    sizes = set()
+    expected, sizes = coded(opened(backend), side=24), set()
     for _ in range(2):
         sizes.add(len(pickle.dumps(one)))
         for other in (pickle.loads(pickle.dumps(one)), copy.deepcopy(one), copy.copy(one)):
             assert other == one
             assert hash(other) == hash(one)
-            assert coded(other) == coded(one)
+            assert coded(other, side=24) == expected
+        assert coded(one, side=24) == expected
     assert len(sizes) == 1  # what is ready to run is no part of it
     assert dataclasses.replace(one.package, name="another") != one.package
     assert codec.Codec(one.package, threads=1, backend=backend) != one

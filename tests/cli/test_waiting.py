@@ -37,9 +37,9 @@ def on_a_terminal(*words: str) -> tuple[int, str, bytes]:
     return process.returncode, seen.decode(), out
 
 
-@pytest.mark.parametrize("line", ["compress a.png b.uqdm", "decompress a.uqdm b.png", "sample b.png --size 500x500"])
+@pytest.mark.parametrize("line", ["compress a.png b.uqdm", "decompress a.uqdm b.png", "sample b.png --size 160x160"])
 def test_one_picture_shows_its_steps_and_parts_on_a_terminal(run: Run, line: str) -> None:
-    picture("a.png", 500, 500)
+    picture("a.png", 160, 160)
     succeeded(run("compress", "a.png"))
     code, seen, out = on_a_terminal(*line.split())
     assert code == 0
@@ -51,7 +51,7 @@ def test_one_picture_shows_its_steps_and_parts_on_a_terminal(run: Run, line: str
 
 def test_several_pictures_show_how_many_are_done_and_lines_do_not_run_into_the_bar(run: Run) -> None:
     for i in range(3):
-        picture(f"in/p{i}.png", 300 + i, 400)
+        picture(f"in/p{i}.png", 100 + i, 130)
     Path("in/p1.png").write_text("not a picture")
     code, seen, _ = on_a_terminal("compress", "in", "out")
     assert code == 1

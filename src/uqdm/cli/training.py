@@ -16,7 +16,10 @@ from uqdm.errors import UqdmError
 
 @click.command(short_help="Train a model.")
 @click.option(
-    "--preset", "name", metavar="NAME", help="What to train: nano, base, tiny, small, medium, big, half, cifar10, tiny-vdm, cifar10-vdm."
+    "--preset",
+    "name",
+    metavar="NAME",
+    help="What to train: nano, base, photo, tiny, small, medium, big, half, cifar10, tiny-vdm, cifar10-vdm.",
 )
 @click.option("--config", "path", type=click.Path(exists=True, dir_okay=False), metavar="FILE", help="A config.json instead of a preset.")
 @click.option(

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import os
 from pathlib import Path
 from typing import Any
 
@@ -181,7 +180,7 @@ def test_a_few_pictures_cost_about_what_the_published_model_needs(reading: str, 
         assert value == pytest.approx(expected, rel=tolerance)
 
 
-@pytest.mark.skipif(not os.environ.get("UQDM_SLOW_TESTS"), reason="ten minutes; set UQDM_SLOW_TESTS=1")
+@pytest.mark.slow  # ten minutes
 @pytest.mark.parametrize("reading", ["raw", "ema"])
 def test_a_hundred_pictures_cost_what_the_published_model_needs(reading: str, shared: Path, dev: Any) -> None:
     """Term by term. The table's first step had one z_T for all pictures, which alone moves it by 3 % from seed to seed."""

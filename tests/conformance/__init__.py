@@ -1,0 +1,1 @@
+"""Numbers of every stage of a decoder: see README.md."""
