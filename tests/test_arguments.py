@@ -190,7 +190,7 @@ def test_a_mismatch_in_an_exact_file_is_called_damage_and_in_one_of_floats_arith
 def test_the_package_has_one_psnr() -> None:
     torch = pytest.importorskip("torch")
     from uqdm import quality
-    from uqdm.training import held_out as evaluate
+    from uqdm.families.torch import held_out as evaluate
 
     a = torch.zeros(1, 3, 4, 4)
     assert evaluate.psnr(a, a).tolist() == [quality.CAP]

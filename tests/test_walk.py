@@ -9,7 +9,8 @@ from toys import Integers, constants
 from uqdm import walk as loop
 from uqdm.errors import DamagedError, NumericsError
 from uqdm.families.base import Walk
-from uqdm.families.uqdm.walk import Paper, Tight
+from uqdm.families.uqdm.paper import Paper
+from uqdm.families.uqdm.tight import Tight
 
 SHAPE = (9, 12)
 

@@ -382,7 +382,7 @@ def test_samples_are_drawn(run: Run) -> None:
 
 
 def test_a_checkpoint_is_imported_by_the_reading_asked_for(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    from uqdm.families.uqdm.torch import export
+    from uqdm.training import importing
 
     asked: list[object] = []
 
@@ -390,7 +390,7 @@ def test_a_checkpoint_is_imported_by_the_reading_asked_for(run: Run, monkeypatch
         asked.extend((*words, options))
         return Path("out")
 
-    monkeypatch.setattr(export, "import_checkpoint", record)
+    monkeypatch.setattr(importing, "import_checkpoint", record)
     Path("published").mkdir()
     assert succeeded(run("import-checkpoint", "published", "out", "--reading", "raw")).stdout == "out\n"
     assert asked == ["published", "out", {"reading": "raw", "force": False}]

@@ -16,7 +16,7 @@ import numpy as np
 from golden.make import drawn
 from numpy.typing import NDArray
 
-from uqdm import bundle, library
+from uqdm import bundle, format, library
 from uqdm.codec import Codec
 from uqdm.entropy import coder, mixtures, randomness, tables
 from uqdm.entropy.tables import Cells
@@ -24,7 +24,6 @@ from uqdm.exact import runtimes
 from uqdm.exact.running import Opened
 from uqdm.families import colour, order, registry
 from uqdm.families.base import Opening
-from uqdm.format import container
 
 HERE = Path(__file__).parent
 MODELS = ("nano", "uqdm-light")
@@ -213,7 +212,7 @@ def vectors(name: str) -> dict[str, Any]:
 
 def payloads(data: bytes) -> list[bytes]:
     """Of the steps of a whole file."""
-    return [chunk.payload for chunk in container.parse(data).chunks if chunk.kind == container.STEP]
+    return [chunk.payload for chunk in format.parse(data).chunks if chunk.kind == format.STEP]
 
 
 def written_out(value: Any, depth: int = 0) -> str:

@@ -31,9 +31,8 @@ from uqdm.config import Config, override, read_config, to_json
 from uqdm.errors import CheckpointError, TrainingError
 from uqdm.families.nested.torch.model import Nested
 from uqdm.families.torch.held_out import evaluate_coded
-from uqdm.families.uqdm.torch import export
 from uqdm.families.uqdm.torch.held_out import evaluate, evaluate_limit
-from uqdm.training import runs
+from uqdm.training import importing, runs
 from uqdm.training.presets import PRESETS, preset
 from uqdm.training.trainer import Objective, State, train
 
@@ -143,17 +142,17 @@ def test_a_run_on_the_limit_is_evaluated_on_the_limit(tmp_path: Path) -> None:
 
 def test_a_trained_model_is_a_codec(tmp_path: Path) -> None:
     train(small(dropout_prob=0.0), Pictures(), None, tmp_path / "run", steps=3)
-    folder = export.import_checkpoint(tmp_path / "run", tmp_path / "mine")
+    folder = importing.import_checkpoint(tmp_path / "run", tmp_path / "mine")
     picture = Pictures().batch(7)[0].permute(1, 2, 0).numpy()
     codec = uqdm.load(folder)
     assert json.loads((folder / "model.json").read_text())["network"]["tile"] == 8  # the size it was trained at
     assert (codec.decompress(codec.compress(picture)) == picture).all()
     train(small("tiny-vdm"), Pictures(), None, tmp_path / "vdm", steps=1)
     with pytest.raises(CheckpointError, match="universal quantization"):
-        export.import_checkpoint(tmp_path / "vdm", tmp_path / "other")
+        importing.import_checkpoint(tmp_path / "vdm", tmp_path / "other")
     train(small("nano"), Pictures(), None, tmp_path / "nested", steps=1)
     with pytest.raises(CheckpointError, match="uqdm quantise"):
-        export.import_checkpoint(tmp_path / "nested", tmp_path / "other")
+        importing.import_checkpoint(tmp_path / "nested", tmp_path / "other")
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_good_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -263,7 +262,7 @@ def test_settings_are_read_as_their_key_wants_and_unknown_ones_are_refused() -> 
         override(preset("tiny"), {"n_timesteps": "many"})
     with pytest.raises(ValueError, match="expected one of full, single"):
         override(preset("tiny"), {"loss": "none"})
-    with pytest.raises(ValueError, match="which only a VDM has"):
+    with pytest.raises(ValueError, match="family 'uqdm' is trained on full or single"):
         override(preset("tiny"), {"loss": "continuous"})
     with pytest.raises(ValueError, match="no preset 'huge'; known are tiny"):
         preset("huge")
@@ -332,7 +331,7 @@ def test_a_run_killed_at_any_moment_goes_on_as_if_it_had_not_been(tmp_path: Path
     whole = run(command(tmp_path, "whole", 12))
     assert whole.returncode == 0, whole.stderr
     half = (
-        "import os, signal; from uqdm.models import runs; real = runs.save_file; count = [0]\n"
+        "import os, signal; from uqdm.training import runs; real = runs.save_file; count = [0]\n"
         "def save_file(tensors, path, about):\n"
         "    count[0] += 1\n"
         "    real(tensors, path, about)\n"
