@@ -25,6 +25,8 @@ def without(monkeypatch: pytest.MonkeyPatch) -> Any:
         for own in ("ort", "pytorch"):
             monkeypatch.delitem(sys.modules, f"uqdm.exact.runtimes.{own}", raising=False)
             monkeypatch.delattr(uqdm.exact.runtimes, own, raising=False)
+        for name in [name for name in sys.modules if name.startswith("uqdm.families.") and ".torch" in name]:
+            monkeypatch.delitem(sys.modules, name)
 
     return hide
 
