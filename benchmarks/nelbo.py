@@ -2,11 +2,13 @@
 
 Pictures are every `--every`th of the pack, at most `--limit`, cut in the middle to `--crop`. Printed are means over pictures and draws
 of the cumulative bits per pixel, and of the PSNR per picture of what is asked for: the denoised prediction x_hat, ancestral samples, the
-flow; after the last step the likeliest pixel values given z_0. Of a nested model: one draw, and posterior means. Of a VDM the rate is
+flow; after the last step the likeliest pixel values given z_0. Of families of cells (nested, pyramid): one
+draw, and posterior means. Of a VDM the rate is
 hypothetical, an ideal simulation of the Gaussian channel: its rows "ancestral" and "flow" are DiffC-A and DiffC-F. `--over` runs a VDM's
 weights as a UQDM of fixed variance.
 
     python benchmarks/nelbo.py uqdm-tiny --data imagenet64-dev.zip --reading ema --draws 3
+    python benchmarks/nelbo.py checkpoints/photo --data kodak --every 3 --crop 256
     python benchmarks/nelbo.py runs/tiny-vdm --data imagenet64-dev.zip --steps 20 --show ancestral flow --limit 20
 """
 
@@ -16,20 +18,32 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from uqdm import files
 from uqdm.data.sources import load_pack
 from uqdm.families import registry
-from uqdm.families.nested.torch.model import Nested
 from uqdm.families.torch.held_out import RECONSTRUCTIONS, Evaluation
 from uqdm.families.uqdm.torch.held_out import evaluate
 from uqdm.families.uqdm.torch.model import UQDM
 from uqdm.training.runs import read_folder
 
 
+def read(path: Path, every: int, limit: int | None, crop: int | None) -> NDArray[np.uint8]:
+    """Pictures of one size, (n, h, w, 3)."""
+    if path.is_dir():
+        found = [files.read(file).pixels for file in sorted(path.glob("*.png"))[::every][:limit]]
+    else:
+        found = list(load_pack(path)[::every][:limit])
+    if crop:
+        found = [x[(y := (x.shape[0] - crop) // 2) : y + crop, (z := (x.shape[1] - crop) // 2) : z + crop] for x in found]
+    return np.stack(found)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", type=Path, help="folder with config.json and checkpoint.pt, or of a run")
-    parser.add_argument("--data", type=Path, required=True, help="pack of pictures")
+    parser.add_argument("--data", type=Path, required=True, help="pack of pictures, or a folder of PNG files")
     parser.add_argument("--reading", choices=("ema", "raw"), default="ema")
     parser.add_argument("--draws", type=int, default=1, help="of the noise, per picture; seeds 0, 1, ...")
     parser.add_argument("--every", type=int, default=5, help="take every so many-th picture of the pack")
@@ -44,14 +58,11 @@ def main() -> None:
     model = read_folder(args.checkpoint, args.reading)
     if args.over:
         model = UQDM.over(model)
-    pack = load_pack(args.data)[:: args.every][: args.limit]
-    if args.crop:
-        y, x = ((side - args.crop) // 2 for side in pack.shape[1:3])
-        pack = pack[:, y : y + args.crop, x : x + args.crop]
+    pack = read(args.data, args.every, args.limit, args.crop)
     pictures = torch.split(torch.from_numpy(pack.transpose(0, 3, 1, 2).copy()), args.batch)
-    if isinstance(model, Nested):
+    if not hasattr(model, "gammas"):  # no noise schedule: cells
         found = registry.floats(model.config.family).held_out(model, pictures)
-        print(f"{args.checkpoint.name}, {args.reading}, nested, T = {len(model.steps)}; {len(pack)} pictures, 1 draw")
+        print(f"{args.checkpoint.name}, {args.reading}, {model.config.family}; {len(pack)} pictures, 1 draw")
         print(found.table())
         print(found.line())
         return
