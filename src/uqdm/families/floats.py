@@ -41,3 +41,4 @@ class Floats:
     # (model, name, pictures to calibrate on, what tells a model's bits by step, what hears what is done) -> a package of integers, and
     # log2 of each step's largest partial sum
     network: "Callable[[Any], nn.Module] | None" = None  # what torch.compile takes
+    recordable: bool = False  # whether a step can be recorded as a CUDA graph, as `training.captured` says

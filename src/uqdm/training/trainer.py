@@ -35,6 +35,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from uqdm import atomic
 from uqdm.config import Config, read_config, to_json
@@ -43,6 +44,7 @@ from uqdm.families import registry
 from uqdm.families.floats import Floats
 from uqdm.families.torch.held_out import Evaluation
 from uqdm.training import runs
+from uqdm.training.captured import Captured
 
 AGAIN = "the same command goes on from there"
 EXPLODED = 20  # times the running mean of the loss; no run recovers from there
@@ -154,7 +156,9 @@ class State:
         for name, parameter in self.model.named_parameters():
             self.average[name].copy_(tensors[f"average/{name}"])
             self.optimiser.state[parameter] = {
-                slot: tensors[key].to(parameter.device if slot != "step" or self.optimiser.defaults["fused"] else "cpu")
+                slot: torch.empty_like(parameter, requires_grad=False).copy_(tensors[key])  # in the parameter's memory format
+                if slot != "step"
+                else tensors[key].to(parameter.device if self.optimiser.defaults["fused"] else "cpu")
                 for slot in SLOTS
                 if (key := f"optimiser/{slot}/{name}") in tensors
             }
@@ -270,6 +274,13 @@ class _Run:
     say: Callable[[str], None]
     listening: _Listening
     kept: int = 0  # the step that the checkpoint holds
+    captured: Captured | None = None
+
+    def __post_init__(self) -> None:
+        c = self.config.training
+        recordable = registry.floats(self.config.family).recordable and self.world == c.accumulate == 1
+        if c.compile and self.device.type == "cuda" and recordable:
+            self.captured = Captured(self.objective, self.backward, self.device)
 
     def __call__(self, data: Stream) -> None:
         log = Log(self.out, self.state.step, self.say) if self.rank == 0 else None
@@ -372,20 +383,11 @@ class _Run:
         c, state = self.config.training, self.state
         for group in state.optimiser.param_groups:
             group["lr"] = self.lr(state.step)
-        state.optimiser.zero_grad(set_to_none=True)
-        found = []
-        for i in range(c.accumulate):
-            x = next(stream)
-            seed = _mixed(self.seed, 1, state.step, self.rank * c.accumulate + i)
-            torch.manual_seed(seed)  # for dropout, which takes no generator
-            generator = torch.Generator(self.device).manual_seed(seed)
-            x = x.to(self.device, non_blocking=True)
-            waiting = i < c.accumulate - 1 and isinstance(self.objective, DistributedDataParallel)
-            bf16 = torch.autocast(self.device.type, torch.bfloat16, enabled=c.precision == "bfloat16")
-            with self.objective.no_sync() if waiting else nullcontext(), bf16:  # type: ignore[operator]
-                loss, sums, counts = self.objective(x, generator)
-                (loss / c.accumulate).backward()
-            found.append((loss.detach(), sums, counts))
+        if self.captured is not None:
+            found = [self.captured(next(stream), self.slice_seed(0))]
+        else:
+            state.optimiser.zero_grad(set_to_none=True)
+            found = [self.one_slice(next(stream), i) for i in range(c.accumulate)]
         norm = nn.utils.clip_grad_norm_(state.model.parameters(), self.config.optim.grad_clip_norm)
         loss, sums, counts = (torch.stack(part).sum(0) for part in zip(*found))
         loss = loss / c.accumulate
@@ -395,10 +397,29 @@ class _Run:
             loss, sums, counts = together[0], *together[1:].chunk(2)
         state.optimiser.step()
         decay = min(self.config.ema_rate, (1 + state.step) / (10 + state.step))
-        with torch.no_grad():
-            for name, parameter in state.model.named_parameters():
-                state.average[name].lerp_(parameter, 1 - decay)
+        names, parameters = zip(*state.model.named_parameters())
+        get_ema_multi_avg_fn(decay)([state.average[name] for name in names], parameters, None)  # type: ignore[no-untyped-call]
         return loss, norm, sums, counts
+
+    def slice_seed(self, i: int) -> int:
+        """Of what slice `i` of this step draws."""
+        return _mixed(self.seed, 1, self.state.step, self.rank * self.config.training.accumulate + i)
+
+    def one_slice(self, x: Tensor, i: int) -> tuple[Tensor, ...]:
+        """Adds the gradients of a slice -> loss, term sums and counts."""
+        seed = self.slice_seed(i)
+        torch.manual_seed(seed)  # for dropout, which takes no generator
+        waiting = i < self.config.training.accumulate - 1 and isinstance(self.objective, DistributedDataParallel)
+        with self.objective.no_sync() if waiting else nullcontext():  # type: ignore[operator]
+            return self.backward(x.to(self.device, non_blocking=True), torch.Generator(self.device).manual_seed(seed))
+
+    def backward(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, ...]:
+        """Adds the gradients of a batch on the device -> loss, term sums and counts."""
+        c = self.config.training
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=c.precision == "bfloat16"):
+            loss, sums, counts = self.objective(x, generator)
+        (loss / c.accumulate).backward()
+        return loss.detach(), sums, counts
 
     def alive(self, losses: list[Tensor], usual: float, taken: int = 1) -> float:
         """The running mean of the loss, or `TrainingError` if the run cannot recover. `taken` is

@@ -33,5 +33,6 @@ PYRAMID = Family(
     modes=("tight",),
     walk=_walk,
     networks=_networks,
+    compiles=True,
 )
 register(PYRAMID)

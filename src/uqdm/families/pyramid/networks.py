@@ -43,7 +43,9 @@ QUIET = 22  # 0.7 in that
 FARTHEST_ERROR = 64  # scales that an error counts as, at most
 LOUDEST = 134  # log(1 + FARTHEST_ERROR) in 2**-LOUD_BITS
 COUPLING_BITS = 8
+COUPLINGS = 6  # raw outputs of a pass that move later channels by the errors of earlier ones
 LINEAR_BITS = 12  # of linear weights
+LINEAR_SHIFT = FRACTION - LINEAR_BITS - VALUE_BITS  # from a product of such a weight and a value to a location
 MIDDLE = (255, 0, 0)  # twice the middle of Y, Co, Cg in a low-pass image
 RECIPROCAL_BITS = 24
 FIRST = 4  # the unit of the first step, in its widths
@@ -136,6 +138,14 @@ def summed(planes: NDArray[np.int32], weight: NDArray[np.int64]) -> NDArray[np.i
     return found
 
 
+def planes(image: NDArray[np.int16], before: NDArray[np.int16], now: NDArray[np.int16]) -> NDArray[np.int32]:
+    """What the linear part of locations sees, values (N, 12 + 3 band, h, w): the image's high-pass, values before the step, and how far
+    those of earlier bands, `now` (N, 3 band, h, w), have moved.
+    """
+    sharp = (high_pass(image.astype(np.int32)) + 8) >> 4
+    return np.concatenate([sharp, before, now.astype(np.int32) - before[:, : now.shape[1]]], 1)
+
+
 @dataclasses.dataclass(frozen=True)
 class PyramidPass:
     """The network of one band, and what is added to what it says. J logistics for each of three channels."""
@@ -204,10 +214,8 @@ class LevelNet:
         `before`: values (N, 9, h, w) as the step began; `now`: those of earlier bands (N, 3 band, h, w). `add`: `summed`, or what gives
         the same.
         """
-        sharp = (high_pass(image.astype(np.int32)) + 8) >> 4
-        moved = now.astype(np.int32) - before[:, : 3 * band]
-        found = add(np.concatenate([sharp, before, moved], 1), self.passes[band].linear.astype(np.int64))
-        found <<= FRACTION - LINEAR_BITS - VALUE_BITS
+        found = add(planes(image, before, now), self.passes[band].linear.astype(np.int64))
+        found <<= LINEAR_SHIFT
         found += before[:, 3 * band : 3 * band + 3].astype(np.int64) << (FRACTION - VALUE_BITS)
         return found
 

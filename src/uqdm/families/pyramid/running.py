@@ -82,6 +82,14 @@ class PyramidNetworks:
         raw, base = tiling.overlapping(call, (trunk, image, before, told, *planes), self.tile, halo, workers=self.workers)
         return raw, base
 
+    def moved(self, image: Field, before: Field, told: Field, weights: Integers) -> Field:
+        """What more weights (C, I, 3, 3) of the linear part add to locations: (N, C, h, w), int64 (see `networks.planes`)."""
+
+        def call(image: Field, before: Field, told: Field) -> tuple[Field, ...]:
+            return (self._kernels.summed(networks.planes(image, before, told), weights) << networks.LINEAR_SHIFT,)
+
+        return tiling.overlapping(call, (image, before, told), self.tile, 2, workers=self.workers)[0]
+
     def mixture(
         self,
         step: int,

@@ -29,7 +29,9 @@ from uqdm.errors import LimitError, PackageError
 from uqdm.families import colour, order
 from uqdm.families.boxes import CellsQuestion, Integers, drawn, pieces
 from uqdm.families.pyramid import lattice
-from uqdm.families.pyramid.networks import FIRST, VALUE_BITS, Mixture, loud, relative
+from uqdm.families.pyramid.correcting import BITS, CORRECTED, SIZES, Correcting, Place
+from uqdm.families.pyramid.networks import COUPLINGS, FIRST, VALUE_BITS, Mixture, loud, relative
+from uqdm.families.pyramid.tuning import LEAST, Layout
 
 SPACE = "ycocg-r"
 DITHER = 1  # stream of the offsets
@@ -68,6 +70,9 @@ class Networks(Protocol):
         unit: Integers,
     ) -> tuple[Any, Any]:
         """A pass's raw outputs and the linear part of its locations (see `LevelNet`)."""
+
+    def moved(self, image: Values, before: Values, told: Values, weights: Integers) -> Any:
+        """What more weights of the linear part add to locations."""
 
     def mixture(
         self, step: int, level: int, band: int, channel: int, raw: Any, base: Any, unit: Integers, errors: Any, louds: Any
@@ -121,7 +126,7 @@ class Constants:
 class Part(NamedTuple):
     """One question of a step. `level` 0: the last low-pass, `digit` 0 its groups, 1 the rest. Else `digit` 0: groups of many children.
 
-    A step that asks nothing has one part of digit NOTHING.
+    A step that asks nothing has one part of digit NOTHING. Before a channel of a large band come the parts of its correction.
     """
 
     level: int
@@ -232,6 +237,8 @@ class Level:
     louds: list[Values] = dataclasses.field(default_factory=list)
     raw: Any = None  # of the current band
     base: Any = None
+    spoken: int = -1  # the number of that band
+    correcting: Correcting | None = None  # of the current channel
     band: Band | None = None
 
 
@@ -258,6 +265,12 @@ class Chunk:
         n, (h, w) = len(self.ground), self.shapes[-1]
         if one.level == 0:
             return [Ground(len(self.low), one.channel, one.digit, (h, w), one.channel * h * w) for _ in range(n)]
+        if one.digit >= CORRECTED:
+            level = self._level(one)
+            if one.digit == CORRECTED:
+                level.correcting = self._correcting(level, one)
+            assert level.correcting is not None
+            return level.correcting.question(one.digit)
         band = self._band(one)
         return [self._question(one, band, i) for i in range(n)]
 
@@ -267,6 +280,10 @@ class Chunk:
         short = any(len(a) < q.size for a, q in zip(answers, questions))
         if one.level == 0:
             return self._grounded(one, questions, answers)
+        if one.digit >= CORRECTED:
+            assert self.level is not None
+            assert self.level.correcting is not None
+            return None if short else self.level.correcting.answered(one.digit, answers)
         band = self._band(one)
         for i, (q, symbols) in enumerate(zip(questions, answers)):
             for piece in pieces(len(symbols)):
@@ -297,12 +314,25 @@ class Chunk:
     def _band(self, one: Part) -> Band:
         """That of this part: made where its band and channel begin."""
         if self._begun is None or self._begun[:3] != one[:3]:
-            if self.level is None or self.level.number != one.level:
-                self.level = self._entered(one.level)
-            self.level.band, self._begun = self._opened(self.level, one), one
+            level = self._level(one)
+            level.band, self._begun = self._opened(level, one), one
         assert self.level is not None
         assert self.level.band is not None
         return self.level.band
+
+    def _level(self, one: Part) -> Level:
+        """That of this part, with its band's outputs: entered and asked for where they begin."""
+        if self.level is None or self.level.number != one.level:
+            self.level = self._entered(one.level)
+        level, i, first = self.level, one.level - 1, CHANNELS * one.band
+        if level.spoken != one.band:
+            errors, louds = (np.stack(a[:first], 1) if first else None for a in (level.errors, level.louds))
+            told, unit = self.value[i][:, :first], self.constants.units(self.state.step, one.level)
+            level.raw, level.base = self.networks.outputs(
+                self.state.step, one.level, one.band, level.trunk, level.image, level.before, told, errors, louds, unit
+            )
+            level.spoken = one.band
+        return level
 
     def _entered(self, number: int) -> Level:
         """A level begins: its image from the levels above, and its trunk."""
@@ -324,18 +354,11 @@ class Chunk:
     def _opened(self, level: Level, one: Part) -> Band:
         """A band and channel begins: its mixture, and what is asked."""
         i, step, first, k = one.level - 1, self.state.step, CHANNELS * one.band, CHANNELS * one.band + one.channel
-        unit, width = self.constants.units(step, one.level), int(self.constants.widths(step, one.level)[k])
-        if one.channel == 0:
-            errors, louds = (np.stack(a[:first], 1) if first else None for a in (level.errors, level.louds))
-            told = self.value[i][:, :first]
-            level.raw, level.base = self.networks.outputs(
-                step, one.level, one.band, level.trunk, level.image, level.before, told, errors, louds, unit
-            )
-        errors_ = [relative(e[:, None], VALUE_BITS, unit[j : j + 1])[:, 0] for j, e in enumerate(level.errors[first:], first)]
-        where = step, one.level, one.band, one.channel
-        mixture = self.networks.mixture(*where, level.raw, level.base, unit, errors_, level.louds[first:])
+        width = int(self.constants.widths(step, one.level)[k])
+        errors = self._errors(level, one)
+        mixture = self._mixture(one, level.raw, level.base, errors, level.louds[first:])
         low, high, offset = (a[i][:, k] for a in (self.low, self.high, self.state.offset))
-        asked = (low.astype(np.int32) - offset) // width < (high.astype(np.int32) - offset) // width
+        asked = several((low, high), offset, width)
         if not self.last:
             asked &= above_threshold(mixture.turn, width, self.constants.threshold)
         rows, columns = lattice.sides(self.shapes[i], one.band)
@@ -348,6 +371,49 @@ class Chunk:
             high[asked] = np.minimum(bottom + width - 1, high)[asked]
             band.told |= asked
         return band
+
+    def _errors(self, level: Level, one: Part) -> list[Any]:
+        """Of the earlier channels of a band, relative to their units."""
+        first, unit = CHANNELS * one.band, self.constants.units(self.state.step, one.level)
+        return [relative(e[:, None], VALUE_BITS, unit[j : j + 1])[:, 0] for j, e in enumerate(level.errors[first:], first)]
+
+    def _mixture(self, one: Part, raw: Any, base: Any, errors: Sequence[Any], louds: Sequence[Any]) -> Mixture:
+        unit = self.constants.units(self.state.step, one.level)
+        return self.networks.mixture(self.state.step, one.level, one.band, one.channel, raw, base, unit, errors, louds)
+
+    def _correcting(self, level: Level, one: Part) -> Correcting:
+        """The corrections of a band's channel begin."""
+        i, first, k, step = one.level - 1, CHANNELS * one.band, CHANNELS * one.band + one.channel, self.state.step
+        low, high, offset = (a[i][:, k] for a in (self.low, self.high, self.state.offset))
+        width = int(self.constants.widths(step, one.level)[k])
+        choice = several((low, high), offset, width)
+        rows, columns = lattice.sides(self.shapes[i], one.band)
+        choice[:, rows:] = False
+        choice[:, :, columns:] = False
+        told, planes = self.value[i][:, :first], CHANNELS + DETAILS + first
+        return Correcting(
+            Place(
+                layout=Layout(planes, (level.raw.shape[1] - COUPLINGS) // (3 * CHANNELS), one.channel),
+                image=level.image,
+                before=level.before,
+                told=told,
+                raw=level.raw,
+                base=level.base,
+                errors=self._errors(level, one),
+                louds=level.louds[first:],
+                cells=(low, high),
+                offset=offset,
+                several=choice,
+                width=width,
+                unit=int(self.constants.units(step, one.level)[k]),
+                begin=k * low[0].size + places(self.shapes)[i],
+                asked=lambda found: (
+                    np.ones(found.turn.shape, bool) if self.last else above_threshold(found.turn, width, self.constants.threshold)
+                ),
+                mixture=functools.partial(self._mixture, one),
+                linear=lambda n, weights: self.networks.moved(level.image[n : n + 1], level.before[n : n + 1], told[n : n + 1], weights),
+            )
+        )
 
     def _question(self, one: Part, band: Band, i: int) -> Question:
         h, w = band.low.shape[1:]
@@ -490,9 +556,12 @@ class Pyramid:
                 break
             for k, width in enumerate(self.constants.widths(step, level).tolist()):
                 band, channel = divmod(k, CHANNELS)
+                rows, columns = lattice.sides(shapes[level - 1], band)
+                if rows * columns >= LEAST and not (grey and channel):
+                    yield from (Part(level, band, channel, digit, 0) for digit in (CORRECTED, SIZES, BITS))
                 most = 2 * lattice.detail_range(level, band, channel) // width + 2  # children
                 for digit in range(0 if most > tables.MOST else 1, 2):
-                    for run in range(max(1, order.runs(lattice.sides(shapes[level - 1], band)))):
+                    for run in range(max(1, order.runs((rows, columns)))):
                         yield Part(level, band, channel, digit, run)
 
     def question(self, state: State, part: int, side: Sequence[bytes]) -> list[Any]:

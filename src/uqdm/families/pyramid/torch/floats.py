@@ -39,4 +39,4 @@ def _quantise(
     return package_of(model, name, pictures, measure, say)
 
 
-FLOATS = Floats(new=Pyramid, loss=_loss, held_out=_held_out, size=_size, quantise=_quantise)
+FLOATS = Floats(new=Pyramid, loss=_loss, held_out=_held_out, size=_size, quantise=_quantise, network=lambda model: model, recordable=True)

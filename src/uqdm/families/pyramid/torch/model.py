@@ -14,8 +14,9 @@ The details of a level are (B, 9, h, w): HL, LH, HH, of each Y, Co, Cg, all of t
 edge there, and those places count nowhere.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
+import functools
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -56,6 +57,19 @@ class Spoken(NamedTuple):
     mean: Tensor | None  # of the mixture truncated to what is known, for previews
 
 
+class Answer(NamedTuple):
+    """What was said and told of one band of a level, (B, 3, h, w) each."""
+
+    value: Tensor  # as in `Told`
+    error: Tensor  # of the prediction, in units; 0 where nothing was asked
+    loud: Tensor  # as in `Spoken`
+    asked: Tensor
+    bits: Tensor
+    location: Tensor  # the mixtures, (B, 3, J, h, w) each
+    log_scale: Tensor
+    log_weight: Tensor
+
+
 class Seen(NamedTuple):
     """What the networks of a level saw in a step, for calibration. (B, 9, h, w), but for the image and the unit."""
 
@@ -89,16 +103,12 @@ class Pass(nn.Module):
         self.offset = nn.Parameter(torch.linspace(-0.05, 0.05, mixtures).mul(mixtures > 1).repeat(CHANNELS, 1))
         self.stretch = nn.Parameter(torch.linspace(-2.5, -0.5, mixtures).add(-1.0 * (mixtures == 1)).repeat(CHANNELS, 1))
 
-    def forward(self, trunk: Tensor, seen: Tensor | None) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, ...]]:
-        """-> raw offsets, stretches, weights, (B, C, J, h, w) each, and couplings, (B, h, w) each."""
+    def forward(self, trunk: Tensor, seen: Tensor | None) -> Tensor:
+        """-> raw offsets, stretches, weights and couplings (B, 9 J + 6, h, w): see `answer`."""
         h = self.join(trunk)
         if self.enter is not None:
             h = h + self.enter(seen)
-        raw = self.head(F.leaky_relu(self.body(h), LEAK)).float()
-        part = self.mixtures * CHANNELS
-        offset, stretch, weight, coupling = raw.split([part, part, part, COUPLINGS], 1)
-        shape = (len(raw), CHANNELS, self.mixtures, *raw.shape[2:])
-        return offset.reshape(shape), stretch.reshape(shape), weight.reshape(shape), coupling.unbind(1)
+        return self.head(F.leaky_relu(self.body(h), LEAK)).float()  # type: ignore[no-any-return]
 
 
 class LevelNet(nn.Module):
@@ -127,7 +137,13 @@ class Pyramid(nn.Module):
         super().__init__()
         self.config, model = config, config.model
         self.bases, self.threshold = model.bases, model.threshold
-        self.widths = lattice.widths(model.bases)
+        widths = torch.tensor([[[w for band in level for w in band] for level in step] for step in lattice.widths(model.bases)])
+        ends = [[lattice.detail_range(n + 1, band, c) for band in range(3) for c in range(CHANNELS)] for n in range(lattice.MOST_LEVELS)]
+        # Constants that are no weights, on the weights' device.
+        self.register_buffer("widths", widths.float(), persistent=False)  # (T, levels, 9)
+        self.register_buffer("ends", torch.tensor(ends).float(), persistent=False)  # (levels, 9)
+        self.register_buffer("middle", torch.tensor(MIDDLE).view(1, -1, 1, 1), persistent=False)
+        self._answer: Callable[..., Answer] = answer
         self.layers = nn.ModuleList()
         for row in model.networks:
             row_nets = nn.ModuleList()
@@ -135,6 +151,10 @@ class Pyramid(nn.Module):
                 size = model.kernel
                 row_nets.append(LevelNet((t, tb, size), (p, pb, size), model.n_mixtures) if t else nn.Identity())
             self.layers.append(row_nets)
+
+    def compile(self, *args: Any, **options: Any) -> None:
+        """Compiles what is done coordinate by coordinate. It is most of the work beside the convolutions."""
+        self._answer = torch.compile(answer, dynamic=True)
 
     @property
     def device(self) -> torch.device:
@@ -175,7 +195,7 @@ class Pyramid(nn.Module):
         low, details, valid = self.start(v)
         size = (v.shape[2], v.shape[3])
         offsets = [torch.rand(d.shape, generator=generator, device=d.device) for d in details]
-        told = [_everything(d, i + 1) for i, d in enumerate(details)]
+        told = [_everything(d, self.ends[i]) for i, d in enumerate(details)]  # type: ignore[index]
         shapes = lattice.shapes(*size, len(details))
         bits, asked, previews = [], [], []
         best = [t.value for t in told]
@@ -223,70 +243,41 @@ class Pyramid(nn.Module):
     ) -> Spoken:
         """One step at one level: image (B, 3, h, w), the rest (B, 9, h, w)."""
         last = step + 1 == self.n_steps
-        width, unit, largest = (image.new_tensor(rows).view(1, -1, 1, 1) for rows in self._widths(step, level))
+        width, unit, largest = (row.view(1, -1, 1, 1) for row in self._widths(step, level))
         offset = torch.minimum(torch.floor(offset * largest), largest - 1)
         child = _cells(truth, offset, width, told)
         several = torch.floor((told.low - offset) / width) < torch.floor((told.high - offset) / width)  # children
-        centre = torch.where(several, (child.low + child.high) / 2, (told.low + told.high) / 2)
-        sharp, middle = high_pass(image), image.new_tensor(MIDDLE).view(1, -1, 1, 1)
+        sharp, middle = high_pass(image), cast(Tensor, self.middle)
         above = torch.zeros_like(truth) if above is None else above
         wide = ((told.high - told.low + 1) / unit).clamp_max(WIDEST)
         trunk = net.trunk(torch.cat([(image - middle) / 64, sharp / unit[:, :3], told.value / unit, wide, above], 1))
-        parts: list[list[Tensor]] = [[], [], []]  # location, log-scale, log-weight
-        values: list[Tensor] = []
-        errors: list[Tensor] = []
-        louds: list[Tensor] = []
-        asked: list[Tensor] = []
+        bands: list[Answer] = []
         for band in range(len(lattice.BANDS)):
             here = slice(3 * band, 3 * band + 3)
-            one: Pass = net.passes[band]  # type: ignore[assignment]
-            earlier = torch.stack(values, 1) if band else None
-            seen = None
-            if earlier is not None:
-                seen = torch.cat([earlier / unit[:, : 3 * band], torch.stack(errors, 1), torch.stack(louds, 1)], 1)
-            shift, stretch, weight, coupling = one(trunk, seen)
+            one = cast(Pass, net.passes[band])
+            earlier, seen = None, None
+            if band:
+                earlier, errors, louds = (torch.cat(part, 1) for part in zip(*(b[:3] for b in bands)))
+                seen = torch.cat([earlier / unit[:, : 3 * band], errors, louds], 1)
+            raw = one(trunk, seen)
             moved = [] if earlier is None else [earlier - told.value[:, : 3 * band]]
             with torch.autocast(image.device.type, enabled=False):
                 base = one.linear(torch.cat([sharp, told.value, *moved], 1)) + told.value[:, here]
-            u = unit[:, here, None]
-            locations = (base[:, :, None] + u * (shift + one.offset[None, :, :, None, None])).unbind(1)
-            log_scales = (stretch + one.stretch[None, :, :, None, None] + torch.log(u)).unbind(1)
-            log_weights = torch.log_softmax(weight, 2).unbind(1)
-            for c in range(CHANNELS):
-                k = 3 * band + c
-                place, size = locations[c], log_scales[c]
-                if c:
-                    at = 2 * (c - 1)  # see COUPLINGS
-                    place = place + unit[0, k] * sum(coupling[at + 2 * o] * errors[3 * band + o] for o in range(c))[:, None]
-                    size = size + sum(coupling[at + 2 * o + 1] * louds[3 * band + o] for o in range(c))[:, None]
-                size = size.clamp(*SCALES)
-                for part, found in zip(parts, (place, size, log_weights[c])):
-                    part.append(found)
-                with torch.no_grad():
-                    share = log_weights[c].exp()
-                    guess = (share * place).sum(1)
-                    guess = torch.minimum(torch.maximum(guess, told.low[:, k]), told.high[:, k])
-                    scale = (share * size).sum(1).exp()
-                    ask = several[:, k] if last else several[:, k] & (scale >= self.threshold * width[0, k])
-                    error = torch.where(ask, centre[:, k] - guess, 0.0)
-                    asked.append(ask)
-                    values.append(torch.where(several[:, k] & ~ask, guess, centre[:, k]))
-                    errors.append(error / unit[0, k])
-                    louds.append(torch.where(ask, torch.log1p((error.abs() / scale).clamp_max(FARTHEST)) - QUIET, 0.0))
-        mixture = FloatMixture(*(torch.stack(part, 1) for part in parts))
-        sent = torch.stack(asked, 1)
-        known = Told(torch.where(sent, child.low, told.low), torch.where(sent, child.high, told.high), torch.stack(values, 1))
+            ends = (part[:, here] for part in (told.low, told.high, child.low, child.high, several))
+            given = [part.contiguous() for part in (raw, base, *ends)]
+            sizes = width[:, here].clone(), unit[:, here].clone()
+            bands.append(self._answer(one.offset, one.stretch, *given, *sizes, 0.0 if last else self.threshold))
+        value, error, loud, sent, cost, *mixture = (torch.cat(part, 1) for part in zip(*bands))
+        known = Told(torch.where(sent, child.low, told.low), torch.where(sent, child.high, told.high), value)
         if record is not None:
-            loud = torch.stack(louds, 1)
-            record(Seen(step, level, image, told, above, trunk, known.value, torch.stack(errors, 1), loud, unit.flatten()))
-        cost = torch.where(several, mixture.truncated_bits(FloatCells(told.low, told.high), child), 0.0)
-        mean = mixture.mean(FloatCells(known.low, known.high)) if means else None
-        return Spoken(known, torch.stack(louds, 1), cost, sent, mean)
+            record(Seen(step, level, image, told, above, trunk, value, error, loud, unit.flatten()))
+        mean = FloatMixture(*mixture).mean(FloatCells(known.low, known.high)) if means else None
+        return Spoken(known, loud, cost, sent, mean)
 
-    def _widths(self, step: int, level: int) -> tuple[list[int], list[int], list[int]]:
+    def _widths(self, step: int, level: int) -> tuple[Tensor, Tensor, Tensor]:
         """(9,) each: of the children's cells, of what networks count in (the parents' cells), of the first step's cells."""
-        rows = [[w for band in table[level - 1] for w in band] for table in self.widths]
-        return rows[step], rows[step - 1] if step else [FIRST * w for w in rows[0]], rows[0]
+        rows: Tensor = self.widths[:, level - 1]  # type: ignore[index]
+        return rows[step], rows[step - 1] if step else FIRST * rows[0], rows[0]
 
     def nelbo(self, x: Tensor, generator: torch.Generator) -> Terms:
         """-log2 p(x | offsets) with one draw of the offsets, by step: bits per pixel of what is asked for."""
@@ -325,10 +316,68 @@ class Walked(NamedTuple):
     previews: list[Tensor]
 
 
-def _everything(like: Tensor, level: int) -> Told:
+def answer(
+    offset: Tensor,
+    stretch: Tensor,
+    raw: Tensor,
+    base: Tensor,
+    low: Tensor,
+    high: Tensor,
+    child_low: Tensor,
+    child_high: Tensor,
+    several: Tensor,
+    width: Tensor,
+    unit: Tensor,
+    threshold: float,
+) -> Answer:
+    """What one band of one level answers: Y, Co and Cg in turn, each moved by the errors of those before it.
+
+    `offset`, `stretch` (C, J) and `raw` (B, 3 C J + 6, h, w) are a pass's constants and outputs. `base` is where locations begin. Like the
+    cells, and `several`, whether there is a choice, it is (B, 3, h, w). `width` and `unit` are (1, 3, 1, 1). What has a scale below
+    `threshold` widths is not asked for. All are contiguous: one compiled function serves every size.
+    """
+    channels, mixtures = offset.shape
+    each = channels * mixtures
+    raws, stretches, weights, couplings = torch.split(raw, [each, each, each, COUPLINGS], 1)
+    shape = (len(raw), channels, mixtures, *raw.shape[2:])
+    u = unit[:, :, None]
+    locations = (base[:, :, None] + u * (raws.reshape(shape) + offset[None, :, :, None, None])).unbind(1)
+    log_scales = (stretches.reshape(shape) + stretch[None, :, :, None, None] + torch.log(u)).unbind(1)
+    log_weights = torch.log_softmax(weights.reshape(shape), 2)
+    coupling = couplings.unbind(1)
+    centres = torch.where(several, (child_low + child_high) / 2, (low + high) / 2)
+    parts: list[list[Tensor]] = [[], [], [], [], [], []]  # value, error, loud, asked, location, log-scale
+    for c in range(CHANNELS):
+        errors, louds = parts[1:3]
+        place, size, log_weight = locations[c], log_scales[c], log_weights[:, c]
+        if c:
+            at = 2 * (c - 1)  # see COUPLINGS
+            place = place + unit[0, c] * _sum(coupling[at + 2 * o] * errors[o] for o in range(c))[:, None]
+            size = size + _sum(coupling[at + 2 * o + 1] * louds[o] for o in range(c))[:, None]
+        size = size.clamp(*SCALES)
+        with torch.no_grad():
+            share, choice, centre = log_weight.exp(), several[:, c], centres[:, c]
+            guess = torch.minimum(torch.maximum((share * place).sum(1), low[:, c]), high[:, c])
+            scale = (share * size).sum(1).exp()
+            ask = choice & (scale >= threshold * width[0, c])
+            error = torch.where(ask, centre - guess, 0.0)
+            value = torch.where(choice & ~ask, guess, centre)
+            loud = torch.where(ask, torch.log1p((error.abs() / scale).clamp_max(FARTHEST)) - QUIET, 0.0)
+        for part, found in zip(parts, (value, error / unit[0, c], loud, ask, place, size)):
+            part.append(found)
+    value, error, loud, ask, place, size = (torch.stack(part, 1) for part in parts)
+    mixture, parent, child = FloatMixture(place, size, log_weights), FloatCells(low, high), FloatCells(child_low, child_high)
+    bits = torch.where(several, mixture.truncated_bits(parent, child), 0.0)
+    return Answer(value, error, loud, ask, bits, *mixture)
+
+
+def _sum(terms: Iterable[Tensor]) -> Tensor:
+    return functools.reduce(torch.add, terms)
+
+
+def _everything(like: Tensor, ends: Tensor) -> Told:
     """Before the first step: the whole range of every detail."""
-    ends = like.new_tensor([lattice.detail_range(level, band, c) for band in range(3) for c in range(CHANNELS)]).view(1, -1, 1, 1)
-    high = ends.expand_as(like).contiguous()
+    high = ends.view(1, -1, 1, 1).expand_as(like).contiguous()
     return Told(-high, high, torch.zeros_like(like))
 
 
