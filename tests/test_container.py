@@ -420,9 +420,9 @@ def test_an_empty_file_says_so() -> None:
 
 
 def test_another_version_is_refused_by_both_numbers() -> None:
-    with pytest.raises(VersionError, match=r"version 1\.1; this reader knows version 1\.0 only: update uqdm"):
-        parse(resealed(body(), version=0x11))
-    with pytest.raises(VersionError, match=r"version 0\.9; this reader knows version 1\.0 only: a draft"):
+    with pytest.raises(VersionError, match=r"version 1\.2; this reader knows versions 1\.0 to 1\.1: update uqdm"):
+        parse(resealed(body(), version=0x12))
+    with pytest.raises(VersionError, match=r"version 0\.9; this reader knows versions 1\.0 to 1\.1: a draft"):
         parse(resealed(body(), version=0x09))
 
 

@@ -3,9 +3,11 @@ checked and written here.
 
 `model.json` holds the name, the family, the network's description, the constants of the arithmetic
 (floats as hexadecimal, so that they are the same bits everywhere) and what a person wants to know.
-The fingerprint is the SHA-256 of what decides a decoder's arithmetic: family, network, constants
-and weights. Names and descriptions do not enter it. Files carry its first eight bytes. Knows
-nothing of what the constants mean, nor where models are looked for (`library.py`).
+`weights.safetensors` holds arrays by name. A large array of 16-bit integers may be stored as two,
+its high bytes and its low bytes. The fingerprint is the SHA-256 of what decides a decoder's
+arithmetic: family, network, constants and weights. Names and descriptions do not enter it. Files
+carry its first eight bytes. Knows nothing of what the constants mean, nor where models are looked
+for (`library.py`).
 """
 
 import dataclasses
@@ -26,6 +28,8 @@ from uqdm import atomic
 from uqdm.errors import OutputError, PackageError, UqdmError
 
 FORMAT = 1
+HALVED = 256  # numbers in an array that is worth being stored in halves
+HIGH, LOW = ".high", ".low"  # what the names of the halves end in
 MOST_DESCRIPTION = 1 << 24  # bytes of model.json
 MOST_WEIGHTS = 1 << 33  # bytes of weights.safetensors
 
@@ -123,7 +127,7 @@ def write(package: Package, folder: Path, force: bool = False) -> Path:
     try:
         with atomic.folder(folder) as beside:
             (beside / "model.json").write_text(json.dumps(record, indent=1) + "\n")
-            (beside / "weights.safetensors").write_bytes(save({k: np.ascontiguousarray(v) for k, v in package.weights.items()}))
+            (beside / "weights.safetensors").write_bytes(save(_halved(package.weights)))
             # whatever else is in the folder, such as a model card, moves with it
             for other in folder.iterdir() if folder.exists() else ():
                 if other.name not in {"model.json", "weights.safetensors"}:
@@ -131,6 +135,32 @@ def write(package: Package, folder: Path, force: bool = False) -> Path:
     except OSError as error:
         raise OutputError(f"{folder}: cannot be written: {error.strerror or error}") from None
     return folder
+
+
+def _halved(weights: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Large arrays of 16 bits as their high bytes and their low bytes: a wheel packs them a tenth smaller than side by side."""
+    found = {}
+    for name, array in weights.items():
+        if array.dtype == np.int16 and array.size >= HALVED:
+            found[name + HIGH], found[name + LOW] = (array >> 8).astype(np.int8), (array & 255).astype(np.uint8)
+        else:
+            found[name] = np.ascontiguousarray(array)
+    return found
+
+
+def _joined(path: Path, stored: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Inverse of `_halved`. Arrays that were stored whole stay as they are. Raises `PackageError`."""
+    found = {}
+    for name, array in stored.items():
+        if name.endswith(HIGH) and array.dtype == np.int8:
+            whole = name.removesuffix(HIGH)
+            low = stored.get(whole + LOW)
+            if low is None or low.dtype != np.uint8 or low.shape != array.shape or whole in stored:
+                raise PackageError(f"{path}: {name} has no low bytes {whole + LOW} of its shape, or {whole} is there twice")
+            found[whole] = (array.astype(np.int16) << 8) | low
+        elif not (name.endswith(LOW) and name.removesuffix(LOW) + HIGH in stored):
+            found[name] = array
+    return found
 
 
 def _check_name(name: str, folder: Path, error: type[UqdmError]) -> None:
@@ -195,9 +225,10 @@ def read(folder: Path) -> Package:
     record = describe(folder)
     path = folder / "weights.safetensors"
     try:
-        weights = load(_contents(path, MOST_WEIGHTS))
+        stored = load(_contents(path, MOST_WEIGHTS))
     except (ValueError, KeyError, TypeError, AttributeError, ImportError, OverflowError, SafetensorError) as error:
         raise PackageError(f"{path}: cannot be read: {type(error).__name__}: {error}") from None
+    weights = _joined(path, stored)
     package = Package(record["name"], record["family"], record["network"], record["constants"], weights, record["about"], folder)
     if package.fingerprint != record["fingerprint"]:
         raise PackageError(

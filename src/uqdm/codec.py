@@ -199,8 +199,9 @@ class Codec:
         h, w, _ = picture.pixels.shape
         self._allow(w, h)
         fingerprint = bytes.fromhex(self.fingerprint)[:8]
-        alpha, extra = picture.alpha is not None, registry.of(self.package).extra(mode)
-        header = Header(w, h, picture.grey, alpha, self.arithmetic, self.name, fingerprint, chunks, extra, seed)
+        family = registry.of(self.package)
+        alpha, extra = picture.alpha is not None, family.extra(mode)
+        header = Header(w, h, picture.grey, alpha, self.arithmetic, self.name, fingerprint, chunks, extra, seed, family.minor)
         file = bytearray(format.write_header(header))
         carried = {format.ICC: picture.icc, format.EXIF: picture.exif, format.XMP: picture.xmp}
         if picture.alpha is not None:

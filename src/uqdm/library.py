@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from uqdm.sources import Source
 
 SHIPPED = Path(__file__).parent / "weights"
-DEFAULT = "nano"
+DEFAULT = "photo"
 VARIABLE = "UQDM_MODELS"  # folders of model folders, written like PATH
 
 

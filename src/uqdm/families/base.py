@@ -130,6 +130,7 @@ class Family:
     losses: tuple[str, ...] = ("full",)  # that its models can be trained on
     compiles: bool = False  # whether torch.compile takes its networks
     optional: tuple[str, ...] = ()  # keys of the section that may be missing
+    minor: int = 0  # of the format's version 1: the first that has the family
     modes: tuple[str, ...] = ()  # entropy modes of its streams, the usual one first; none: its models have no streams
     walk: Callable[[Package, str, Any], Walk] | None = None  # a package in a mode, on opened networks (None: only for what needs none)
     networks: Callable[[Package, Opening], Networks] | None = None  # a package's networks, running

@@ -12,7 +12,8 @@ from uqdm.format.limits import MAX_CHUNKS, MAX_EXTRA, MAX_NAME, MAX_SIDE
 
 # In the manner of PNG: a byte above 127 (7-bit transports), CR LF and LF (text-mode transfers), and ^Z (typing the file in DOS).
 MAGIC = b"\x89UQD\r\n\x1a\n"
-VERSION = 0x10  # major in the high four bits, minor in the low four: 1.0
+FIRST = 0x10  # major in the high four bits, minor in the low four: 1.0, the oldest version that is read
+VERSION = 0x11  # the newest one
 DEFAULT_SEED = 0
 ARITHMETIC = ("exact", "float64", "float32")  # of the network; the place in this tuple is the number in the flags
 CHECK = 4  # bytes of a check, the header's and a piece's
@@ -32,7 +33,8 @@ class Header:
     same bits), "float64" or "float32". `model`: its name, at most 64 bytes of UTF-8 without slashes
     or control characters, not beginning with a dot. `fingerprint`: 8 bytes. `chunks`: step chunks
     of a whole file, 1 to 240. `extra`: what only the model's family understands, at most 64 bytes.
-    `seed`: of the dither, below 2**64. Raises `ValueError` for anything else: a header that cannot
+    `seed`: of the dither, below 2**64. `minor`: of the format's version 1, the first that has what
+    the file's model needs. Raises `ValueError` for anything else: a header that cannot
     be written is a mistake in the program.
     """
 
@@ -46,8 +48,11 @@ class Header:
     chunks: int
     extra: bytes
     seed: int = DEFAULT_SEED
+    minor: int = 0
 
     def __post_init__(self) -> None:
+        if not 0 <= self.minor <= VERSION - FIRST:
+            raise ValueError(f"minor is {self.minor}; expected 0 to {VERSION - FIRST}")
         for name, value in (("width", self.width), ("height", self.height)):
             if not 1 <= value <= MAX_SIDE:
                 raise ValueError(f"{name} is {value}; expected 1 to {MAX_SIDE}")
@@ -66,6 +71,11 @@ class Header:
             raise ValueError(f"model name {self.model!r} is empty, begins with a dot, or holds slashes or control characters")
         if len(self.model.encode()) > MAX_NAME:
             raise ValueError(f"model name {self.model!r} has {len(self.model.encode())} bytes; expected at most {MAX_NAME}")
+
+    @property
+    def version(self) -> str:
+        """ "1.0" of minor 0."""
+        return version_text(FIRST + self.minor)
 
     @property
     def channels(self) -> int:
@@ -89,7 +99,7 @@ def write_header(header: Header) -> bytes:
     if header.seed != DEFAULT_SEED:
         body += varint(header.seed)
     body += bytes([len(header.extra)]) + header.extra
-    data = MAGIC + bytes([VERSION, len(body)]) + body
+    data = MAGIC + bytes([FIRST + header.minor, len(body)]) + body
     return data + fields.crc32(data, 0).to_bytes(CHECK, "little")
 
 
@@ -110,10 +120,11 @@ def read_header(read: Callable[[int], bytes], max_pixels: int | None) -> tuple[H
             )
         raise NotUqdmError(f"not a .uqdm file: it begins with {data.hex(' ')}; expected {MAGIC.hex(' ')}")
     data += read(1)
-    if len(data) == len(MAGIC) + 1 and data[-1] != VERSION:
+    if len(data) == len(MAGIC) + 1 and not FIRST <= data[-1] <= VERSION:
         what = "update uqdm" if data[-1] > VERSION else "a draft of 1.0, which only the uqdm of its time decodes"
         raise VersionError(
-            f"written in format version {version_text(data[-1])}; this reader knows version {version_text(VERSION)} only: {what}"
+            f"written in format version {version_text(data[-1])}; "
+            f"this reader knows versions {version_text(FIRST)} to {version_text(VERSION)}: {what}"
         )
     data += read(1)
     size = data[-1] + CHECK if len(data) == _PREFIX else 0
@@ -127,10 +138,10 @@ def read_header(read: Callable[[int], bytes], max_pixels: int | None) -> tuple[H
         raise DamagedError(
             f"header (bytes 0 to {len(data + rest)}): checksum {stored:08x}, but its bytes give {found:08x}; nothing can be decoded"
         )
-    return _parse_body(body, max_pixels), stored
+    return _parse_body(body, max_pixels, data[len(MAGIC)] - FIRST), stored
 
 
-def _parse_body(body: bytes, max_pixels: int | None) -> Header:
+def _parse_body(body: bytes, max_pixels: int | None, minor: int) -> Header:
     """The fields of a header whose checksum is right; what is wrong here was written wrong."""
     flags = body[0] if body else 0
     if flags & ~_KNOWN_FLAGS:
@@ -180,6 +191,7 @@ def _parse_body(body: bytes, max_pixels: int | None) -> Header:
             chunks=chunks,
             extra=extra,
             seed=seed,
+            minor=minor,
         )
     except ValueError as error:  # of which UnicodeDecodeError is one
         raise DamagedError(f"header: {error}") from error

@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass
 
 from uqdm import sources
 from uqdm.format.chunks import KIND_NAMES, STEP, parse
-from uqdm.format.header import VERSION, version_text
 from uqdm.sources import Source
 
 
@@ -65,7 +64,7 @@ def inspect(data: Source) -> Info:
         arithmetic=header.arithmetic,
         extra=header.extra.hex(),
         seed=header.seed,
-        version=version_text(VERSION),
+        version=header.version,
         header_bytes=contents.header_size,
         metadata_bytes={KIND_NAMES[chunk.kind]: chunk.end - chunk.start for chunk in contents.chunks if chunk.kind != STEP},
         step_bytes=[chunk.end - chunk.start for chunk in steps],

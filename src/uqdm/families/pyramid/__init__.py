@@ -34,5 +34,6 @@ PYRAMID = Family(
     walk=_walk,
     networks=_networks,
     compiles=True,
+    minor=1,
 )
 register(PYRAMID)

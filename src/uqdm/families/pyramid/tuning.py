@@ -44,6 +44,8 @@ TAPS = 9
 SAMPLE = 1 << 15  # coefficients to fit on
 ROUNDS = 3  # of the fit
 DAMPING = 2.0**-10  # of the Fisher information, relative to its diagonal
+SMALL = 2.0**-20  # of the Fisher information: a weight is not expected beyond 2**10 without reason
+LARGEST = ((1 << (SIZES - 1)) - 1) << (EXPONENTS - 1)  # weight that can be told
 FINE = 1 << 16  # what gradients are rounded to: so much is the largest of a row
 CONSTANT = 8  # 2**-VALUE_BITS: what the constant's weight is multiplied with
 
@@ -210,7 +212,7 @@ def add(raw: NDArray[np.int16], layout: Layout, weights: Integers) -> None:
     """Adds the constants to raw outputs (1, 9 J + 6, h, w), in place."""
     for row, extra in zip(layout.rows.tolist(), weights[layout.linear :].tolist()):
         if extra:
-            raw[0, row] = np.clip(raw[0, row].astype(np.int32) + extra, -32768, 32767)
+            raw[0, row] = np.clip(raw[0, row].astype(np.int64) + extra, -32768, 32767)
 
 
 def fit(layout: Layout, sample: Sample, scale: float) -> tuple[Integers, Integers] | None:
@@ -231,8 +233,9 @@ def fit(layout: Layout, sample: Sample, scale: float) -> tuple[Integers, Integer
         unit, rounded = _rounded(gradients)
         information = (rounded @ rounded.T) * unit[:, None] * unit
         slope = rounded.sum(1) * unit
-        information[np.diag_indices_from(information)] *= 1 + DAMPING
-        weights = weights + _solved(information, slope)
+        diagonal = np.diag_indices_from(information)
+        information[diagonal] = information[diagonal] * (1 + DAMPING) + SMALL
+        weights = np.clip(weights + _solved(information, slope), -LARGEST, LARGEST)
     else:
         bits, _ = scores(layout, sample, corrected(layout, sample, np.rint(weights).astype(np.int64)), False)
         best = weights if bits < least else best

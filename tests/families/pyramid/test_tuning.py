@@ -1,0 +1,104 @@
+"""Corrections fitted to a picture: told as symbols, applied as integers, worth their bits."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from uqdm.families.pyramid import tuning
+from uqdm.families.pyramid.networks import Mixture
+from uqdm.families.pyramid.tuning import Layout, Sample
+
+
+@pytest.mark.parametrize("channel", range(3))
+def test_what_is_told_is_what_was_chosen(channel: int) -> None:
+    random = np.random.default_rng(channel)
+    layout = Layout(15, 3, channel)
+    exponents = random.integers(0, tuning.EXPONENTS, len(layout.groups))
+    quotients = np.rint(random.laplace(0, 12, layout.size)).astype(np.int64).clip(-1023, 1023)
+    quotients[::7] = 0
+    sizes = tuning.sizes_of(layout, exponents, quotients)
+    bits = tuning.bits_of(quotients)
+    assert len(bits) == tuning.count_of_bits(layout, sizes)
+    assert sizes.max() < tuning.SIZES
+    told = tuning.weights_of(layout, sizes, bits)
+    assert (told == quotients << np.repeat(exponents, layout.groups)).all()
+
+
+def test_a_correction_has_a_place_for_every_output_of_its_channel() -> None:
+    rows = [set(Layout(12, 3, channel).rows.tolist()) for channel in range(3)]
+    assert set.union(*rows) == set(range(33))
+    assert sum(map(len, rows)) == 33
+
+
+def sample(bias: float, spread: float, channel: int = 0, size: int = 8192) -> tuple[Sample, Layout]:
+    """Coefficients whose location is off by `bias` times a neighbour, and whose scale is off by the factor `spread`."""
+    random = np.random.default_rng(1)
+    layout = Layout(12, 1, channel)
+    planes = random.integers(-200, 200, (9 * 12, size)).astype(np.int32)
+    truth = np.rint(bias * planes[9 * 3 + 4] / 8 + random.logistic(0, 2 * spread, size)).astype(np.int64)
+    raw = np.zeros((1, 15, 1, size), np.int16)
+
+    def mixture(raw: NDArray[np.int16], base: NDArray[np.int64]) -> Mixture:
+        location = base[0, channel, 0] + raw[0, channel, 0].astype(np.int64) * 64
+        level = np.clip(48 + (raw[0, 3 + channel, 0].astype(np.int64) >> 6), 0, 127)
+        shape = (1, 1, size, 1)
+        ones = np.full(shape, 256, np.uint16)
+        return Mixture(location.astype(np.int32).reshape(shape), level.astype(np.uint8).reshape(shape), ones, ones[..., 0], None)  # type: ignore[arg-type]
+
+    parent = np.full(size, -2000), np.full(size, 2000)
+    return Sample(planes, raw, np.zeros((1, 3, 1, size), np.int64), [], [], parent, (truth, truth), 1, mixture), layout
+
+
+def test_scores_are_the_slopes_of_the_bits() -> None:
+    one, layout = sample(0.3, 1.5)
+    weights = np.zeros(layout.size, np.int64)
+    bits, gradients = tuning.scores(layout, one, tuning.corrected(layout, one, weights))
+    for i, step in ((9 * 3 + 4, 40), (0, 40), (layout.linear - 1, 64), (layout.linear, 8)):
+        ends = []
+        for sign in (1, -1):
+            moved = weights.copy()
+            moved[i] += sign * step
+            ends.append(tuning.scores(layout, one, tuning.corrected(layout, one, moved), False)[0])
+        slope = -(ends[0] - ends[1]) / (2 * step) * np.log(2)
+        assert gradients[i].sum() == pytest.approx(slope, rel=0.02, abs=0.02 * np.abs(gradients[i]).sum() / np.sqrt(one.size))
+
+
+def test_a_fit_finds_what_is_wrong_and_only_that() -> None:
+    one, layout = sample(0.3, 1.0)
+    found = tuning.fit(layout, one, 1.0)
+    assert found is not None
+    weights = found[1] << np.repeat(found[0], layout.groups)
+    assert weights[9 * 3 + 4] / 4096 == pytest.approx(0.3, abs=0.03)
+    others = np.delete(weights[: layout.linear - 1], 9 * 3 + 4)
+    assert np.abs(others).max() / 4096 < 0.03
+    before, _ = tuning.scores(layout, one, tuning.corrected(layout, one, np.zeros(layout.size, np.int64)), False)
+    after, _ = tuning.scores(layout, one, tuning.corrected(layout, one, weights), False)
+    assert before - after > 10 * tuning.cost(layout, *found)
+
+
+def test_a_wrong_scale_is_found() -> None:
+    one, layout = sample(0.0, 1.3)
+    found = tuning.fit(layout, one, 1.0)
+    assert found is not None
+    weights = found[1] << np.repeat(found[0], layout.groups)
+    assert weights[layout.linear + 1] / 739 == pytest.approx(np.log(1.3), abs=0.06)  # nat() of a raw level
+
+
+def test_what_is_right_already_is_left_alone() -> None:
+    one, layout = sample(0.0, 1.0)
+    assert tuning.fit(layout, one, 1.0) is None
+
+
+def test_the_fit_is_the_same_whatever_adds_up_its_sums() -> None:
+    one, layout = sample(0.2, 1.3)
+    turned = np.random.default_rng(5).permutation(one.size)
+    parts = {
+        "planes": np.ascontiguousarray(one.planes[:, turned]),
+        "parent": tuple(end[turned] for end in one.parent),
+        "child": tuple(end[turned] for end in one.child),
+    }
+    a, b = tuning.fit(layout, one, 1.0), tuning.fit(layout, dataclasses.replace(one, **parts), 1.0)
+    assert a is not None and b is not None
+    assert (a[0] == b[0]).all() and (a[1] == b[1]).all()
