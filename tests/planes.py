@@ -68,6 +68,7 @@ class Planes:
 
     side_size = 0
     bounded = True
+    measured = False
 
     def __init__(self, bits: Sequence[int]) -> None:
         self.bits = tuple(bits)

@@ -824,7 +824,7 @@ def test_a_header_that_cannot_be_is_not_made(change: dict[str, object]) -> None:
 
 def test_a_chunk_that_cannot_be_is_not_written() -> None:
     start = write_header(HEADER)
-    for kind, index in ((5, 0), (ICC, 1), (STEP, 0), (STEP, 241)):
+    for kind, index in ((7, 0), (ICC, 1), (STEP, 0), (STEP, 241)):
         with pytest.raises(ValueError, match="expected"):
             write_chunk(kind, index, b"", start)
     with pytest.raises(LimitError, match="at most"):

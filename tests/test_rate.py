@@ -32,10 +32,10 @@ def test_a_cut_by_step_rate_or_bytes_is_what_truncate_gives(data: bytes) -> None
 
 @pytest.mark.parametrize(("most", "step"), [(255, 0), (31, 1), (30, 2), (7, 2), (6, 3), (0, 3)])
 def test_a_cut_by_error_is_the_first_step_that_promises_it_and_previews_keep_it(model: Codec, data: bytes, most: int, step: int) -> None:
-    header = format.parse(data, steps=0).header
-    assert step_within(promises(model.package, header), most) == model.step_within(most) == step
+    contents = format.parse(data, steps=0)
+    assert step_within(promises(model.package, contents), most) == model.step_within(most) == step
     cut = Cut(max_error=most)
-    assert cut.resolved(model.package, header) == Cut(step=step)
+    assert cut.resolved(model.package, contents) == Cut(step=step)
     short = cut.of(data, model.package)
     assert short == format.truncate(data, step=step)
     assert np.abs(model.decompress(short).astype(int) - photograph(12, 20)).max() <= most

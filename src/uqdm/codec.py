@@ -23,6 +23,7 @@ from uqdm.families import registry
 from uqdm.families.base import Networks, Opening, State, Walk
 from uqdm.format import Chunk, Contents, Header
 from uqdm.format.alpha import pack_alpha, unpack_alpha
+from uqdm.measured import Measured, known
 from uqdm.picture import Picture, stacked, to_array
 from uqdm.previews import Method, Way, bounds, drawn, shown
 from uqdm.sources import Source
@@ -37,7 +38,7 @@ class Decoded:
 
     `bound`: no pixel is further from the true one (255 where nothing is known; 0 at the end).
     `tail`: bytes at the end that no check covers yet. `damage`: with `salvage`, what stopped the
-    decoder.
+    decoder. `corrected`: the preview was brought within `bound` by a correction in the file.
     """
 
     picture: Picture
@@ -47,6 +48,7 @@ class Decoded:
     bound: int = 255
     tail: int = 0
     damage: FormatError | NumericsError | None = None
+    corrected: bool = False
 
     @property
     def image(self) -> NDArray[np.uint8]:
@@ -163,7 +165,9 @@ class Codec:
         `image`: a `Picture`, a Pillow image, or a uint8 array (H, W), (H, W, 2), (H, W, 3) or (H,
         W, 4); any other iterable of those, or an array (N, H, W, 3), is a batch. `mode`: one of
         `modes`, by default the first. `seed` (below 2**64) fixes the dither. `max_error`: stop
-        after the first step that keeps every pixel of a preview so near to the true one.
+        after the first step that keeps every pixel of a preview so near to the true one. A family
+        whose steps promise nothing takes the cheapest step instead, and adds a correction of its
+        preview where one is needed.
         `progress`: called as the work goes on. Raises `ImageError` for what is no picture,
         `LimitError` for pictures above `max_pixels`.
         """
@@ -187,10 +191,15 @@ class Codec:
             files = [self._open(p, mode, family.chunks, seed) for p in some]
             last = None if max_error is None else self.step_within(max_error, mode, some[0].grey)
             writer = Writer(family.values(stacked(some)), self._coder)
+            found = [Measured(p, max_error, family.measured) for p in some]
             for state in walk(family, _start(family, some, seed), writer, last, progress):
-                for file, payload in zip(files, writer.take()):
-                    file += format.write_chunk(format.STEP, state.step, payload, file)
-            for i, file in zip(members, files):
+                wanted = found[0].wants_previews and state.step < family.chunks
+                previews = family.denoise(state) if wanted else [None] * len(some)
+                for one, payload, preview in zip(found, writer.take(), previews):
+                    one.step(payload, preview)
+            for i, file, one in zip(members, files, found):
+                for kind, index, payload in one.chunks():
+                    file += format.write_chunk(kind, index, payload, file)
                 out[i] = bytes(file)
         return out
 
@@ -333,8 +342,11 @@ class Codec:
         for one, pixels, bound in zip(some, rgb, bounds(family, state, way.method, len(some))):
             reached = min(len(one.steps), state.step)
             further = state.cut or state.step > reached
+            corrected = not further and way.method == "denoise" and one.payload(format.CORRECTION) is not None
+            if not further and way.method == "denoise":
+                pixels, bound = known(one.header, one.chunks, pixels, reached, bound)
             picture = _finish(one.header, one.chunks, pixels)
-            found.append(Decoded(picture, reached, family.chunks, further, bound, one.tail, damage))
+            found.append(Decoded(picture, reached, family.chunks, further, bound, one.tail, damage, corrected))
         return found
 
     def progressive(self, data: Source, method: Method = "denoise", parts: int | None = None) -> Iterator[Decoded]:
@@ -378,6 +390,9 @@ class Codec:
                 yield reader.partial
 
         for chunk in chunks():
+            if chunk.kind == format.CORRECTION and way.method == "denoise":
+                pixels, bound = known(reader.header, [chunk], shown(family, state, way)[0], state.step, 255)
+                yield Decoded(_finish(reader.header, before, pixels), state.step, family.chunks, bound=bound, corrected=True)
             if chunk.kind != format.STEP:
                 before.append(chunk)
                 continue
@@ -390,8 +405,10 @@ class Codec:
             now = self._after(family, state, active)
             if chunk.whole:
                 active, state = None, now
-            bound = bounds(family, now, way.method, 1)[0]
-            picture = _finish(reader.header, before, shown(family, now, way)[0])
+            pixels, bound = shown(family, now, way)[0], bounds(family, now, way.method, 1)[0]
+            if now is state and way.method == "denoise":
+                pixels, bound = known(reader.header, before, pixels, state.step, bound)
+            picture = _finish(reader.header, before, pixels)
             tail = reader.tail or len(chunk.payload) - chunk.verified
             yield Decoded(picture, state.step, family.chunks, now is not state, bound, tail)
 

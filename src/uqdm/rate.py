@@ -16,11 +16,16 @@ from uqdm.sources import Source
 Promise = tuple[int, int, int]  # how far R, G and B of any preview can be from the true ones
 
 
-def promises(model: Package, header: format.Header) -> list[Promise]:
-    """What a file's model promises before the first step, after it, ..., after the last. Raises
-    what `registry.mode_of` does.
+def promises(model: Package, contents: format.Contents) -> list[Promise]:
+    """What a file and its model promise before the first step, after it, ..., after the last.
+
+    A file may tell errors that its encoder has measured. Raises what `registry.mode_of` does.
     """
-    return registry.walk(model, registry.mode_of(model, header), None).guarantees(header.grey)
+    header = contents.header
+    found = registry.walk(model, registry.mode_of(model, header), None).guarantees(header.grey)
+    if (told := contents.payload(format.ERRORS)) is not None:
+        found[1:-1] = [min(own, (error,) * 3) for own, error in zip(found[1:-1], told)]
+    return found
 
 
 def step_within(promised: Sequence[Promise], most: int) -> int:
@@ -45,9 +50,13 @@ class Cut:
         if sum(value is not None for value in dataclasses.astuple(self)) > 1:
             raise ValueError(f"{self}: give at most one of step, bpp, nbytes and max_error")
 
-    def resolved(self, model: Package, header: format.Header) -> "Cut":
-        """The same for a file of that model, with a step in the place of `max_error`."""
-        return self if self.max_error is None else Cut(step_within(promises(model, header), self.max_error))
+    def resolved(self, model: Package, contents: format.Contents) -> "Cut":
+        """The same for a file of that model, with a step in the place of `max_error`, or all of a file that is corrected enough."""
+        if self.max_error is None:
+            return self
+        step, correction = step_within(promises(model, contents), self.max_error), contents.payload(format.CORRECTION)
+        corrected = correction is not None and step > len(contents.steps) and correction[:1] <= bytes([min(self.max_error, 255)])
+        return Cut() if corrected else Cut(step)
 
     def of(self, data: Source, model: Package | None = None) -> bytes:
         """The beginning of a file that is wanted. `model`: the file's, which `max_error` needs.
@@ -57,5 +66,5 @@ class Cut:
         if self.max_error is not None:
             if model is None:
                 raise ValueError("max_error needs the model that wrote the file")
-            cut = self.resolved(model, format.parse(data, steps=0, max_pixels=None).header)
+            cut = self.resolved(model, format.parse(data, max_pixels=None))
         return data if cut == Cut() else format.truncate(data, nbytes=cut.nbytes, bpp=cut.bpp, step=cut.step)

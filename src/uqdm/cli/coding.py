@@ -240,9 +240,11 @@ class Decoding:
         from uqdm import format
 
         data = job.data()
-        header = format.parse(data, steps=0, max_pixels=self._max_pixels or format.MAX_PIXELS, salvage=self._salvage).header
+        steps = 0 if self._cut.max_error is None else None
+        contents = format.parse(data, steps=steps, max_pixels=self._max_pixels or format.MAX_PIXELS, salvage=self._salvage)
+        header = contents.header
         codec = self._pool.open_for(data, self._model)
-        cut = self._cut.resolved(codec.package, header)
+        cut = self._cut.resolved(codec.package, contents)
         # With --salvage a step that is not there is no reason to stop: what is there is decoded.
         with contextlib.suppress(*[FormatError] * (self._salvage and cut.step is not None)):
             data = cut.of(data)
@@ -278,6 +280,7 @@ class Decoding:
         height, width = decoded.picture.pixels.shape[:2]
         size = _used(file.data, decoded)
         reached = f"step {decoded.step} of {decoded.steps}" + decoded.partial * f" and part of step {decoded.step + 1}"
+        reached += decoded.corrected * " and its correction"
         facts = [f"{size} bytes", f"{8 * size / (width * height):.3f} bpp", reached]
         if decoded.step < decoded.steps and decoded.bound < 255:
             facts.append(f"error at most {decoded.bound}")
@@ -289,7 +292,7 @@ class Decoding:
             job.complain(f"{job.name}: decoded what comes before the damage: {decoded.damage}")
         elif decoded.tail:
             job.complain(f"{job.name}: last {decoded.tail} bytes unverified: no check covers them yet")
-        elif decoded.step < (decoded.steps if self._cut.step is None else self._cut.step) and self._whole:
+        elif not decoded.corrected and decoded.step < (decoded.steps if self._cut.step is None else self._cut.step) and self._whole:
             job.complain(f"{job.name}: the file is cut; decoded to {reached}")
 
 

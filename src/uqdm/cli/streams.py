@@ -43,14 +43,16 @@ def info(file: str, as_json: bool, model: str | None) -> None:
     available, mode = model is not None or _is_available(found.model, found.fingerprint), _mode(found)
     errors: list[tuple[int, int, int]] = []
     if available and mode:
-        header = format.parse(data, steps=0, max_pixels=None).header
-        errors = job.attempt(lambda: rate.promises(_model(header, model), header)) or []
+        contents = format.parse(data, steps=0, max_pixels=None)
+        errors = job.attempt(lambda: rate.promises(_model(contents.header, model), contents)) or []
     if as_json:
         more = {"mode": mode, "model_available": available, "max_error": errors or None}
         echo(json.dumps(json.loads(found.to_json()) | more, indent=2))
         return
     colour = ("grey" if found.channels == 1 else "RGB") + (" and alpha" if found.alpha else "")
     whole = f"whole, {found.chunks} steps" if found.complete else f"cut: {found.steps_available} of {found.chunks} steps are whole"
+    if found.corrected_to is not None:
+        whole = f"{found.steps_available} of {found.chunks} steps and a correction: no value is more than {found.corrected_to} off"
     if found.partial_bytes:
         whole += f", and {found.partial_bytes} bytes of step {found.steps_available + 1}"
     if found.tail_bytes:
@@ -65,12 +67,17 @@ def info(file: str, as_json: bool, model: str | None) -> None:
     for name, text in facts:
         echo(f"{name:<8}{text}")
     pixels = found.width * found.height
-    rows = [("header", found.header_bytes), *found.metadata_bytes.items()]
-    rows += [(f"step {k}", size) for k, size in enumerate(found.step_bytes, 1)]
+    before, behind = {**found.metadata_bytes}, {}
+    if (corrected := before.pop("correction", None)) is not None:
+        behind["correction"] = corrected
+    rows = [("header", found.header_bytes), *before.items()]
+    rows += [*((f"step {k}", size) for k, size in enumerate(found.step_bytes, 1)), *behind.items()]
     rest = found.total_bytes - sum(size for _, size in rows)
     if rest:
         rows.append((f"part of step {found.steps_available + 1}" if found.partial_bytes else "unverified", rest))
     promised = {f"step {k}": ", ".join(map(str, one)) for k, one in enumerate(errors)}
+    if found.corrected_to is not None:
+        promised["correction"] = ", ".join([str(found.corrected_to)] * 3)
     table, total = [("", "bytes", "bpp", "total", "bpp", *["R, G, B off by at most"][: len(promised)])], 0
     for name, size in rows:
         total += size

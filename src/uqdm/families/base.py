@@ -67,6 +67,10 @@ class Walk(Protocol):
     def bounded(self) -> bool:
         """Whether previews of every kind keep `bound`, and not those of `denoise` alone."""
 
+    @property
+    def measured(self) -> bool:
+        """Whether an encoder measures how far previews are off, because `bound` tells little. Then `denoise` is the same everywhere."""
+
     def start(self, shape: tuple[int, int], seeds: Sequence[int], grey: bool = False) -> Any:
         """What is known of len(seeds) pictures of `shape` (H, W) before the first chunk."""
 

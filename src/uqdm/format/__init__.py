@@ -11,6 +11,8 @@ alpha             an alpha plane to bytes, and back (NumPy; not imported here)
 
 from uqdm.format.chunks import (
     ALPHA,
+    CORRECTION,
+    ERRORS,
     EXIF,
     ICC,
     KIND_NAMES,
@@ -31,7 +33,9 @@ from uqdm.format.limits import MAX_CHUNKS, MAX_EXTRA, MAX_METADATA, MAX_NAME, MA
 __all__ = [
     "ALPHA",
     "ARITHMETIC",
+    "CORRECTION",
     "DEFAULT_SEED",
+    "ERRORS",
     "EXIF",
     "ICC",
     "KIND_NAMES",

@@ -27,8 +27,10 @@ from uqdm.format.fields import MAX_VARINT, decode_varint, varint
 from uqdm.format.header import CHECK, Header, read_header
 from uqdm.format.limits import MAX_CHUNKS, MAX_METADATA, MAX_PIXELS, PIECE, largest_alpha, largest_step
 
-ICC, EXIF, XMP, ALPHA, STEP = 1, 2, 3, 4, 16
-KIND_NAMES = {ICC: "ICC profile", EXIF: "EXIF", XMP: "XMP", ALPHA: "alpha plane", STEP: "step"}
+ICC, EXIF, XMP, ALPHA, ERRORS, CORRECTION, STEP = 1, 2, 3, 4, 5, 15, 16
+KIND_NAMES = {
+    ICC: "ICC profile", EXIF: "EXIF", XMP: "XMP", ALPHA: "alpha plane", ERRORS: "errors", CORRECTION: "correction", STEP: "step",
+}  # fmt: skip
 
 _FIRST_STEP_TAG = STEP  # tag of step index i is 15 + i
 _HEAD_CHECK = 2  # bytes
@@ -36,8 +38,8 @@ _HEAD_CHECK = 2  # bytes
 
 @dataclass(frozen=True)
 class Chunk:
-    """One chunk, or the beginning of a step: `kind` is ICC, EXIF, XMP, ALPHA or STEP; `index`
-    counts steps from 1 and is 0 for the others. `payload`: its bytes, checks taken out. `start`,
+    """One chunk, or the beginning of a step: `kind` is ICC, EXIF, XMP, ALPHA, ERRORS, CORRECTION
+    or STEP; `index` counts steps from 1 and is 0 for the others. `payload`: its bytes, checks taken out. `start`,
     `end`: its place in the file, in bytes, head and checks included. `size`: bytes of the payload
     when whole. `verified`: the first so many bytes of `payload` are under a check that passed.
 
@@ -73,11 +75,15 @@ class Contents:
         """The whole steps."""
         return [chunk for chunk in self.chunks if chunk.kind == STEP]
 
+    def payload(self, kind: int) -> bytes | None:
+        """Of the chunk of a kind that is there at most once."""
+        return next((chunk.payload for chunk in self.chunks if chunk.kind == kind), None)
+
 
 def write_chunk(kind: int, index: int, payload: bytes, before: bytes | bytearray) -> bytes:
     """The bytes of one chunk, to be put right after `before`.
 
-    `kind`: ICC, EXIF, XMP, ALPHA (`index` 0) or STEP (`index` from 1). `before`: the file so far,
+    `kind`: STEP (`index` from 1) or another one (`index` 0). `before`: the file so far,
     or its end: its last four bytes, which are the check of the header or of the chunk before, are
     where this chunk's checks start. A step costs 8 or 9 bytes besides a payload of up to 4 KiB, and
     4 more for every 4 KiB (or part of it) further. Raises `LimitError` for metadata above 16 MiB,
@@ -186,7 +192,7 @@ class ChunkReader:
 
     def _wanted(self, points: Callable[[int], Sequence[int]]) -> Iterator[Chunk]:
         total = self.header.chunks
-        wanted = total if self._steps is None else min(self._steps, total)
+        wanted, done = total if self._steps is None else min(self._steps, total), 0
         while self._last_tag < _FIRST_STEP_TAG + wanted - 1:
             head = self._read_head()
             if head is None:
@@ -197,13 +203,17 @@ class ChunkReader:
                 self.partial = chunk if chunk.kind == STEP else None
                 return
             yield chunk
+            if chunk.kind == CORRECTION:
+                break
+            done = self._done
         if self._steps is not None:
             return
         start = self.position
         if self._read(1):
+            last = f"after step {done} of {total}, the last" if self._last_tag != CORRECTION else f"after the correction of step {done}"
             raise DamagedError(
-                f"after step {total} of {total}, the last: the file should end at byte {start}, but goes on: "
-                f"bytes were added there, what is before them still decodes with --step {total} or --salvage"
+                f"{last}: the file should end at byte {start}, but goes on: "
+                f"bytes were added there, what is before them still decodes with --step {done} or --salvage"
             )
 
     def _read(self, count: int) -> bytes:
@@ -290,6 +300,12 @@ class ChunkReader:
         without gaps.
         """
         total, last = self.header.chunks, self._last_tag
+        if tag in (ERRORS, CORRECTION) and not self.header.minor:
+            raise self._damaged(start, f"a chunk of kind {tag}, which files of format version {self.header.version} do not have")
+        if tag == CORRECTION:
+            if not self._done:
+                raise self._damaged(start, "a correction, but no step before it")
+            return tag, 0
         if tag < _FIRST_STEP_TAG and tag not in KIND_NAMES:
             raise self._damaged(start, f"a chunk of unknown kind {tag}")
         if tag < _FIRST_STEP_TAG:
@@ -309,7 +325,10 @@ class ChunkReader:
 
     def _check_length(self, kind: int, length: int, start: int) -> None:
         pixels = self.header.width * self.header.height
-        limit = {ALPHA: largest_alpha(pixels), STEP: largest_step(pixels)}.get(kind, MAX_METADATA)
+        step = largest_step(pixels)
+        limit = {ALPHA: largest_alpha(pixels), ERRORS: MAX_CHUNKS, CORRECTION: step, STEP: step}.get(kind, MAX_METADATA)
+        if kind == ERRORS and length != self.header.chunks - 1:
+            raise self._damaged(start, f"{length} errors; a file of {self.header.chunks} steps has one less than it has steps")
         if length > limit:
             raise LimitError(f"{self._where(start, kind)}: a payload of {length} bytes; at most {limit} are possible here")
 
@@ -320,6 +339,8 @@ class ChunkReader:
 
     def _where(self, start: int, kind: int | None = None) -> str:
         """A chunk, by its kind if that is known. After a whole step only a step can stand."""
+        if kind == CORRECTION:
+            return f"correction after step {self._done} of {self.header.chunks} (byte {start})"
         if kind == STEP or self._done:
             return f"step {self._done + 1} of {self.header.chunks} (byte {start})"
         if kind is not None:

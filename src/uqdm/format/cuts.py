@@ -6,7 +6,7 @@ import io
 
 from uqdm import sources
 from uqdm.errors import LimitError
-from uqdm.format.chunks import STEP, ChunkReader, Contents, parse
+from uqdm.format.chunks import CORRECTION, STEP, ChunkReader, Contents, parse
 from uqdm.sources import Source
 
 
@@ -14,7 +14,7 @@ def ends(contents: Contents) -> list[int]:
     """In bytes, where the first step begins, and then where each whole step ends: cut there, no
     byte is left over.
     """
-    before = [chunk.end for chunk in contents.chunks if chunk.kind != STEP]
+    before = [chunk.end for chunk in contents.chunks if chunk.kind not in (CORRECTION, STEP)]
     return [max([contents.header_size, *before]), *(chunk.end for chunk in contents.steps)]
 
 

@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 
 from uqdm import sources
-from uqdm.format.chunks import KIND_NAMES, STEP, parse
+from uqdm.format.chunks import CORRECTION, KIND_NAMES, STEP, parse
 from uqdm.sources import Source
 
 
@@ -39,6 +39,7 @@ class Info:
     verified_bytes: int
     tail_bytes: int
     total_bytes: int
+    corrected_to: int | None  # of a file that ends in a correction: how far its values are off at most
 
     def to_json(self) -> str:
         """One JSON object with the fields above, by name, in order."""
@@ -76,4 +77,5 @@ def inspect(data: Source) -> Info:
         verified_bytes=partial.verified if partial else 0,
         tail_bytes=contents.tail,
         total_bytes=len(data),
+        corrected_to=correction[0] if (correction := contents.payload(CORRECTION)) else None,
     )

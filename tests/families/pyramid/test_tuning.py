@@ -54,7 +54,7 @@ def sample(bias: float, spread: float, channel: int = 0, size: int = 8192) -> tu
 def test_scores_are_the_slopes_of_the_bits() -> None:
     one, layout = sample(0.3, 1.5)
     weights = np.zeros(layout.size, np.int64)
-    bits, gradients = tuning.scores(layout, one, tuning.corrected(layout, one, weights))
+    _bits, gradients = tuning.scores(layout, one, tuning.corrected(layout, one, weights))
     for i, step in ((9 * 3 + 4, 40), (0, 40), (layout.linear - 1, 64), (layout.linear, 8)):
         ends = []
         for sign in (1, -1):
@@ -100,5 +100,7 @@ def test_the_fit_is_the_same_whatever_adds_up_its_sums() -> None:
         "child": tuple(end[turned] for end in one.child),
     }
     a, b = tuning.fit(layout, one, 1.0), tuning.fit(layout, dataclasses.replace(one, **parts), 1.0)
-    assert a is not None and b is not None
-    assert (a[0] == b[0]).all() and (a[1] == b[1]).all()
+    assert a is not None
+    assert b is not None
+    assert (a[0] == b[0]).all()
+    assert (a[1] == b[1]).all()

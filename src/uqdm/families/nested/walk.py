@@ -147,6 +147,7 @@ class NestedWalk:
 
     side_size = 0
     bounded = True
+    measured = False
 
     def __init__(self, constants: NestedConstants, networks: Networks) -> None:
         self.constants, self.networks = constants, networks

@@ -490,6 +490,7 @@ class Pyramid:
 
     side_size = 0
     bounded = True
+    measured = True
 
     def __init__(self, constants: Constants, networks: Networks) -> None:
         self.constants, self.networks = constants, networks

@@ -88,6 +88,7 @@ class UniversallyQuantized:
     """
 
     bounded = True
+    measured = False
 
     def __init__(self, constants: UqdmConstants, denoiser: Denoiser) -> None:
         self.constants = constants

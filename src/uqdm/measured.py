@@ -1,0 +1,77 @@
+"""Errors of previews that an encoder measures, for families whose previews promise nothing by themselves. Knows pixels and chunks.
+
+The encoder sees every preview that a decoder will show after a whole step, for previews are the same bits everywhere. So it can tell how
+far each is off, in a chunk before the first step. Where an error is asked for, it takes the cheapest step, and corrects its preview.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from uqdm import format, nearlossless
+from uqdm.format import Chunk, Header
+from uqdm.picture import Picture
+
+LEAST = 1 << 14  # pixels from which the errors are told without being asked for
+
+Pixels = NDArray[np.uint8]
+
+
+class Measured:
+    """What an encoder finds out about the previews of one picture.
+
+    `most`: the error that is asked for, if one is. `measured`: see `families.base.Walk`; else there is nothing to find out.
+    """
+
+    def __init__(self, picture: Picture, most: int | None, measured: bool) -> None:
+        self._pixels = np.ascontiguousarray(picture.pixels.transpose(2, 0, 1))
+        self._most = most
+        self._told = measured and (most is not None or self._pixels[0].size >= LEAST)
+        self._errors: list[int] = []
+        self._steps: list[bytes] = []
+        self._best: tuple[int, int, bytes | None] | None = None  # bytes in all, steps, and the correction, if one is needed
+
+    @property
+    def wants_previews(self) -> bool:
+        """Whether there is anything to find out."""
+        return self._told
+
+    def step(self, payload: bytes, preview: Pixels | None) -> None:
+        """One more step has been written. `preview` (3, H, W): after it; None after the last one."""
+        self._steps.append(payload)
+        if preview is None:
+            return
+        shown = preview[1:2] if len(self._pixels) == 1 else preview
+        self._errors.append(int(np.abs(shown.astype(np.int16) - self._pixels).max()))
+        if self._most:
+            near = self._errors[-1] <= self._most
+            correction = None if near else nearlossless.written(shown, self._pixels, self._most)
+            if near or correction is not None:
+                size = sum(map(len, self._steps)) + len(correction or b"")
+                if self._best is None or size < self._best[0]:
+                    self._best = size, len(self._steps), correction
+
+    def chunks(self) -> list[tuple[int, int, bytes]]:
+        """Kind, index and payload of what a file holds after its metadata."""
+        steps, correction = self._steps, None
+        if self._best is not None and self._best[0] < sum(map(len, steps)):
+            steps, correction = steps[: self._best[1]], self._best[2]
+        found = [(format.ERRORS, 0, bytes(self._errors))] if self._told else []
+        found += [(format.STEP, k, payload) for k, payload in enumerate(steps, 1)]
+        return found if correction is None else [*found, (format.CORRECTION, 0, correction)]
+
+
+def known(header: Header, chunks: Sequence[Chunk], preview: Pixels, step: int, bound: int) -> tuple[Pixels, int]:
+    """A preview (3, H, W) after a whole step, and how far it is off at most, by what a file tells besides its steps.
+
+    `bound`: what is promised anyway. Raises `DamagedError`.
+    """
+    told = {chunk.kind: chunk.payload for chunk in chunks}
+    if format.CORRECTION in told:
+        own = preview[1:2] if header.grey else preview
+        corrected, most = nearlossless.applied(own, told[format.CORRECTION])
+        return np.broadcast_to(corrected, preview.shape), min(bound, most)
+    if format.ERRORS in told and 0 < step < header.chunks:
+        bound = min(bound, told[format.ERRORS][step - 1])
+    return preview, bound
