@@ -1,4 +1,4 @@
-"""Fields of integers, as exact networks of both families see and make them."""
+"""Fields of integers, as exact networks see and make them, and a model's arrays."""
 
 from typing import Any
 
@@ -6,11 +6,18 @@ import numpy as np
 
 
 def convolved(x: Any, weights: dict[str, Any], name: str) -> Any:
+    """No sum reaches 2^24, so they are exact in float32, and fast."""
     weight, bias, shift = (weights[f"{name}.{field}"].astype(np.int64) for field in ("weight", "bias", "shift"))
+    return summed(x, weight, np.float32) + bias[:, None, None] >> shift[:, None, None]
+
+
+def summed(x: Any, weight: Any, kind: Any = np.float64) -> Any:
+    """A convolution's sums, with zeros around the field. Integers below 2^53 are exact in float64."""
     k, (h, w) = weight.shape[2], x.shape[1:]
-    x = np.pad(x, ((0, 0), (k // 2, k // 2), (k // 2, k // 2)))
+    x = np.pad(x.astype(kind), ((0, 0), (k // 2, k // 2), (k // 2, k // 2)))
+    weight = weight.astype(kind)
     out = sum(np.tensordot(weight[:, :, i, j], x[:, i : i + h, j : j + w], 1) for i in range(k) for j in range(k))
-    return out + bias[:, None, None] >> shift[:, None, None]
+    return np.asarray(out).astype(np.int64)
 
 
 def evened(low: Any, high: Any) -> tuple[Any, Any]:
@@ -34,3 +41,14 @@ def quartered(planes: Any) -> Any:
 def pull(skip: Any, width: Any, d: Any) -> Any:
     skip, width = (np.array(a, np.int64).reshape(-1, 1, 1) for a in (skip, width))
     return np.where(skip == 0, 0, np.sign(skip) * width * d // np.where(skip == 0, 1, abs(skip) + abs(d)))
+
+
+def whole(stored: dict[str, Any]) -> dict[str, Any]:
+    """The arrays of weights.safetensors, halves put together."""
+    found = {}
+    for name, a in stored.items():
+        if (stem := name.removesuffix(".high")) != name and f"{stem}.low" in stored:
+            found[stem] = (256 * a.astype(np.int64) + stored[f"{stem}.low"]).astype(np.int16)
+        elif not (name.endswith(".low") and f"{name.removesuffix('.low')}.high" in stored):
+            found[name] = a
+    return found

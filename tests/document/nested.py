@@ -117,6 +117,7 @@ def mixture_mean(mixture: list[tuple[int, int, int]], low: int, high: int) -> in
 
 class Decoder:
     def __init__(self, data: bytes, model: dict[str, Any], weights: dict[str, Any]) -> None:
+        assert data[8] == 0x10
         self.head, self.constants, self.network, self.weights = header(data), model["constants"], model["network"], weights
         size = (3, self.head.height, self.head.width)
         self.low = np.zeros(size, np.int64) + np.array([0, -255, -255]).reshape(3, 1, 1)

@@ -1,4 +1,4 @@
-"""What both families' decoders share, from docs/format.md alone: header and chunks, range coder, generator, tables, means.
+"""What all families' decoders share, from docs/format.md alone: header and chunks, range coder, generator, tables, means.
 
 Files may end anywhere behind the header. What the document leaves out or says wrongly stops it. Slow and small on purpose.
 """
@@ -6,6 +6,7 @@ Files may end anywhere behind the header. What the document leaves out or says w
 import functools
 import itertools
 import zlib
+from bisect import bisect_right
 from decimal import ROUND_HALF_EVEN, Decimal, localcontext
 from typing import Any, NamedTuple
 
@@ -36,7 +37,8 @@ class Header(NamedTuple):
 
 
 def header(data: bytes) -> Header:
-    assert data[:9] == bytes.fromhex("89 55 51 44 0D 0A 1A 0A 10")
+    assert data[:8] == bytes.fromhex("89 55 51 44 0D 0A 1A 0A")
+    assert data[8] in (0x10, 0x11)  # the version
     end = 10 + data[9]
     body, check = data[10:end], int.from_bytes(data[end : end + 4], "little")
     assert zlib.crc32(data[:end]) == check
@@ -91,7 +93,8 @@ class Stream:
         unit = self.range >> 24
         missing = 0 if self.whole else max(0, self.at - len(self.data))
         least, most = (min(above // unit, 2**24) for above in (self.above, self.above + 256**missing - 1))
-        found = next(j for j in range(len(cumulative) - 1) if cumulative[j] <= least < cumulative[j + 1])
+        found = bisect_right(cumulative, least) - 1
+        assert found + 1 < len(cumulative)
         if most >= cumulative[found + 1]:
             return None
         self.above -= unit * cumulative[found]

@@ -60,6 +60,7 @@ def suggested(own: dict[str, Any], raw: Any, low: Any, high: Any) -> tuple[Any, 
 
 class Decoder:
     def __init__(self, data: bytes, model: dict[str, Any], weights: dict[str, Any]) -> None:
+        assert data[8] == 0x10
         self.head, self.constants, self.network, self.weights = header(data), model["constants"], model["network"], weights
         self.rgb, self.grey = self.constants["space"] == "rgb", self.head.grey
         self.real = {k: [float.fromhex(v) for v in self.constants[k]] for k in ("alpha", "b", "c", "offset", "scale", "pixel_spread")}

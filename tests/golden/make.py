@@ -33,7 +33,9 @@ def cases() -> dict[str, tuple[str, Picture, dict[str, Any]]]:
     rgb = Picture(drawn(24, 33))
     carried = Picture(drawn(9, 14), drawn(9, 14, 4)[..., 3], b"a colour profile", b"II*\0exif", b"<xmp/>")
     noise = Picture(np.random.Generator(np.random.Philox(7)).integers(0, 256, (80, 72, 3), dtype=np.uint8))
-    smooth = Picture((np.stack([np.add.outer(np.arange(300) * k, np.arange(272) * (4 - k)) // 5 % 256 for k in (1, 2, 3)], -1)).astype(np.uint8))
+    smooth = Picture(
+        (np.stack([np.add.outer(np.arange(300) * k, np.arange(272) * (4 - k)) // 5 % 256 for k in (1, 2, 3)], -1)).astype(np.uint8)
+    )
     return {
         "photo-rgb": ("photo", rgb, {}),
         "photo-one-pixel": ("photo", Picture(drawn(1, 1)), {}),
