@@ -78,6 +78,10 @@ class Planes:
         """Steps."""
         return len(self.bits)
 
+    def reduced(self, halvings: int) -> None:
+        """There are no smaller previews."""
+        return None
+
     def start(self, shape: tuple[int, int], seeds: Sequence[int], grey: bool = False) -> State:
         """Nothing is known."""
         full = (len(seeds), 3, *shape)

@@ -24,7 +24,7 @@ from uqdm.families.base import Networks, Opening, State, Walk
 from uqdm.format import Chunk, Contents, Header
 from uqdm.format.alpha import pack_alpha, unpack_alpha
 from uqdm.measured import Measured, known
-from uqdm.picture import Picture, stacked, to_array
+from uqdm.picture import Picture, halved, stacked, to_array
 from uqdm.previews import Method, Way, bounds, drawn, shown
 from uqdm.sources import Source
 from uqdm.walk import CHECK, Estimator, Guesser, Progress, Reader, Writer, walk
@@ -264,11 +264,12 @@ class Codec:
         seed: int = 0,
         temperature: float = 1.0,
         salvage: bool = False,
+        reduce: int = 0,
     ) -> Decoded:
-        """As `decompress`, with metadata and how far it came. `seed`, `temperature`, `salvage`: see
-        `decode_many`.
+        """As `decompress`, with metadata and how far it came. `seed`, `temperature`, `salvage`,
+        `reduce`: see `decode_many`.
         """
-        return self.decode_many([data], step=step, method=method, seed=seed, temperature=temperature, salvage=salvage)[0]
+        return self.decode_many([data], step=step, method=method, seed=seed, temperature=temperature, salvage=salvage, reduce=reduce)[0]
 
     def decode_many(
         self,
@@ -279,6 +280,7 @@ class Codec:
         seed: int = 0,
         temperature: float = 1.0,
         salvage: bool = False,
+        reduce: int = 0,
         progress: Progress | None = None,
     ) -> list[Decoded]:
         """A batch. Files of one size, mode and number of chunks share network calls; one that ends
@@ -289,9 +291,12 @@ class Codec:
         chunks. `seed`, `temperature` (0 .. 1): for `method="ancestral"`, which draws by chance what
         the file does not say. A low temperature stays near the middle of what is likely: less
         texture, less noise. `salvage`: decode what comes before the damage of a file;
-        `Decoded.damage` says what it was. `progress`: called as the work goes on.
+        `Decoded.damage` says what it was. `reduce`: halve the sides of the picture so often, rounded
+        up, at most until the longer one has 2 pixels, or six times. Only what this needs is decoded.
+        Raises `LimitError` where the model's family has no such previews. `progress`: called as the
+        work goes on.
         """
-        way = Way(method, seed, temperature, salvage)
+        way = Way(method, seed, temperature, salvage, reduce)
         if step is not None:
             arguments.whole("step", step, 0)
         if sources.is_one(data):
@@ -319,14 +324,20 @@ class Codec:
         if alone and any(one.damage for one in some):
             return [self._decode([one], steps, partial, way)[0] for one in some]
         family, state = self._begin([one.header for one in some])
-        before, beginnings = state, [b""]
+        if way.reduce:
+            smaller = family.reduced(way.reduce)
+            if smaller is None:
+                raise LimitError(f"{self.name}: models of its family have no reduced previews; decode the whole picture and reduce that")
+            family = smaller
+        before, beginnings, less = state, [b""], way.reduce > 0
         damage: FormatError | NumericsError | None = some[0].damage
         try:
             for number in range(steps):
-                state = before = self._read(family, state, [one.steps[number].payload for one in some], progress=progress)
+                payloads = [one.steps[number].payload for one in some]
+                state = before = self._read(family, state, payloads, progress=progress, beginning=less)
             if partial:
                 beginnings = [one.partial.payload for one in some if one.partial]
-                state = self._read(family, before, beginnings, whole=False, progress=progress)
+                state = self._read(family, before, beginnings, whole=False, progress=progress, beginning=less)
         except (DamagedError, NumericsError) as error:
             if not way.salvage:
                 raise
@@ -342,8 +353,9 @@ class Codec:
         for one, pixels, bound in zip(some, rgb, bounds(family, state, way.method, len(some))):
             reached = min(len(one.steps), state.step)
             further = state.cut or state.step > reached
-            corrected = not further and way.method == "denoise" and one.payload(format.CORRECTION) is not None
-            if not further and way.method == "denoise":
+            plain = not further and not less and way.method == "denoise"
+            corrected = plain and one.payload(format.CORRECTION) is not None
+            if plain:
                 pixels, bound = known(one.header, one.chunks, pixels, reached, bound)
             picture = _finish(one.header, one.chunks, pixels)
             found.append(Decoded(picture, reached, family.chunks, further, bound, one.tail, damage, corrected))
@@ -412,11 +424,19 @@ class Codec:
             tail = reader.tail or len(chunk.payload) - chunk.verified
             yield Decoded(picture, state.step, family.chunks, now is not state, bound, tail)
 
-    def _read(self, family: Walk, state: State, payloads: Sequence[bytes], whole: bool = True, progress: Progress | None = None) -> State:
+    def _read(
+        self,
+        family: Walk,
+        state: State,
+        payloads: Sequence[bytes],
+        whole: bool = True,
+        progress: Progress | None = None,
+        beginning: bool = False,
+    ) -> State:
         """The state after one more chunk of each picture of a batch, or after a part of it."""
         if not whole and min(map(len, payloads)) <= family.side_size + CHECK:
             return state
-        reader = Reader(state.step + 1, payloads, whole, family.side_size, self._coder, self.exact)
+        reader = Reader(state.step + 1, payloads, whole, family.side_size, self._coder, self.exact, beginning)
         return self._after(family, state, reader, progress)
 
     def _after(self, family: Walk, state: State, reader: Reader, progress: Progress | None = None) -> State:
@@ -509,4 +529,6 @@ def _finish(header: Header, chunks: Sequence[Chunk], rgb: NDArray[np.uint8]) -> 
     carried = {chunk.kind: chunk.payload for chunk in chunks if chunk.kind != format.STEP}
     pixels = np.ascontiguousarray((rgb[1:2] if header.grey else rgb).transpose(1, 2, 0))
     alpha = unpack_alpha(carried[format.ALPHA], header.height, header.width) if format.ALPHA in carried else None
+    while alpha is not None and alpha.shape != pixels.shape[:2]:
+        alpha = halved(alpha)
     return Picture(pixels, alpha, carried.get(format.ICC), carried.get(format.EXIF), carried.get(format.XMP))

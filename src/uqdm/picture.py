@@ -72,3 +72,10 @@ def stacked(pictures: Sequence[Picture]) -> Bytes8:
     """The pixels of pictures of one size, (N, 3, H, W). Grey ones are there three times."""
     stack = np.stack([p.pixels for p in pictures]).transpose(0, 3, 1, 2)
     return np.repeat(stack, 3, 1) if stack.shape[1] == 1 else stack
+
+
+def halved(plane: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(H, W) -> means of 2 x 2, sides rounded up; an odd last row or column stands twice."""
+    h, w = plane.shape
+    whole = np.pad(plane, ((0, h % 2), (0, w % 2)), "edge").astype(np.uint16)
+    return ((whole[::2, ::2] + whole[1::2, ::2] + whole[::2, 1::2] + whole[1::2, 1::2] + 2) // 4).astype(np.uint8)

@@ -23,8 +23,10 @@ class Way:
     seed: int = 0
     temperature: float = 1.0
     salvage: bool = False
+    reduce: int = 0
 
     def __post_init__(self) -> None:
+        arguments.whole("reduce", self.reduce, 0)
         if self.method not in METHODS:
             raise ValueError(f"method {self.method!r}; expected {', '.join(METHODS[:-1])} or {METHODS[-1]}")
         arguments.share("temperature", self.temperature)

@@ -141,6 +141,7 @@ class Encoding:
 @click.option("--seed", type=click.IntRange(0, 2**64 - 1), default=0, show_default=True, metavar="N", help="Seed of --method ancestral.")
 @options.temperature
 @options.where
+@click.option("--reduce", type=click.IntRange(0, 6), default=0, metavar="N", help="Halve the sides N times; less is decoded. (photo)")
 @click.option("--salvage", is_flag=True, help="Decode what comes before the damage in a damaged file; the exit code is still 1.")
 @click.option("--lossy-output", is_flag=True, help="Write whole pictures to JPEG or AVIF too, although these change their values.")
 @options.batch
@@ -176,6 +177,7 @@ def decompress(paths: tuple[str, ...], batch: int, skip_existing: bool, recursiv
       uqdm decompress photo.uqdm preview.png --step 2
       uqdm decompress photo.uqdm preview.png --bpp 1.5
       uqdm decompress photo.uqdm lively.png --bpp 1.5 --method ancestral --temperature 0.6
+      uqdm decompress photo.uqdm small.png --reduce 2
       uqdm decompress damaged.uqdm rest.png --salvage
       uqdm decompress compressed/ pictures/ --force
       head -c 4000 photo.uqdm | uqdm decompress - preview.png
@@ -220,6 +222,7 @@ class Decoding:
         seed: int,
         temperature: float,
         salvage: bool,
+        reduce: int,
         lossy_output: bool,
         model: str | None,
         max_pixels: int | None,
@@ -228,10 +231,10 @@ class Decoding:
     ) -> None:
         from uqdm import library, rate
 
-        self._lossy = lossy_output
         self._cut = rate.Cut(step, bpp, nbytes, max_error)
         self._whole = self._cut == rate.Cut(step)  # all bytes, or all of the steps asked for
-        self._how = {"method": method, "seed": seed, "temperature": temperature, "salvage": salvage}
+        self._how = {"method": method, "seed": seed, "temperature": temperature, "salvage": salvage, "reduce": reduce}
+        self._lossy = lossy_output or reduce > 0  # a smaller picture is not the whole one anyway
         self._salvage, self._max_pixels, self._force = salvage, max_pixels, force
         self._model, self._pool = model, library.Pool(max_pixels=max_pixels, **machine)
 
@@ -277,7 +280,7 @@ class Decoding:
 
         format = picture_format(job)
         job.write(files.encode(decoded.picture, format, lossy=self._lossy or decoded.step < decoded.steps), self._force)
-        height, width = decoded.picture.pixels.shape[:2]
+        height, width = file.group[:2]
         size = _used(file.data, decoded)
         reached = f"step {decoded.step} of {decoded.steps}" + decoded.partial * f" and part of step {decoded.step + 1}"
         reached += decoded.corrected * " and its correction"

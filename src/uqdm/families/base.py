@@ -71,6 +71,9 @@ class Walk(Protocol):
     def measured(self) -> bool:
         """Whether an encoder measures how far previews are off, because `bound` tells little. Then `denoise` is the same everywhere."""
 
+    def reduced(self, halvings: int) -> "Walk | None":
+        """The walk that asks only what previews need whose sides are halved so often, rounded up. None: the family has no such previews."""
+
     def start(self, shape: tuple[int, int], seeds: Sequence[int], grey: bool = False) -> Any:
         """What is known of len(seeds) pictures of `shape` (H, W) before the first chunk."""
 

@@ -125,7 +125,7 @@ def test_previews_as_bytes_arrive_are_those_of_cut_files(coder: Codec) -> None:
 
 
 def test_previews_as_bytes_arrive_ask_networks_as_often_as_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = uqdm.load()
+    model = uqdm.load("nano")
     work = [11, 81, 100, 100]  # thousand multiply-adds a pixel by step, as the card has them: four passes each
     data = model.compress(photograph(32, 32, 4))
     asked: list[float] = []
@@ -159,7 +159,7 @@ def test_every_method_shows_the_picture_in_the_end_and_something_before(coder: C
 
 
 def test_the_flow_shrinks_boxes_that_were_all_there_is_within_the_range(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = uqdm.load()  # whose first cells are wider than the range
+    model = uqdm.load("nano")  # whose first cells are wider than the range
     family = model.family("tight")
     assert isinstance(family, walk.NestedWalk)
     pixels = photograph(32, 32, 2)

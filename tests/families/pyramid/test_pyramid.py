@@ -11,14 +11,15 @@ pytest.importorskip("torch")
 
 import torch
 
+from uqdm import bundle, library
 from uqdm.bundle import Package
 from uqdm.codec import Codec
 from uqdm.config import Config
-from uqdm.errors import PackageError, UqdmError
+from uqdm.errors import LimitError, PackageError, UqdmError
 from uqdm.exact import network as exact
 from uqdm.exact.runtimes import available
-from uqdm.families import registry
-from uqdm.families.pyramid import networks
+from uqdm.families import colour, registry
+from uqdm.families.pyramid import lattice, networks
 from uqdm.families.pyramid.config import PyramidConfig
 from uqdm.families.pyramid.running import PyramidNetworks
 from uqdm.families.pyramid.torch.model import Pass, Pyramid
@@ -231,3 +232,37 @@ def test_compiled_arithmetic_is_that_of_numpy(made: Package) -> None:
     planes = random.integers(-(1 << 16), 1 << 16, (2, 12, 6, 9)).astype(np.int32)
     weight = random.integers(-(1 << 15), 1 << 15, (3, 12, 3, 3)) * random.integers(0, 2, (3, 12, 3, 3))
     assert (networks.summed(planes, weight) == kernels.summed(planes, weight)).all()
+
+
+@pytest.mark.parametrize("size", [(40, 52), (33, 20), (7, 1), (2, 2)])
+@pytest.mark.parametrize("halvings", [1, 2, 6])
+def test_a_reduced_picture_is_the_low_pass_and_asks_no_finer_network(coder: Codec, size: tuple[int, int], halvings: int) -> None:
+    picture = photograph(*size)
+    data = coder.compress(picture)
+    asked: list[int] = []
+    networks_ = coder.networks(None)
+    trunk = networks_.trunk  # type: ignore[attr-defined]
+    networks_.trunk = lambda step, level, *rest: asked.append(level) or trunk(step, level, *rest)  # type: ignore[attr-defined]
+    try:
+        found = coder.decode(data, reduce=halvings).image
+    finally:
+        del networks_.trunk  # type: ignore[attr-defined]
+    deep = min(halvings, lattice.levels(*size))
+    low, _ = lattice.forward(colour.forward(picture.transpose(2, 0, 1)[None], "ycocg-r"), deep)
+    assert (found == colour.inverse(low.astype(np.int16), "ycocg-r")[0].transpose(1, 2, 0)).all()
+    assert all(level > deep for level in asked)
+    for step in range(coder.steps):
+        assert coder.decode(data, reduce=halvings, step=step).image.shape == found.shape
+    for end in range(len(data) // 2, len(data), 41):
+        assert coder.decode(data[:end], reduce=halvings).image.shape == found.shape
+
+
+def test_alpha_is_reduced_with_the_picture(coder: Codec) -> None:
+    picture = np.dstack([photograph(19, 30), np.arange(570, dtype=np.uint8).reshape(19, 30)])
+    assert coder.decode(coder.compress(picture), reduce=2).image.shape == (5, 8, 4)
+
+
+def test_a_family_without_levels_says_that_it_has_no_reduced_pictures() -> None:
+    nano = Codec(bundle.read(library.find("nano")))
+    with pytest.raises(LimitError, match="no reduced previews"):
+        nano.decode(nano.compress(photograph(8, 8)), reduce=1)

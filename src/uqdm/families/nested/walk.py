@@ -157,6 +157,10 @@ class NestedWalk:
         """T."""
         return self.constants.steps
 
+    def reduced(self, halvings: int) -> None:
+        """Every pixel is told by itself."""
+        return None
+
     def start(self, shape: tuple[int, int], seeds: Sequence[int], grey: bool = False) -> NestedState:
         """Before the first chunk: v anywhere in its range. The chroma of a grey picture is 0 and
         never asked for.

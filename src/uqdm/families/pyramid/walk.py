@@ -492,14 +492,19 @@ class Pyramid:
     bounded = True
     measured = True
 
-    def __init__(self, constants: Constants, networks: Networks) -> None:
-        self.constants, self.networks = constants, networks
+    def __init__(self, constants: Constants, networks: Networks, halvings: int = 0) -> None:
+        """`halvings`: so many of the finest levels are left out."""
+        self.constants, self.networks, self.halvings = constants, networks, halvings
         self._parts: dict[tuple[int, tuple[int, int], bool], list[Part]] = {}
 
     @property
     def chunks(self) -> int:
         """T."""
         return self.constants.steps
+
+    def reduced(self, halvings: int) -> "Pyramid":
+        """A step's coarse levels come first and know nothing of the finer ones, so these need not be read."""
+        return Pyramid(self.constants, self.networks, halvings)
 
     def start(self, shape: tuple[int, int], seeds: Sequence[int], grey: bool = False) -> State:
         """Before the first chunk: all coefficients anywhere in their ranges. The chroma of a grey picture is 0 and never asked for."""
@@ -552,7 +557,7 @@ class Pyramid:
         shapes = lattice.shapes(*size, count)
         if step == 0:
             yield from (Part(0, 0, c, digit, 0) for c in range(1 if grey else CHANNELS) for digit in range(2))
-        for level in range(count, 0, -1):
+        for level in range(count, min(self.halvings, count), -1):
             if not self.networks.visited(step, level):
                 break
             for k, width in enumerate(self.constants.widths(step, level).tolist()):
@@ -586,14 +591,15 @@ class Pyramid:
 
     def denoise(self, state: State) -> NDArray[np.uint8]:
         """The `denoise` reconstruction: posterior means from what each step's own networks said. uint8 (N, 3, H, W); exact at the end."""
-        shapes = lattice.shapes(*state.size, len(state.low))
+        least = min(self.halvings, len(state.low))
+        shapes = lattice.shapes(*state.size, len(state.low))[least:]
         if state.step >= self.chunks:
             v = state.ground.astype(np.int32)
-            for details, finer in zip(reversed(state.low), reversed(shapes[:-1])):
+            for details, finer in zip(reversed(state.low[least:]), reversed(shapes[:-1])):
                 v = lattice.level_up(v, lattice.apart(details.astype(np.int32), finer))
             return colour.inverse(np.clip(v, -32768, 32767).astype(np.int16), SPACE)
         v = state.ground.astype(np.int32) << PREVIEW_BITS
-        for details, finer in zip(reversed(state.mean), reversed(shapes[:-1])):
+        for details, finer in zip(reversed(state.mean[least:]), reversed(shapes[:-1])):
             bands = lattice.apart(details.astype(np.int32) << (PREVIEW_BITS - VALUE_BITS), finer)
             v = lattice.level_up_values(v, bands, PREVIEW_BITS)
         v = np.clip(v, -(1 << 13) << PREVIEW_BITS, ((1 << 13) - 1) << PREVIEW_BITS) << (FRACTION - PREVIEW_BITS)

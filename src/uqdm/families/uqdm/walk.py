@@ -116,6 +116,10 @@ class UniversallyQuantized:
 
     # --- the walk
 
+    def reduced(self, halvings: int) -> None:
+        """Every pixel is told by itself."""
+        return None
+
     def start(self, shape: tuple[int, int], seeds: Sequence[int], grey: bool = False) -> UqdmState:
         """Before the first chunk: z_T from the shared generator, v anywhere in its range.
 
