@@ -11,7 +11,8 @@ Variants:
     haar          the reversible Haar wavelet in the place of the 5/3
     ask-all       threshold 0: every detail is asked for in every step;    ask-less: threshold 0.3
     once          one step, lossless at once;    ratio-2: seven steps of 64, 32, ..., 1
-    odd           base widths 63, 21, 7, 1 and odd ratios, so that cells can be centred on 0;    aligned: the same, and they are, without dither
+    odd           base widths 63, 21, 7, 1 and odd ratios, so that cells can be centred on 0
+    aligned       the same, and they are centred there, without dither
 """
 
 import argparse

@@ -78,7 +78,7 @@ def float_settings(small: bool) -> list[Setting]:
 
 def slot(codec: Codec) -> str:
     """Where a family keeps what runs its network."""
-    return "networks" if codec.package.family == "nested" else "denoiser"
+    return "denoiser" if codec.package.family == "uqdm" else "networks"
 
 
 @contextlib.contextmanager
@@ -109,7 +109,7 @@ def batches(items: list, size: int) -> Iterator[list]:
 def matrix(a: argparse.Namespace) -> int:
     model = package.read(library.find(a.model))
     pictures = load(a)
-    settings = exact_settings(a.small) if model.network["kind"] in ("exact", "nested") else float_settings(a.small)
+    settings = exact_settings(a.small) if model.network["kind"] in ("exact", "nested", "pyramid") else float_settings(a.small)
     files: dict[bytes, tuple[int, list[str]]] = {}
     begin = time.perf_counter()
     for s in settings:

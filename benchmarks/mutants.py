@@ -209,6 +209,7 @@ class Parts:
     lengths: dict[int, int] = field(default_factory=dict)  # of chunks whose head lies
     body: bytearray | None = None  # instead of the header's fields
     rest: bytes = b""
+    version: int = format.VERSION
 
     @classmethod
     def of(cls, data: bytes) -> "Parts":
@@ -216,7 +217,7 @@ class Parts:
         contents = format.parse(data)
         h = contents.header
         chunks = [(chunk.kind if chunk.kind != STEP else STEP - 1 + chunk.index, chunk.payload) for chunk in contents.chunks]
-        return cls(data[10], h.width, h.height, h.chunks, h.fingerprint, h.model.encode(), h.seed, h.extra, chunks)
+        return cls(data[10], h.width, h.height, h.chunks, h.fingerprint, h.model.encode(), h.seed, h.extra, chunks, version=data[8])
 
     def header(self) -> bytes:
         """The body of the header."""
@@ -227,7 +228,7 @@ class Parts:
     def join(self) -> bytes:
         """The file's bytes, checksums not yet made."""
         body = bytes(self.header() if self.body is None else self.body)[:255]
-        out = bytearray(format.MAGIC + bytes([format.VERSION, len(body)]) + body + bytes(4))
+        out = bytearray(format.MAGIC + bytes([self.version, len(body)]) + body + bytes(4))
         for i, (tag, payload) in enumerate(self.chunks):
             out += bytes([tag & 255]) + varint(self.lengths.get(i, len(payload))) + bytes(2)
             for at in range(0, max(len(payload), 1), format.PIECE):

@@ -1,6 +1,6 @@
-"""A picture to one stream, and the stream back at four rates: files, a contact sheet and a table.
+"""A picture to one stream, and the stream back at five rates: files, a contact sheet and a table.
 
-python examples/demo.py [PICTURE] [--out demo] [--model nano]
+python examples/demo.py [PICTURE] [--out demo] [--model photo]
 """
 
 import argparse
@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 import uqdm
-from uqdm import files
+from uqdm import files, library
 from uqdm.picture import to_array
 from uqdm.quality import psnr
 
@@ -38,7 +38,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("picture", type=Path, nargs="?", default=SAMPLE)
     parser.add_argument("--out", type=Path, default=Path("demo"))
-    parser.add_argument("--model", default="nano")
+    parser.add_argument("--model", default=library.DEFAULT)
     a = parser.parse_args()
     a.out.mkdir(parents=True, exist_ok=True)
 

@@ -48,8 +48,14 @@ def dev(shared: Path) -> NDArray[np.uint8]:
 
 @pytest.fixture(scope="session")
 def default() -> codec.Codec:
-    """The embedded default model, a nested one."""
+    """The embedded default model, a pyramid."""
     return codec.Codec(package.read(library.find(library.DEFAULT)))
+
+
+@pytest.fixture(scope="session")
+def nano() -> codec.Codec:
+    """The embedded nested model, whose steps promise how far previews are off."""
+    return codec.Codec(package.read(library.find("nano")))
 
 
 @pytest.fixture(scope="session")

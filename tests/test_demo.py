@@ -19,8 +19,8 @@ def test_the_demonstration_runs_and_ends_lossless(tmp_path: Path) -> None:
     assert "lossless" in run.stdout
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
         "a-sheet.png",
-        *(f"a-step{k}.png" for k in (1, 2, 3, 4)),
+        *(f"a-step{k}.png" for k in (1, 2, 3, 4, 5)),
         "a.uqdm",
     ]
-    assert (np.asarray(Image.open(tmp_path / "out" / "a-step4.png")) == np.asarray(Image.open(tmp_path / "a.png"))).all()
+    assert (np.asarray(Image.open(tmp_path / "out" / "a-step5.png")) == np.asarray(Image.open(tmp_path / "a.png"))).all()
     assert Image.open(tmp_path / "out" / "a-sheet.png").size[0] > 200

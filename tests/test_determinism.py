@@ -29,7 +29,7 @@ def determinism() -> Any:
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return pack(tmp_path_factory.mktemp("d") / "p.zip", np.stack([photograph(32, 32, i) for i in range(6)]))
+    return pack(tmp_path_factory.mktemp("d") / "p.zip", np.stack([photograph(20, 20, i) for i in range(6)]))
 
 
 def test_files_of_the_default_model_are_the_same_under_every_setting(

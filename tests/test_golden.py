@@ -1,6 +1,6 @@
 """Golden files hold the bits still: they decode to what they did, whole and cut, and the same pictures give the same files.
 
-They are of format version 1.0 and stay as they are: what later versions write gets files of its own (`tests/golden/make.py`).
+They are of format versions 1.0 and 1.1 and stay as they are: what later versions write gets files of its own (`tests/golden/make.py`).
 """
 
 import json
@@ -50,6 +50,6 @@ def test_golden_files_are_the_same_bits_on_every_runtime_and_coder(backend: str,
 
     if backend not in backends.available() or coder not in available():
         pytest.skip(f"{backend} or {coder} is not installed")
-    for name in ("nano-rgb", "light-rgb", "chance-rgb", "chance-paper"):
+    for name in ("photo-rgb", "pyramid-rgb", "nano-rgb", "light-rgb", "chance-rgb", "chance-paper"):
         one = codec.Codec(package.read(make.place(CASES[name][0])), backend=backend, coder=coder)
         assert make.pins(one, (make.HERE / f"{name}.uqdm").read_bytes()) == PINS[name]

@@ -28,18 +28,18 @@ SMALLER = {  # a line of the README, without its comment -> what runs in its pla
     "cp examples/parrots.png photo.png": "cp examples/small.png photo.png",
     TILES: TILES.replace("+ 128", "+ 64").replace("768, 128", "256, 64").replace("512, 128", "128, 64"),
     "uqdm sample dream.png --size 128x96": "uqdm sample dream.png --size 32x24",
-    "uqdm train --preset nano --start checkpoints/nano --data photos/ --out runs/nano --minutes 120": "uqdm train --preset nano --start "
-    "checkpoints/nano --data photos/ --out runs/nano --steps 1 --set batch_size=1 --threads 1",
-    "uqdm quantise runs/nano models/my-nano --data photos/": "uqdm quantise runs/nano models/my-nano --data photos/ --count 1",
+    "uqdm train --preset photo --start checkpoints/photo --data photos/ --out runs/photo --minutes 120": "uqdm train --preset photo "
+    "--start checkpoints/photo --data photos/ --out runs/photo --steps 1 --set batch_size=1 crop=32 --threads 1",
+    "uqdm quantise runs/photo models/my-photo --data photos/": "uqdm quantise runs/photo models/my-photo --data photos/ --count 1",
     "uqdm train --preset tiny --data photos/ --out runs/tiny --minutes 60": "uqdm train --preset tiny --data photos/ --out runs/tiny "
     "--steps 1 --set batch_size=1 crop=16 --threads 1",
     "uqdm evaluate photos/ --out report": "uqdm evaluate photos/ --out report --limit 1 --jobs 1 --codec png",
     "uqdm reproduce fig4 fig5 --data photos/": "uqdm reproduce fig5 --data photos/ --limit 1",
 }
 MADE = {  # what the commands leave
-    "photo.uqdm", "out.png", "lively.png", "small.uqdm", "near.uqdm", "dream.png", "photos/0-0.png", "packed/0-0.uqdm", "mine.uqdm",
-    "models/my-nano/model.json", "models/tiny/model.json", "report/report.html", "photo-compare.png",
-    "figures/fig5.png", "runs/nano/checkpoint.safetensors", "runs/tiny/metrics.jsonl",
+    "photo.uqdm", "out.png", "lively.png", "small.png", "small.uqdm", "near.uqdm", "dream.png", "photos/0-0.png", "packed/0-0.uqdm",
+    "mine.uqdm", "models/my-photo/model.json", "models/tiny/model.json", "report/report.html", "photo-compare.png",
+    "figures/fig5.png", "runs/photo/checkpoint.safetensors", "runs/tiny/metrics.jsonl",
 }  # fmt: skip
 
 
@@ -82,7 +82,7 @@ def test_the_readme_runs_from_top_to_bottom(clone: Path) -> None:
             run = subprocess.run([sys.executable, "-c", block], capture_output=True, text=True, check=False)
             assert run.returncode == 0, run.stderr
             assert run.stdout.startswith("0 (48, 64, 3) 255")
-            assert "4 (48, 64, 3) 0" in run.stdout
+            assert "5 (48, 64, 3) 0" in run.stdout
             continue
         assert language == "", language
         for line in lines(block):

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from uqdm import format, sources
 from uqdm.bundle import Package
+from uqdm.errors import LimitError
 from uqdm.families import registry
 from uqdm.sources import Source
 
@@ -66,5 +67,11 @@ class Cut:
         if self.max_error is not None:
             if model is None:
                 raise ValueError("max_error needs the model that wrote the file")
-            cut = self.resolved(model, format.parse(data, max_pixels=None))
+            contents = format.parse(data, max_pixels=None)
+            cut = self.resolved(model, contents)
+            if cut.step is not None and cut.step > (there := len(contents.steps)):
+                raise LimitError(
+                    f"an error of at most {self.max_error} was asked for, which only step {cut.step} keeps; "
+                    f"the file holds {there} of {contents.header.chunks} whole steps"
+                )
         return data if cut == Cut() else format.truncate(data, nbytes=cut.nbytes, bpp=cut.bpp, step=cut.step)

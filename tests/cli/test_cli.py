@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from commands import EMBEDDED, Run, failed, picture, pixels, succeeded
+from conftest import photograph
 from PIL import Image
 
 from uqdm import bundle as package
@@ -124,6 +125,30 @@ def test_the_first_step_that_keeps_every_pixel_within_an_error_is_taken(run: Run
     failed(run("truncate", "a.uqdm", "b.uqdm", "--max-error", 3, "--step", 2), 2, "--step and --max-error cannot be used together")
 
 
+def test_a_near_lossless_file_of_the_default_model_keeps_its_error_and_says_so(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(library, "SHIPPED", EMBEDDED)  # the embedded model, which promises nothing by itself
+    true = photograph(40, 52)
+    Image.fromarray(true).save("a.png")
+    succeeded(run("compress", "a.png", "b.uqdm", "--max-error", 3))
+    data = Path("b.uqdm").read_bytes()
+    steps = len(format.parse(data).steps)
+    assert 0 < steps < 5
+    info = succeeded(run("info", "b.uqdm")).stdout
+    assert f"{steps} of 5 steps and a correction: no value is more than 3 off" in info
+    row = next(line.split() for line in info.splitlines() if line.startswith("correction"))
+    assert row[3:] == [str(len(data)), f"{8 * len(data) / 2080:.3f}", "3,", "3,", "3"]
+    fields = json.loads(succeeded(run("info", "b.uqdm", "--json")).stdout)
+    assert (fields["version"], fields["corrected_to"]) == ("1.1", 3)
+    for bounded in ([], ["--max-error", 3]):
+        result = succeeded(run("decompress", "b.uqdm", "c.png", *bounded, "--force"))
+        assert result.stdout.endswith(f"  step {steps} of 5 and its correction  error at most 3\n")
+        assert result.stderr == ""
+        assert 0 < np.abs(pixels("c.png").astype(int) - true).max() <= 3
+    for most, kept in ((3, len(data)), (254, format.parse(data).steps[0].end)):  # what is corrected enough stays whole
+        succeeded(run("truncate", "b.uqdm", "d.uqdm", "--max-error", most, "--force"))
+        assert Path("d.uqdm").read_bytes() == data[:kept]
+
+
 def test_a_header_of_a_mode_that_the_model_has_not_is_damage_to_every_command(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(library, "SHIPPED", EMBEDDED)  # the embedded model
     picture()
@@ -132,7 +157,7 @@ def test_a_header_of_a_mode_that_the_model_has_not_is_damage_to_every_command(ru
     Path("a.uqdm").write_bytes(format.write_header(dataclasses.replace(header, extra=b"\1")))  # and no step
     bounded = "--max-error", 15
     for words in (["info", "a.uqdm"], ["truncate", "a.uqdm", "b.uqdm", *bounded], ["decompress", "a.uqdm", "b.png", *bounded]):
-        failed(run(*words), 1, "says mode paper; model 'nano'")
+        failed(run(*words), 1, f"says mode paper; model '{library.DEFAULT}'")
 
 
 def test_decompressing_a_part_is_decompressing_the_truncated_file(run: Run) -> None:
@@ -316,7 +341,7 @@ def test_files_of_float_models_say_in_which_arithmetic_and_decode_in_it(run: Run
     succeeded(run("truncate", "a.uqdm", "c.uqdm", "--max-error", 100, "--model", floats))
     assert "off by at most" not in succeeded(run("info", "a.uqdm")).stdout
     assert "off by at most" in succeeded(run("info", "a.uqdm", "--model", floats)).stdout
-    failed(run("info", "a.uqdm", "--model", "nano"), 1, "this is 'nano'")
+    failed(run("info", "a.uqdm", "--model", library.DEFAULT), 1, f"this is '{library.DEFAULT}'")
 
 
 def test_every_backend_and_precision_writes_the_same_file_of_an_exact_model(run: Run) -> None:
@@ -355,7 +380,7 @@ def test_models_are_listed(run: Run, toy: Path) -> None:
 def test_a_mode_that_the_model_has_not_is_bad_usage(run: Run, toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     picture()
     monkeypatch.setattr(library, "SHIPPED", EMBEDDED)
-    failed(run("compress", "a.png", "--mode", "paper"), 2, "nano has tight only", "uqdm-light")
+    failed(run("compress", "a.png", "--mode", "paper"), 2, f"{library.DEFAULT} has tight only", "uqdm-light")
     assert not Path("a.uqdm").exists()
 
 

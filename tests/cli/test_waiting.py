@@ -37,7 +37,9 @@ def on_a_terminal(*words: str) -> tuple[int, str, bytes]:
     return process.returncode, seen.decode(), out
 
 
-@pytest.mark.parametrize("line", ["compress a.png b.uqdm", "decompress a.uqdm b.png", "sample b.png --size 160x160"])
+@pytest.mark.parametrize(
+    "line", ["compress a.png b.uqdm --model nano", "decompress a.uqdm b.png", "sample b.png --size 160x160 --model nano"]
+)
 def test_one_picture_shows_its_steps_and_parts_on_a_terminal(run: Run, line: str) -> None:
     picture("a.png", 160, 160)
     succeeded(run("compress", "a.png"))

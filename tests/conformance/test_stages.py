@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from document import nested, stream, uqdm
+from document import nested, pyramid, stream, uqdm
+from document.convolutions import whole
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
@@ -113,7 +114,7 @@ def test_the_document_gives_the_numbers_of_stages_that_know_no_model() -> None:
 
 def opened(model: str) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     folder = library.find(model)
-    return json.loads((folder / "model.json").read_text()), load_file(folder / "weights.safetensors")
+    return json.loads((folder / "model.json").read_text()), whole(load_file(folder / "weights.safetensors"))
 
 
 def own(weights: dict[str, NDArray[Any]], s: int) -> dict[str, NDArray[Any]]:
@@ -159,6 +160,43 @@ def test_the_document_gives_the_numbers_of_the_networks_of_nano() -> None:
         assert after is None or (low.tolist(), high.tolist()) == (after["low"], after["high"])
 
 
+def test_the_document_gives_the_numbers_of_every_stage_of_photo(monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors, networks, asked = VECTORS["photo"], [], []
+    data = bytes.fromhex(vectors["file"])
+    run, tables = nested.network, pyramid.Telling.tables
+
+    def network(own: Any, name: str, blocks: int, x: Any, joined: Any = None) -> Any:
+        networks.append({"features": x.tolist(), "raw": run(own, name, blocks, x, joined).tolist()})
+        return np.array(networks[-1]["raw"])
+
+    def tabled(telling: Any, mixture: pyramid.Mixture, *rest: Any) -> Any:
+        asked.append([a.T.tolist() for a in mixture])
+        return tables(telling, mixture, *rest)
+
+    monkeypatch.setattr(nested, "network", network)
+    monkeypatch.setattr(pyramid.Telling, "tables", tabled)
+    one = pyramid.Decoder(data, *opened("photo"))
+    payloads = pyramid.chunks(data, one.head)
+    for s, step in enumerate(vectors["steps"]):
+        assert one.ground.tolist() == step["ground"]
+        for name in ("low", "high", "value"):
+            assert [getattr(level, name).tolist() for level in one.levels] == step[name]
+        for level, mean in zip(one.levels, step["mean"], strict=True):
+            equal([a.tolist() for a in level.apart(level.mean())], [a.tolist() for a in level.apart(np.array(mean))], f"step {s + 1}, mean")
+        assert one.preview().tolist() == step["preview"]
+        assert one.step(s, payloads[16 + s])
+        assert networks == [run for part in step["parts"] for run in part["networks"]]
+        parts = [part for part in step["parts"] if "location" in part]
+        equal(
+            [a for a in asked if a[0]],
+            [[part[k] for k in ("location", "level", "weight")] for part in parts if part["asked"]],
+            f"step {s + 1}",
+        )
+        networks.clear()
+        asked.clear()
+    assert one.exact().tolist() == vectors["pixels"]
+
+
 def told(low: NDArray[Any], high: NDArray[Any], part: dict[str, Any], widths: list[int]) -> None:
     """The boxes after a part's symbols, in place."""
     for at, o, symbol in zip(part["asked"], part["offset"], part["symbols"]):
@@ -170,7 +208,7 @@ def told(low: NDArray[Any], high: NDArray[Any], part: dict[str, Any], widths: li
 
 @every_model
 def test_the_documents_decoder_reads_the_file_whole_and_cut(model: str) -> None:
-    vectors, decode = VECTORS[model], {"nano": nested.decode, "uqdm-light": uqdm.decode}[model]
+    vectors, decode = VECTORS[model], {"photo": pyramid.decode, "nano": nested.decode, "uqdm-light": uqdm.decode}[model]
     data = bytes.fromhex(vectors["file"])
     assert decode(data, *opened(model)).tolist() == vectors["pixels"]
     for cut in vectors["cut"]:

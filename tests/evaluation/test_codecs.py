@@ -219,7 +219,8 @@ def described(tmp_path: Path) -> Path:
     python = sys.executable
     path = tmp_path / "codecs.toml"
     path.write_text(
-        f'[outside]\nlabel = "by commands"\nencode = "{python} -m uqdm compress {{input}} {{output}} --max-error {{setting}}"\n'
+        f'[outside]\nlabel = "by commands"\n'
+        f'encode = "{python} -m uqdm compress {{input}} {{output}} --model nano --max-error {{setting}}"\n'
         f'decode = "{python} -m uqdm decompress {{input}} {{output}}"\nsettings = ["30", "0"]\nsuffix = ".uqdm"\n'
         f'[fails]\nencode = "{python} -c \'import sys; sys.exit(3)\' {{input}} {{output}}"\ndecode = "{python}"\nsettings = [""]\n'
     )

@@ -204,7 +204,7 @@ def test_pictures_of_different_sizes_have_one_curve(cache: Path) -> None:
     assert not found.failed
     ours, other = found.curves
     assert {"8 bpp", "whole"} <= {p.setting for p in ours.points}  # though the last is a file of less than that
-    assert ours.aside == ("step 1", "step 2", "step 3")
+    assert ours.aside == ("step 1", "step 2", "step 3", "step 4")
     assert ours.points[-1].lossless
     assert other.lossless() is not None
 
@@ -234,9 +234,9 @@ def test_the_results_are_written_and_read_back(results: evaluate.Results, tmp_pa
     rows = list(csv.DictReader(written[1].open()))
     assert len(rows) == sum(len(c.points) for c in [*results.curves, *published])
     assert float(rows[0]["bpp"]) == pytest.approx(results.curves[0].points[0].bpp)
-    assert "| uqdm, nano |" in written[2].read_text()
+    assert "| uqdm, photo |" in written[2].read_text()
     page = written[3].read_text()
-    for word in ("uqdm, nano", "JPEG 4:4:4", "x, published", "flif (not on the PATH)", "Picture 2", "data:image/png;base64,", "<svg"):
+    for word in ("uqdm, photo", "JPEG 4:4:4", "x, published", "flif (not on the PATH)", "Picture 2", "data:image/png;base64,", "<svg"):
         assert word in page
     assert "http://" not in page.replace("http://www.w3.org", "").replace("http://purl.org", "").replace("http://creativecommons.org", "")
 
@@ -280,7 +280,7 @@ def test_the_main_table_says_what_the_curves_do(results: evaluate.Results) -> No
     deltas = report.delta_table(results.curves)
     assert deltas is not None
     assert deltas.head[1:] == [row[0] for row in deltas.rows]
-    assert set(deltas.head[1:]) == {"uqdm, nano", "JPEG2000, 5/3, progressive", "JPEG 4:4:4"}
+    assert set(deltas.head[1:]) == {"uqdm, photo", "JPEG2000, 5/3, progressive", "JPEG 4:4:4"}
     assert [deltas.rows[i][i + 1] for i in range(3)] == ["–"] * 3
     there, back = (1 + float(deltas.rows[i][k + 1].split()[0]) / 100 for i, k in ((1, 2), (2, 1)))
     assert there * back == pytest.approx(1, abs=0.02)
@@ -336,7 +336,7 @@ def test_a_sheet_shows_each_codec_at_no_more_than_the_rate() -> None:
     chosen, _ = registry.specs(["uqdm", "jpeg", "webp", "png"])
     shown, failed = compare.panels([s.make() for s in chosen], pixels, 3.0)
     assert not failed
-    assert [p.label for p in shown] == ["uqdm, nano", "JPEG 4:4:4", "WebP", "PNG"]
+    assert [p.label for p in shown] == ["uqdm, photo", "JPEG 4:4:4", "WebP", "PNG"]
     assert shown[0].bpp == pytest.approx(3.0, abs=8 / 4096)
     assert all(2.7 < p.bpp <= 3.0 for p in shown[1:3])
     assert shown[3].bpp > 3  # the cheapest there is
@@ -380,7 +380,7 @@ def test_figures_hold_the_numbers_behind_them(results: evaluate.Results, picture
     name, size = figures.size_of("nano", pictures[:1])
     figure, record = figures.sizes({name: size}, "here")
     assert record["measured"]["nano"] == size
-    assert size[1] == pytest.approx(8 * len(uqdm.load().compress(pictures[0])) / 1024)
+    assert size[1] == pytest.approx(8 * len(uqdm.load("nano").compress(pictures[0])) / 1024)
     assert files.read(plots.png(figure, 50)).pixels.std() > 5
 
 

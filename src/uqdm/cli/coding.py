@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     "--mode", type=click.Choice(["tight", "paper"]), default="tight", show_default=True, help="Entropy mode; paper reproduces the paper's."
 )
 @click.option(
-    "--max-error", type=click.IntRange(min=0), metavar="E", help="Stop after the first step that keeps every value of a pixel within E."
+    "--max-error", type=click.IntRange(min=0), metavar="E", help="Keep every value of a pixel within E, in as few bytes as possible."
 )
 @options.precision
 @options.batch
@@ -55,7 +55,7 @@ def compress(paths: tuple[str, ...], batch: int, skip_existing: bool, recursive:
       uqdm compress holiday/ compressed/ --device cuda --batch 32
       uqdm compress holiday/ compressed/ --recursive --skip-existing
       uqdm compress 'scans/*.tif' compressed/ --convert
-      uqdm compress photo.png near-lossless.uqdm --max-error 16
+      uqdm compress photo.png near-lossless.uqdm --max-error 2
       uqdm compress photo.png --backend numpy --threads 1
       uqdm compress - - < photo.png > photo.uqdm
     """

@@ -253,7 +253,8 @@ def train(
         floats.network(state.model).compile()
     if world > 1:
         objective = DistributedDataParallel(objective, device_ids=[where.index] if where.type == "cuda" else None)
-    with _Listening() as listening:
+    # Some models compute in pixel values, for which the 10 bits of TF32 are too few. What should be fast is in bfloat16 anyway.
+    with _Listening() as listening, torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         _Run(config, state, objective, out, seed, rank, world, where, total, minutes, held, say, listening)(data)
     return state
 
