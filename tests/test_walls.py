@@ -49,7 +49,7 @@ ALLOWED = {  # part -> outside packages, own parts besides itself
     "families/torch": ({"numpy", "torch"}, FAMILY | FLOATS),
     "config.py": (set(), {"families/registry", "records", "errors"}),
     "walk.py": ({"numpy"}, {"families/base", *ENTROPY}),
-    "rate.py": (set(), {"families/registry", "format", "bundle", "sources"}),
+    "rate.py": (set(), {"families/registry", "format", "bundle", "errors", "sources"}),
     "batches.py": (set(), set()),
     "previews.py": ({"numpy"}, {"walk", "arguments", "families/base"}),
     "arguments.py": ({"numpy"}, {"files", "picture", "errors"}),
