@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uqdm.entropy import mixtures
-from uqdm.entropy.mixtures import SMALLEST, TOTAL
+from uqdm.entropy.mixtures import TOTAL
+from uqdm.entropy.shares import weigh
 from uqdm.exact.features import FARTHEST, LEVEL_BITS, LEVELS, LOCATION_BITS
 from uqdm.families.nested.networks import Mixture, NestedStep, phase
 
@@ -44,19 +45,8 @@ def _mixture(
                     if s != 0:
                         d = np.int64(high_passed[i, c, y, x])
                         base += (-w if s < 0 else w) * d // (abs(d) + abs(s))
-                    best, total, sum_of_levels = 0, np.int64(0), np.int64(0)
-                    for j in range(1, count):
-                        if raw[i, c, 2, j, y, x] > raw[i, c, 2, best, y, x]:
-                            best = j
-                    for j in range(count):
-                        below = np.int64(raw[i, c, 2, best, y, x]) - np.int64(raw[i, c, 2, j, y, x])
-                        shares[j] = exponentials[min(below, SMALLEST)]
-                        total += shares[j]
-                    left = TOTAL
-                    for j in range(count):
-                        shares[j] = shares[j] * (TOTAL - count) // total + 1
-                        left -= shares[j]
-                    shares[best] += left
+                    weigh(raw[i, c, 2, :, y, x], exponentials, shares)
+                    sum_of_levels = np.int64(0)
                     for j in range(count):
                         at = base + offset[c, j] + ((np.int64(raw[i, c, 0, j, y, x]) * w) >> LOCATION_BITS)
                         one = min(max((np.int64(raw[i, c, 1, j, y, x]) + level[c, j]) >> LEVEL_BITS, 0), LEVELS - 1)

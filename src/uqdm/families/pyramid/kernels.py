@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uqdm.entropy import mixtures
-from uqdm.entropy.mixtures import SMALLEST, TOTAL
+from uqdm.entropy.mixtures import TOTAL
+from uqdm.entropy.shares import weigh
 from uqdm.entropy.tables import FRACTION
 from uqdm.exact.features import FARTHEST, LEVEL_BITS, LEVELS, LOCATION_BITS
 from uqdm.families.pyramid.networks import COUPLING_BITS, LOUD_BITS, UNIT_BITS, VALUE_BITS, LevelNet, Mixture, nat, unit_level
@@ -57,20 +58,8 @@ def _mixture(
                     stretch += np.int64(raw[i, at + 1, y, x]) * louds[other, i, y, x]
                 stretch = (stretch * nats >> (COUPLING_BITS + LOUD_BITS)) + least
                 place = base[i, y, x] + (shift * unit << (FRACTION - COUPLING_BITS - UNIT_BITS))
-                best, total = 0, np.int64(0)
                 logs = (6 + channel) * count
-                for j in range(1, count):
-                    if raw[i, logs + j, y, x] > raw[i, logs + best, y, x]:
-                        best = j
-                for j in range(count):
-                    below = np.int64(raw[i, logs + best, y, x]) - np.int64(raw[i, logs + j, y, x])
-                    shares[j] = tables[min(below, SMALLEST)]
-                    total += shares[j]
-                left = TOTAL
-                for j in range(count):
-                    shares[j] = shares[j] * (TOTAL - count) // total + 1
-                    left -= shares[j]
-                shares[best] += left
+                weigh(raw[i, logs : logs + count, y, x], tables, shares)
                 sum_of_levels, mean = np.int64(0), np.int64(0)
                 for j in range(count):
                     where = place + ((np.int64(raw[i, channel * count + j, y, x]) + offset[j]) * unit << (FRACTION - LOCATION_BITS))

@@ -353,17 +353,10 @@ class Chunk:
 
     def _opened(self, level: Level, one: Part) -> Band:
         """A band and channel begins: its mixture, and what is asked."""
-        i, step, first, k = one.level - 1, self.state.step, CHANNELS * one.band, CHANNELS * one.band + one.channel
-        width = int(self.constants.widths(step, one.level)[k])
-        errors = self._errors(level, one)
-        mixture = self._mixture(one, level.raw, level.base, errors, level.louds[first:])
-        low, high, offset = (a[i][:, k] for a in (self.low, self.high, self.state.offset))
-        asked = several((low, high), offset, width)
-        if not self.last:
-            asked &= above_threshold(mixture.turn, width, self.constants.threshold)
-        rows, columns = lattice.sides(self.shapes[i], one.band)
-        asked[:, rows:] = False
-        asked[:, :, columns:] = False
+        first = CHANNELS * one.band
+        low, high, offset, width, asked = self._choice(one)
+        mixture = self._mixture(one, level.raw, level.base, self._errors(level, one), level.louds[first:])
+        asked &= self._worth(mixture, width)
         band = Band(low, high, (low.copy(), high.copy()), offset, width, mixture, asked, np.zeros(asked.shape, bool))
         if self.state.grey and one.channel:  # both ends know the answer: 0
             bottom = -offset.astype(np.int32) // width * width + offset
@@ -371,6 +364,21 @@ class Chunk:
             high[asked] = np.minimum(bottom + width - 1, high)[asked]
             band.told |= asked
         return band
+
+    def _choice(self, one: Part) -> tuple[Values, Values, Values, int, NDArray[np.bool_]]:
+        """Ends of the cells of a band and channel, offsets, the children's width, and whether there is more than one child."""
+        i, k = one.level - 1, CHANNELS * one.band + one.channel
+        low, high, offset = (a[i][:, k] for a in (self.low, self.high, self.state.offset))
+        width = int(self.constants.widths(self.state.step, one.level)[k])
+        found = several((low, high), offset, width)
+        rows, columns = lattice.sides(self.shapes[i], one.band)
+        found[:, rows:] = False
+        found[:, :, columns:] = False
+        return low, high, offset, width, found
+
+    def _worth(self, mixture: Mixture, width: int) -> NDArray[np.bool_]:
+        """Whether a prediction is so unsure that its detail is asked for now; in the last step all are."""
+        return above_threshold(mixture.turn, width, 0 if self.last else self.constants.threshold)
 
     def _errors(self, level: Level, one: Part) -> list[Any]:
         """Of the earlier channels of a band, relative to their units."""
@@ -384,12 +392,7 @@ class Chunk:
     def _correcting(self, level: Level, one: Part) -> Correcting:
         """The corrections of a band's channel begin."""
         i, first, k, step = one.level - 1, CHANNELS * one.band, CHANNELS * one.band + one.channel, self.state.step
-        low, high, offset = (a[i][:, k] for a in (self.low, self.high, self.state.offset))
-        width = int(self.constants.widths(step, one.level)[k])
-        choice = several((low, high), offset, width)
-        rows, columns = lattice.sides(self.shapes[i], one.band)
-        choice[:, rows:] = False
-        choice[:, :, columns:] = False
+        low, high, offset, width, choice = self._choice(one)
         told, planes = self.value[i][:, :first], CHANNELS + DETAILS + first
         return Correcting(
             Place(
@@ -407,9 +410,7 @@ class Chunk:
                 width=width,
                 unit=int(self.constants.units(step, one.level)[k]),
                 begin=k * low[0].size + places(self.shapes)[i],
-                asked=lambda found: (
-                    np.ones(found.turn.shape, bool) if self.last else above_threshold(found.turn, width, self.constants.threshold)
-                ),
+                asked=lambda found: self._worth(found, width),
                 mixture=functools.partial(self._mixture, one),
                 linear=lambda n, weights: self.networks.moved(level.image[n : n + 1], level.before[n : n + 1], told[n : n + 1], weights),
             )
