@@ -73,6 +73,7 @@ ALLOWED = {  # part -> outside packages, own parts besides itself
             "errors",
         },
     ),
+    "pillow.py": ({"numpy", "PIL"}, {"library", "format", "picture", "quality", "errors"}),
     "library.py": (set(), {"codec", "format", "bundle", "sources", "errors"}),
     "training": (
         {"numpy", "torch", "PIL", "safetensors"},
