@@ -8,7 +8,7 @@ from uqdm.config import override  # noqa: E402
 from uqdm.families import registry  # noqa: E402
 from uqdm.training import presets  # noqa: E402
 from uqdm.training.captured import Captured  # noqa: E402
-from uqdm.training.trainer import Objective, State  # noqa: E402
+from uqdm.training.state import Objective, TrainingState  # noqa: E402
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU with CUDA")
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a G
 def test_a_recorded_step_is_the_step(sizes: tuple[int, int]) -> None:
     config = override(presets.preset("photo"), {"training.precision": "float32"})
     device = torch.device("cuda", 0)
-    model = State.new(config, 0, device).model
+    model = TrainingState.new(config, 0, device).model
     objective = Objective(model, registry.floats(config.family), "full")
 
     def run(x: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, ...]:

@@ -34,7 +34,8 @@ from uqdm.families.torch.held_out import evaluate_coded
 from uqdm.families.uqdm.torch.held_out import evaluate, evaluate_limit
 from uqdm.training import importing, runs
 from uqdm.training.presets import PRESETS, preset
-from uqdm.training.trainer import Objective, State, train
+from uqdm.training.state import Objective, TrainingState
+from uqdm.training.trainer import train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -69,7 +70,7 @@ class Pictures:
         return [self.batch(1000), self.batch(1001)]
 
 
-def same(a: State, b: State) -> bool:
+def same(a: TrainingState, b: TrainingState) -> bool:
     weights = all(torch.equal(p, q) for p, q in zip(a.model.parameters(), b.model.parameters(), strict=True))
     return weights and all(torch.equal(a.average[k], b.average[k]) for k in a.average) and a.step == b.step
 
@@ -203,10 +204,10 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
 def test_a_run_can_begin_with_another_models_weights(tmp_path: Path) -> None:
     train(small(), Pictures(), None, tmp_path / "a", steps=9)
     start = runs.read_run(tmp_path / "a")
-    model = State.new(small(), 3, torch.device("cpu"), start).model
+    model = TrainingState.new(small(), 3, torch.device("cpu"), start).model
     assert all(torch.equal(p, q) for p, q in zip(model.parameters(), start.parameters(), strict=True))
     with pytest.raises(CheckpointError, match="missing"):
-        State.new(small(n_blocks=2), 3, torch.device("cpu"), start)
+        TrainingState.new(small(n_blocks=2), 3, torch.device("cpu"), start)
 
 
 def test_bfloat16_trains_as_float32_does(tmp_path: Path) -> None:
@@ -402,13 +403,13 @@ def test_time_too_makes_checkpoints_and_no_bit_depends_on_it(tmp_path: Path, mon
     rarely = {"log_metrics_every_steps": 100, "checkpoint_every_steps": 100, "eval_every_steps": 100}
     plain = train(small(**rarely), Pictures(), None, tmp_path / "plain", steps=6)
     saved: list[int] = []
-    real = State.save
+    real = TrainingState.save
 
-    def save(self: State, path: Path, seed: int) -> None:
+    def save(self: TrainingState, path: Path, seed: int) -> None:
         saved.append(self.step)
         real(self, path, seed)
 
-    monkeypatch.setattr(State, "save", save)
+    monkeypatch.setattr(TrainingState, "save", save)
     monkeypatch.setattr(trainer, "SAVED", 0.0)
     often = train(small(**rarely), Pictures(), None, tmp_path / "often", steps=6)
     assert saved == [1, 2, 3, 4, 5, 6]

@@ -71,23 +71,13 @@ def train(
     import torch
     import torch.distributed as dist
 
-    from uqdm.config import override, read_config, to_json
-    from uqdm.training import presets, runs
+    from uqdm.config import to_json
+    from uqdm.training import runs
     from uqdm.training.data import load_data
     from uqdm.training.trainer import Stopped, check_folder
     from uqdm.training.trainer import train as run
 
-    given = dict(one.split("=", 1) if "=" in one else _no_value(one) for one in settings)
-    try:
-        config = override(presets.preset(name) if name is not None else read_config(path or ""), given)
-    except ValueError as error:
-        raise click.UsageError(str(error)) from None
-    if steps is not None:
-        config = override(config, {"training.n_steps": steps})
-    if config.model.n_channels != 3:
-        raise UqdmError(
-            f"{name}: a model of {config.model.n_channels} channels, and --data holds pictures; python -m uqdm.research.swirl trains it"
-        )
+    config = _configured(name, path, settings, steps)
     if threads is not None:
         torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
@@ -95,10 +85,6 @@ def train(
     if many:
         dist.init_process_group("nccl" if torch.cuda.is_available() and device != "cpu" else "gloo")
     first = not many or dist.get_rank() == 0
-    if config.data.scale_min < 1 and not config.data.crop:
-        raise click.UsageError(
-            f"data.scale_min is {config.data.scale_min} and data.crop 0: pictures of many sizes need a crop, --set crop=64"
-        )
     check_folder(out, config)
     try:
         sources = list(data) if len(data) > 1 else data[0]
@@ -122,6 +108,29 @@ def train(
     finally:
         if many:
             dist.destroy_process_group()
+
+
+def _configured(name: str | None, path: str | None, settings: tuple[str, ...], steps: int | None) -> Any:
+    """The configuration of a preset or a file, changed as `--set` says."""
+    from uqdm.config import override, read_config
+    from uqdm.training import presets
+
+    given = dict(one.split("=", 1) if "=" in one else _no_value(one) for one in settings)
+    try:
+        config = override(presets.preset(name) if name is not None else read_config(path or ""), given)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    if steps is not None:
+        config = override(config, {"training.n_steps": steps})
+    if config.model.n_channels != 3:
+        raise UqdmError(
+            f"{name}: a model of {config.model.n_channels} channels, and --data holds pictures; python -m uqdm.research.swirl trains it"
+        )
+    if config.data.scale_min < 1 and not config.data.crop:
+        raise click.UsageError(
+            f"data.scale_min is {config.data.scale_min} and data.crop 0: pictures of many sizes need a crop, --set crop=64"
+        )
+    return config
 
 
 def left_out(*data: Any) -> int:

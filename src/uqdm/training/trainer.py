@@ -30,7 +30,6 @@ from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
@@ -45,6 +44,8 @@ from uqdm.families.floats import Floats
 from uqdm.families.torch.held_out import Evaluation
 from uqdm.training import runs
 from uqdm.training.captured import Captured
+from uqdm.training.reports import Log, Window, Word
+from uqdm.training.state import Objective, TrainingState, mixed
 
 AGAIN = "the same command goes on from there"
 EXPLODED = 20  # times the running mean of the loss; no run recovers from there
@@ -52,10 +53,7 @@ MAY_CHANGE = (  # keys of the section `training` that may differ when a run goes
     "n_steps", "log_metrics_every_steps", "checkpoint_every_steps", "eval_every_steps", "eval_steps_to_run", "compile",
 )  # fmt: skip
 SAVED = 5.0  # minutes after which a checkpoint is written, wherever the steps are
-# seconds between two lines: after the first step, and in the end; each is twice the one before
-FIRST_WORD, LAST_WORD = 2.0, 60.0
 TOGETHER = 8  # steps after which several processes ask one another whether to save or to stop
-SLOTS = ("exp_avg", "exp_avg_sq", "step")  # of Adam
 
 
 class Stream(Protocol):
@@ -103,106 +101,6 @@ class _Listening:
         self.number = number
 
 
-class Objective(nn.Module):
-    """A model's loss as one forward call, as distributed training needs it."""
-
-    def __init__(self, model: nn.Module, floats: Floats, loss: str) -> None:
-        super().__init__()
-        self.model, self.floats, self.loss = model, floats, loss
-
-    def forward(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """uint8 (B, C, H, W) -> mean bits per pixel (), and for the report sums and counts of each term."""
-        return self.floats.loss(self.model, x, generator, self.loss)
-
-
-@dataclasses.dataclass
-class State:
-    """All that a run is, and all that a checkpoint holds: weights and averages by name, Adam's
-    moments, two counters.
-    """
-
-    model: runs.Model
-    average: dict[str, Tensor]
-    optimiser: torch.optim.Optimizer
-    step: int = 0  # optimiser steps taken
-    seconds: float = 0.0  # spent training
-
-    @classmethod
-    def new(cls, config: Config, seed: int, device: torch.device, start: runs.Model | None = None) -> "State":
-        torch.manual_seed(_mixed(seed, 0))
-        model = runs.new_model(config)
-        if start is not None:
-            runs.fill(model, {k: p.detach().cpu() for k, p in start.named_parameters()}, "", Path("the model to start from"))
-        model.to(device).train()
-        if device.type == "cuda":
-            model.to(memory_format=torch.channels_last)
-        o = config.optim
-        optimiser = torch.optim.AdamW(model.parameters(), o.lr, (o.beta1, o.beta2), o.eps, o.weight_decay, fused=device.type == "cuda")
-        return cls(model, {k: p.detach().clone() for k, p in model.named_parameters()}, optimiser)
-
-    def save(self, path: Path, seed: int) -> None:
-        tensors: dict[str, Tensor] = {f"model/{k}": p for k, p in self.model.named_parameters()}
-        tensors |= {f"average/{k}": p for k, p in self.average.items()}
-        for name, parameter in self.model.named_parameters():
-            slots = self.optimiser.state.get(parameter, {})
-            tensors |= {f"optimiser/{slot}/{name}": torch.as_tensor(slots[slot]) for slot in SLOTS if slot in slots}
-        runs.write(path, tensors, {"step": self.step, "seconds": self.seconds, "seed": seed})
-
-    def load(self, path: Path, seed: int) -> None:
-        tensors, counters = runs.read(path)
-        if counters["seed"] != seed:
-            raise TrainingError(f"{path} is a run with seed {counters['seed']}, not {seed}; give that seed, or another folder")
-        runs.fill(self.model, tensors, "model/", path)
-        for name, parameter in self.model.named_parameters():
-            self.average[name].copy_(tensors[f"average/{name}"])
-            self.optimiser.state[parameter] = {
-                slot: torch.empty_like(parameter, requires_grad=False).copy_(tensors[key])  # in the parameter's memory format
-                if slot != "step"
-                else tensors[key].to(parameter.device if self.optimiser.defaults["fused"] else "cpu")
-                for slot in SLOTS
-                if (key := f"optimiser/{slot}/{name}") in tensors
-            }
-        self.step, self.seconds = counters["step"], counters["seconds"]
-
-    def averaged(self) -> runs.Model:
-        """A copy of the model with the averages as weights, in eval mode."""
-        model = runs.new_model(self.model.config).to(self.model.device)
-        runs.fill(model, self.average, "", Path("the averages"))
-        return model.eval()
-
-
-class Log:
-    """Reports as lines of JSON, for TensorBoard, and to whoever listens.
-
-    Rows behind the last checkpoint are dropped when a run goes on.
-    """
-
-    def __init__(self, folder: Path, step: int, say: Callable[[str], None]) -> None:
-        self._path, self._say = folder / "metrics.jsonl", say
-        if self._path.exists():
-            rows = [line for line in self._path.read_text().splitlines() if _step_of(line) <= step]
-            atomic.write(self._path, "".join(row + "\n" for row in rows))
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-
-            self._board: Any = SummaryWriter(folder / "events", purge_step=step + 1)
-        except ImportError:
-            self._board = None
-
-    def __call__(self, row: dict[str, Any], line: str) -> None:
-        with self._path.open("a") as file:
-            file.write(json.dumps(row) + "\n")
-        if self._board is not None:
-            for name, value in row.items():
-                if isinstance(value, int | float) and name != "step":
-                    self._board.add_scalar(name, value, row["step"])
-                elif isinstance(value, list):
-                    for i, one in enumerate(value):
-                        self._board.add_scalar(f"{name}/{i}", one, row["step"])
-            self._board.flush()
-        self._say(line)
-
-
 def train(
     config: Config,
     data: Stream,
@@ -215,7 +113,7 @@ def train(
     device: str | None = None,
     start: runs.Model | None = None,
     say: Callable[[str], None] = lambda line: None,
-) -> State:
+) -> TrainingState:
     """Trains a model of `config` on `data` in the folder `out`, and evaluates its averages on
     `held`. Goes on if a run is there.
 
@@ -235,7 +133,7 @@ def train(
     if minutes is not None and steps is None and config.optim.decay == "constant":
         total = 1 << 62
     check_folder(out, config)
-    state = State.new(config, seed, where, start)
+    state = TrainingState.new(config, seed, where, start)
     path = out / runs.CHECKPOINT
     if rank == 0:
         out.mkdir(parents=True, exist_ok=True)
@@ -262,7 +160,7 @@ def train(
 @dataclasses.dataclass
 class _Run:
     config: Config
-    state: State
+    state: TrainingState
     objective: nn.Module
     out: Path
     seed: int
@@ -297,8 +195,8 @@ class _Run:
         """Runs steps up to the end."""
         c, state = self.config.training, self.state
         losses: list[Tensor] = []  # since the last look at them
-        window, usual = _Window(), math.nan
-        word, begun = _Word(), state.step
+        window, usual = Window(), math.nan
+        word, begun = Word(), state.step
         self.kept, saved = begun, time.monotonic()
         with closing(data.ahead(_numbers(state.step, c.accumulate, self.rank, self.world))) as stream:  # type: ignore[type-var]
             clock = time.perf_counter()
@@ -324,7 +222,7 @@ class _Run:
                 if report and log is not None:
                     self.report(log, window)
                 if report:
-                    window = _Window()
+                    window = Window()
                 elif due and log is not None:
                     self.say(self.line(word.window.row(state, self.lr(state.step - 1))))
                 if report or due:
@@ -404,7 +302,7 @@ class _Run:
 
     def slice_seed(self, i: int) -> int:
         """Of what slice `i` of this step draws."""
-        return _mixed(self.seed, 1, self.state.step, self.rank * self.config.training.accumulate + i)
+        return mixed(self.seed, 1, self.state.step, self.rank * self.config.training.accumulate + i)
 
     def one_slice(self, x: Tensor, i: int) -> tuple[Tensor, ...]:
         """Adds the gradients of a slice -> loss, term sums and counts."""
@@ -465,7 +363,7 @@ class _Run:
                 raise Stopped(AGAIN, self.listening.number)
             yield x
 
-    def report(self, log: Log, window: "_Window") -> None:
+    def report(self, log: Log, window: "Window") -> None:
         """Writes a row of metrics and says its line."""
         row = window.row(self.state, self.lr(self.state.step - 1))
         log(row, self.line(row))
@@ -484,72 +382,12 @@ class _Run:
         return f"{line}, {row['images_per_second']:.1f} images/s, {rest}"
 
 
-class _Word:
-    """Knows when to say how training goes: after the first step, soon after that, then more and
-    more rarely.
-
-    `window` is what there is to say.
-    """
-
-    def __init__(self) -> None:
-        self._pause, self._next = FIRST_WORD, 0.0
-        self.window = _Window()
-
-    def due(self, report: bool) -> bool:
-        """Whether it is time, and no report says the same."""
-        return not report and time.monotonic() >= self._next
-
-    def said(self) -> None:
-        """Notes that something was said just now."""
-        self._next = time.monotonic() + self._pause
-        self._pause = min(LAST_WORD, 2 * self._pause)
-        self.window = _Window()
-
-
-class _Window:
-    """Sums since the last report."""
-
-    def __init__(self) -> None:
-        self.begin, self.images = time.perf_counter(), 0
-        self.losses: list[Tensor] = []
-        self.norms: list[Tensor] = []
-        self.sums: Tensor | None = None
-        self.counts: Tensor | None = None
-
-    def add(self, loss: Tensor, norm: Tensor, sums: Tensor, counts: Tensor, images: int) -> None:
-        self.images += images
-        self.losses.append(loss)
-        self.norms.append(norm)
-        self.sums = sums if self.sums is None else self.sums + sums
-        self.counts = counts if self.counts is None else self.counts + counts
-
-    def row(self, state: State, lr: float) -> dict[str, Any]:
-        """Means: bits per dimension, latent, steps in the order of sending, pixels."""
-        dims = state.model.config.model.n_channels
-        row: dict[str, Any] = {
-            "step": state.step,
-            "seconds": round(state.seconds, 3),
-            "loss": float(torch.stack(self.losses).double().mean()) / dims,
-            "gradient": float(torch.stack(self.norms).double().mean()),
-            "lr": lr,
-            "images_per_second": self.images / (time.perf_counter() - self.begin),
-        }
-        if self.sums is not None and self.counts is not None and len(self.sums):
-            row["terms"] = (self.sums.double() / self.counts.double().clamp_min(1) / dims).tolist()
-        return row
-
-
 def _numbers(step: int, accumulate: int, rank: int, world: int) -> Iterator[int]:
     """This process's batches of the stream from `step` on. A step takes accumulate x world of them,
     shared out in blocks.
     """
     for n in itertools.count(step):
         yield from range((n * world + rank) * accumulate, (n * world + rank + 1) * accumulate)
-
-
-def _mixed(*numbers: int) -> int:
-    """One well-mixed seed from several numbers."""
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
 
 
 def check_folder(out: str | Path, config: Config) -> None:
@@ -579,11 +417,3 @@ def check_folder(out: str | Path, config: Config) -> None:
 
 def _flat(found: Evaluation) -> dict[str, Any]:
     return {"held/bits_per_dimension": found.bits_per_dimension(), "held/bits_per_pixel": found.bits[-1], "held/cumulative": found.bits}
-
-
-def _step_of(line: str) -> float:
-    """The step of a line of metrics; infinity for a line that a killed process left half written."""
-    try:
-        return int(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
-        return math.inf
