@@ -3,7 +3,7 @@
     python benchmarks/finer_ladder.py checkpoints/photo OUT
 
 OUT is a folder that `uqdm train --config OUT/config.json --start OUT` begins with. Its base widths are 128, 64, 32, 16, 8, 4, 1. A network
-counts in the widths of its parents' cells, so what told 64 to 32 can begin to tell 128 to 64 (`docs/pyramid.md`, "What is still wrong").
+counts in the widths of its parents' cells, so what told 64 to 32 can begin to tell 128 to 64 (`docs/pyramid.md`, "How it is trained").
 """
 
 import argparse
@@ -18,7 +18,7 @@ from uqdm.config import read_config, to_json
 
 BASES = (128, 64, 32, 16, 8, 4, 1)
 FROM = (0, 1, 1, 2, 2, 3, 4)  # the step of the old ladder whose networks each new step begins with
-UNVISITED = (0, 1)  # new steps that do not visit level 1
+UNVISITED = (0,)  # new steps that do not visit level 1
 
 
 def main() -> None:

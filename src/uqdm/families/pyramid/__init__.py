@@ -35,5 +35,6 @@ PYRAMID = Family(
     networks=_networks,
     compiles=True,
     minor=1,
+    optional=("learning",),
 )
 register(PYRAMID)

@@ -26,6 +26,7 @@ class PyramidConfig:
     n_mixtures: int = 3  # logistics of a coefficient
     threshold: float = 0.15  # a coefficient whose scale is below this many widths is not asked for
     ema_rate: float = 0.999
+    learning: tuple[int, ...] = ()  # steps, from 1, whose networks learn; none: all. The others stay as they are
 
     @property
     def n_timesteps(self) -> int:
@@ -40,6 +41,7 @@ class PyramidConfig:
     def __post_init__(self) -> None:
         object.__setattr__(self, "bases", frozen(self.bases))
         object.__setattr__(self, "networks", frozen(self.networks))
+        object.__setattr__(self, "learning", frozen(self.learning))
         check_types(self)
         steps = len(self.bases)
         if not 1 <= steps <= 16 or self.bases[-1] != 1 or any(a <= b for a, b in itertools.pairwise(self.bases)) or self.bases[0] > 256:
@@ -51,6 +53,8 @@ class PyramidConfig:
             visited = [net != (0, 0, 0, 0) for net in row]
             if visited != sorted(visited) or not visited[-1]:
                 raise ValueError(f"networks are {self.networks}; expected all coarser levels to be visited where a finer one is")
+        if any(not 1 <= step <= steps for step in self.learning):
+            raise ValueError(f"learning is {self.learning}; expected steps from 1 to {steps}")
         if any(not (0 <= c <= 1024 and 0 <= b <= 64) for net in rows for c, b in (net[:2], net[2:])):
             raise ValueError(f"networks are {self.networks}; expected up to 1024 channels and 64 blocks")
         if not (self.kernel in (1, 3) and 1 <= self.n_mixtures <= 8 and 0 <= self.threshold < 1 and 0 <= self.ema_rate < 1):

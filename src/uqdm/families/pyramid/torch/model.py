@@ -15,7 +15,7 @@ edge there, and those places count nowhere.
 """
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -190,8 +190,18 @@ class Pyramid(nn.Module):
             valid.append(torch.cat(ones, 1))
         return low, details, valid
 
-    def walk(self, v: Tensor, generator: torch.Generator, means: bool = False, record: Callable[[Seen], None] | None = None) -> "Walked":
-        """All steps over coordinates (B, 3, H, W). `means`: previews too. `record` is told what networks see."""
+    def walk(
+        self,
+        v: Tensor,
+        generator: torch.Generator,
+        means: bool = False,
+        record: Callable[[Seen], None] | None = None,
+        learning: Sequence[int] = (),
+    ) -> "Walked":
+        """All steps over coordinates (B, 3, H, W). `means`: previews too. `record` is told what networks see.
+
+        `learning`: steps, from 1, that keep what gradients need. It ends after the last one. None: all.
+        """
         low, details, valid = self.start(v)
         size = (v.shape[2], v.shape[3])
         offsets = [torch.rand(d.shape, generator=generator, device=d.device) for d in details]
@@ -200,25 +210,11 @@ class Pyramid(nn.Module):
         bits, asked, previews = [], [], []
         best = [t.value for t in told]
         for step in range(self.n_steps):
-            cost, sent = low.new_zeros(len(low)), low.new_zeros(len(low))
-            if step == 0:
-                sent = cost = low.new_full((len(low),), float(LOW_BITS * CHANNELS * low[0, 0].numel()))
-            image, above = low, None
-            for level in range(len(details), 0, -1):
-                net, i = self.net(step, level), level - 1
-                if net is None:
-                    break
-                found = self.speak(net, step, level, image, told[i], details[i], offsets[i], above, means, record)
-                counted = found.bits * valid[i]
-                cost = cost + counted.sum((1, 2, 3))
-                sent = sent + (counted.detach() * found.asked).sum((1, 2, 3))
-                told[i] = Told(*(_edged(t, shapes[level - 1]) for t in found.told))
-                if found.mean is not None:
-                    best[i] = found.mean
-                if level > 1 and self.net(step, level - 1) is not None:
-                    h, w = shapes[level - 1]
-                    image = _level_up(image, told[i].value, (h, w), exact=step + 1 == self.n_steps)
-                    above = F.interpolate(_edged(found.loud, (h, w)), scale_factor=2.0, mode="nearest")[..., :h, :w]
+            if step < max(learning, default=self.n_steps):
+                with torch.set_grad_enabled(torch.is_grad_enabled() and (not learning or step + 1 in learning)):
+                    cost, sent = self._step(step, low, details, valid, shapes, offsets, told, best, means, record)
+            else:
+                cost = sent = low.new_zeros(len(low))
             bits.append(cost / (size[0] * size[1]))
             asked.append(sent / (size[0] * size[1]))
             if means:
@@ -227,6 +223,41 @@ class Pyramid(nn.Module):
                     shown = _level_up(shown, best[level - 1], shapes[level - 1], exact=False)
                 previews.append(pixels(shown))
         return Walked(torch.stack(bits), torch.stack(asked), previews)
+
+    def _step(
+        self,
+        step: int,
+        low: Tensor,
+        details: list[Tensor],
+        valid: list[Tensor],
+        shapes: list[tuple[int, int]],
+        offsets: list[Tensor],
+        told: list[Told],
+        best: list[Tensor],
+        means: bool,
+        record: Callable[[Seen], None] | None,
+    ) -> tuple[Tensor, Tensor]:
+        """All levels of one step -> bits (B,) of all details, and of those asked for. `told` and `best` are replaced, level by level."""
+        cost, sent = low.new_zeros(len(low)), low.new_zeros(len(low))
+        if step == 0:
+            sent = cost = low.new_full((len(low),), float(LOW_BITS * CHANNELS * low[0, 0].numel()))
+        image, above = low, None
+        for level in range(len(details), 0, -1):
+            net, i = self.net(step, level), level - 1
+            if net is None:
+                break
+            found = self.speak(net, step, level, image, told[i], details[i], offsets[i], above, means, record)
+            counted = found.bits * valid[i]
+            cost = cost + counted.sum((1, 2, 3))
+            sent = sent + (counted.detach() * found.asked).sum((1, 2, 3))
+            told[i] = Told(*(_edged(t, shapes[level - 1]) for t in found.told))
+            if found.mean is not None:
+                best[i] = found.mean
+            if level > 1 and self.net(step, level - 1) is not None:
+                h, w = shapes[level - 1]
+                image = _level_up(image, told[i].value, (h, w), exact=step + 1 == self.n_steps)
+                above = F.interpolate(_edged(found.loud, (h, w)), scale_factor=2.0, mode="nearest")[..., :h, :w]
+        return cost, sent
 
     def speak(
         self,
@@ -286,8 +317,11 @@ class Pyramid(nn.Module):
         return Terms(none, found, none)
 
     def bits_of_all(self, x: Tensor, generator: torch.Generator) -> tuple[Terms, Tensor]:
-        """`nelbo`, and what training sums: bits per pixel of every coefficient in every step, (T, B), asked for or not."""
-        found = self.walk(coordinates(x), generator)
+        """`nelbo`, and what training sums: bits per pixel of every coefficient in every step, (T, B), asked for or not.
+
+        Both are 0 after the last step that learns.
+        """
+        found = self.walk(coordinates(x), generator, learning=self.config.model.learning)
         none = found.bits.new_zeros(len(x))
         return Terms(none, found.asked, none), found.bits
 
