@@ -5,31 +5,41 @@ Every way in and out is one loop (`walk.walk`) with another who answers it. Pict
 share network calls. Each has its own stream, a chunk for every step.
 """
 
-import collections
 import contextlib
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, overload
+from typing import Any, TypedDict, Unpack, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from uqdm import arguments, cpus, format, rate, sources
-from uqdm.batches import together
 from uqdm.bundle import Package
+from uqdm.encoder import Encoder, alike
 from uqdm.entropy import choice
 from uqdm.errors import DamagedError, FormatError, LimitError, NumericsError
 from uqdm.families import registry
 from uqdm.families.base import Networks, Opening, State, Walk
 from uqdm.format import Chunk, Contents, Header
-from uqdm.format.alpha import pack_alpha, unpack_alpha
-from uqdm.measured import Measured, known
-from uqdm.picture import Picture, halved, stacked, to_array
+from uqdm.format.alpha import unpack_alpha
+from uqdm.goals import Goal
+from uqdm.measured import known
+from uqdm.picture import Picture, halved, to_array
 from uqdm.previews import Method, Way, bounds, drawn, shown
 from uqdm.sources import Source
-from uqdm.walk import CHECK, Estimator, Guesser, Progress, Reader, Writer, walk
+from uqdm.walk import CHECK, Guesser, Progress, Reader, walk
 
 PRECISIONS = ("float64", "float32")
+
+
+class Reached(TypedDict, total=False):
+    """What a file is to reach: at most one (see `goals.Goal`)."""
+
+    step: int | None
+    bpp: float | None
+    target_size: int | None
+    psnr: float | None
+    max_error: int | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,30 +160,38 @@ class Codec:
         *,
         mode: str | None = None,
         seed: int = 0,
-        max_error: int | None = None,
         progress: Progress | None = None,
+        **goal: Unpack[Reached],
     ) -> list[bytes]: ...
     @overload
     def compress(
-        self, image: Any, *, mode: str | None = None, seed: int = 0, max_error: int | None = None, progress: Progress | None = None
+        self, image: Any, *, mode: str | None = None, seed: int = 0, progress: Progress | None = None, **goal: Unpack[Reached]
     ) -> Any: ...
     def compress(
-        self, image: Any, *, mode: str | None = None, seed: int = 0, max_error: int | None = None, progress: Progress | None = None
+        self, image: Any, *, mode: str | None = None, seed: int = 0, progress: Progress | None = None, **goal: Unpack[Reached]
     ) -> bytes | list[bytes]:
         """One picture to `.uqdm` bytes, or a batch of them to a list.
 
         `image`: a `Picture`, a Pillow image, or a uint8 array (H, W), (H, W, 2), (H, W, 3) or (H,
         W, 4); any other iterable of those, or an array (N, H, W, 3), is a batch. `mode`: one of
-        `modes`, by default the first. `seed` (below 2**64) fixes the dither. `max_error`: stop
-        after the first step that keeps every pixel of a preview so near to the true one. A family
-        whose steps promise nothing takes the cheapest step instead, and adds a correction of its
-        preview where one is needed.
-        `progress`: called as the work goes on. Raises `ImageError` for what is no picture,
-        `LimitError` for pictures above `max_pixels`.
+        `modes`, by default the first. `seed` (below 2**64) fixes the dither. `progress`: called as
+        the work goes on.
+
+        A file is lossless, but for one of these. `step=`: the first so many steps. `bpp=`: at most
+        so many bits per pixel. `target_size=`: at most so many bytes. `psnr=`: as few bytes as give
+        a preview of at least so many decibels; with one byte less it has less. `max_error=`: no
+        value of a pixel of the preview is further from the true one. A family whose steps promise
+        nothing takes the cheapest step for that, and adds a correction of its preview where one is
+        needed. The networks run no further than the goal needs.
+
+        Raises `ImageError` for what is no picture, `LimitError` for pictures above `max_pixels` and
+        for sizes that hold nothing of the picture.
         """
         arguments.seed(seed)
         pictures, batch = arguments.pictures(image)
-        files = self._compress(pictures, self.modes[0] if mode is None else mode, seed, max_error, progress)
+        for picture in pictures:
+            self._allow(picture.pixels.shape[1], picture.pixels.shape[0])
+        files = self._encoder(mode, seed).files(pictures, Goal(**goal), progress)
         return files if batch else files[0]
 
     def step_within(self, max_error: int, mode: str | None = None, grey: bool = False) -> int:
@@ -183,56 +201,20 @@ class Codec:
         arguments.whole("max_error", max_error, 0)
         return rate.step_within(self.family(mode).guarantees(grey), max_error)
 
-    def _compress(self, pictures: list[Picture], mode: str, seed: int, max_error: int | None, progress: Progress | None) -> list[bytes]:
-        family = self.family(mode)
-        out = [b""] * len(pictures)
-        for members in _alike(p.pixels.shape for p in pictures):
-            some = [pictures[i] for i in members]
-            files = [self._open(p, mode, family.chunks, seed) for p in some]
-            last = None if max_error is None else self.step_within(max_error, mode, some[0].grey)
-            writer = Writer(family.values(stacked(some)), self._coder)
-            found = [Measured(p, max_error, family.measured) for p in some]
-            for state in walk(family, _start(family, some, seed), writer, last, progress):
-                wanted = found[0].wants_previews and state.step < family.chunks
-                previews = family.denoise(state) if wanted else [None] * len(some)
-                for one, payload, preview in zip(found, writer.take(), previews):
-                    one.step(payload, preview)
-            for i, file, one in zip(members, files, found):
-                for kind, index, payload in one.chunks():
-                    file += format.write_chunk(kind, index, payload, file)
-                out[i] = bytes(file)
-        return out
-
-    def _open(self, picture: Picture, mode: str, chunks: int, seed: int) -> bytearray:
-        """A file up to its first step: header and what is carried along."""
-        h, w, _ = picture.pixels.shape
-        self._allow(w, h)
+    def _encoder(self, mode: str | None, seed: int) -> Encoder:
+        mode = self.modes[0] if mode is None else mode
+        walk, family = self.family(mode), registry.of(self.package)
         fingerprint = bytes.fromhex(self.fingerprint)[:8]
-        family = registry.of(self.package)
-        alpha, extra = picture.alpha is not None, family.extra(mode)
-        header = Header(w, h, picture.grey, alpha, self.arithmetic, self.name, fingerprint, chunks, extra, seed, family.minor)
-        file = bytearray(format.write_header(header))
-        carried = {format.ICC: picture.icc, format.EXIF: picture.exif, format.XMP: picture.xmp}
-        if picture.alpha is not None:
-            carried[format.ALPHA] = pack_alpha(picture.alpha)
-        for kind, payload in carried.items():
-            if payload:
-                file += format.write_chunk(kind, 0, payload, file)
-        return file
+        header = Header(1, 1, False, False, self.arithmetic, self.name, fingerprint, walk.chunks, family.extra(mode), seed, family.minor)
+        return Encoder(walk, header, self._coder, self.exact)
 
     def estimate(self, image: Any, *, mode: str | None = None, seed: int = 0) -> NDArray[np.float64]:
         """The model's ideal code length of each chunk, in bits: (chunks,), or (N, chunks) for a
         batch.
         """
         arguments.seed(seed)
-        family = self.family(mode)
         pictures, batch = arguments.pictures(image)
-        bits = np.zeros((len(pictures), family.chunks))
-        for members in _alike(p.pixels.shape for p in pictures):
-            some = [pictures[i] for i in members]
-            estimator = Estimator(family.values(stacked(some)), family.chunks)
-            collections.deque(walk(family, _start(family, some, seed), estimator), maxlen=0)
-            bits[members] = estimator.bits
+        bits = self._encoder(mode, seed).estimate(pictures)
         return bits if batch else bits[0]
 
     # --- decompress
@@ -310,7 +292,7 @@ class Codec:
             # A batch has one state, which is cut for all of its pictures or for none.
             keys.append((h.height, h.width, h.grey, h.extra, h.arithmetic, _reach(one, step, salvage), len(keys) if partial else None))
         out: dict[int, Decoded] = {}
-        for members in _alike(keys):
+        for members in alike(keys):
             *_, steps, cut = keys[members[0]]
             some = [contents[i] for i in members]
             out.update(zip(members, self._decode(some, steps, cut is not None, way, progress)))
@@ -501,17 +483,6 @@ class Codec:
         if header.chunks != family.chunks:
             raise DamagedError(f"the header says {header.chunks} steps; model {self.name!r}, which it names, has {family.chunks}")
         return family
-
-
-def _start(family: Walk, pictures: Sequence[Picture], seed: int) -> State:
-    height, width, _ = pictures[0].pixels.shape
-    state: State = family.start((height, width), [seed] * len(pictures), pictures[0].grey)
-    return state
-
-
-def _alike(keys: Iterable[tuple[Any, ...]]) -> Iterator[list[int]]:
-    """Numbers of pictures with equal keys (height, width, ...), as `together` has them."""
-    return together((key, i) for i, key in enumerate(keys))
 
 
 def _reach(contents: Contents, step: int | None, salvage: bool) -> int:

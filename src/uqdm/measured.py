@@ -43,21 +43,31 @@ class Measured:
         if preview is None:
             return
         shown = preview[1:2] if len(self._pixels) == 1 else preview
-        self._errors.append(int(np.abs(shown.astype(np.int16) - self._pixels).max()))
+        rows = zip(shown.swapaxes(0, 1), self._pixels.swapaxes(0, 1))  # one at a time: differences take twice the memory of pixels
+        self._errors.append(max(int(np.abs(a.astype(np.int16) - b).max()) for a, b in rows))
         if self._most:
             near = self._errors[-1] <= self._most
             correction = None if near else nearlossless.written(shown, self._pixels, self._most)
             if near or correction is not None:
-                size = sum(map(len, self._steps)) + len(correction or b"")
+                size = self.size + len(correction or b"")
                 if self._best is None or size < self._best[0]:
                     self._best = size, len(self._steps), correction
 
-    def chunks(self) -> list[tuple[int, int, bytes]]:
-        """Kind, index and payload of what a file holds after its metadata."""
+    @property
+    def size(self) -> int:
+        """Bytes of the steps so far, without what a file puts around them."""
+        return sum(map(len, self._steps))
+
+    def chunks(self, count: int) -> list[tuple[int, int, bytes]]:
+        """Kind, index and payload of what a file holds after its metadata. `count`: steps of a whole file.
+
+        Of steps that were not written nothing is known: 255.
+        """
         steps, correction = self._steps, None
-        if self._best is not None and self._best[0] < sum(map(len, steps)):
+        if self._best is not None and self._best[0] < self.size:
             steps, correction = steps[: self._best[1]], self._best[2]
-        found = [(format.ERRORS, 0, bytes(self._errors))] if self._told else []
+        errors = bytes(self._errors).ljust(count - 1, b"\xff")
+        found = [(format.ERRORS, 0, errors)] if self._told else []
         found += [(format.STEP, k, payload) for k, payload in enumerate(steps, 1)]
         return found if correction is None else [*found, (format.CORRECTION, 0, correction)]
 

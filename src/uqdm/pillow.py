@@ -16,14 +16,13 @@ transfer broke. So it loads as the preview that it is, and `info` tells how far 
 
 import contextlib
 import io
-import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, TypedDict, Unpack, cast
 
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from uqdm import format
+from uqdm import format, goals
 from uqdm.errors import NotUqdmError, UqdmError
 from uqdm.format import Contents
 
@@ -37,8 +36,6 @@ __all__ = ["Options", "UqdmImageFile", "register"]
 NAME, EXTENSION, MIME = "UQDM", ".uqdm", "image/x-uqdm"
 HALVINGS = 6  # the most that a decoder makes
 LEFT_OUT = 2  # steps, of a draft that is then shrunk to a quarter of its sides or less
-CHECK = 4  # bytes: of a step's symbols at its beginning, and of its bytes at its end
-CUTS = ("bpp", "target_size", "psnr", "max_error")
 
 
 class Options(TypedDict, total=False):
@@ -245,7 +242,7 @@ class UqdmImageFile(ImageFile.ImageFile):
         except UqdmError as error:
             raise OSError(f"{self._what} is damaged: {error}. {help}") from error
         header, there = contents.header, len(contents.steps)
-        if not _shows(contents):
+        if not goals.shows(contents):
             raise OSError(f"{self._what} is truncated: it ends at byte {len(data)}, before the picture begins. {help}")
         if _options.get("strict") and there < header.chunks and contents.payload(format.CORRECTION) is None:
             raise OSError(f"{self._what} is not whole: it ends at byte {len(data)}, after step {there} of {header.chunks}. {help}")
@@ -269,11 +266,6 @@ class UqdmImageFile(ImageFile.ImageFile):
         return array.tobytes()
 
 
-def _shows(contents: Contents) -> bool:
-    """Whether a file holds any of its picture."""
-    return bool(contents.steps) or (contents.partial is not None and len(contents.partial.payload) > CHECK)
-
-
 # --- writing
 
 
@@ -286,48 +278,15 @@ def _save(image: Image.Image, file: IO[bytes], name: str | bytes) -> None:
     made, and `ValueError` or `TypeError` for options.
     """
     options = image.encoderinfo
-    cut = _asked(options)
+    goal = {name: options[name] for name in goals.EXPECTED if name != "step" and options.get(name) is not None}
+    goals.Goal(**goal)
     picture = _picture(image)
     what = f"cannot write {os.fsdecode(name)}" if name else "cannot write UQDM"
     with _as_os_error(what):
-        codec = _chosen(options.get("model"))
-        data = codec.compress(picture, max_error=cut.get("max_error"))
-        contents = format.parse(data, max_pixels=None)
-        if not _shows(contents):
-            raise OSError(f"{what}: with max_error {cut['max_error']} nothing is left of the picture; give a smaller one")
-        pixels = image.width * image.height
-        if "psnr" in cut:
-            data = _reaching(cut["psnr"], data, contents, codec, picture)
-        elif "max_error" not in cut and cut:
-            ((option, value),) = cut.items()
-            size, least = value if option == "target_size" else format.bytes_at(value, pixels), _least(data, contents)
-            if size < least:
-                raise OSError(
-                    f"{what}: {option} {options[option]} is {size} bytes, but header, metadata and the first of the picture take {least} "
-                    f"({math.ceil(8e4 * least / pixels) / 1e4:.4f} bits per pixel): ask for that, "
-                    "or leave out metadata (icc_profile=None, exif=None, xmp=None)"
-                )
-            data = format.truncate(data, nbytes=min(size, len(data)))
+        data = _chosen(options.get("model")).compress(picture, **goal)
+        if not goals.shows(format.parse(data, max_pixels=None)):
+            raise OSError(f"{what}: with {goal} nothing is left of the picture; ask for more")
     file.write(data)
-
-
-def _asked(options: dict[str, Any]) -> dict[str, Any]:
-    """The option that says how much is wanted, checked; {} for all."""
-    cut = {name: options[name] for name in CUTS if options.get(name) is not None}
-    if len(cut) > 1:
-        given = " and ".join(f"{name}={value!r}" for name, value in cut.items())
-        raise ValueError(f"save got {given}; give at most one of {', '.join(CUTS)}")
-    for name, value in cut.items():
-        whole = name in ("target_size", "max_error")
-        expected = {"bpp": "bits per pixel, above 0", "target_size": "bytes, a whole number above 0", "psnr": "dB, above 0",
-                    "max_error": "a whole number, 0 to 254"}[name]  # fmt: skip
-        if isinstance(value, bool) or not hasattr(value, "__index__" if whole else "__float__"):
-            raise TypeError(f"save got {name}={value!r}; expected {expected}")
-        fits = 0 <= value <= 254 if name == "max_error" else value > 0
-        if not fits or (name == "bpp" and not math.isfinite(value)):
-            raise ValueError(f"save got {name}={value!r}; expected {expected}")
-        cut[name] = int(value) if whole else float(value)
-    return cut
 
 
 def _chosen(model: Any) -> "Codec":
@@ -366,73 +325,6 @@ def _blob(name: str, value: Any) -> bytes | None:
     if not isinstance(value, bytes | bytearray | memoryview | None):
         raise TypeError(f"save got {name} of type {type(value).__name__}; expected bytes, or None to leave it out")
     return bytes(value or b"").removeprefix(b"Exif\0\0" if name == "exif" else b"") or None
-
-
-def _least(data: bytes, contents: Contents) -> int:
-    """Bytes of the shortest beginning that holds any of the picture."""
-    return next(size for size in range(format.ends(contents)[0], len(data) + 1) if _shows(format.parse(data[:size], max_pixels=None)))
-
-
-def _reaching(wanted: float, data: bytes, contents: Contents, codec: "Codec", picture: "Picture") -> bytes:
-    """A beginning of a whole file whose preview has a PSNR of at least `wanted` dB, while that with
-    one byte less has not.
-
-    The PSNR is that of all values of colours, without alpha. It mostly grows with every byte, but
-    not always: a still shorter beginning may reach it by chance. What is returned was decoded.
-    Where nothing but the last check would be missing, it is the whole file.
-    """
-    if math.isinf(wanted):
-        return data
-    import numpy as np
-
-    from uqdm import quality
-
-    def measured(decoded: "Decoded") -> float:
-        return quality.psnr(float(np.mean((decoded.picture.pixels.astype(np.int32) - picture.pixels) ** 2)))
-
-    def at(size: int) -> float:
-        return measured(codec.decode(data[:size]))
-
-    ends = format.ends(contents)
-    low = _least(data, contents)
-    below, above, high = at(low), math.inf, len(data)
-    if below >= wanted:
-        return data[:low]
-    for decoded in codec.progressive(data, parts=1):
-        found = measured(decoded)
-        if found >= wanted:
-            high, above = ends[decoded.step], found
-            break
-        low, below = max(low, ends[decoded.step]), found
-    if high == len(data) and low < (probe := high - 2 * CHECK):
-        # In some families only the last bytes make a picture exact.
-        if (found := at(probe)) >= wanted:
-            high, above = probe, found
-        else:
-            low, below = probe, found
-    size = _crossing(at, wanted, low, below, high, above)
-    return data[:size] if len(data) - size > CHECK else data
-
-
-def _crossing(at: Callable[[int], float], wanted: float, low: int, below: float, high: int, above: float) -> int:
-    """A size at which `at` reaches `wanted` while at one less it does not. At `low` it has the value
-    `below` and does not; at `high` it has `above` and does.
-
-    Inside a step the PSNR grows almost evenly with bytes. So a line through the ends says where to
-    look next, but no nearer to an end than an eighth. Where that has twice not halved what is left,
-    the middle is next.
-    """
-    failures = 0
-    while (width := high - low) > 1:
-        share = 0.5 if failures == 2 else (wanted - below) / max(min(above, 99.0) - below, 1e-9)
-        size = low + min(max(round(width * min(max(share, 1 / 8), 7 / 8)), 1), width - 1)
-        found = at(size)
-        if found >= wanted:
-            high, above = size, found
-        else:
-            low, below = size, found
-        failures = failures % 2 + 1 if 2 * (high - low) > width else 0
-    return high
 
 
 register()

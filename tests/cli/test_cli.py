@@ -39,9 +39,26 @@ def test_a_picture_comes_back_pixel_for_pixel(run: Run, channels: int, mode: str
     array = picture(channels=channels)
     result = succeeded(run("compress", "a.png", "--mode", mode, "--seed", 5))
     size = Path("a.uqdm").stat().st_size
-    assert result.stdout == f"a.uqdm  {size} bytes  {8 * size / 120:.3f} bpp\n"
+    share = size / Path("a.png").stat().st_size
+    assert result.stdout == f"a.uqdm  {size} bytes  {8 * size / 120:.3f} bpp  {share:.1%} of the input\n"
     succeeded(run("decompress", "a.uqdm", "b.png"))
     assert (pixels("b.png") == array).all()
+
+
+def test_a_file_reaches_what_it_is_asked_for(run: Run) -> None:
+    array = picture()
+    succeeded(run("compress", "a.png", "whole.uqdm"))
+    whole = Path("whole.uqdm").read_bytes()
+    for option, value, least in (("--bpp", 9.5, 0), ("--target-size", 140, 0), ("--step", 2, 0), ("--psnr", 31, 31)):
+        said = succeeded(run("compress", "a.png", "cut.uqdm", option, value, "--force")).stdout
+        cut = Path("cut.uqdm").read_bytes()
+        assert cut == whole[: len(cut)]
+        decoded = library.open_for(cut).decompress(cut)
+        found = 10 * np.log10(255**2 / np.mean((decoded.astype(int) - array) ** 2))
+        assert f"  {found:.2f} dB" in said
+        assert found >= least
+    failed(run("compress", "a.png", "b.uqdm", "--psnr", 31, "--bpp", 2), 2, "--bpp and --psnr cannot be used together")
+    failed(run("compress", "a.png", "b.uqdm", "--target-size", 20), 1, "20 bytes were asked for, but header")
 
 
 def test_outputs_stand_beside_their_inputs_by_default(run: Run) -> None:

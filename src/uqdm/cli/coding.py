@@ -15,6 +15,7 @@ from uqdm.cli.files import FILES, Kind, pictures, plan
 from uqdm.cli.jobs import STD, Job, as_stream
 from uqdm.cli.waiting import Bar, Tick
 from uqdm.errors import FormatError
+from uqdm.goals import EXPECTED
 
 if TYPE_CHECKING:
     from uqdm.codec import Codec, Decoded
@@ -28,9 +29,7 @@ if TYPE_CHECKING:
 @click.option(
     "--mode", type=click.Choice(["tight", "paper"]), default="tight", show_default=True, help="Entropy mode; paper reproduces the paper's."
 )
-@click.option(
-    "--max-error", type=click.IntRange(min=0), metavar="E", help="Keep every value of a pixel within E, in as few bytes as possible."
-)
+@options.goal
 @options.precision
 @options.batch
 @options.run
@@ -42,7 +41,10 @@ def compress(paths: tuple[str, ...], batch: int, skip_existing: bool, recursive:
 
     IN is a picture, a folder of pictures, a quoted glob, or - for stdin. OUT is a file, or a folder
     for several pictures. By default each file is written beside its picture, with the suffix .uqdm.
-    One line is printed for each file: name, bytes, bits per pixel.
+    One line is printed for each file: name, bytes, bits per pixel, and the share of the input's
+    bytes. A file is lossless, unless --step, --bpp, --target-size, --psnr or --max-error says what
+    it is to reach. Then it is decoded once, and the line says its PSNR and how far any value of a
+    pixel is off at most.
 
     A picture that cannot be read is left out and named. The others are compressed, and the exit
     code is 1. With several pictures the last line, on stderr, says how many are done, skipped and
@@ -56,13 +58,17 @@ def compress(paths: tuple[str, ...], batch: int, skip_existing: bool, recursive:
       uqdm compress holiday/ compressed/ --recursive --skip-existing
       uqdm compress 'scans/*.tif' compressed/ --convert
       uqdm compress photo.png near-lossless.uqdm --max-error 2
+      uqdm compress photo.png small.uqdm --target-size 50000
+      uqdm compress photo.png good.uqdm --psnr 38
       uqdm compress photo.png --backend numpy --threads 1
       uqdm compress - - < photo.png > photo.uqdm
     """
+    goal = {name: given.pop(name) for name in EXPECTED}
+    options.at_most_one(**goal)
     planned = plan(paths, Kind("compress", "pictures", pictures(), FILES, ".uqdm"), force, skip_existing, recursive)
     if all(job.over for job in planned.jobs):
         return planned.finish()
-    work = Encoding(force=force, **given)
+    work = Encoding(goal={name: value for name, value in goal.items() if value is not None}, force=force, **given)
     return in_batches(planned, batch, work)
 
 
@@ -75,7 +81,7 @@ class Encoding:
         model: str | None,
         mode: str,
         seed: int,
-        max_error: int | None,
+        goal: dict[str, Any],
         max_pixels: int | None,
         convert: bool,
         force: bool,
@@ -88,7 +94,7 @@ class Encoding:
         if mode not in self._codec.modes:
             had = ", ".join(self._codec.modes)
             raise click.UsageError(f"--mode {mode}: the model {self._codec.name} has {had} only; uqdm-light and imported ones have it")
-        self._mode, self._seed, self._max_error = mode, seed, max_error
+        self._mode, self._seed, self._goal = mode, seed, goal
         self._max_pixels, self._convert, self._force = max_pixels or MAX_PIXELS, convert, force
 
     def read(self, job: Job) -> Picture:
@@ -114,18 +120,35 @@ class Encoding:
 
     def steps(self, picture: Picture) -> int:
         """How many steps are written."""
-        if self._max_error is None:
-            return self._codec.steps
-        return self._codec.step_within(self._max_error, self._mode, picture.grey)
+        if (error := self._goal.get("max_error")) is not None:
+            return self._codec.step_within(error, self._mode, picture.grey)
+        return min(int(self._goal.get("step", self._codec.steps)), self._codec.steps)
 
     def work(self, some: list[Picture], tick: Tick) -> list[bytes]:
-        return self._codec.compress(some, mode=self._mode, seed=self._seed, max_error=self._max_error, progress=tick)
+        found: list[bytes] = self._codec.compress(some, mode=self._mode, seed=self._seed, progress=tick, **self._goal)
+        return found
 
     def finish(self, job: Job, picture: Picture, data: bytes) -> None:
         """Writes a file and prints what it costs."""
         job.write(data, self._force)
         height, width = picture.pixels.shape[:2]
-        job.say(f"{len(data)} bytes  {8 * len(data) / (width * height):.3f} bpp")
+        facts = [f"{len(data)} bytes", f"{8 * len(data) / (width * height):.3f} bpp"]
+        if self._goal:
+            facts += _quality(self._codec.decode(data), picture)
+        if job.size:
+            facts.append(f"{len(data) / job.size:.1%} of the input")
+        job.say("  ".join(facts))
+
+
+def _quality(decoded: Decoded, picture: Picture) -> list[str]:
+    """What a file shows of a picture: its PSNR, and how far off it is, if that is told."""
+    import numpy as np
+
+    from uqdm import quality
+
+    found = quality.psnr(float(np.mean((decoded.picture.pixels.astype(np.int32) - picture.pixels) ** 2)))
+    facts = [f"{found:.2f} dB" if found < float("inf") else "lossless"]
+    return facts + [f"error at most {decoded.bound}"] * (0 < decoded.bound < 255)
 
 
 @click.command(short_help="Files, whole or cut, to pictures.")

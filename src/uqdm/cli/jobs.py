@@ -89,6 +89,13 @@ class Job:
         except OSError as error:
             raise UqdmError(f"{self.name} cannot be read: {error.strerror}") from error
 
+    @property
+    def size(self) -> int:
+        """Bytes of the source, 0 where they are not known."""
+        with contextlib.suppress(OSError):
+            return os.path.getsize(self.source) if self.source != STD else 0
+        return 0
+
     def write(self, data: bytes, force: bool) -> None:
         """Writes the result where it belongs. A file is written whole or not at all."""
         if self.target == STD:

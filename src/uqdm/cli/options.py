@@ -75,12 +75,21 @@ precision = click.option(
 rate = together(
     click.option("--step", type=click.IntRange(min=0), metavar="K", help="Take all up to the end of step K (0: no step)."),
     click.option("--bpp", type=Number(min=0), metavar="R", help="Take at most R bits per pixel."),
-    click.option("--bytes", "nbytes", type=click.IntRange(min=0), metavar="N", help="Take the first N bytes."),
+    click.option("--bytes", "--target-size", "nbytes", type=click.IntRange(min=0), metavar="N", help="Take the first N bytes."),
     click.option(
         "--max-error",
         type=click.IntRange(min=0),
         metavar="E",
         help="Take all up to the first step after which no value of a pixel is off by more than E.",
+    ),
+)
+goal = together(
+    click.option("--step", type=click.IntRange(min=0), metavar="K", help="Write the first K steps only."),
+    click.option("--bpp", type=Number(min=0, min_open=True), metavar="R", help="Write at most R bits per pixel."),
+    click.option("--target-size", type=click.IntRange(min=1), metavar="BYTES", help="Write at most so many bytes."),
+    click.option("--psnr", type=Number(min=0, min_open=True), metavar="DB", help="Write as few bytes as reach so many decibels of PSNR."),
+    click.option(
+        "--max-error", type=click.IntRange(min=0), metavar="E", help="Keep every value of a pixel within E, in as few bytes as possible."
     ),
 )
 

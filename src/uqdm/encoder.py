@@ -1,0 +1,130 @@
+"""Pictures to files: the encoder's side of a codec. Knows the walk and the format, and nothing of what a family does."""
+
+import collections
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from uqdm import format, goals, quality, rate
+from uqdm.batches import together
+from uqdm.errors import LimitError
+from uqdm.families.base import State, Walk
+from uqdm.format import Header
+from uqdm.format.alpha import pack_alpha
+from uqdm.goals import Goal
+from uqdm.measured import Measured
+from uqdm.picture import Picture, stacked
+from uqdm.walk import CHECK, Estimator, Progress, Reader, Writer, walk
+
+
+def start(family: Walk, pictures: Sequence[Picture], seed: int) -> State:
+    """Pictures of one size before the first step."""
+    h, w, _ = pictures[0].pixels.shape
+    found: State = family.start((h, w), [seed] * len(pictures), pictures[0].grey)
+    return found
+
+
+def alike(keys: Iterable[tuple[Any, ...]]) -> Iterator[list[int]]:
+    """Numbers of pictures with equal keys (height, width, ...), as `together` has them."""
+    return together((key, i) for i, key in enumerate(keys))
+
+
+@dataclasses.dataclass(frozen=True)
+class Encoder:
+    """`header`: that of a file, but for what belongs to the picture. `exact`: see `families.base.Networks`."""
+
+    family: Walk
+    header: Header
+    coder: str | None
+    exact: bool
+
+    def files(self, pictures: list[Picture], goal: Goal, progress: Progress | None) -> list[bytes]:
+        """A file for each picture, up to what the goal says. Pictures of one size share network calls."""
+        out = [b""] * len(pictures)
+        for members in alike(p.pixels.shape for p in pictures):
+            # The search for a PSNR belongs to one picture.
+            for group in [[i] for i in members] if goal.psnr is not None else [members]:
+                for i, file in zip(group, self._group([pictures[i] for i in group], goal, progress)):
+                    out[i] = file
+        return out
+
+    def estimate(self, pictures: Sequence[Picture]) -> NDArray[np.float64]:
+        """The model's ideal code length of each chunk, in bits: (N, chunks)."""
+        family, bits = self.family, np.zeros((len(pictures), self.family.chunks))
+        for members in alike(p.pixels.shape for p in pictures):
+            some = [pictures[i] for i in members]
+            estimator = Estimator(family.values(stacked(some)), family.chunks)
+            collections.deque(walk(family, start(family, some, self.header.seed), estimator), maxlen=0)
+            bits[members] = estimator.bits
+        return bits
+
+    def _group(self, some: list[Picture], goal: Goal, progress: Progress | None) -> list[bytes]:
+        """Files of pictures of one size."""
+        family, last = self.family, self._last(goal, some[0].grey)
+        pixels = some[0].pixels[:, :, 0].size
+        files = [self._open(p) for p in some]
+        found = [Measured(p, goal.max_error, family.measured) for p in some]
+        writer = Writer(family.values(stacked(some)), self.coder)
+        states = [start(family, some, self.header.seed)]  # the last two
+        reached = [] if goal.psnr is None else [self._psnr(some[0], states[0])]
+        for state in walk(family, states[0], writer, last, progress) if last != 0 else ():
+            states = [states[-1], state]
+            wanted = found[0].wants_previews and state.step < family.chunks
+            previews = family.denoise(state) if wanted else [None] * len(some)
+            for one, payload, preview in zip(found, writer.take(), previews):
+                one.step(payload, preview)
+            if goal.psnr is not None:
+                reached.append(self._psnr(some[0], state))
+                if reached[-1] >= goal.psnr:
+                    break
+            size = goal.size(pixels)
+            if size is not None and all(len(file) + one.size >= size for file, one in zip(files, found)):
+                break
+        for file, one in zip(files, found):
+            for kind, index, payload in one.chunks(family.chunks):
+                file += format.write_chunk(kind, index, payload, file)
+        whole = [bytes(file) for file in files]
+        if goal.psnr is None:
+            return [goals.within(data, goal, pixels) for data in whole]
+        data = whole[0]
+        return [goals.reaching(data, goal.psnr, lambda size: self._psnr(some[0], self._after(states[0], data[:size])), reached)]
+
+    def _last(self, goal: Goal, grey: bool) -> int | None:
+        """The last step that is written; None: of all that there are."""
+        if goal.max_error is not None:
+            return rate.step_within(self.family.guarantees(grey), goal.max_error)
+        if goal.step is not None and goal.step > self.family.chunks:
+            raise LimitError(f"step {goal.step} was asked for; the model {self.header.model} has steps 0 to {self.family.chunks}")
+        return goal.step
+
+    def _psnr(self, picture: Picture, state: State) -> float:
+        """Of a preview, in decibels."""
+        shown = self.family.denoise(state)[0].transpose(1, 2, 0)[:, :, : picture.pixels.shape[2]]
+        squares = [((a.astype(np.int32) - b) ** 2).mean() for a, b in zip(shown, picture.pixels)]
+        return quality.psnr(float(np.mean(squares)))
+
+    def _after(self, before: State, data: bytes) -> State:
+        """What a cut file shows, from the state before the step in which it is cut."""
+        contents = format.parse(data, max_pixels=None)
+        part = contents.steps[before.step] if len(contents.steps) > before.step else contents.partial
+        if part is None or len(part.payload) <= self.family.side_size + CHECK:
+            return before
+        reader = Reader(before.step + 1, [part.payload], part.whole, self.family.side_size, self.coder, self.exact)
+        after: State = next(walk(self.family, before, reader, before.step + 1))
+        return after if reader.whole or reader.received else before
+
+    def _open(self, picture: Picture) -> bytearray:
+        """A file up to its first step: header and what is carried along."""
+        h, w, _ = picture.pixels.shape
+        header = dataclasses.replace(self.header, width=w, height=h, grey=picture.grey, alpha=picture.alpha is not None)
+        file = bytearray(format.write_header(header))
+        carried = {format.ICC: picture.icc, format.EXIF: picture.exif, format.XMP: picture.xmp}
+        if picture.alpha is not None:
+            carried[format.ALPHA] = pack_alpha(picture.alpha)
+        for kind, payload in carried.items():
+            if payload:
+                file += format.write_chunk(kind, 0, payload, file)
+        return file
