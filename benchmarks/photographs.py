@@ -18,6 +18,8 @@ from uqdm import files, format, library
 from uqdm.data.sources import load_pack
 from uqdm.evaluation import classical
 from uqdm.evaluation.codecs import Codec
+from uqdm.evaluation.prefixes import previews
+from uqdm.previews import Way
 
 RATES = (0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0)
 CODECS = {"jpeg2000": classical.jpeg2000, "jpeg2000-97": classical.jpeg2000_97, "jxl": classical.jxl, "avif": classical.avif}
@@ -61,7 +63,8 @@ def main() -> None:
         assert (ours.decompress(data) == pixels).all(), name
         seconds.append((middle - begin, time.perf_counter() - middle))
         steps.append(uqdm.inspect(data).bpp)
-        cut = [psnr(ours.decompress(format.truncate(data, bpp=rate)), pixels) for rate in RATES if rate * area / 8 < len(data)]
+        sizes = [size for rate in RATES if (size := format.bytes_at(rate, area)) < len(data)]
+        cut = [psnr(one.pixels, pixels) for one in previews(ours, data, sizes, Way("denoise"))]
         rows[ours.name].append([8 * len(data) / area, *cut, *[np.nan] * (len(RATES) - len(cut))])
         for other_name, codec in others.items():
             whole, quality = other(codec, pixels)

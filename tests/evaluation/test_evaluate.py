@@ -22,11 +22,10 @@ import uqdm
 from uqdm import files
 from uqdm.cli import main
 from uqdm.errors import EvaluationError, ImageError
-from uqdm.evaluation import compare, evaluate, figures, plots, registry, report
+from uqdm.evaluation import compare, evaluate, figures, plots, processes, registry, report
 from uqdm.evaluation.curves import Curve, Point
 from uqdm.evaluation.evaluate import Measured, Measures
 
-pytest.importorskip("torchmetrics")
 pytest.importorskip("jinja2")
 
 CONDITIONS = report.Conditions("drawn", 3, "32 × 32", 0, False, {"uqdm": "0"}, "here")
@@ -142,12 +141,12 @@ def killing(spec: object, pixels: object, keep: bool, measures: object) -> None:
 
 
 def test_a_process_that_dies_costs_its_codec_alone(pictures: list[np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = evaluate._Pool.submit
+    real = processes.Pool.submit
 
     def submit(self: object, function: object, spec: registry.Spec, *rest: object) -> object:
         return real(self, killing if spec.name == "jpeg" else function, spec, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(evaluate._Pool, "submit", submit)
+    monkeypatch.setattr(processes.Pool, "submit", submit)
     found = run(pictures, ["png", "jpeg", "webp"], tmp_path)
     assert [c.name for c in found.curves] == ["png", "webp"]
     assert "died" in found.failed["jpeg"]

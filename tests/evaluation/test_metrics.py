@@ -49,6 +49,27 @@ def test_ms_ssim_needs_176_pixels_and_falls_with_noise() -> None:
     assert metrics.ms_ssim(a[:175], a[:175]) is None
 
 
+@pytest.mark.parametrize("shape", [(11, 11), (12, 30), (64, 47), (176, 191), (240, 177)])
+def test_both_measures_of_structure_are_those_of_torchmetrics(shape: tuple[int, int]) -> None:
+    pytest.importorskip("torchmetrics")
+    from torchmetrics.functional.image import multiscale_structural_similarity_index_measure as theirs_multiscale
+    from torchmetrics.functional.image import structural_similarity_index_measure as theirs
+
+    a = photograph(*shape)
+    flat = np.full_like(a, 200)
+    structure = metrics.Structure(a)
+    for b in (noisy(a, 3), noisy(a, 50), flat, a[::-1], 255 - a, a):
+        tensors = [metrics._batch(p) for p in (a, b)]
+        single, multi = structure.of(b)
+        assert single == pytest.approx(float(theirs(*tensors, data_range=255.0)), abs=1e-9)
+        if min(shape) < metrics.SMALLEST_MS:
+            assert multi is None
+        else:
+            assert multi == pytest.approx(float(theirs_multiscale(*tensors, data_range=255.0)), abs=1e-7)
+        assert metrics.ssim(a, b) == single
+        assert metrics.ms_ssim(a, b) == multi
+
+
 def test_the_sliced_wasserstein_distance_of_a_shift_is_its_projection() -> None:
     a = np.full((64, 64, 3), 100, np.uint8)
     one, other = (metrics.slices(p, 3)[None] for p in (a, a + np.uint8(12)))

@@ -223,7 +223,7 @@ def versions() -> dict[str, str]:
     from importlib.metadata import PackageNotFoundError, version
 
     found = {}
-    for name in ("uqdm", "pillow", "imagecodecs", "pillow-heif", "torch", "torchmetrics", "onnxruntime"):
+    for name in ("uqdm", "pillow", "imagecodecs", "pillow-heif", "torch", "onnxruntime"):
         try:
             found[name] = version(name)
         except PackageNotFoundError:

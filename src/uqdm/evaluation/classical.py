@@ -24,14 +24,14 @@ from uqdm.evaluation.external import Command
 
 JPEG_QUALITIES = (1, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 100)  # the paper's
 PAPER_LAYERS = (20, 10, 5, 3, 2, 1)  # compression ratios of its JPEG2000; the last is lossless
-LAYERS = (80, 50, 35, 25, 18, 14, 11, 9, 7.5, 6, 5, 4.2, 3.5, 3, 2.5, 2.1, 1.8, 1)
+LAYERS = (240, 120, 80, 50, 35, 25, 18, 14, 11, 9, 7.5, 6, 5, 4.2, 3.5, 3, 2.5, 2.1, 1.8, 1)
 WEBP_QUALITIES = (0, 10, 25, 40, 55, 70, 80, 90, 96, 100)
 AVIF_QUALITIES = (5, 20, 35, 50, 62, 72, 80, 87, 93, 97, 100)
 HEIC_QUALITIES = (1, 10, 25, 40, 52, 63, 72, 80, 87, 93, 100)
-JXL_DISTANCES = (15, 10, 6, 4, 2.5, 1.6, 1.0, 0.6, 0.35, 0.2, 0.1, 0.05)
+JXL_DISTANCES = (25, 15, 10, 6, 4, 2.5, 1.6, 1.0, 0.6, 0.35, 0.2, 0.1, 0.05)
 BPG_QUANTISERS = (51, 45, 40, 35, 30, 25, 20, 15, 10, 5, 0)
 PAPER_BPG_QUANTISERS = (51, 40, 30, 20, 10, 0)
-RATIOS = (120, 80, 50, 35, 25, 18, 14, 11, 9, 7.5, 6, 5, 4.2, 3.5, 3, 2.5, 2.1, 1.8)  # of JPEG2000 with 9/7
+RATIOS = (240, 160, 120, 80, 50, 35, 25, 18, 14, 11, 9, 7.5, 6, 5, 4.2, 3.5, 3, 2.5, 2.1, 1.8)  # of JPEG2000 with 9/7
 
 
 # --- Pillow's formats ----------------------------------------------------------------------------------------------------------
@@ -186,7 +186,25 @@ class Codestream:
         out[self.part + 6 : self.part + 10] = (len(out) - self.part).to_bytes(4, "big")
         return bytes(out) + b"\xff\xd9"
 
+    def packets(self, data: bytes) -> bytes:
+        """All packets of a file."""
+        return data[self.begin : self.end]
 
+    def lengths(self, data: bytes) -> list[int]:
+        """How many bytes each packet has, where the tile part lists it in PLT segments."""
+        at, found, value = self.part + 12, [], 0
+        while (marker := data[at : at + 2]) != b"\xff\x93":
+            size = int.from_bytes(data[at + 2 : at + 4], "big")
+            for byte in data[at + 5 : at + 2 + size] if marker == b"\xff\x58" else b"":
+                value = value << 7 | byte & 127  # a number's last byte is below 128
+                if byte < 128:
+                    found.append(value)
+                    value = 0
+            at += 2 + size
+        return found
+
+
+NEAR = 8  # bytes at the end of a layer that are tried one by one
 OPENJPEG = {"pillow": PIL.__version__, "openjpeg": str(features.version("jpg_2000"))}
 
 
@@ -200,7 +218,8 @@ def packets(data: bytes) -> int:
 class Layered:
     """JPEG2000 with quality layers: one stream.
 
-    A layer's point is the shortest beginning that decodes to it. It is found by bisection.
+    A layer's point is the shortest beginning that decodes to it. A list of packet lengths says where
+    the layer ends. Its last bytes may say nothing, so they are tried one by one.
     """
 
     name: str
@@ -220,16 +239,39 @@ class Layered:
         options = dict(self.options) | {"quality_mode": "rates", "quality_layers": list(self.layers), "irreversible": False}
         options |= {"num_resolutions": resolutions(pixels)}
         data, encoding = timed(saved, pixels, "JPEG2000", **options)
-        stream = Codestream.of(data)
-        low = 0
-        for k in range(1, len(self.layers) + 1):
-            whole, decoding = timed(opened, stream.cut(data, k, stream.end - stream.begin))
-            high = stream.end - stream.begin
-            while low < high:
-                middle = (low + high) // 2
-                low, high = (low, middle) if self._same(stream.cut(data, k, middle), whole) else (middle + 1, high)
-            size = len(stream.cut(data, k, low))
-            yield Coded(f"layer {k}", 8 * size, 8 * low, rgb(whole, pixels.shape), encoding, decoding)
+        stream, size, before = Codestream.of(data), 0, None
+        for k, end in enumerate(self._ends(data, pixels, options), 1):
+            whole, decoding = timed(opened, stream.cut(data, k, end))
+            if before is None or not np.array_equal(whole, before) or not self._same(stream.cut(data, k, size), whole):
+                size = self._shortest(data, stream, k, whole, size, end)
+            before, bytes_in_all = whole, len(stream.cut(data, k, size))
+            yield Coded(f"layer {k}", 8 * bytes_in_all, 8 * size, rgb(whole, pixels.shape), encoding, decoding)
+
+    def _ends(self, data: bytes, pixels: Pixels, options: Mapping[str, Any]) -> list[int]:
+        """How many bytes the packets of the first 1, 2, ... layers have.
+
+        The same picture is coded again with a list of the packets' lengths. Packets are ordered by
+        layer, and each layer has as many. If the lists were not those of `data`, all layers would
+        end at its end, and the search below would only take longer.
+        """
+        listed = saved(pixels, "JPEG2000", plt=True, **options)
+        own, other = Codestream.of(data), Codestream.of(listed)
+        lengths, count = other.lengths(listed), len(self.layers)
+        if own.packets(data) != other.packets(listed) or not lengths or len(lengths) % count:
+            return [own.end - own.begin] * count
+        ends: list[int] = np.cumsum(lengths)[len(lengths) // count - 1 :: len(lengths) // count].tolist()
+        return ends
+
+    def _shortest(self, data: bytes, stream: Codestream, k: int, whole: Pixels, least: int, most: int) -> int:
+        """The fewest bytes of packets, from `least` to `most`, that decode to layer k."""
+        for size in range(most - 1, max(least, most - NEAR) - 1, -1):
+            if not self._same(stream.cut(data, k, size), whole):
+                return size + 1
+        low, high = least, max(least, most - NEAR)
+        while low < high:
+            middle = (low + high) // 2
+            low, high = (low, middle) if self._same(stream.cut(data, k, middle), whole) else (middle + 1, high)
+        return low
 
     def within(self, pixels: Pixels, bits: float) -> Coded:
         """See `Codec`. A stream with one layer for that rate is made; if it is too large, one for a little less."""
@@ -271,7 +313,7 @@ def jpeg2000_97(paper: bool) -> Ladder:
         return saved(pixels, num_resolutions=resolutions(pixels), **options)
 
     settings = {f"ratio {r:g}": common | {"quality_layers": [r]} for r in RATIOS}
-    dial = [common | {"quality_layers": [120 / 1.03**k]} for k in range(142)]
+    dial = [common | {"quality_layers": [240 / 1.03**k]} for k in range(166)]
     versions = OPENJPEG | {"resolutions": "6, or down to eight pixels a side"}
     return Ladder("jpeg2000-97", "JPEG2000, 9/7", settings, encode, opened, packets, versions, dial)
 
@@ -306,7 +348,7 @@ def jxl(paper: bool) -> Ladder:
     lossless: dict[str, Any] = {"lossless": True, "effort": 7}
     settings = {f"d {d}": {"distance": float(d), "effort": 7} for d in JXL_DISTANCES} | {"lossless": lossless}
     versions = {"imagecodecs": str(imagecodecs.__version__), "libjxl": str(imagecodecs.jpegxl_version())}
-    dial = [*({"distance": 15 / 1.05**k, "effort": 7} for k in range(130)), lossless]
+    dial = [*({"distance": 25 / 1.05**k, "effort": 7} for k in range(140)), lossless]
     return Ladder("jxl", "JPEG XL", settings, encode, decode, len, versions, dial)
 
 

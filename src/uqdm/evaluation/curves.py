@@ -54,7 +54,7 @@ class Point:
     swd: float | None = None
     fid: float | None = None
     lpips: float | None = None
-    encode: float | None = None  # seconds, median
+    encode: float | None = None  # seconds of the processor, median
     decode: float | None = None
 
     @property

@@ -11,13 +11,9 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import hashlib
-import importlib.metadata
 import io
 import json
-import multiprocessing
-import os
 import platform
-import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,10 +27,10 @@ from uqdm.evaluation import metrics
 from uqdm.evaluation.codecs import Pixels, said
 from uqdm.evaluation.curves import Curve, point
 from uqdm.evaluation.external import Command
+from uqdm.evaluation.processes import Pool, alone
 from uqdm.evaluation.registry import Spec
-from uqdm.families import registry
 
-MEASURES = 2  # This number changes when the measurements do, so that older results are not mistaken for new ones.
+MEASURES = 3  # This number changes when the measurements do, so that older results are not mistaken for new ones.
 SETS = 500  # sets are compared by the patches and features of the first so many pictures
 KEPT_SIDE = 256  # pixels a side; of a larger decoded picture only the middle is kept for looking at
 
@@ -83,38 +79,54 @@ def measure(spec: Spec, pixels: Pixels, keep: bool, measures: Measures) -> Measu
     """All points of one picture; with `keep`, also the decoded pictures. Random draws follow from
     the seed and the picture.
     """
-    extractor = _module(measures.extractor) if measures.extractor else None
-    perceptual = _module(measures.perceptual) if measures.perceptual else None
-    seed = measures.seed ^ int(_digest(pixels)[:15], 16)
+    looked = _look(pixels, measures)
     rows, slices, features, decoded = [], [], [], []
-
-    def describe(picture: Pixels) -> None:
-        slices.append(metrics.slices(picture, seed))
-        features.append(metrics.features(extractor, picture) if extractor else np.zeros(0))
-
+    last: tuple[Pixels, _Looked] | None = None
     for coded in _codec(spec).code(pixels):
+        if last is None or not np.array_equal(coded.pixels, last[0]):  # what shows the same measures the same
+            last = coded.pixels, looked(coded.pixels)
+        quality, own_slices, own_features = last[1]
         rows.append(
             {
                 "setting": coded.setting,
                 "bits": coded.bits,
                 "payload": coded.payload,
                 "pixels": pixels.shape[0] * pixels.shape[1],
-                "mse": metrics.mse(pixels, coded.pixels),
-                "ssim": metrics.ssim(pixels, coded.pixels),
-                "ms_ssim": metrics.ms_ssim(pixels, coded.pixels),
-                "lpips": metrics.lpips(perceptual, pixels, coded.pixels) if perceptual else None,
+                **quality,
                 "encode": coded.encode,
                 "decode": coded.decode,
             }
         )
-        describe(coded.pixels)
+        slices.append(own_slices)
+        features.append(own_features)
         if keep:
             decoded.append(middle(coded.pixels))
     if not rows:
         raise EvaluationError("no points")
-    describe(pixels)
+    _, own_slices, own_features = looked(pixels)
+    slices.append(own_slices)
+    features.append(own_features)
     kept = np.stack(decoded) if keep else np.zeros((0, 1, 1, 3), np.uint8)
     return Measured(rows, np.stack(slices), np.stack(features), kept)
+
+
+_Looked = tuple[dict[str, float | None], NDArray[np.float32], NDArray[np.float64]]
+
+
+def _look(true: Pixels, measures: Measures) -> Callable[[Pixels], _Looked]:
+    """What measures a decoded picture: its distances from the true one, and what distances of sets need."""
+    extractor = _module(measures.extractor) if measures.extractor else None
+    perceptual = _module(measures.perceptual) if measures.perceptual else None
+    seed = measures.seed ^ int(_digest(true)[:15], 16)
+    structure = metrics.Structure(true)
+
+    def looked(picture: Pixels) -> _Looked:
+        ssim, ms_ssim = structure.of(picture)
+        lpips = metrics.lpips(perceptual, true, picture) if perceptual else None
+        quality = {"mse": metrics.mse(true, picture), "ssim": ssim, "ms_ssim": ms_ssim, "lpips": lpips}
+        return quality, metrics.slices(picture, seed), metrics.features(extractor, picture) if extractor else np.zeros(0)
+
+    return looked
 
 
 def middle(pixels: Pixels) -> Pixels:
@@ -131,9 +143,8 @@ def footprint(spec: Spec, pixels: Pixels) -> float | None:
     does not say.
     """
     try:
-        with _Pool(1) as pool:
-            found: float | None = pool.submit(_footprint, spec, pixels).result()
-            return found
+        found: float | None = alone(_footprint, spec, pixels)
+        return found
     except Exception:
         return None
 
@@ -240,13 +251,13 @@ def evaluate(
     curves, kept, failed = [], {}, {}
     jobs = jobs or cpus.available()
     first = seen.first()
-    with _Pool(jobs) as pool:
+    with Pool(jobs) as pool:
         for spec in specs:
             try:
                 folder = _folder(spec, cache, measures)
+                held = _memory(pool, spec, seen, first, folder) if memory else None
                 measured = _measured(pool, 2 * jobs, spec, seen, folder, measures, tick)
-                held = _memory(spec, pictures[first], folder, seen.digests[first]) if memory else None
-                curves.append(curve(spec, measured, held))
+                curves.append(curve(spec, measured, held() if held else None))
                 kept[spec.name] = measured[: measures.kept]
             except concurrent.futures.BrokenExecutor:
                 failed[spec.name] = "a process that ran it died: out of memory, perhaps, or a crash in a library"
@@ -258,7 +269,7 @@ def evaluate(
     return Results(curves, [*seen.middles.values()], kept, failed, seen.left_out, tuple(sorted(seen.sizes)))
 
 
-def _measured(pool: "_Pool", ahead: int, spec: Spec, seen: _Seen, folder: Path, measures: Measures, tick: Tick) -> list[Measured]:
+def _measured(pool: Pool, ahead: int, spec: Spec, seen: _Seen, folder: Path, measures: Measures, tick: Tick) -> list[Measured]:
     """One codec on all pictures that can be read, in their order. New results go into the folder.
 
     At most `ahead` pictures wait to be measured. Raises what the codec raises, with the picture's
@@ -315,17 +326,24 @@ def _slim(one: Measured, i: int) -> Measured:
     return dataclasses.replace(one, slices=one.slices[:0], features=one.features[:0])
 
 
-def _memory(spec: Spec, pixels: Pixels, folder: Path, digest: str) -> float | None:
-    """`footprint`, kept in the folder."""
-    path = folder / f"{digest}-held.json"
+def _memory(pool: Pool, spec: Spec, seen: _Seen, i: int, folder: Path) -> Callable[[], float | None]:
+    """Begins to measure `footprint` on the i-th picture, while others are measured too, and gives what
+    waits for it. It is kept in the folder.
+    """
+    path = folder / f"{seen.digests[i]}-held.json"
     try:
         stored: float | None = json.loads(path.read_text())
-        return stored
+        return lambda: stored
     except (OSError, ValueError):
-        found = footprint(spec, pixels)
+        begun = pool.submit(footprint, spec, seen.pictures[i])
+
+    def wait() -> float | None:
+        found: float | None = begun.result()
         if found is not None:
             files.write_atomic(path, json.dumps(found).encode(), force=True)
         return found
+
+    return wait
 
 
 def curve(spec: Spec, measured: Sequence[Measured], memory: float | None = None) -> Curve:
@@ -371,7 +389,6 @@ def _folder(spec: Spec, cache: Path, measures: Measures) -> Path:
     too, because times are among them.
     """
     own: dict[str, Any] = {"codec": dict(_codec(spec).identity), "measures": MEASURES, "seed": measures.seed, "machine": machine()}
-    own["torchmetrics"] = importlib.metadata.version("torchmetrics")
     for key, path in (("extractor", measures.extractor), ("perceptual", measures.perceptual)):
         own[key] = hashlib.sha256(Path(path).read_bytes()).hexdigest() if path else None
     digest = hashlib.sha256(json.dumps(own, sort_keys=True, default=list).encode()).hexdigest()[:16]
@@ -379,7 +396,7 @@ def _folder(spec: Spec, cache: Path, measures: Measures) -> Path:
     return cache / f"{readable[-40:]}-{digest}"
 
 
-# --- processes -----------------------------------------------------------------------------------------------------------------------
+# --- of this process, and of this machine ------------------------------------------------------------------------------------------
 
 
 _CODECS: dict[Any, Any] = {}  # These belong to one process: opening models and modules takes longer than a picture.
@@ -395,64 +412,6 @@ def _module(path: str) -> Any:
     if path not in _CODECS:
         _CODECS[path] = metrics.read_module(path)
     return _CODECS[path]
-
-
-class _Pool:
-    """Worker processes of one thread each. They end with the block; after an error or an interrupt they end at once."""
-
-    def __init__(self, jobs: int) -> None:
-        self._jobs = jobs
-        self._pool = self._new()
-
-    def _new(self) -> concurrent.futures.ProcessPoolExecutor:
-        # Spawned: forks of a process with threads may hang.
-        return concurrent.futures.ProcessPoolExecutor(self._jobs, multiprocessing.get_context("spawn"), _begin, (registry.modules(),))
-
-    def submit(self, function: Callable[..., Any], *given: Any) -> "concurrent.futures.Future[Any]":
-        """See `Executor`. Processes start here. Libraries read how many threads they may have when they are loaded."""
-        before = {name: os.environ.get(name) for name in THREADS}
-        os.environ.update(dict.fromkeys(THREADS, "1"))
-        try:
-            return self._pool.submit(function, *given)
-        finally:
-            for name, value in before.items():
-                if value is None:
-                    del os.environ[name]
-                else:
-                    os.environ[name] = value
-
-    def renew(self) -> None:
-        """New processes, after one has died."""
-        self._stop()
-        self._pool = self._new()
-
-    def _stop(self) -> None:
-        workers = list((getattr(self._pool, "_processes", None) or {}).values())
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        for worker in workers:
-            worker.terminate()
-
-    def __enter__(self) -> "_Pool":
-        return self
-
-    def __exit__(self, kind: object, *rest: object) -> None:
-        if kind is None:
-            self._pool.shutdown()
-        else:
-            self._stop()
-
-
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-
-
-def _begin(families: Sequence[str]) -> None:
-    """What a worker does first. `families` names the modules that register families."""
-    from PIL import AvifImagePlugin
-
-    for name in families:
-        importlib.import_module(name)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent answers interrupts
-    AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 
 
 def machine() -> str:

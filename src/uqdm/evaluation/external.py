@@ -38,7 +38,7 @@ from PIL import Image
 
 from uqdm import files
 from uqdm.errors import EvaluationError
-from uqdm.evaluation.codecs import Coded, Pixels, best_within, rgb, timed
+from uqdm.evaluation.codecs import Coded, Pixels, best_within, clocked, rgb
 
 SECONDS = 3600  # seconds that a command may take
 
@@ -78,13 +78,13 @@ class Command:
                 decoding = None
                 if self.estimate is not None:
                     back = Path(one) / "back.png"
-                    said, encoding = timed(self._run, self.encode, source, back, setting)
+                    said, encoding = clocked(self._run, self.encode, source, back, setting)
                     bits = self._estimated(said) * pixels.shape[0] * pixels.shape[1]
                 else:
                     coded = Path(one) / f"coded{self.suffix}"
-                    _, encoding = timed(self._run, self.encode, source, coded, setting)
+                    _, encoding = clocked(self._run, self.encode, source, coded, setting)
                     moved = Path(shutil.move(coded, Path(other) / coded.name))  # a decoder sees nothing else
-                    _, decoding = timed(self._run, self.decode, moved, back, setting)
+                    _, decoding = clocked(self._run, self.decode, moved, back, setting)
                     coded_files = moved.rglob("*") if moved.is_dir() else [moved]
                     bits = 8 * sum(file.stat().st_size for file in coded_files if file.is_file())
                 found = files.read(back, convert=True).pixels  # pictures of any depth; errors are measured in 8 bits

@@ -22,12 +22,13 @@ import uqdm
 from uqdm import bundle as package
 from uqdm import codec, library
 from uqdm.errors import EvaluationError
+from uqdm.evaluation import prefixes
 from uqdm.evaluation.codecs import Coded, Pixels, best_within, timed
 from uqdm.format import VERSION, bytes_at, ends, parse
-from uqdm.previews import Method
+from uqdm.previews import Method, Way
 from uqdm.walk import CHECK
 
-RATES = (0.15, 0.25, 0.4, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0, 12.0)  # bits per pixel of cut files
+RATES = (0.1, 0.15, 0.25, 0.4, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0, 12.0)  # bits per pixel of cut files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,20 +69,19 @@ class Progressive:
         steps = {f"step {step}": end for step, end in enumerate(ends(contents)[1:-1], 1)}
         cuts = {f"{rate:g} bpp": min(bytes_at(rate, area), len(data)) for rate in self.rates}
         cuts = {name: n for name, n in cuts.items() if n > contents.header_size} | {"whole": len(data)}
-        for name, n in sorted((steps | cuts).items(), key=lambda one: one[1]):
-            yield self._cut(name, data[:n], encoding)
+        points = sorted((steps | cuts).items(), key=lambda one: one[1])
+        way = Way(self.method, self.seed)
+        for (name, n), one in zip(points, prefixes.previews(model, data, [n for _, n in points], way)):
+            yield Coded(name, 8 * n, 8 * _payload(data[:n], model), one.pixels, encoding, one.seconds)
 
     def within(self, pixels: Pixels, bits: float) -> Coded:
         """See `Codec`. The file is cut there."""
         model = opened(self.model)
         data, encoding = timed(model.compress, pixels, seed=self.seed)
         size = parse(data, steps=0).header_size
-        return self._cut("cut", data[: max(size, int(bits // 8))], encoding)
-
-    def _cut(self, name: str, data: bytes, encoding: float) -> Coded:
-        model = opened(self.model)
-        back, decoding = timed(model.decode, data, method=self.method, seed=self.seed)
-        return Coded(name, 8 * len(data), 8 * _payload(data, model), back.image, encoding, decoding)
+        cut = data[: max(size, int(bits // 8))]
+        back, decoding = timed(model.decode, cut, method=self.method, seed=self.seed)
+        return Coded("cut", 8 * len(cut), 8 * _payload(cut, model), back.image, encoding, decoding)
 
 
 @functools.cache
@@ -97,7 +97,7 @@ def _code() -> dict[str, Any]:
     """The versions of what makes files and previews, ours and others'. Results of other versions are not reused."""
     root = Path(uqdm.__file__).parent
     apart = {root / name for name in ("cli", "data", "evaluation", "training")}
-    files = [path for path in sorted(root.rglob("*.py")) if not apart & set(path.parents)] + [Path(__file__)]
+    files = [path for path in sorted(root.rglob("*.py")) if not apart & set(path.parents)] + [Path(__file__), Path(prefixes.__file__)]
     found = {"code": hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16]}
     for name in ("numpy", "onnxruntime", "torch", "numba", "constriction"):
         with contextlib.suppress(metadata.PackageNotFoundError):
@@ -140,9 +140,9 @@ class Estimated:
         mode = "paper" if "paper" in model.modes else None
         bits = np.concatenate([[0.0], np.cumsum(model.estimate(pixels, mode=mode, seed=self.seed))])
         data, encoding = timed(model.compress, pixels, mode=mode, seed=self.seed)
-        for step, own in enumerate(bits.tolist()):
-            back, decoding = timed(model.decode, data, step=step, method=self.method, seed=self.seed)
-            yield Coded(f"step {step}", own, own, back.image, encoding, decoding)
+        found = prefixes.previews(model, data, ends(parse(data)), Way(self.method, self.seed))
+        for step, (own, one) in enumerate(zip(bits.tolist(), found)):
+            yield Coded(f"step {step}", own, own, one.pixels, encoding, one.seconds)
 
     def within(self, pixels: Pixels, bits: float) -> Coded:
         """See `Codec`. It is a whole step."""

@@ -114,8 +114,8 @@ def main_table(curves: Sequence[Curve], metric: str = "psnr", payload: bool = Fa
     counting = "payload only, of codecs of which it is known" if payload else "whole files, of hypothetical codecs of what a model counts"
     mean = "of the pooled squared error" if metric == "pooled_psnr" else "mean of pictures’ own"
     caption = (
-        f"PSNR ({mean}) at bits per pixel of {counting}. Times: of a picture, lossy / lossless where they differ, medians, one thread "
-        "where libraries can be held to it. MiB: what a process holds beyond an idle one, library and model included"
+        f"PSNR ({mean}) at bits per pixel of {counting}. Times: of the processor, for a picture, lossy / lossless where they differ, "
+        "medians; of external programs by the clock. MiB: what a process holds beyond an idle one, library and model included"
     )
     return Table(head, rows, kinds, caption)
 
