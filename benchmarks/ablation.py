@@ -1,8 +1,10 @@
-"""What each part of the nested model is worth: small networks, the same data, seed and training time, one thing changed at a time.
+"""What each part of the nested model is worth: small networks, the same data, seed and training
+time, one thing changed at a time.
 
-Every row is a model of its own, trained from the beginning for `--minutes` of one core on crops of 32 x 32 and scored on held-out
-pictures: ideal code length in bits per pixel, no files. The base has four steps of ratio 9 in YCoCg-R, nested dither, truncated densities,
-four passes, mixtures of 3, a network for each step. The same command goes on after the last row that is in OUT.
+Every row is a model of its own, trained from the beginning for `--minutes` of one core on crops of
+32 x 32 and scored on held-out pictures: ideal code length in bits per pixel, no files. The base has
+four steps of ratio 9 in YCoCg-R, nested dither, truncated densities, four passes, mixtures of 3, a
+network for each step. The same command goes on after the last row that is in OUT.
 
     python benchmarks/ablation.py POOL... --held DEV --out ablation.json --minutes 3
 """
@@ -109,7 +111,9 @@ def grouped(groups: tuple[tuple[int, ...], ...]) -> Callable[[Nested], None]:
     def change(model: Nested) -> None:
         for step, own in zip(model.steps, model.config.model.passes):
             inputs = (4 if step.channels else 12) * 3
-            passes = [FloatPass(step.channels, inputs, own, 3 * len(group), model.config.model.n_mixtures) for group in groups]
+            passes = [
+                FloatPass(step.channels, inputs, own, 3 * len(group), model.config.model.n_mixtures) for group in groups
+            ]
             step.passes = torch.nn.ModuleList(passes)
         FloatStep.bits = bits  # type: ignore[method-assign]
 
@@ -136,7 +140,9 @@ ROWS: dict[str, tuple[dict[str, Any], Callable[[Nested], None] | None]] = {
 
 
 def fresh_model(name: str, seed: int) -> Nested:
-    """A row's, before training. For a process of its own, single-threaded from here on: variants change what a module does."""
+    """A row's, before training. For a process of its own, single-threaded from here on: variants
+    change what a module does.
+    """
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     torch.manual_seed(seed)
@@ -190,7 +196,11 @@ def perform(name: str, data: list[str], held: str, minutes: float, seed: int) ->
 
 def clocked(name: str) -> float:
     """Median seconds of a row's code lengths over one picture of 64 x 64, one thread."""
-    model, generator, x = fresh_model(name, 0), torch.Generator().manual_seed(0), torch.randint(0, 256, (1, 3, 64, 64)).byte()
+    model, generator, x = (
+        fresh_model(name, 0),
+        torch.Generator().manual_seed(0),
+        torch.randint(0, 256, (1, 3, 64, 64)).byte(),
+    )
     found = []
     with torch.no_grad():
         for _ in range(21):
@@ -233,7 +243,8 @@ def main() -> None:
             r, total = found[name], sum(found[name]["steps"])
             steps, work = ", ".join(f"{b:.3f}" for b in r["steps"]), r["multiply_adds"] / 1e3
             print(
-                f"| {name} | {steps} | {total:.3f} | {total - base:+.3f} | {work:.0f} | {r['iterations']:,} | {1e3 * seconds[name]:.0f} |"
+                f"| {name} | {steps} | {total:.3f} | {total - base:+.3f} | {work:.0f} | {r['iterations']:,} |"
+                f" {1e3 * seconds[name]:.0f} |"
             )
 
 

@@ -1,9 +1,11 @@
-"""What the parts of the family `pyramid` are worth: small models, each without one part, after equally many steps of training.
+"""What the parts of the family `pyramid` are worth: small models, each without one part, after
+equally many steps of training.
 
-    python benchmarks/ablation_pyramid.py VARIANT --data PACK ... --held PACK --crops FOLDER --out DIR [--steps 900] [--seed 0]
+    python benchmarks/ablation_pyramid.py VARIANT --data PACK ... --held PACK --crops FOLDER --out DIR \
+        [--steps 900] [--seed 0]
 
-Printed are bits per pixel and PSNR after each step, on the held pack and on the middle 256 x 256 of every third picture of a folder.
-Variants:
+Printed are bits per pixel and PSNR after each step, on the held pack and on the middle 256 x 256 of
+every third picture of a folder. Variants:
 
     base          four steps of base widths 64, 16, 4, 1, everything as in the family
     no-turns      channels do not see the errors of those before them
@@ -43,7 +45,9 @@ def config(bases: tuple[int, ...], threshold: float = 0.15) -> Config:
     """Of a small model."""
     base = presets.preset("photo")
     model = dataclasses.replace(base.model, bases=bases, networks=ROWS[len(bases)], threshold=threshold, ema_rate=0.99)  # type: ignore[type-var]
-    return override(dataclasses.replace(base, model=model), {"optim.lr": 3e-3, "optim.warmup": 100, "data.batch_size": 8})
+    return override(
+        dataclasses.replace(base, model=model), {"optim.lr": 3e-3, "optim.warmup": 100, "data.batch_size": 8}
+    )
 
 
 def replaced(change: Callable[[pyramid.Answer], pyramid.Answer], cut: bool = False) -> None:
@@ -133,12 +137,20 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     chosen = prepared(args.variant)
-    chosen = override(chosen, {"training.eval_every_steps": 10**8, "training.checkpoint_every_steps": 300, "training.n_steps": args.steps})
+    chosen = override(
+        chosen,
+        {"training.eval_every_steps": 10**8, "training.checkpoint_every_steps": 300, "training.n_steps": args.steps},
+    )
     data, _ = load_data(args.data, chosen.data, held=args.data[:1], seed=args.seed)
-    state = trainer.train(chosen, data, None, args.out / f"{args.variant}-{args.seed}", steps=args.steps, seed=args.seed)
+    state = trainer.train(
+        chosen, data, None, args.out / f"{args.variant}-{args.seed}", steps=args.steps, seed=args.seed
+    )
     model = state.averaged()
     paths = sorted(args.crops.glob("*.png"))[::3]
-    crops = [p[(p.shape[0] - 256) // 2 :, (p.shape[1] - 256) // 2 :][:256, :256] for p in (files.read(path).pixels for path in paths)]
+    crops = [
+        p[(p.shape[0] - 256) // 2 :, (p.shape[1] - 256) // 2 :][:256, :256]
+        for p in (files.read(path).pixels for path in paths)
+    ]
     for name, pictures in (("held", list(load_pack(args.held)[::10])), ("crops", crops)):
         steps, quality = [], []
         for picture in pictures:
@@ -148,8 +160,16 @@ def main() -> None:
             steps.append(terms.steps[:, 0].cumsum(0).numpy())
             errors = [float((p - x.float()).square().mean()) for p in previews[1:-1]]
             quality.append([10 * np.log10(255**2 / max(e, 1e-9)) for e in errors])
-        row = {"bits": [round(float(v), 3) for v in np.mean(steps, 0)], "psnr": np.mean(quality, 0).round(2).tolist() if quality[0] else []}
-        print(json.dumps({"variant": args.variant, "seed": args.seed, "on": name, "seconds": round(state.seconds), **row}), flush=True)
+        row = {
+            "bits": [round(float(v), 3) for v in np.mean(steps, 0)],
+            "psnr": np.mean(quality, 0).round(2).tolist() if quality[0] else [],
+        }
+        print(
+            json.dumps(
+                {"variant": args.variant, "seed": args.seed, "on": name, "seconds": round(state.seconds), **row}
+            ),
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

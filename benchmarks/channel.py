@@ -1,7 +1,8 @@
 """What a VDM's Gaussian steps cost when they are really sent: coded against ideal bits, seconds,
 and a UQDM's beside them.
 
-    python benchmarks/channel.py --model RUN --data PACK [--count 10] [--size 32] [--steps 20] [--until 30 …] [--limits 4 6 8 10 12]
+    python benchmarks/channel.py --model RUN --data PACK [--count 10] [--size 32] [--steps 20] [--until 30 …] \
+        [--limits 4 6 8 10 12]
                                  [--limit 12] [--uqdm nano] [--work 4194304] [--narrow] [--threads 1] [--out FILE]
 
 Pictures are every so many-th of the pack, cut in the middle. Each is sent
@@ -73,7 +74,17 @@ class Result:
         """All pictures, in files."""
         quality = float(np.mean([one.quality[-1] for one in self.sent]))
         seconds = [statistics.median(times) for times in (self.encoding, self.decoding)]
-        return Point(f"until {until:g} dB", len(self.sent), self.bytes_bpp(), None, 0, quality, None, encode=seconds[0], decode=seconds[1])
+        return Point(
+            f"until {until:g} dB",
+            len(self.sent),
+            self.bytes_bpp(),
+            None,
+            0,
+            quality,
+            None,
+            encode=seconds[0],
+            decode=seconds[1],
+        )
 
     def line(self) -> str:
         ideal, real, raced = self.bpp("ideal"), self.bytes_bpp(), [b for b in self.blocks if b.kind == RACE]
@@ -81,16 +92,19 @@ class Result:
         per = np.mean([b.divergence for b in raced]) if raced else float("nan")
         share = 1 - len(raced) / len(self.blocks)
         return (
-            f"{self.channel.limit:5g} {ideal:8.3f} {self.bpp('divergence'):8.3f} {real:8.3f} {real / ideal:7.3f} "
-            f"{np.mean([one.quality[-1] for one in self.sent]):6.2f} {len(self.blocks) / len(self.sent):7.1f} {share:8.2%} "
-            f"{per:7.2f} {over:7.2f} {sum(b.numbers for b in self.blocks) / len(self.sent):10.2e} "
-            f"{statistics.median(self.encoding):8.2f} {statistics.median(self.decoding):8.2f}   "
-            f"{self.coordinates[1]:6.3f} {self.directions[1]:6.3f} {self.wrong:4d}"
+            f"{self.channel.limit:5g} {ideal:8.3f} {self.bpp('divergence'):8.3f} {real:8.3f} {real / ideal:7.3f}"
+            f" {np.mean([one.quality[-1] for one in self.sent]):6.2f} {len(self.blocks) / len(self.sent):7.1f}"
+            f" {share:8.2%} {per:7.2f} {over:7.2f} {sum(b.numbers for b in self.blocks) / len(self.sent):10.2e}"
+            f" {statistics.median(self.encoding):8.2f} {statistics.median(self.decoding):8.2f}  "
+            f" {self.coordinates[1]:6.3f} {self.directions[1]:6.3f} {self.wrong:4d}"
         )
 
     def table(self, pictures: torch.Tensor) -> str:
         rows = [
-            "after   pictures    ideal  diverg.    coded   ratio   denoised    flow      numbers   seconds (without network)",
+            (
+                "after   pictures    ideal  diverg.    coded   ratio   denoised    flow      numbers   seconds (without"
+                " network)"
+            ),
         ]
         for index in range(max(len(one.steps) for one in self.sent) + 1):
             here = [(one, x) for one, x in zip(self.sent, pictures) if len(one.steps) >= index]
@@ -99,19 +113,23 @@ class Result:
                 for name in ("ideal", "divergence", "coded")
             )
             flow = [
-                float(psnr(self.model.flow(one.latents[index], index, self.channel.steps), self.model.to_real(x[None]))) for one, x in here
+                float(psnr(self.model.flow(one.latents[index], index, self.channel.steps), self.model.to_real(x[None])))
+                for one, x in here
             ]
             looked = np.mean([sum(b.numbers for b in one.blocks if b.step == index - 1) for one, _ in here])
             seconds = np.mean([one.steps[index - 1].seconds if index else 0.0 for one, _ in here])
             rows.append(
-                f"step {index:2d} {len(here):9d} {ideal:8.3f} {divergence:8.3f} {coded:8.3f} {coded / ideal if index else 1:7.3f} "
-                f"{np.mean([one.quality[index] for one, _ in here]):10.2f} {np.mean(flow):7.2f} {looked:12.3g} {seconds:9.2f}"
+                f"step {index:2d} {len(here):9d} {ideal:8.3f} {divergence:8.3f} {coded:8.3f}"
+                f" {coded / ideal if index else 1:7.3f} {np.mean([one.quality[index] for one, _ in here]):10.2f}"
+                f" {np.mean(flow):7.2f} {looked:12.3g} {seconds:9.2f}"
             )
         return "\n".join(rows)
 
 
 def beside(name: str, pictures: torch.Tensor, decibels: float, threads: int) -> str:
-    """A UQDM's bits and seconds for the same pictures, its files cut where they have `decibels` on average."""
+    """A UQDM's bits and seconds for the same pictures, its files cut where they have `decibels` on
+    average.
+    """
     codec = uqdm.load(name, threads=threads)
     pixels = [p.numpy() for p in pictures.permute(0, 2, 3, 1)]
     codec.decompress(codec.compress(pixels[0]))  # warms up
@@ -137,8 +155,9 @@ def beside(name: str, pictures: torch.Tensor, decibels: float, threads: int) -> 
         codec.decode_many([data[: max(64, round(high * len(data)))]])
         decoding.append(time.process_time() - begin)
     return (
-        f"{codec.name}, {codec.arithmetic}: {bpp:.3f} bits per pixel in files cut at {high:.1%}, {reached:.2f} dB; "
-        f"seconds a picture {statistics.median(encoding):.3f} to encode (all of it), {statistics.median(decoding):.3f} to decode"
+        f"{codec.name}, {codec.arithmetic}: {bpp:.3f} bits per pixel in files cut at {high:.1%}, {reached:.2f} dB;"
+        f" seconds a picture {statistics.median(encoding):.3f} to encode (all of it), {statistics.median(decoding):.3f}"
+        " to decode"
     )
 
 
@@ -169,15 +188,15 @@ def main() -> None:
     channel = Channel(a.steps, a.limit, not a.narrow, a.work)
     until, *others = a.until
     print(
-        f"{a.model.name} ({a.data.name}, {len(pictures)} pictures of {a.size} x {a.size}), T = {a.steps}, until {until:g} dB, "
-        f"candidates {'narrow' if a.narrow else 'widened'}, work {a.work}, {a.threads} threads",
+        f"{a.model.name} ({a.data.name}, {len(pictures)} pictures of {a.size} x {a.size}), T = {a.steps}, until"
+        f" {until:g} dB, candidates {'narrow' if a.narrow else 'widened'}, work {a.work}, {a.threads} threads",
         flush=True,
     )
     main_result = Result(model, pictures, channel, until)
     print(main_result.table(pictures))
     print(
-        "\nlimit    ideal  diverg.    bytes   ratio     dB  blocks not raced a block    over    numbers   encode   decode   "
-        "KS, p: coordinates, directions; wrong"
+        "\nlimit    ideal  diverg.    bytes   ratio     dB  blocks not raced a block    over    numbers   encode  "
+        " decode   KS, p: coordinates, directions; wrong"
     )
     print(main_result.line(), flush=True)
     results = [main_result]
@@ -189,7 +208,9 @@ def main() -> None:
             print(results[-1].line(), flush=True)
         label = f"VDM, T = {a.steps}, channels simulated, crops of {a.size} x {a.size}{trained(str(a.model))}"
         curve = Curve("vdm-channel", label, tuple(sorted(points, key=lambda p: p.bpp)), progressive=True)
-        a.out.write_text(json.dumps({"conditions": {"data": str(a.data.name)}, "curves": [curve.to_json()]}, indent=1) + "\n")
+        a.out.write_text(
+            json.dumps({"conditions": {"data": str(a.data.name)}, "curves": [curve.to_json()]}, indent=1) + "\n"
+        )
     for limit in a.limits:
         if limit != a.limit:
             results.append(Result(model, pictures, replace(channel, limit=limit), until))

@@ -1,12 +1,16 @@
-"""The measured claims of section 5 and appendix C, on our codec: coding time, network calls, files against the negative ELBO, arithmetic.
+"""The measured claims of section 5 and appendix C, on our codec: coding time, network calls, files
+against the negative ELBO, arithmetic.
 
-- With a fixed reverse variance the paper's coder takes less than a second for a CIFAR picture, with a learned one 5 minutes, since a
-  table is built for every coordinate (C.2). Here both are timed, side by side, on the CIFAR-10 network with fresh weights.
+- With a fixed reverse variance the paper's coder takes less than a second for a CIFAR picture, with
+  a learned one 5 minutes, since a table is built for every coordinate (C.2). Here both are timed,
+  side by side, on the CIFAR-10 network with fresh weights.
 - A lossy picture after step k costs k + 1 calls of the network (C.3): counted.
-- A file is within 3 % of the negative ELBO (3.3, C.2): files of `--checkpoint` in mode `paper` against its own eq. 1.
+- A file is within 3 % of the negative ELBO (3.3, C.2): files of `--checkpoint` in mode `paper`
+  against its own eq. 1.
 - Multiply-adds a pixel of every preset (C.3).
 
-   python benchmarks/claims.py --checkpoint uqdm-tiny --data imagenet64-dev.zip --cifar cifar10_test.zip
+   python benchmarks/claims.py --checkpoint uqdm-tiny --data imagenet64-dev.zip --cifar
+   cifar10_test.zip
 """
 
 import argparse
@@ -48,9 +52,13 @@ def timed(function) -> tuple[float, object]:
 
 
 def fresh(learned: bool) -> Codec:
-    """The CIFAR-10 network, every weight by chance, so that scales differ from coordinate to coordinate where they are learned."""
+    """The CIFAR-10 network, every weight by chance, so that scales differ from coordinate to
+    coordinate where they are learned.
+    """
     torch.manual_seed(0)
-    model = runs.new_model(override(preset("cifar10"), {"learned_prior_scale": learned, "base_prior_scale": "default"})).eval()
+    model = runs.new_model(
+        override(preset("cifar10"), {"learned_prior_scale": learned, "base_prior_scale": "default"})
+    ).eval()
     with torch.no_grad():
         for weight in model.network.conv_out[2].parameters():
             weight.add_(0.02 * torch.randn_like(weight))
@@ -60,7 +68,9 @@ def fresh(learned: bool) -> Codec:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", type=Path, required=True, help="folder of a published checkpoint, or of a run")
-    parser.add_argument("--data", type=Path, required=True, help="pack of pictures for files against the negative ELBO; every 25th")
+    parser.add_argument(
+        "--data", type=Path, required=True, help="pack of pictures for files against the negative ELBO; every 25th"
+    )
     parser.add_argument("--cifar", type=Path, required=True, help="pack of 32 x 32 pictures for the coding time")
     parser.add_argument("--repeat", type=int, default=5)
     a = parser.parse_args()
@@ -101,8 +111,9 @@ def main() -> None:
     report = model.evaluate(torch.split(x, 4), modes=("paper",), reconstructions=())
     found, nelbo = report.coded["paper"], report.model.bits[-1]
     print(
-        f"{len(chosen)} pictures, mode paper: payload {found.payload:.3f}, whole files {found.files:.3f}, estimate of the same dithers "
-        f"{found.estimate:.3f}, eq. 1 with other draws {nelbo:.3f} bits/pixel: files over eq. 1 {found.files / nelbo - 1:+.2%}"
+        f"{len(chosen)} pictures, mode paper: payload {found.payload:.3f}, whole files {found.files:.3f}, estimate of"
+        f" the same dithers {found.estimate:.3f}, eq. 1 with other draws {nelbo:.3f} bits/pixel: files over eq. 1"
+        f" {found.files / nelbo - 1:+.2%}"
     )
 
     for name, config in PRESETS.items():
@@ -111,7 +122,9 @@ def main() -> None:
         size = 1 if config.model.network == "points" else 32 if "cifar" in name or "half" in name else 64
         convolutions, attention = network.multiply_adds(size, size)
         calls = config.model.n_timesteps
-        print(f"{name}: {convolutions:,} + {attention:,} multiply-adds a pixel and call at {size} x {size}; T = {calls}")
+        print(
+            f"{name}: {convolutions:,} + {attention:,} multiply-adds a pixel and call at {size} x {size}; T = {calls}"
+        )
 
 
 if __name__ == "__main__":

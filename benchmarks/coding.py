@@ -1,9 +1,12 @@
-"""Where the time goes: seconds in the network and in everything else, encoding and decoding, on the fast path and the reference.
+"""Where the time goes: seconds in the network and in everything else, encoding and decoding, on the
+fast path and the reference.
 
-    python benchmarks/coding.py [--model PATH] [--picture FILE] [--batch N] [--precision float64] [--coder fast] [--threads 2]
+    python benchmarks/coding.py [--model PATH] [--picture FILE] [--batch N] [--precision float64] \
+        [--coder fast] [--threads 2]
 
-The network is what a runtime computes; everything else is features and suggestions of exact networks, boxes, dithers, order,
-tables, range coding, container. Prints medians over the repetitions, the coders taking turns within each, and their files compared.
+The network is what a runtime computes; everything else is features and suggestions of exact
+networks, boxes, dithers, order, tables, range coding, container. Prints medians over the
+repetitions, the coders taking turns within each, and their files compared.
 """
 
 import argparse
@@ -57,7 +60,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeat", type=int, default=9)
     parser.add_argument("--mode", default="tight", choices=["tight", "paper"])
-    parser.add_argument("--coder", nargs="*", choices=coder.available(), default=coder.available(), help="by default all that there are")
+    parser.add_argument(
+        "--coder", nargs="*", choices=coder.available(), default=coder.available(), help="by default all that there are"
+    )
     a = parser.parse_args()
     sample = Path(__file__).parent.parent / "examples" / "parrots.png"
     pixels = files.read(a.picture).pixels if a.picture else files.read(sample).pixels[100:164, 200:264]
@@ -82,8 +87,8 @@ def main() -> None:
     h, w = pixels.shape[:2]
     one = codecs[next(iter(codecs))]
     print(
-        f"{one.name}, {w} x {h}, batch {a.batch}, mode {a.mode}, {one.arithmetic}, {a.threads} threads, {a.repeat} repetitions, "
-        f"{len(coded[next(iter(coded))][0])} bytes each, all coders' files the same"
+        f"{one.name}, {w} x {h}, batch {a.batch}, mode {a.mode}, {one.arithmetic}, {a.threads} threads, {a.repeat}"
+        f" repetitions, {len(coded[next(iter(coded))][0])} bytes each, all coders' files the same"
     )
     print(f"{'coder':14}{'':8}{'network s':>12}{'else s':>12}{'else/network':>14}{'symbols/s else':>16}")
     symbols = one.family(a.mode).chunks * pixels.size * a.batch

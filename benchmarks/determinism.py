@@ -1,12 +1,14 @@
-"""The proof of promise 3: encode under every setting, decode every distinct file under every setting; and what drift does.
+"""The proof of promise 3: encode under every setting, decode every distinct file under every
+setting; and what drift does.
 
     python benchmarks/determinism.py matrix PACK [--model NAME] [--every N] [--count 200] [--small]
     python benchmarks/determinism.py drift PACK [--model NAME] [--count 20] [--out drift.png]
 
-`matrix`: for exact models all combinations of backend, precision, threads, batch, memory layout and oneDNN (with a GPU, there too); for
-models of floats, float64 with one factor changed at a time. Byte-identical files count once. Prints the number of distinct files and of
-failures, and exits 1 if there is any. `drift`: the decoder's network outputs get noise of growing size; counts pictures that decode, are
-refused, or come out wrong.
+`matrix`: for exact models all combinations of backend, precision, threads, batch, memory layout and
+oneDNN (with a GPU, there too); for models of floats, float64 with one factor changed at a time.
+Byte-identical files count once. Prints the number of distinct files and of failures, and exits 1 if
+there is any. `drift`: the decoder's network outputs get noise of growing size; counts pictures that
+decode, are refused, or come out wrong.
 """
 
 import argparse
@@ -109,7 +111,9 @@ def batches(items: list, size: int) -> Iterator[list]:
 def matrix(a: argparse.Namespace) -> int:
     model = package.read(library.find(a.model))
     pictures = load(a)
-    settings = exact_settings(a.small) if model.network["kind"] in ("exact", "nested", "pyramid") else float_settings(a.small)
+    settings = (
+        exact_settings(a.small) if model.network["kind"] in ("exact", "nested", "pyramid") else float_settings(a.small)
+    )
     files: dict[bytes, tuple[int, list[str]]] = {}
     begin = time.perf_counter()
     for s in settings:
@@ -140,8 +144,9 @@ def matrix(a: argparse.Namespace) -> int:
         print(f"  {s}")
     seconds = middle - begin, time.perf_counter() - middle
     print(
-        f"{model.name} ({model.fingerprint[:16]}): {len(pictures)} pictures, {len(settings)} settings, {len(files)} distinct files, "
-        f"{decoded} decodings, {sum(failures.values())} failures; {seconds[0]:.0f} s to encode, {seconds[1]:.0f} s to decode"
+        f"{model.name} ({model.fingerprint[:16]}): {len(pictures)} pictures, {len(settings)} settings, {len(files)}"
+        f" distinct files, {decoded} decodings, {sum(failures.values())} failures; {seconds[0]:.0f} s to encode,"
+        f" {seconds[1]:.0f} s to decode"
     )
     for what, count in failures.most_common():
         print(f"  {count} {what}")
@@ -149,7 +154,9 @@ def matrix(a: argparse.Namespace) -> int:
 
 
 class Drifting:
-    """A network whose outputs are off by noise: of `size` pixel values in locations, of `size` octaves in scales."""
+    """A network whose outputs are off by noise: of `size` pixel values in locations, of `size`
+    octaves in scales.
+    """
 
     def __init__(self, inner: Any, size: float, seed: int) -> None:
         self._inner, self._size, self._random = inner, size, np.random.default_rng(seed)
@@ -190,9 +197,15 @@ def drift(a: argparse.Namespace) -> int:
             except NumericsError:
                 counts["refused"] += 1
         rows.append((float(exponent), counts["decoded"], counts["refused"], counts["wrong"]))
-        print(f"noise 1e{exponent:+.1f}: {counts['decoded']} decoded, {counts['refused']} refused, {counts['wrong']} wrong", flush=True)
+        print(
+            f"noise 1e{exponent:+.1f}: {counts['decoded']} decoded, {counts['refused']} refused, {counts['wrong']}"
+            " wrong",
+            flush=True,
+        )
     if a.out:
-        a.out.with_suffix(".json").write_text(json.dumps({"model": model.name, "pictures": len(pictures), "rows": rows}))
+        a.out.with_suffix(".json").write_text(
+            json.dumps({"model": model.name, "pictures": len(pictures), "rows": rows})
+        )
         plot(rows, a.out, f"{model.name}, {len(pictures)} pictures")
     return int(any(row[3] for row in rows))
 
@@ -207,7 +220,9 @@ def plot(rows: list[tuple[float, int, int, int]], path: Path, title: str) -> Non
     x, decoded, refused, wrong = zip(*rows)
     labels, colours = ["decoded, exact", "refused, with an error", "wrong"], ["#4c9f70", "#e0a030", "#c03028"]
     axes.stackplot(x, decoded, refused, wrong, labels=labels, colors=colours)
-    axes.set(xlabel="log10 of the noise on the network's outputs (pixel values; octaves)", ylabel="pictures", title=title)
+    axes.set(
+        xlabel="log10 of the noise on the network's outputs (pixel values; octaves)", ylabel="pictures", title=title
+    )
     axes.set(xlim=(x[0], x[-1]), ylim=(0, sum(rows[0][1:])))
     axes.legend(loc="center left")
     figure.savefig(path, dpi=110)

@@ -1,9 +1,11 @@
-"""The coder's implementations side by side: millions of symbols a second, encoding and decoding, on cells like a step's.
+"""The coder's implementations side by side: millions of symbols a second, encoding and decoding, on
+cells like a step's.
 
     python benchmarks/entropy.py [--size 12288] [--repeat 15] [--seed 0]
 
-Prints medians of process time over the repetitions of one run, in which the implementations take turns: what else the machine
-does then falls on all of them. Times are of whole calls, tables and the making of the stream included.
+Prints medians of process time over the repetitions of one run, in which the implementations take
+turns: what else the machine does then falls on all of them. Times are of whole calls, tables and
+the making of the stream included.
 """
 
 import argparse
@@ -23,8 +25,12 @@ KINDS = {  # least and most integers, width of the intervals, logistics in the m
 }
 
 
-def cells(n: int, least: int, most: int, width: float, count: int, random: np.random.Generator) -> tuple[np.ndarray, Cells]:
-    """Boxes of `least` to `most` integers, scales near a third of the box, `count` logistics each; and symbols drawn from the tables."""
+def cells(
+    n: int, least: int, most: int, width: float, count: int, random: np.random.Generator
+) -> tuple[np.ndarray, Cells]:
+    """Boxes of `least` to `most` integers, scales near a third of the box, `count` logistics each;
+    and symbols drawn from the tables.
+    """
     size = random.integers(least, most + 1, n)
     low = random.integers(0, 256 - size)
     widths = np.full(n, int(width * ONE))
@@ -82,7 +88,10 @@ def main() -> None:
                         rows.setdefault((kind, name, what), []).append(rate(call, a.size))
     print(f"{a.size} symbols a call, medians of {a.repeat}, seed {a.seed}; million symbols a second of process time")
     for kind, (symbols, asked) in worlds.items():
-        print(f"\n{kind}: {asked.children.mean():.1f} children, {coder.bits_cells(symbols, asked) / a.size:.2f} bits a symbol")
+        print(
+            f"\n{kind}: {asked.children.mean():.1f} children, {coder.bits_cells(symbols, asked) / a.size:.2f} bits a"
+            " symbol"
+        )
         print(f"  {'':14}{'encode':>9}{'decode':>9}{'mean':>9}")
         for name in coder.available():
             print(

@@ -1,9 +1,11 @@
-"""A start for a finer ladder of steps: the weights of a trained pyramid, put where they count in the same units.
+"""A start for a finer ladder of steps: the weights of a trained pyramid, put where they count in
+the same units.
 
     python benchmarks/finer_ladder.py checkpoints/photo OUT
 
-OUT is a folder that `uqdm train --config OUT/config.json --start OUT` begins with. Its base widths are 128, 64, 32, 16, 8, 4, 1. A network
-counts in the widths of its parents' cells, so what told 64 to 32 can begin to tell 128 to 64 (`docs/pyramid.md`, "How it is trained").
+OUT is a folder that `uqdm train --config OUT/config.json --start OUT` begins with. Its base widths
+are 128, 64, 32, 16, 8, 4, 1. A network counts in the widths of its parents' cells, so what told 64
+to 32 can begin to tell 128 to 64 (`docs/pyramid.md`, "How it is trained").
 """
 
 import argparse
@@ -41,7 +43,9 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     atomic.write(args.out / "config.json", to_json(dataclasses.replace(config, model=model)))
     counters = json.dumps({"step": 0, "seconds": 0.0, "seed": 0})
-    save_file(new, args.out / "checkpoint.safetensors", metadata={"kind": "uqdm training state 1", "counters": counters})
+    save_file(
+        new, args.out / "checkpoint.safetensors", metadata={"kind": "uqdm training state 1", "counters": counters}
+    )
 
 
 if __name__ == "__main__":

@@ -5,24 +5,32 @@
 
 Mutant i follows from the seed, i and the model alone. There are three classes of them:
 
-- raw (half): bytes are changed, checksums stay. Whatever decodes without a note must be a beginning of a real file.
-- sealed (a quarter): all checksums are computed again, the check of each step's symbols is left. A wrong picture must be noticed by it.
-- both (a quarter): that check is computed again too, so the mutant is another valid file. Only crash, time and memory count.
+- raw (half): bytes are changed, checksums stay. Whatever decodes without a note must be a beginning
+  of a real file.
+- sealed (a quarter): all checksums are computed again, the check of each step's symbols is left. A
+  wrong picture must be noticed by it.
+- both (a quarter): that check is computed again too, so the mutant is another valid file. Only
+  crash, time and memory count.
 
-Each is decoded once plainly and looked at by `inspect`, and once more in another way (with `salvage`, `progressive`, cut, stopped, in a
-batch, by another method). Outcomes that are allowed:
+Each is decoded once plainly and looked at by `inspect`, and once more in another way (with
+`salvage`, `progressive`, cut, stopped, in a batch, by another method). Outcomes that are allowed:
 
 - refused: a `UqdmError`.
-- same: the original picture. valid prefix: bytes that a real file begins with, and the truth lies in the bounds that are told.
+- same: the original picture. valid prefix: bytes that a real file begins with, and the truth lies
+  in the bounds that are told.
 - noted: every whole step is right, and "last N bytes unverified" says that the rest may not be.
-- right: other bytes, but every whole step decodes to what the original has there (or nothing is known yet).
-- cut step: sealed mutants that end inside a step, under a checksum made to fit: no symbols' check is there; the whole steps are right.
+- right: other bytes, but every whole step decodes to what the original has there (or nothing is
+  known yet).
+- cut step: sealed mutants that end inside a step, under a checksum made to fit: no symbols' check
+  is there; the whole steps are right.
 - another file: of class both.
 
-and those that must be zero: WRONG, CRASH (any other exception, warnings of NumPy included, or the process ends), SLOW, MEMORY.
-A worker process holds its address space to what it had after a warm-up plus the limit; the growth of its resident memory is measured.
-Numba's kernels are compiled with a look at every index, since a read beyond an array may pass unnoticed (NUMBA_BOUNDSCHECK=0 in the
-environment: as they are; NUMBA_DISABLE_JIT=1: without them, by what runs where Numba is not installed).
+and those that must be zero: WRONG, CRASH (any other exception, warnings of NumPy included, or the
+process ends), SLOW, MEMORY. A worker process holds its address space to what it had after a warm-up
+plus the limit; the growth of its resident memory is measured. Numba's kernels are compiled with a
+look at every index, since a read beyond an array may pass unnoticed (NUMBA_BOUNDSCHECK=0 in the
+environment: as they are; NUMBA_DISABLE_JIT=1: without them, by what runs where Numba is not
+installed).
 """
 
 import argparse
@@ -64,7 +72,7 @@ FORBIDDEN = ("WRONG", "CRASH", "SLOW", "MEMORY")
 OUTCOMES = ("refused", "same", "valid prefix", "noted", "right", "cut step", "another file", *FORBIDDEN)
 
 
-# --- real files ------------------------------------------------------------------------------------------------------------------
+# --- real files
 
 
 @dataclass(frozen=True)
@@ -102,7 +110,11 @@ def seeds(codec: Codec) -> list[Seed]:
         ("12 x 10 with alpha", Picture(drawn(10, 12, 3, 8), veil), {}),
         ("8 x 8 grey with constant alpha", Picture(drawn(8, 8, 1, 9), np.full((8, 8), 3, np.uint8)), {}),
         ("8 x 8 with metadata", Picture(drawn(8, 8, 3, 10), icc=text, exif=b"II*\0" + text[:50], xmp=text * 13), {}),
-        ("8 x 6 with everything", Picture(drawn(6, 8, 3, 11), veil[:6, :8].copy(), text[:40], b"II*\0", b"<x/>"), {"seed": 1}),
+        (
+            "8 x 6 with everything",
+            Picture(drawn(6, 8, 3, 11), veil[:6, :8].copy(), text[:40], b"II*\0", b"<x/>"),
+            {"seed": 1},
+        ),
         ("9 x 7 paper", Picture(drawn(7, 9, 3, 12)), {"mode": "paper"}),
         ("20 x 20 paper", Picture(drawn(20, 20, 3, 15)), {"mode": "paper"}),
         ("6 x 6 grey paper", Picture(drawn(6, 6, 1, 13)), {"mode": "paper", "seed": 5}),
@@ -120,7 +132,7 @@ def seeds(codec: Codec) -> list[Seed]:
     return found
 
 
-# --- mutants ---------------------------------------------------------------------------------------------------------------------
+# --- mutants
 
 
 @dataclass(frozen=True)
@@ -179,11 +191,13 @@ def agreed(data: bytes, codec: Codec) -> bytes:
     return seal(bytes(out))
 
 
-# --- judgement -------------------------------------------------------------------------------------------------------------------
+# --- judgement
 
 
 class TimeUp(BaseException):
-    """The bound on time was reached. Not an `Exception`, so that nothing takes it for another error."""
+    """The bound on time was reached. Not an `Exception`, so that nothing takes it for another
+    error.
+    """
 
 
 class Wrong(Exception):
@@ -192,7 +206,9 @@ class Wrong(Exception):
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of a mutant. `error`: the class of the `UqdmError`, or what went wrong. `seconds`: the slowest call."""
+    """What became of a mutant. `error`: the class of the `UqdmError`, or what went wrong.
+    `seconds`: the slowest call.
+    """
 
     index: int
     group: str
@@ -257,7 +273,8 @@ class Judge:
             json.loads(info.to_json())
             if plain is not None and (info.tail_bytes, info.steps_available) != (plain.tail, plain.step):
                 raise Wrong(
-                    f"inspect sees {info.tail_bytes} bytes unverified, {info.steps_available} steps; decode {plain.tail}, {plain.step}"
+                    f"inspect sees {info.tail_bytes} bytes unverified, {info.steps_available} steps; decode"
+                    f" {plain.tail}, {plain.step}"
                 )
         ways = (
             self._salvaged,
@@ -296,10 +313,14 @@ class Judge:
         return "cut step" if found.partial else "right"
 
     def _steps_right(self, one: Mutant, found: Decoded) -> None:
-        """Every whole step must be a real file's; of a cut one the same file is decoded again without its last step."""
+        """Every whole step must be a real file's; of a cut one the same file is decoded again
+        without its last step.
+        """
         shown = found
         if found.partial:
-            again, error = self._call(lambda: self.codec.decode(one.data, step=found.step, salvage=found.damage is not None))
+            again, error = self._call(
+                lambda: self.codec.decode(one.data, step=found.step, salvage=found.damage is not None)
+            )
             if error is not None:
                 raise Wrong(f"decodes, but not its first {found.step} steps: {error}")
             shown = again
@@ -307,11 +328,16 @@ class Judge:
             raise Wrong(f"step {found.step} of {found.steps} differs from every original, without a note")
 
     def _is_right(self, found: Decoded, group: str) -> bool:
-        """Whether what whole steps show is what they show of a real file. Before the first step of a changed header all is right."""
+        """Whether what whole steps show is what they show of a real file. Before the first step of
+        a changed header all is right.
+        """
         if found.step == 0 and group != "raw":
             return True
         pixels = found.picture.pixels
-        return any(found.step < len(seed.previews) and np.array_equal(seed.previews[found.step], pixels) for seed in self.originals)
+        return any(
+            found.step < len(seed.previews) and np.array_equal(seed.previews[found.step], pixels)
+            for seed in self.originals
+        )
 
     def _bounded(self, found: Decoded, seed: Seed) -> None:
         """The truth lies in the bound that is told."""
@@ -320,7 +346,9 @@ class Judge:
             raise Wrong(f"{distance} from the original; the bound told is {found.bound}")
 
     def _carries(self, found: Decoded, seed: Seed) -> bool:
-        """Alpha and metadata are the original's, or not there where the file ends before the first step does."""
+        """Alpha and metadata are the original's, or not there where the file ends before the first
+        step does.
+        """
         a, b = found.picture, seed.picture
         if a.pixels.shape != b.pixels.shape:
             return False
@@ -335,7 +363,9 @@ class Judge:
     # --- other ways to read the same bytes
 
     def _salvaged(self, one: Mutant, chance: Chance, plain: Decoded | None) -> None:
-        """What precedes the damage is right. Nothing that no check covers is given after damage, so the bounds hold too."""
+        """What precedes the damage is right. Nothing that no check covers is given after damage, so
+        the bounds hold too.
+        """
         found, error = self._call(lambda: self.codec.decode(one.data, salvage=True))
         if plain is not None:
             if error is not None or found.damage is not None or not np.array_equal(found.image, plain.image):
@@ -346,7 +376,9 @@ class Judge:
             if one.group == "raw":
                 self._steps_right(one, found)
                 near = [seed for seed in self.originals if self._carries(found, seed)]
-                if not any(np.abs(found.picture.pixels.astype(int) - seed.picture.pixels).max() <= found.bound for seed in near):
+                if not any(
+                    np.abs(found.picture.pixels.astype(int) - seed.picture.pixels).max() <= found.bound for seed in near
+                ):
                     raise Wrong(f"salvaged, but no original lies in the bound of {found.bound}")
 
     def _progressive(self, one: Mutant, chance: Chance, plain: Decoded | None) -> None:
@@ -358,8 +390,13 @@ class Judge:
                 shown.append(preview)
 
         _, error = self._call(watch)
-        if (error is None) != (plain is not None) and (error or shown):  # where there is no step nothing is shown, so nothing is unpacked
-            raise Wrong(f"progressive {'refuses' if error else 'accepts'} what a plain decode {'accepts' if error else 'refuses'}: {error}")
+        if (error is None) != (plain is not None) and (
+            error or shown
+        ):  # where there is no step nothing is shown, so nothing is unpacked
+            raise Wrong(
+                f"progressive {'refuses' if error else 'accepts'} what a plain decode"
+                f" {'accepts' if error else 'refuses'}: {error}"
+            )
         if one.group == "raw" and not all(preview.partial or self._is_right(preview, one.group) for preview in shown):
             raise Wrong("a progressive preview of whole steps is not the original's")
         if plain is not None and shown and not np.array_equal(shown[-1].image, plain.image):
@@ -413,7 +450,9 @@ class Judge:
 
 
 def _resident(reset: bool = False) -> int:
-    """Bytes: the most that was resident since the last reset; with `reset`, what is resident now."""
+    """Bytes: the most that was resident since the last reset; with `reset`, what is resident
+    now.
+    """
     try:
         if reset:
             Path("/proc/self/clear_refs").write_text("5")
@@ -423,7 +462,7 @@ def _resident(reset: bool = False) -> int:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-# --- runs ------------------------------------------------------------------------------------------------------------------------
+# --- runs
 
 
 def opened(model: str, backend: str | None = None, coder: str | None = None) -> Codec:
@@ -457,11 +496,17 @@ def verdicts(
 
 
 def _work(send: Connection, make: Callable[[], Codec], numbers: Sequence[int], a: argparse.Namespace) -> None:
-    """A worker process: once everything has been used once, no more address space than the limit on top."""
+    """A worker process: once everything has been used once, no more address space than the limit on
+    top.
+    """
     codec = make()
     warm = list(verdicts(codec, range(-200, 0), a.seed, a.seconds_limit + STALLED / 2, float("inf")))
     bad = [one for one in warm if one.outcome in FORBIDDEN]
-    now = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE") if Path("/proc/self/statm").exists() else 0
+    now = (
+        int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+        if Path("/proc/self/statm").exists()
+        else 0
+    )
     if now:
         resource.setrlimit(resource.RLIMIT_AS, (now + int(a.memory_limit_mib * 2**20), resource.RLIM_INFINITY))
     for one in bad:  # of the warm-up, too
@@ -472,7 +517,9 @@ def _work(send: Connection, make: Callable[[], Codec], numbers: Sequence[int], a
 
 
 def run(make: Callable[[], Codec], a: argparse.Namespace) -> Iterator[Verdict]:
-    """All verdicts, from worker processes. One that dies or stalls is a failure of the mutant that it had, and is replaced."""
+    """All verdicts, from worker processes. One that dies or stalls is a failure of the mutant that
+    it had, and is replaced.
+    """
     context = multiprocessing.get_context("spawn")
     shares = [list(range(start, a.count, a.processes)) for start in range(a.processes)]
     workers: dict[Connection, tuple[Any, list[int], float]] = {}
@@ -526,7 +573,11 @@ def table(found: Sequence[Verdict]) -> str:
     for outcome in OUTCOMES:
         row = [counts[group, outcome] for group in CLASSES]
         lines.append(f"{outcome:14}" + "".join(f"{n:9,}" for n in row) + f"{sum(row):9,}")
-    lines.append(f"{'mutants':14}" + "".join(f"{sum(one.group == group for one in found):9,}" for group in CLASSES) + f"{len(found):9,}")
+    lines.append(
+        f"{'mutants':14}"
+        + "".join(f"{sum(one.group == group for one in found):9,}" for group in CLASSES)
+        + f"{len(found):9,}"
+    )
     errors = collections.Counter(one.error for one in found if one.outcome == "refused")
     lines.append("refused with " + ", ".join(f"{name} {n:,}" for name, n in errors.most_common()))
     kinds = collections.Counter(kind for one in found for kind in one.kind.split("+"))
@@ -549,7 +600,12 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--seconds-limit", type=float, default=5.0)
     options.add_argument("--memory-limit-mib", type=float, default=512.0)
     options.add_argument("--only", type=int, help="one mutant, in this process")
-    options.add_argument("--failures", type=Path, default=Path(tempfile.gettempdir(), "uqdm-fuzz"), help="folder for the mutants that fail")
+    options.add_argument(
+        "--failures",
+        type=Path,
+        default=Path(tempfile.gettempdir(), "uqdm-fuzz"),
+        help="folder for the mutants that fail",
+    )
     return options
 
 
@@ -572,7 +628,9 @@ def main(arguments: Sequence[str] | None = None, make: Callable[[], Codec] | Non
     make = make or Opener(a.model, a.backend, a.coder)
     os.environ.setdefault("NUMBA_BOUNDSCHECK", "1")  # before Numba is imported, here and in the workers
     if os.environ["NUMBA_BOUNDSCHECK"] == "1":
-        os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(tempfile.gettempdir(), "uqdm-fuzz-numba")))  # not to mix with the others
+        os.environ.setdefault(
+            "NUMBA_CACHE_DIR", str(Path(tempfile.gettempdir(), "uqdm-fuzz-numba"))
+        )  # not to mix with the others
     start = time.perf_counter()
     if a.only is not None:
         found = list(verdicts(make(), [a.only], a.seed, a.seconds_limit, a.memory_limit_mib, a.failures))
@@ -586,7 +644,10 @@ def main(arguments: Sequence[str] | None = None, make: Callable[[], Codec] | Non
                 print(f"{len(found):,} of {a.count:,}, {time.perf_counter() - start:.0f} s", file=sys.stderr)
     took = time.perf_counter() - start
     codec = make()
-    print(f"{codec.name} {codec.fingerprint[:16]}, seed {a.seed}: {len(found):,} mutants in {took:.0f} s, {len(found) / took:.0f} a second")
+    print(
+        f"{codec.name} {codec.fingerprint[:16]}, seed {a.seed}: {len(found):,} mutants in {took:.0f} s,"
+        f" {len(found) / took:.0f} a second"
+    )
     print(table(found))
     failed = [one for one in found if one.outcome in FORBIDDEN]
     if a.only is not None:
@@ -599,7 +660,8 @@ def main(arguments: Sequence[str] | None = None, make: Callable[[], Codec] | Non
 def report(one: Verdict, a: argparse.Namespace) -> None:
     """A failure, with the way to see it again."""
     print(
-        f"{one.outcome}: mutant {one.index} ({one.group}, {one.kind}, of {one.seed}), {one.seconds:.2f} s, {one.mib:.0f} MiB: {one.error}"
+        f"{one.outcome}: mutant {one.index} ({one.group}, {one.kind}, of {one.seed}), {one.seconds:.2f} s,"
+        f" {one.mib:.0f} MiB: {one.error}"
     )
     print(f"  again: python benchmarks/fuzz.py --seed {a.seed} --only={one.index} --model {a.model}")
     print(f"  its bytes: {a.failures / f'{a.seed}-{one.index}.uqdm'}")

@@ -1,19 +1,25 @@
-"""Hostile models: mutated model folders, each opened, checked against its own promises and used on small pictures.
+"""Hostile models: mutated model folders, each opened, checked against its own promises and used on
+small pictures.
 
-    python benchmarks/fuzz_models.py [--count 5000] [--seed 0] [--only INDEX] [--seconds-limit 20] [--memory-limit-mib 512] [--processes 1]
+    python benchmarks/fuzz_models.py [--count 5000] [--seed 0] [--only INDEX] [--seconds-limit 20] \
+        [--memory-limit-mib 512] [--processes 1]
 
-Mutant i follows from the seed and i alone. It begins with a small model of one of both families, in integers or in floats, and changes
-what model.json says (signs, huge numbers, zero, other types, missing, too much, NaN, depth), the arrays (values, shapes, types, names),
-or bytes of the files. The fingerprint is made to fit, but where bytes are changed.
+Mutant i follows from the seed and i alone. It begins with a small model of one of both families, in
+integers or in floats, and changes what model.json says (signs, huge numbers, zero, other types,
+missing, too much, NaN, depth), the arrays (values, shapes, types, names), or bytes of the files.
+The fingerprint is made to fit, but where bytes are changed.
 
 A mutant must be refused with a `UqdmError` when it is opened, or keep every promise:
 
 1. Features never exceed `limits`, whatever the boxes: random, extreme, empty.
-2. No sum of magnitudes inside its networks exceeds the bound that `check` claims, which is below 2**24. It is counted in Python's integers.
-3. In float32 its networks give the integers that Python's integers give, in every runtime that is asked.
+2. No sum of magnitudes inside its networks exceeds the bound that `check` claims, which is below
+   2**24. It is counted in Python's integers.
+3. In float32 its networks give the integers that Python's integers give, in every runtime that is
+   asked.
 4. Pictures come back, previews of every kind can be made, or there is a `UqdmError`.
 
-Anything else is a failure: BOUND, WRONG, CRASH (warnings of NumPy included), SLOW (seconds of a processor), MEMORY.
+Anything else is a failure: BOUND, WRONG, CRASH (warnings of NumPy included), SLOW (seconds of a
+processor), MEMORY.
 """
 
 import argparse
@@ -63,7 +69,7 @@ class Bound(Exception):
     """A sum beyond the bound that is claimed, or a feature beyond its limit."""
 
 
-# --- models that are changed -------------------------------------------------------------------------------------------------------
+# --- models that are changed
 
 
 def originals() -> list[Package]:
@@ -95,7 +101,7 @@ def _published() -> Package:
     return Package("unet", "uqdm", network, _constants("rgb"), weights, {})
 
 
-# --- changes -----------------------------------------------------------------------------------------------------------------------
+# --- changes
 
 NUMBERS = (
     -1,
@@ -123,7 +129,8 @@ NUMBERS = (
     10**30,
 )
 VALUES = (
-    *NUMBERS, None, True, False, 0.5, 1e308, -1e308, float("nan"), float("inf"), "", "x", "nan", "inf", "-0x1p+0", "0x1p+1023", "0x1p-1060",
+    *NUMBERS, None, True, False, 0.5, 1e308, -1e308, float("nan"), float("inf"), "", "x", "nan", "inf", "-0x1p+0",
+    "0x1p+1023", "0x1p-1060",
     "\ud800", [], [[]], {}, [0] * 300, "exact", "nested", "unet", "rgb", "ycocg-r",
 )  # fmt: skip
 
@@ -173,7 +180,9 @@ def described(chance: Chance, record: Record, arrays: Arrays) -> str:
 def _edge(chance: Chance, dtype: Any) -> Any:
     if dtype.kind in "iu":
         about = np.iinfo(dtype)
-        return chance.choice((about.min, about.max, 0, 1, min(23, about.max), min(1 << 24, about.max), min(1 << 20, about.max)))
+        return chance.choice(
+            (about.min, about.max, 0, 1, min(23, about.max), min(1 << 24, about.max), min(1 << 20, about.max))
+        )
     return chance.choice((np.nan, np.inf, -1e30, 0, 1e30, 1e-40))
 
 
@@ -209,7 +218,9 @@ def another_type(chance: Chance, name: str, a: Any) -> Any:
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return a.astype(
-            chance.choice((np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint64, np.float16, np.float32, np.float64, bool))
+            chance.choice(
+                (np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint64, np.float16, np.float32, np.float64, bool)
+            )
         )
 
 
@@ -266,7 +277,9 @@ def byted(chance: Chance, folder: Path) -> str:
     if way == 0:
         del data[chance.randrange(len(data)) :]
     elif way == 1:
-        data[:8] = chance.choice((bytes(8), b"\xff" * 8, (1 << 40).to_bytes(8, "little"), len(data).to_bytes(8, "little")))
+        data[:8] = chance.choice(
+            (bytes(8), b"\xff" * 8, (1 << 40).to_bytes(8, "little"), len(data).to_bytes(8, "little"))
+        )
     else:
         for _ in range(chance.choice((1, 2, 8))):
             data[chance.randrange(min(len(data), chance.choice((64, 2000, len(data)))))] = chance.randrange(256)
@@ -308,11 +321,13 @@ def mutant(index: int, seed: int, models: Sequence[Package], folder: Path) -> st
     return f"{one.name}: {'; '.join(kinds)}"
 
 
-# --- promises ----------------------------------------------------------------------------------------------------------------------
+# --- promises
 
 
 def boxes(random: np.random.Generator, chroma_from: int) -> Iterator[tuple[Any, Any]]:
-    """low, high int16 (n, 3, 6, 6): random, extreme and empty boxes of coordinates that are -255 .. 255 from channel `chroma_from` on."""
+    """low, high int16 (n, 3, 6, 6): random, extreme and empty boxes of coordinates that are -255 ..
+    255 from channel `chroma_from` on.
+    """
     shape = (2, 3, 6, 6)
     least = np.where(np.arange(3) >= chroma_from, -255, 0)[:, None, None]
     a, b = (random.integers(np.broadcast_to(least, shape), 256) for _ in range(2))
@@ -334,7 +349,9 @@ def boxes(random: np.random.Generator, chroma_from: int) -> Iterator[tuple[Any, 
 
 
 def _sums(x: Any, convolution: Convolution) -> tuple[Any, int]:
-    """(weight * x + bias) before its shift, and the largest sum of its products' magnitudes of one sign with the bias's. Any integers."""
+    """(weight * x + bias) before its shift, and the largest sum of its products' magnitudes of one
+    sign with the bias's. Any integers.
+    """
     weight, k = convolution.weight.astype(object), convolution.weight.shape[2]
     reach = int(np.abs(weight).sum((1, 2, 3)).max()) * max(1, int(np.abs(x.astype(object)).max())) + int(
         np.abs(convolution.bias.astype(object)).max()
@@ -398,7 +415,9 @@ def _runners() -> list[Callable[[Net], Any]]:
 
 
 def hold(net: Net, claimed: int, features: Any, limits: Any, context: Any = None) -> Any:
-    """Raises `Bound` or `Wrong` where a network does not keep its promises on these features; gives its outputs."""
+    """Raises `Bound` or `Wrong` where a network does not keep its promises on these features; gives
+    its outputs.
+    """
     if (np.abs(features.astype(np.float64)) > np.asarray(limits, np.float64)[:, None, None]).any():
         raise Bound("a feature is beyond its limit")
     given = [a for a in (features, context) if a is not None]
@@ -439,7 +458,10 @@ def promises(model: Package, space: str, seed: int) -> None:
                     raw = hold(each.net, claimed, features, one.pass_limits(), context)
                     mixture = one.mixture(number, raw.astype(np.float32), low, high, high_passed)
                     _suggested(mixture.location, mixture.level)
-                    if not (mixture.weight.astype(np.int64).sum(-1) == mixtures.TOTAL).all() or mixture.weight.min() < 1:
+                    if (
+                        not (mixture.weight.astype(np.int64).sum(-1) == mixtures.TOTAL).all()
+                        or mixture.weight.min() < 1
+                    ):
                         raise Wrong("weights do not add up")
 
 

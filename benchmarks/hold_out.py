@@ -1,10 +1,12 @@
 """Divides packs of pictures into those to train on and clean photographs that no training sees.
 
-    python benchmarks/hold_out.py pool256_a.zip pool256_b.zip --from pool128_a.zip pool128_b.zip pool64_a.zip pool64_b.zip --out DIR
+    python benchmarks/hold_out.py pool256_a.zip pool256_b.zip \
+        --from pool128_a.zip pool128_b.zip pool64_a.zip pool64_b.zip --out DIR
 
-A tenth of the first packs' photographs from the sources cid22, gb82 and clic2025 is held out: those whose file name has a CRC-32 that ten
-divides. A photograph of that name is left out of all packs. DIR then holds one pack for each given one, with the pictures to train on,
-and `held.zip`, the pictures held out.
+A tenth of the first packs' photographs from the sources cid22, gb82 and clic2025 is held out: those
+whose file name has a CRC-32 that ten divides. A photograph of that name is left out of all packs.
+DIR then holds one pack for each given one, with the pictures to train on, and `held.zip`, the
+pictures held out.
 """
 
 import argparse
@@ -56,7 +58,9 @@ def write(path: Path, pictures: NDArray[np.uint8], meta: dict[str, Any], chosen:
         pack.writestr("meta.json", json.dumps(found))
         for k, begin in enumerate(range(0, n, STRIP)):
             file = io.BytesIO()
-            Image.fromarray(pictures[begin : begin + STRIP].reshape(-1, w, 3)).save(file, "webp", lossless=True, quality=0)
+            Image.fromarray(pictures[begin : begin + STRIP].reshape(-1, w, 3)).save(
+                file, "webp", lossless=True, quality=0
+            )
             pack.writestr(f"{k:04d}.webp", file.getvalue())
     beside.replace(path)
 

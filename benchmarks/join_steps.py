@@ -1,8 +1,10 @@
-"""One model of several runs that each trained some of its steps (`pyramid.learning`): the averages of each run, where it learned.
+"""One model of several runs that each trained some of its steps (`pyramid.learning`): the averages
+of each run, where it learned.
 
     python benchmarks/join_steps.py START RUN ... --out OUT
 
-START is the folder that all runs began with. OUT is a folder like it, which runs can begin with and `uqdm quantise` reads.
+START is the folder that all runs began with. OUT is a folder like it, which runs can begin with and
+`uqdm quantise` reads.
 """
 
 import argparse
@@ -34,7 +36,9 @@ def main() -> None:
     model = dataclasses.replace(config.model, learning=())
     atomic.write(args.out / "config.json", to_json(dataclasses.replace(config, model=model)))
     counters = json.dumps({"step": 0, "seconds": 0.0, "seed": 0})
-    save_file(weights, args.out / "checkpoint.safetensors", metadata={"kind": "uqdm training state 1", "counters": counters})
+    save_file(
+        weights, args.out / "checkpoint.safetensors", metadata={"kind": "uqdm training state 1", "counters": counters}
+    )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,11 @@
-"""Whole files over a set of pictures: bits per pixel estimated and in files, lossless or not, seconds.
+"""Whole files over a set of pictures: bits per pixel estimated and in files, lossless or not,
+seconds.
 
-    python benchmarks/lossless.py PACK_OR_FOLDER --model PATH [--every 5] [--limit N] [--batch 10] [--mode tight] [--no-decode]
+    python benchmarks/lossless.py PACK_OR_FOLDER --model PATH [--every 5] [--limit N] [--batch 10] \
+        [--mode tight] [--no-decode]
 
-Every picture is compressed, and (unless --no-decode) decompressed in batches of another size, and compared pixel for pixel.
+Every picture is compressed, and (unless --no-decode) decompressed in batches of another size, and
+compared pixel for pixel.
 """
 
 import argparse
@@ -32,12 +35,16 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--estimate", action="store_true", help="also the model's own estimate (one more pass)")
     parser.add_argument("--no-decode", action="store_true")
-    parser.add_argument("--previews", action="store_true", help="also the mean PSNR of each method's preview after each step")
+    parser.add_argument(
+        "--previews", action="store_true", help="also the mean PSNR of each method's preview after each step"
+    )
     a = parser.parse_args()
     if a.data.suffix == ".zip":
         pictures = list(load_pack(a.data))
     else:
-        pictures = [files.read(p).pixels for p in sorted(a.data.iterdir()) if p.suffix.lower() in {".png", ".jpg", ".webp"}]
+        pictures = [
+            files.read(p).pixels for p in sorted(a.data.iterdir()) if p.suffix.lower() in {".png", ".jpg", ".webp"}
+        ]
     pictures = pictures[:: a.every][: a.limit]
     codec = uqdm.load(a.model, threads=a.threads, precision=a.precision, backend=a.backend)
     at_start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -45,7 +52,9 @@ def main() -> None:
     overhead: list[int] = []
     estimated: list[np.ndarray] = []
     chunks = codec.family(a.mode).chunks
-    psnr: dict[tuple[str, int], list[float]] = {(m, k): [] for m in ("denoise", "flow", "ancestral") for k in range(chunks)}
+    psnr: dict[tuple[str, int], list[float]] = {
+        (m, k): [] for m in ("denoise", "flow", "ancestral") for k in range(chunks)
+    }
     wrong, seconds = 0, {"encode": [], "decode": []}
     for begin in range(0, len(pictures), a.batch):
         some = pictures[begin : begin + a.batch]
@@ -55,7 +64,9 @@ def main() -> None:
         for data in coded:
             info = uqdm.inspect(data)
             bpp.append(info.bpp)
-            overhead.append(len(data) - sum(len(c.payload) - 4 for c in format.parse(data).chunks if c.kind == format.STEP))
+            overhead.append(
+                len(data) - sum(len(c.payload) - 4 for c in format.parse(data).chunks if c.kind == format.STEP)
+            )
         if a.estimate:
             same = {p.shape for p in some}
             groups = [some] if len(same) == 1 else [[p] for p in some]
@@ -64,7 +75,10 @@ def main() -> None:
         if a.previews:
             for (method, step), found in psnr.items():
                 back = codec.decode_many(coded, step=step, method=method)
-                found += [10 * np.log10(255**2 / ((x.astype(float) - y.image) ** 2).mean()) for x, y in zip(some, back, strict=True)]
+                found += [
+                    10 * np.log10(255**2 / ((x.astype(float) - y.image) ** 2).mean())
+                    for x, y in zip(some, back, strict=True)
+                ]
         if not a.no_decode:
             half = max(1, len(some) // 2)
             for part in range(0, len(some), half):

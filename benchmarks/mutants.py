@@ -1,7 +1,9 @@
-"""Wrong files from real ones: bytes changed, or what they mean; knows how a file is put together, not what becomes of it.
+"""Wrong files from real ones: bytes changed, or what they mean; knows how a file is put together,
+not what becomes of it.
 
-`BYTES` change a file's bytes as they stand. `MEANING` takes a file apart, changes what it says, and leaves the checksums to `seal`.
-Each is a function of a source of chance, the file and another one, and changes the file in place; nothing it makes has to be possible.
+`BYTES` change a file's bytes as they stand. `MEANING` takes a file apart, changes what it says, and
+leaves the checksums to `seal`. Each is a function of a source of chance, the file and another one,
+and changes the file in place; nothing it makes has to be possible.
 """
 
 import random
@@ -12,11 +14,13 @@ from dataclasses import dataclass, field
 from uqdm import format
 from uqdm.format import STEP
 
-# --- bytes ----------------------------------------------------------------------------------------------------------------------
+# --- bytes
 
 
 def seal(data: bytes) -> bytes:
-    """The same bytes with every checksum that a reader meets made to fit; the checks of symbols stay."""
+    """The same bytes with every checksum that a reader meets made to fit; the checks of symbols
+    stay.
+    """
     out = bytearray(data)
     at = 10 + out[9] if len(out) > 9 else len(out)
     if at + 4 > len(out):
@@ -115,7 +119,9 @@ def exchange(chance: Chance, data: bytearray, real: bytes, other: bytes) -> None
 
 def append(chance: Chance, data: bytearray, real: bytes, other: bytes) -> None:
     """More at the end: zeros, chance, the file once more, another file."""
-    data += chance.choice((bytes(chance.randrange(1, 40)), chance.randbytes(chance.randrange(1, 40)), bytes(data), other))
+    data += chance.choice(
+        (bytes(chance.randrange(1, 40)), chance.randbytes(chance.randrange(1, 40)), bytes(data), other)
+    )
 
 
 def splice(chance: Chance, data: bytearray, real: bytes, other: bytes) -> None:
@@ -125,7 +131,9 @@ def splice(chance: Chance, data: bytearray, real: bytes, other: bytes) -> None:
 
 
 def whole_chunks(chance: Chance, data: bytearray, real: bytes, other: bytes) -> None:
-    """Chunks as they stand, checks and all: repeated, reordered, left out, taken from another file."""
+    """Chunks as they stand, checks and all: repeated, reordered, left out, taken from another
+    file.
+    """
     header, chunks = _cut_up(real)
     _, foreign = _cut_up(other)
     for _ in range(chance.choice((1, 1, 2))):
@@ -143,7 +151,9 @@ def whole_chunks(chance: Chance, data: bytearray, real: bytes, other: bytes) -> 
 
 
 def text_mode(chance: Chance, data: bytearray, real: bytes, other: bytes) -> None:
-    """Carried as text: line ends changed, the high bits lost, stopped at ^Z, or read as Latin-1 and written as UTF-8."""
+    """Carried as text: line ends changed, the high bits lost, stopped at ^Z, or read as Latin-1 and
+    written as UTF-8.
+    """
     changes: Sequence[Callable[[bytes], bytes]] = (
         lambda b: b.replace(b"\r\n", b"\n"),
         lambda b: b.replace(b"\n", b"\r\n"),
@@ -155,7 +165,9 @@ def text_mode(chance: Chance, data: bytearray, real: bytes, other: bytes) -> Non
 
 
 def noise(chance: Chance, data: bytearray, real: bytes, other: bytes) -> None:
-    """Random bytes: all of them, those behind the magic, those behind the header, with their length."""
+    """Random bytes: all of them, those behind the magic, those behind the header, with their
+    length.
+    """
     start = chance.choice((0, 9, 10, format.parse(real).header_size))
     data[start:] = chance.randbytes(chance.choice((0, 1, 3, 20, 100, len(data))))
 
@@ -190,7 +202,7 @@ BYTES: tuple[Alter, ...] = (
 )
 
 
-# --- meaning --------------------------------------------------------------------------------------------------------------------
+# --- meaning
 
 
 @dataclass
@@ -216,12 +228,31 @@ class Parts:
         """A real file's."""
         contents = format.parse(data)
         h = contents.header
-        chunks = [(chunk.kind if chunk.kind != STEP else STEP - 1 + chunk.index, chunk.payload) for chunk in contents.chunks]
-        return cls(data[10], h.width, h.height, h.chunks, h.fingerprint, h.model.encode(), h.seed, h.extra, chunks, version=data[8])
+        chunks = [
+            (chunk.kind if chunk.kind != STEP else STEP - 1 + chunk.index, chunk.payload) for chunk in contents.chunks
+        ]
+        return cls(
+            data[10],
+            h.width,
+            h.height,
+            h.chunks,
+            h.fingerprint,
+            h.model.encode(),
+            h.seed,
+            h.extra,
+            chunks,
+            version=data[8],
+        )
 
     def header(self) -> bytes:
         """The body of the header."""
-        out = bytes([self.flags]) + varint(self.width) + varint(self.height) + bytes([self.steps & 255]) + self.fingerprint
+        out = (
+            bytes([self.flags])
+            + varint(self.width)
+            + varint(self.height)
+            + bytes([self.steps & 255])
+            + self.fingerprint
+        )
         out += bytes([len(self.name)]) + self.name + (varint(self.number) if self.flags & 4 else b"")
         return out + bytes([len(self.extra)]) + self.extra
 
@@ -272,8 +303,11 @@ def symbols_replaced(chance: Chance, parts: Parts, other: Parts) -> None:
     """A step's stream replaced by nothing, zeros, ones, chance, a long one; its check may stay."""
     at, tag, payload = parts.step(chance)
     count = chance.choice((0, 1, 4, 8, len(payload), 3 * len(payload) + 1))
-    # Zeros (but for the end, where no encoder writes one) and ones choose each table's ends, which are the least likely symbols.
-    stream = chance.choice((bytes(count) + b"\1", b"\xff" * count, bytes(count), chance.randbytes(count), chance.randbytes(count) + b"\1"))
+    # Zeros (but for the end, where no encoder writes one) and ones choose each table's ends, which
+    # are the least likely symbols.
+    stream = chance.choice(
+        (bytes(count) + b"\1", b"\xff" * count, bytes(count), chance.randbytes(count), chance.randbytes(count) + b"\1")
+    )
     parts.chunks[at] = tag, bytes(payload[: chance.choice((0, 3, 4, 4, 4, 4))]) + stream
 
 
@@ -303,7 +337,9 @@ def lengths_lie(chance: Chance, parts: Parts, other: Parts) -> None:
     at = chance.randrange(len(parts.chunks))
     true = len(parts.chunks[at][1])
     near = true + chance.choice((-4, -1, 1, 4, 7))
-    parts.lengths[at] = max(0, chance.choice((near, near, 0, 2 * true, 4096, 1 << 20, 1 << 30, 1 << 62, (1 << 63) - 1, 1 << 63, 1 << 70)))
+    parts.lengths[at] = max(
+        0, chance.choice((near, near, 0, 2 * true, 4096, 1 << 20, 1 << 30, 1 << 62, (1 << 63) - 1, 1 << 63, 1 << 70))
+    )
 
 
 def tags_lie(chance: Chance, parts: Parts, other: Parts) -> None:
@@ -313,9 +349,27 @@ def tags_lie(chance: Chance, parts: Parts, other: Parts) -> None:
 
 
 def fields_changed(chance: Chance, parts: Parts, other: Parts) -> None:
-    """Fields of the header: other sizes, seeds, modes, colours, numbers of steps, models; near the truth or absurd."""
+    """Fields of the header: other sizes, seeds, modes, colours, numbers of steps, models; near the
+    truth or absurd.
+    """
     for _ in range(chance.choice((1, 1, 1, 2))):
-        big = chance.choice((0, 1, 255, 256, 1 << 14, 1 << 16, (1 << 24) - 1, 1 << 24, (1 << 24) + 1, 1 << 32, 1 << 63, 1 << 64, 1 << 70))
+        big = chance.choice(
+            (
+                0,
+                1,
+                255,
+                256,
+                1 << 14,
+                1 << 16,
+                (1 << 24) - 1,
+                1 << 24,
+                (1 << 24) + 1,
+                1 << 32,
+                1 << 63,
+                1 << 64,
+                1 << 70,
+            )
+        )
         match chance.randrange(11):
             case 0:
                 parts.width, parts.height = parts.height, parts.width
@@ -335,16 +389,33 @@ def fields_changed(chance: Chance, parts: Parts, other: Parts) -> None:
             case 6:
                 parts.steps = chance.choice((0, 1, parts.steps - 1, parts.steps + 1, 240, 241, 255))
             case 7:
-                parts.extra = chance.choice((b"\0", b"\1", b"\2", b"", bytes(2), chance.randbytes(64), chance.randbytes(65)))
+                parts.extra = chance.choice(
+                    (b"\0", b"\1", b"\2", b"", bytes(2), chance.randbytes(64), chance.randbytes(65))
+                )
                 parts.steps += chance.choice((-1, 0, 1))
             case 8:
                 parts.name = chance.choice(
-                    (b"", b"/etc/passwd", b"..", b"uqdm-tiny", b"\xff\xfe", b"a\0b", b"n" * 64, b"n" * 65, "\u202e".encode())
+                    (
+                        b"",
+                        b"/etc/passwd",
+                        b"..",
+                        b"uqdm-tiny",
+                        b"\xff\xfe",
+                        b"a\0b",
+                        b"n" * 64,
+                        b"n" * 65,
+                        "\u202e".encode(),
+                    )
                 )
             case 9:
                 parts.fingerprint = chance.choice((bytes(8), chance.randbytes(8), parts.fingerprint[::-1]))
             case _:
-                parts.flags, parts.width, parts.height, parts.steps = other.flags, other.width, other.height, other.steps
+                parts.flags, parts.width, parts.height, parts.steps = (
+                    other.flags,
+                    other.width,
+                    other.height,
+                    other.steps,
+                )
                 parts.number, parts.extra = other.number, other.extra
 
 
@@ -370,9 +441,13 @@ def more_behind(chance: Chance, parts: Parts, other: Parts) -> None:
 
 
 def carried_changed(chance: Chance, parts: Parts, other: Parts) -> None:
-    """What is carried along: metadata and alpha changed, swapped, added, replaced by what unpacks to far too much."""
+    """What is carried along: metadata and alpha changed, swapped, added, replaced by what unpacks
+    to far too much.
+    """
     bomb = bytes([chance.randrange(5)]) + zlib.compress(bytes(chance.choice((1, 63, 64, 65, 1 << 16, 1 << 22))), 9)
-    payload = chance.choice((bomb, bomb, b"", b"\0", b"\0\0", b"\0\0\0", chance.randbytes(9), b"\1", chance.randbytes(5000)))
+    payload = chance.choice(
+        (bomb, bomb, b"", b"\0", b"\0\0", b"\0\0\0", chance.randbytes(9), b"\1", chance.randbytes(5000))
+    )
     carried = [i for i, (tag, _) in enumerate(parts.chunks) if tag < STEP]
     match chance.randrange(3):
         case 0 if carried:

@@ -1,11 +1,14 @@
-"""Narrower networks from a trained pyramid: channels are left out one by one, and the others take over what they can.
+"""Narrower networks from a trained pyramid: channels are left out one by one, and the others take
+over what they can.
 
     python benchmarks/narrower.py RUN OUT --networks "((0,0,0,0),(40,1,40,1),(48,1,56,1)), ..." --data PACK [--count 20]
 
-RUN is a folder with a checkpoint. OUT becomes a folder that `uqdm train --config OUT/config.json --start OUT` begins with. Blocks stay.
+RUN is a folder with a checkpoint. OUT becomes a folder that `uqdm train --config OUT/config.json
+--start OUT` begins with. Blocks stay.
 
-A channel is left out where that costs least, as in Optimal Brain Surgeon (Hassibi and Stork 1993). Whatever reads the channel reads the
-best linear guess of it from the channels that are left. The error of that guess is what it costs. The statistics are of a pack's pictures.
+A channel is left out where that costs least, as in Optimal Brain Surgeon (Hassibi and Stork 1993).
+Whatever reads the channel reads the best linear guess of it from the channels that are left. The
+error of that guess is what it costs. The statistics are of a pack's pictures.
 """
 
 import argparse
@@ -46,7 +49,9 @@ class Statistics:
     def of(self, module: nn.Module) -> Tensor:
         """Relative to the number of positions."""
         found = self._found[module]
-        return found / found[-1, -1] + DAMPING * found.diagonal().mean() / found[-1, -1] * torch.eye(len(found), dtype=torch.double)
+        return found / found[-1, -1] + DAMPING * found.diagonal().mean() / found[-1, -1] * torch.eye(
+            len(found), dtype=torch.double
+        )
 
 
 class Reader:
@@ -131,10 +136,13 @@ def main() -> None:
     args = parser.parse_args()
     model = runs.read_folder(args.run).eval()
     assert isinstance(model, Pyramid)
-    config = dataclasses.replace(model.config, model=dataclasses.replace(model.config.model, networks=args.networks, learning=()))
+    config = dataclasses.replace(
+        model.config, model=dataclasses.replace(model.config.model, networks=args.networks, learning=())
+    )
     pack = load_pack(args.data)
     pictures = [
-        torch.from_numpy(np.ascontiguousarray(pack[i].transpose(2, 0, 1)))[None] for i in range(0, len(pack), len(pack) // args.count)
+        torch.from_numpy(np.ascontiguousarray(pack[i].transpose(2, 0, 1)))[None]
+        for i in range(0, len(pack), len(pack) // args.count)
     ]
 
     def bits() -> list[float]:
@@ -157,7 +165,9 @@ def main() -> None:
     atomic.write(args.out / "config.json", to_json(config))
     weights = {f"average/{name}": p.detach().contiguous() for name, p in model.named_parameters()}
     counters = json.dumps({"step": 0, "seconds": 0.0, "seed": 0})
-    save_file(weights, args.out / "checkpoint.safetensors", metadata={"kind": "uqdm training state 1", "counters": counters})
+    save_file(
+        weights, args.out / "checkpoint.safetensors", metadata={"kind": "uqdm training state 1", "counters": counters}
+    )
 
 
 if __name__ == "__main__":

@@ -29,7 +29,10 @@ def main() -> None:
         off = int(np.abs(found.image.astype(int) - pixels).max())
         assert off <= found.bound <= most
         rate = 8 * len(data) / (pixels.shape[0] * pixels.shape[1])
-        print(f"error at most {most:>2}: {rate:.3f} bits per pixel, {found.step} steps{', corrected' * found.corrected}, largest {off}")
+        print(
+            f"error at most {most:>2}: {rate:.3f} bits per pixel, {found.step} steps{', corrected' * found.corrected},"
+            f" largest {off}"
+        )
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
-"""What a model's steps cost, and how good its pictures are: eq. 1 term by term, for a published checkpoint or a run of `uqdm train`.
+"""What a model's steps cost, and how good its pictures are: eq. 1 term by term, for a published
+checkpoint or a run of `uqdm train`.
 
-Pictures are every `--every`th of the pack, at most `--limit`, cut in the middle to `--crop`. Printed are means over pictures and draws
-of the cumulative bits per pixel, and of the PSNR per picture of what is asked for: the denoised prediction x_hat, ancestral samples, the
-flow; after the last step the likeliest pixel values given z_0. Of families of cells (nested, pyramid): one
-draw, and posterior means. Of a VDM the rate is
-hypothetical, an ideal simulation of the Gaussian channel: its rows "ancestral" and "flow" are DiffC-A and DiffC-F. `--over` runs a VDM's
-weights as a UQDM of fixed variance.
+Pictures are every `--every`th of the pack, at most `--limit`, cut in the middle to `--crop`.
+Printed are means over pictures and draws of the cumulative bits per pixel, and of the PSNR per
+picture of what is asked for: the denoised prediction x_hat, ancestral samples, the flow; after the
+last step the likeliest pixel values given z_0. Of families of cells (nested, pyramid): one draw,
+and posterior means. Of a VDM the rate is hypothetical, an ideal simulation of the Gaussian channel:
+its rows "ancestral" and "flow" are DiffC-A and DiffC-F. `--over` runs a VDM's weights as a UQDM of
+fixed variance.
 
     python benchmarks/nelbo.py uqdm-tiny --data imagenet64-dev.zip --reading ema --draws 3
     python benchmarks/nelbo.py checkpoints/photo --data kodak --every 3 --crop 256
@@ -36,7 +38,9 @@ def read(path: Path, every: int, limit: int | None, crop: int | None) -> NDArray
     else:
         found = list(load_pack(path)[::every][:limit])
     if crop:
-        found = [x[(y := (x.shape[0] - crop) // 2) : y + crop, (z := (x.shape[1] - crop) // 2) : z + crop] for x in found]
+        found = [
+            x[(y := (x.shape[0] - crop) // 2) : y + crop, (z := (x.shape[1] - crop) // 2) : z + crop] for x in found
+        ]
     return np.stack(found)
 
 
@@ -70,7 +74,8 @@ def main() -> None:
     indices = sorted({round(i * count / (args.points - 1)) for i in range(args.points)})
     start = time.monotonic()
     draws = [
-        evaluate(model, pictures, seed=seed, steps=args.steps, reconstructions=args.show, indices=indices) for seed in range(args.draws)
+        evaluate(model, pictures, seed=seed, steps=args.steps, reconstructions=args.show, indices=indices)
+        for seed in range(args.draws)
     ]
     mean = Evaluation(
         draws[0].pictures,
@@ -82,7 +87,10 @@ def main() -> None:
     )
     kind = "UQDM on its weights" if args.over else model.config.family
     seconds = time.monotonic() - start
-    print(f"{args.checkpoint.name}, {args.reading}, {kind}, T = {count}; {len(pack)} pictures, {args.draws} draws, {seconds:.0f} s")
+    print(
+        f"{args.checkpoint.name}, {args.reading}, {kind}, T = {count}; {len(pack)} pictures, {args.draws} draws,"
+        f" {seconds:.0f} s"
+    )
     print(mean.table())
     print(f"of each draw: {' '.join(f'{d.bits[-1]:.3f}' for d in draws)}; {mean.bits_per_dimension():.4f} bits/dim")
 

@@ -1,9 +1,11 @@
-"""Two checkouts side by side: the default model's seconds, memory and bytes, in alternating runs of fresh processes.
+"""Two checkouts side by side: the default model's seconds, memory and bytes, in alternating runs of
+fresh processes.
 
     git worktree add ../before COMMIT
     python benchmarks/pairs.py ../before . --picture kodak/05.png [--pairs 9]
 
-Each run codes 384 x 512 pixels of the picture as one picture and as a batch of 48. Prints medians and their ratio.
+Each run codes 384 x 512 pixels of the picture as one picture and as a batch of 48. Prints medians
+and their ratio.
 """
 
 import argparse
@@ -63,8 +65,12 @@ def main() -> None:
         for checkout, runs in found.items():
             environment = os.environ | {"PYTHONPATH": str((checkout / "src").resolve())}
             command = [sys.executable, __file__, "--once", "--picture", a.picture]
-            runs.append(json.loads(subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout))
-    for name, before, after in zip(NAMES, zip(*found[a.before], strict=True), zip(*found[a.after], strict=True), strict=True):
+            runs.append(
+                json.loads(subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout)
+            )
+    for name, before, after in zip(
+        NAMES, zip(*found[a.before], strict=True), zip(*found[a.after], strict=True), strict=True
+    ):
         old, new = statistics.median(before), statistics.median(after)
         print(f"{name:20}  {old:12.3f}  {new:12.3f}  {new / old - 1:+.1%}")
 

@@ -1,9 +1,12 @@
-"""Photographs: the default model's one stream against JPEG 2000, JPEG XL and AVIF, without loss and at a few rates.
+"""Photographs: the default model's one stream against JPEG 2000, JPEG XL and AVIF, without loss and
+at a few rates.
 
-    python benchmarks/photographs.py FOLDER_OR_PACK [--every N] [--codecs jpeg2000,jpeg2000-97,jxl,avif] [--out FILE.json]
+    python benchmarks/photographs.py FOLDER_OR_PACK [--every N] [--codecs jpeg2000,jpeg2000-97,jxl,avif] \
+        [--out FILE.json]
 
-Printed for each picture and as means: bits per pixel of whole files, and the mean PSNR at each rate. A stream of ours is cut there. Between
-the points of other codecs PSNR is interpolated over bits per pixel; left of their first point there is none.
+Printed for each picture and as means: bits per pixel of whole files, and the mean PSNR at each
+rate. A stream of ours is cut there. Between the points of other codecs PSNR is interpolated over
+bits per pixel; left of their first point there is none.
 """
 
 import argparse
@@ -22,7 +25,12 @@ from uqdm.evaluation.prefixes import previews
 from uqdm.previews import Way
 
 RATES = (0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0)
-CODECS = {"jpeg2000": classical.jpeg2000, "jpeg2000-97": classical.jpeg2000_97, "jxl": classical.jxl, "avif": classical.avif}
+CODECS = {
+    "jpeg2000": classical.jpeg2000,
+    "jpeg2000-97": classical.jpeg2000_97,
+    "jxl": classical.jxl,
+    "avif": classical.avif,
+}
 
 
 def psnr(a: np.ndarray, b: np.ndarray) -> float:
@@ -33,7 +41,10 @@ def psnr(a: np.ndarray, b: np.ndarray) -> float:
 def other(codec: Codec, pixels: np.ndarray) -> tuple[float, list[float]]:
     """Bits per pixel without loss (nan if it cannot), and PSNR at the rates."""
     area = pixels.shape[0] * pixels.shape[1]
-    points = sorted((c.bits / area, 99.0 if np.array_equal(c.pixels, pixels) else psnr(c.pixels, pixels)) for c in codec.code(pixels))
+    points = sorted(
+        (c.bits / area, 99.0 if np.array_equal(c.pixels, pixels) else psnr(c.pixels, pixels))
+        for c in codec.code(pixels)
+    )
     whole = [bits for bits, quality in points if quality == 99.0]
     lossy = [point for point in points if point[1] < 99.0]
     rates, quality = zip(*lossy) if lossy else ((0.0,), (0.0,))

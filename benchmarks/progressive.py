@@ -2,10 +2,11 @@
 
     python benchmarks/progressive.py PACK_OR_FOLDER [--model PATH] [--every 5] [--points 50] [--out curve.png]
 
-Each picture's file is cut at even shares of its bytes and decoded: (ours) coordinates in the order of the format, all whole symbols
-used; (a) whole chunks only, of the same file; (b) of the family `uqdm`, coordinates in raster order, pixel by pixel. Prints a table, the
-largest fall between two points and the largest rise at a step's end; `--out` plots it. PSNR is the mean over pictures of each one's
-own; an exact picture counts as having one value wrong by half.
+Each picture's file is cut at even shares of its bytes and decoded: (ours) coordinates in the order
+of the format, all whole symbols used; (a) whole chunks only, of the same file; (b) of the family
+`uqdm`, coordinates in raster order, pixel by pixel. Prints a table, the largest fall between two
+points and the largest rise at a step's end; `--out` plots it. PSNR is the mean over pictures of
+each one's own; an exact picture counts as having one value wrong by half.
 """
 
 import argparse
@@ -44,8 +45,12 @@ def psnr(found: np.ndarray, true: np.ndarray) -> float:
     return float(10 * np.log10(255**2 / max(error, 0.25 / true.size)))
 
 
-def curve(codec: Codec, pixels: np.ndarray, shares: Sequence[float], whole_only: bool = False) -> tuple[np.ndarray, np.ndarray, int]:
-    """PSNR at shares of the file's bytes, PSNR just before and just after each step's end, and the file's bytes."""
+def curve(
+    codec: Codec, pixels: np.ndarray, shares: Sequence[float], whole_only: bool = False
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """PSNR at shares of the file's bytes, PSNR just before and just after each step's end, and the
+    file's bytes.
+    """
     data = codec.compress(pixels)
     parsed = format.parse(data)
     chunks = [c for c in parsed.chunks if c.kind == format.STEP]
@@ -53,9 +58,15 @@ def curve(codec: Codec, pixels: np.ndarray, shares: Sequence[float], whole_only:
     if whole_only:
         ends = [parsed.header_size, *(c.end for c in chunks)]
         shown = [psnr(codec.decompress(data[:end]), pixels) for end in ends]
-        return np.array([shown[max(i for i, end in enumerate(ends) if end <= cut)] for cut in cuts]), np.zeros((0, 2)), len(data)
+        return (
+            np.array([shown[max(i for i, end in enumerate(ends) if end <= cut)] for cut in cuts]),
+            np.zeros((0, 2)),
+            len(data),
+        )
     found = [d.image for d in codec.decode_many([data[:cut] for cut in cuts])]
-    ends = codec.decode_many([data[:n] for c in chunks for n in (c.end - 5, c.end)])  # before: all but the last byte of the stream
+    ends = codec.decode_many(
+        [data[:n] for c in chunks for n in (c.end - 5, c.end)]
+    )  # before: all but the last byte of the stream
     jumps = np.array([psnr(d.image, pixels) for d in ends]).reshape(-1, 2)
     return np.array([psnr(f, pixels) for f in found]), jumps, len(data)
 

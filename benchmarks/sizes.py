@@ -1,10 +1,12 @@
-"""Time and memory by size: seconds per megapixel and peak memory, each size and direction in a process of its own.
+"""Time and memory by size: seconds per megapixel and peak memory, each size and direction in a
+process of its own.
 
     python benchmarks/sizes.py PICTURES [--model NAME] [--megapixels 0.1 0.4 1.6 6.4 12] [--threads 2] [--backend NAME]
 
-Directions: encode, decode; the preview of a file cut in the middle of the last step but one ("cut"), and the flow from step 1 ("flow").
-Photographs of any size are made by laying the pictures of the folder PICTURES side by side. Memory is the peak resident size of the
-process less what it was when the model had been loaded; 12 megapixels are 4000 x 3000.
+Directions: encode, decode; the preview of a file cut in the middle of the last step but one
+("cut"), and the flow from step 1 ("flow"). Photographs of any size are made by laying the pictures
+of the folder PICTURES side by side. Memory is the peak resident size of the process less what it
+was when the model had been loaded; 12 megapixels are 4000 x 3000.
 """
 
 import argparse
@@ -44,7 +46,9 @@ def work(a: argparse.Namespace) -> None:
 
     codec = uqdm.load(a.model, threads=a.threads, backend=a.backend, max_pixels=1 << 26)
     codec.decompress(codec.compress(np.zeros((64, 64, 3), np.uint8)))  # compiled, loaded, warm
-    begin_kib = int(next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmRSS")).split()[1])
+    begin_kib = int(
+        next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmRSS")).split()[1]
+    )
     clock = time.perf_counter()
     if a.worker == "encode":
         pixels = np.load(a.input)
@@ -84,8 +88,22 @@ def main() -> None:
             pixels = mosaic(a.pictures, width, height)
             source, file, back = (str(Path(folder) / name) for name in ("in.npy", "f.uqdm", "out.npy"))
             np.save(source, pixels)
-            for direction, given, made in (("encode", source, file), *((d, file, back) for d in ("decode", "cut", "flow"))):
-                words = [sys.executable, __file__, "--worker", direction, "--input", given, "--output", made, "--model", a.model]
+            for direction, given, made in (
+                ("encode", source, file),
+                *((d, file, back) for d in ("decode", "cut", "flow")),
+            ):
+                words = [
+                    sys.executable,
+                    __file__,
+                    "--worker",
+                    direction,
+                    "--input",
+                    given,
+                    "--output",
+                    made,
+                    "--model",
+                    a.model,
+                ]
                 words += ["--threads", str(a.threads), *(["--backend", a.backend] if a.backend else [])]
                 seconds, kib = json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
                 n = width * height

@@ -1,8 +1,10 @@
-"""How many steps a UQDM should have: T compared at equal training, the question of section 5 (the paper finds 4 best).
+"""How many steps a UQDM should have: T compared at equal training, the question of section 5 (the
+paper finds 4 best).
 
-Every T and every seed is a run of the preset `half` (half resolution, under 0.1 M multiply-adds a pixel and call), on random crops of
-32 x 32 with the single-step estimate: one network call a picture whatever T is, so equal epochs are equal work. Printed is the
-negative ELBO of the averages over central crops of held-out pictures, mean and spread over seeds. The same command resumes.
+Every T and every seed is a run of the preset `half` (half resolution, under 0.1 M multiply-adds a
+pixel and call), on random crops of 32 x 32 with the single-step estimate: one network call a
+picture whatever T is, so equal epochs are equal work. Printed is the negative ELBO of the averages
+over central crops of held-out pictures, mean and spread over seeds. The same command resumes.
 
     python benchmarks/timesteps.py POOL... --held DEV --out RUNS --epochs 4
 """
@@ -42,19 +44,37 @@ def main() -> None:
             config = override(preset("half"), {"n_timesteps": t, "decay": "cosine", **changes})
             data, held = load_data(a.data, config.data, held=a.held, seed=seed)
             count = round(a.epochs * len(data))
-            every = {"checkpoint_every_steps": 200, "log_metrics_every_steps": 100, "eval_every_steps": count, "n_steps": count}
+            every = {
+                "checkpoint_every_steps": 200,
+                "log_metrics_every_steps": 100,
+                "eval_every_steps": count,
+                "n_steps": count,
+            }
             out = a.out / f"T{t}-seed{seed}"
             begun = train(override(config, every), data, None, out, steps=count, seed=seed)
             result = evaluate(runs.read_run(out), (b for b in held_of(held)), seed=0)
             found[t].append(result.bits[-1])
-            row = {"T": t, "seed": seed, "steps": count, "seconds": round(begun.seconds), "bits": result.bits, "pictures": result.pictures}
+            row = {
+                "T": t,
+                "seed": seed,
+                "steps": count,
+                "seconds": round(begun.seconds),
+                "bits": result.bits,
+                "pictures": result.pictures,
+            }
             print(json.dumps(row), flush=True)
     network = runs.new_model(config).network
     work = sum(network.multiply_adds(config.data.crop, config.data.crop))
-    print(f"{work / 1e3:.1f} k multiply-adds a pixel and call; {a.epochs:g} epochs of {len(data.pictures)} crops, {a.seeds} seeds")
+    print(
+        f"{work / 1e3:.1f} k multiply-adds a pixel and call; {a.epochs:g} epochs of {len(data.pictures)} crops,"
+        f" {a.seeds} seeds"
+    )
     for t, values in found.items():
         spread = statistics.stdev(values) if len(values) > 1 else float("nan")
-        print(f"T = {t}: {statistics.mean(values):.3f} +- {spread:.3f} bits/pixel ({statistics.mean(values) / 3:.3f} bits/dim)")
+        print(
+            f"T = {t}: {statistics.mean(values):.3f} +- {spread:.3f} bits/pixel ({statistics.mean(values) / 3:.3f}"
+            " bits/dim)"
+        )
 
 
 def held_of(held) -> list[torch.Tensor]:

@@ -1,7 +1,9 @@
-"""A training step of ours beside the published script's own, on the same configuration, pictures and machine, taking turns.
+"""A training step of ours beside the published script's own, on the same configuration, pictures
+and machine, taking turns.
 
-The published code has no licence and is no part of this project: give the path of its script (`uqdm.py` of its repository), and have
-what it imports (absl-py, ml_collections). Only `tensorflow_compression` is not needed, since no step codes anything.
+The published code has no licence and is no part of this project: give the path of its script
+(`uqdm.py` of its repository), and have what it imports (absl-py, ml_collections). Only
+`tensorflow_compression` is not needed, since no step codes anything.
 
     python benchmarks/trainstep.py --script uqdm.py --config uqdm-tiny/config.json --data imagenet64-dev.zip
 """
@@ -82,7 +84,9 @@ def main() -> None:
             begin = time.perf_counter()
             loss = statistics.mean(their_step(theirs, x) for x in batches)
             whole = time.perf_counter() - begin
-            state = train(config, data, None, folder, steps=numbers.stop)  # goes on where it stopped; reads its batches itself
+            state = train(
+                config, data, None, folder, steps=numbers.stop
+            )  # goes on where it stopped; reads its batches itself
             seconds.append((whole / a.steps, (state.seconds - before) / a.steps))
             before = state.seconds
             own = json.loads((Path(folder) / "metrics.jsonl").read_text().splitlines()[-1])["loss"]
@@ -90,8 +94,8 @@ def main() -> None:
     theirs_s, ours_s = (statistics.median(one) for one in zip(*seconds[1:]))
     ratio = statistics.median(t / o for t, o in seconds[1:])
     print(
-        f"batch {a.batch}, {a.threads} threads, median of {a.repeat} turns of {a.steps} steps: {theirs_s:.3f} s a step theirs, "
-        f"{ours_s:.3f} s ours ({a.batch / ours_s:.2f} pictures/s), ratio {ratio:.2f}"
+        f"batch {a.batch}, {a.threads} threads, median of {a.repeat} turns of {a.steps} steps: {theirs_s:.3f} s a step"
+        f" theirs, {ours_s:.3f} s ours ({a.batch / ours_s:.2f} pictures/s), ratio {ratio:.2f}"
     )
 
 

@@ -64,7 +64,13 @@ def main() -> None:
         files.write(decoded.picture, out, force=True)
         shown = "lossless" if quality == float("inf") else f"{quality:.2f}"
         print(f"{decoded.step:>4}{size:>10,}{rate:>12.3f}{shown:>9}{time.perf_counter() - begin:>10.1f}  {out}")
-        panels.append((decoded.image, f"{rate:.2f} bits/pixel", f"first {size:,} bytes, {shown}{'' if shown == 'lossless' else ' dB'}"))
+        panels.append(
+            (
+                decoded.image,
+                f"{rate:.2f} bits/pixel",
+                f"first {size:,} bytes, {shown}{'' if shown == 'lossless' else ' dB'}",
+            )
+        )
     sheet = a.out / f"{a.picture.stem}-sheet.png"
     contact_sheet(panels).save(sheet)
     assert (codec.decompress(data) == original).all(), "the whole stream must give the picture back"

@@ -28,14 +28,17 @@ def constant_step(width: float) -> UqdmStep:
     level = round(8 * (np.log2(width) + 3)) << LEVEL_BITS
     zero, three = np.zeros((), np.int8), np.ones(3, np.int64)
     return UqdmStep(
-        middle=(255 * three).astype(np.int16), width=three << 16, offset=0 * three, level=(level * three).astype(np.int32), detail=zero,
+        middle=(255 * three).astype(np.int16), width=three << 16, offset=0 * three,
+        level=(level * three).astype(np.int32), detail=zero,
         wide=256 * three, skip=0 * three,
     )  # fmt: skip
 
 
 @pytest.fixture(scope="session")
 def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a model of the default's name and kind that predicts constants: quick, and needs no training."""
+    """A folder with a model of the default's name and kind that predicts constants: quick, and
+    needs no training.
+    """
     constants = diffusion_constants(GAMMA, "rgb", [127.5] * 3, [128.0] * 3)
     widths = [256.0, *(row[0] / 2**16 for row in constants["widths"])]  # type: ignore[attr-defined]
     weights: dict[str, np.ndarray] = {}
@@ -43,7 +46,9 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
         weights |= named(constant_step(widths[i]), f"{i}.")
     network = {"kind": "exact", "mixed": True, "steps": [{"channels": 0, "blocks": 0}] * 4}
     folder = tmp_path_factory.mktemp("models")
-    model = package.Package(library.DEFAULT, "uqdm", network, constants, weights, {"description": "constants, for tests"})
+    model = package.Package(
+        library.DEFAULT, "uqdm", network, constants, weights, {"description": "constants, for tests"}
+    )
     package.write(model, folder / library.DEFAULT)
     return folder
 

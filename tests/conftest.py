@@ -1,4 +1,6 @@
-"""Fixtures: a toy model that needs no weights, pictures drawn by a program, and the data beside the project where it is."""
+"""Fixtures: a toy model that needs no weights, pictures drawn by a program, and the data beside the
+project where it is.
+"""
 
 import io
 import json
@@ -66,7 +68,9 @@ def light() -> codec.Codec:
 
 @pytest.fixture
 def one_thread() -> Iterator[None]:
-    """PyTorch on one thread: small tensors cost more in handing out than in computing, on a busy machine by a factor of ten."""
+    """PyTorch on one thread: small tensors cost more in handing out than in computing, on a busy
+    machine by a factor of ten.
+    """
     import torch
 
     threads = torch.get_num_threads()
@@ -76,13 +80,20 @@ def one_thread() -> Iterator[None]:
 
 
 def photograph(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
-    """Something between a photograph and a test chart: gradients, edges, texture, a little noise."""
+    """Something between a photograph and a test chart: gradients, edges, texture, a little
+    noise.
+    """
     random = np.random.default_rng(seed)
     y, x = np.mgrid[:height, :width].astype(float)
     layers = []
     for _ in range(3):
         a, b, c, d = random.uniform(-0.2, 0.2, 4)
-        layers.append(128 + 60 * np.sin(a * x + b * y) + 40 * np.sign(np.sin(c * x + d * y)) + random.normal(0, 3, (height, width)))
+        layers.append(
+            128
+            + 60 * np.sin(a * x + b * y)
+            + 40 * np.sign(np.sin(c * x + d * y))
+            + random.normal(0, 3, (height, width))
+        )
     return np.clip(np.stack(layers, -1), 0, 255).astype(np.uint8)
 
 

@@ -1,11 +1,13 @@
-"""A target for atheris (coverage-guided fuzzing): bytes in, and nothing but a picture or one of our errors may come out.
+"""A target for atheris (coverage-guided fuzzing): bytes in, and nothing but a picture or one of our
+errors may come out.
 
     pip install atheris
     PYTHONPATH=src:tests python tests/fuzz_target.py CORPUS/ [-max_total_time=60] [other options of libFuzzer]
 
-The first byte of an input chooses the way: bit 0, the checksums are made to fit first (without it no search gets past them); bit 1,
-salvage; bit 2, progressive; bit 3, the entropy's check is made to fit too; the rest is the file. A corpus folder that is empty is
-filled with real files. The network is a toy in integers: what a network learned makes no difference to a parser, and it is quick.
+The first byte of an input chooses the way: bit 0, the checksums are made to fit first (without it
+no search gets past them); bit 1, salvage; bit 2, progressive; bit 3, the entropy's check is made to
+fit too; the rest is the file. A corpus folder that is empty is filled with real files. The network
+is a toy in integers: what a network learned makes no difference to a parser, and it is quick.
 """
 
 import contextlib
@@ -23,7 +25,10 @@ def main() -> None:
     try:
         import atheris
     except ImportError:
-        sys.exit("atheris is not installed (it needs Linux or macOS, and a Python that it has wheels for): pip install atheris")
+        sys.exit(
+            "atheris is not installed (it needs Linux or macOS, and a Python that it has wheels for): pip install"
+            " atheris"
+        )
     sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent / "benchmarks")]
     with atheris.instrument_imports(include=["uqdm"]):
         import fuzz

@@ -1,7 +1,8 @@
 """A toy family, written from outside the package: the worked example of docs/families.md.
 
-A step tells some bits of every pixel's R, G and B, the highest first; all values of those bits are as likely as any other. There is no
-network, so nothing can be trained; everything else (files, cuts, previews, the command line, evaluation) comes with the codec.
+A step tells some bits of every pixel's R, G and B, the highest first; all values of those bits are
+as likely as any other. There is no network, so nothing can be trained; everything else (files,
+cuts, previews, the command line, evaluation) comes with the codec.
 """
 
 import dataclasses
@@ -27,7 +28,9 @@ class PlanesConfig:
 
 @dataclasses.dataclass(frozen=True)
 class State:
-    """The bits of N pictures that are known, (N, 3, H, W), and how many each value has; in a step that was cut, some have more."""
+    """The bits of N pictures that are known, (N, 3, H, W), and how many each value has; in a step
+    that was cut, some have more.
+    """
 
     step: int
     value: NDArray[np.int16]
@@ -150,12 +153,16 @@ def _networks(package: Package, opening: Opening) -> Any:
     return Networks()
 
 
-PLANES = Family("planes", section="planes", config=PlanesConfig, floats="planes", modes=("tight",), walk=_walk, networks=_networks)
+PLANES = Family(
+    "planes", section="planes", config=PlanesConfig, floats="planes", modes=("tight",), walk=_walk, networks=_networks
+)
 
 
 def package(name: str = "planes", bits: tuple[int, ...] = (3, 2, 3)) -> Package:
     """A model of the family."""
-    return Package(name, "planes", {}, {"bits": list(bits)}, {"none": np.zeros(1, np.int8)}, {"description": "bit planes"})
+    return Package(
+        name, "planes", {}, {"bits": list(bits)}, {"none": np.zeros(1, np.int8)}, {"description": "bit planes"}
+    )
 
 
 register(PLANES)

@@ -1,4 +1,6 @@
-"""What goes in is understood or refused at once: iterables, files in every form, numbers that are none."""
+"""What goes in is understood or refused at once: iterables, files in every form, numbers that are
+none.
+"""
 
 import io
 import math
@@ -24,7 +26,16 @@ def toy() -> codec.Codec:
 def forms(data: bytes, path: Path) -> list[Any]:
     """A file in every form in which it is taken."""
     path.write_bytes(data)
-    return [data, bytearray(data), memoryview(data), str(path), path, io.BytesIO(data), path.open("rb"), path.open("rb", buffering=0)]
+    return [
+        data,
+        bytearray(data),
+        memoryview(data),
+        str(path),
+        path,
+        io.BytesIO(data),
+        path.open("rb"),
+        path.open("rb", buffering=0),
+    ]
 
 
 def test_every_way_in_takes_a_file_in_every_form(toy: codec.Codec, default: codec.Codec, tmp_path: Path) -> None:
@@ -58,7 +69,9 @@ def test_what_is_no_file_is_refused_with_what_is_expected(toy: codec.Codec, tmp_
     (tmp_path / "text").write_text("text")
     for way in (toy.decode, toy.progressive, uqdm.inspect, uqdm.open_for, lambda one: uqdm.truncate(one, step=1)):
         for one in (3, None, photograph(4, 4), {"a": 1}):
-            with pytest.raises(TypeError, match=r"expected the bytes of a \.uqdm file, its path, or a binary file object; found"):
+            with pytest.raises(
+                TypeError, match=r"expected the bytes of a \.uqdm file, its path, or a binary file object; found"
+            ):
                 way(one)
         with (tmp_path / "text").open() as text, pytest.raises(TypeError, match="open it with mode 'rb'"):
             way(text)
@@ -163,17 +176,26 @@ def test_no_command_takes_a_number_that_is_none(value: str, tmp_path: Path, monk
         found = CliRunner().invoke(cli.main, [*words, value])
         assert found.exit_code == 2, (words, found.output)
         assert f"Invalid value for '{words[-1]}'" in found.stderr
-    for words in (["compress", "a.png", "--threads"], ["train", "--data", "a", "--threads"], ["evaluate", "a", "--out", "b", "--jobs"]):
+    for words in (
+        ["compress", "a.png", "--threads"],
+        ["train", "--data", "a", "--threads"],
+        ["evaluate", "a", "--out", "b", "--jobs"],
+    ):
         found = CliRunner().invoke(cli.main, [*words, "1000000"])
         assert found.exit_code == 2
         assert "1<=x<=256" in found.stderr
 
 
-def test_a_mismatch_in_an_exact_file_is_called_damage_and_in_one_of_floats_arithmetic(default: codec.Codec, toy: codec.Codec) -> None:
+def test_a_mismatch_in_an_exact_file_is_called_damage_and_in_one_of_floats_arithmetic(
+    default: codec.Codec, toy: codec.Codec
+) -> None:
     from toys import Floats
 
     floats = ToyCodec(Floats())
-    for one, words in ((default, "damaged before it was written, was forged"), (floats, "arithmetic, in floats, differs")):
+    for one, words in (
+        (default, "damaged before it was written, was forged"),
+        (floats, "arithmetic, in floats, differs"),
+    ):
         data = one.compress(photograph(12, 10))
         contents = format.parse(data)
         file = bytearray(data[: contents.header_size])
@@ -194,7 +216,11 @@ def test_the_package_has_one_psnr() -> None:
 
     a = torch.zeros(1, 3, 4, 4)
     assert evaluate.psnr(a, a).tolist() == [quality.CAP]
-    assert evaluate.psnr(a, a + 2 / 255).tolist() == [pytest.approx(20 * math.log10(255))] == [pytest.approx(quality.psnr(1))]
+    assert (
+        evaluate.psnr(a, a + 2 / 255).tolist()
+        == [pytest.approx(20 * math.log10(255))]
+        == [pytest.approx(quality.psnr(1))]
+    )
 
 
 def test_names_that_the_package_gives_are_where_they_say() -> None:

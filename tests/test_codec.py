@@ -1,4 +1,6 @@
-"""Pictures to streams and back: the promises of docs/format.md, on files of the embedded models and of toy networks."""
+"""Pictures to streams and back: the promises of docs/format.md, on files of the embedded models and
+of toy networks.
+"""
 
 import dataclasses
 import functools
@@ -24,7 +26,9 @@ HEAD = 4  # bytes of a payload before its stream, where the network is exact
 
 
 def toy(kind: str, **options: Any) -> ToyCodec:
-    """A codec over a network of integers, the default's kind, or of floats, or of one that cannot look at the middle of a step."""
+    """A codec over a network of integers, the default's kind, or of floats, or of one that cannot
+    look at the middle of a step.
+    """
     networks = {"exact": Integers(mixed=True), "floats": Floats(sees_z=True), "unmixed": Integers()}
     return ToyCodec(networks[kind], "rgb" if kind == "floats" else "ycocg-r", **options)
 
@@ -37,7 +41,9 @@ def known(decoded: codec.Decoded) -> tuple[Any, ...]:
 
 
 def checks(data: bytes) -> list[int]:
-    """Where in a file a check ends, as docs/format.md has it: the header's, every head's, every piece's."""
+    """Where in a file a check ends, as docs/format.md has it: the header's, every head's, every
+    piece's.
+    """
     contents = format.parse(data)
     found = [contents.header_size]
     for chunk in contents.chunks:
@@ -49,7 +55,9 @@ def checks(data: bytes) -> list[int]:
 
 
 def rebuilt(data: bytes, **changed: bytes) -> bytes:
-    """The file with payloads of steps ("step2" -> bytes) replaced and every check made right again."""
+    """The file with payloads of steps ("step2" -> bytes) replaced and every check made right
+    again.
+    """
     contents = format.parse(data)
     out = bytearray(data[: contents.header_size])
     for chunk in contents.chunks:
@@ -94,7 +102,9 @@ def test_any_seed_comes_back_and_gives_other_bytes(default: codec.Codec, seed: i
     assert data != default.compress(picture)
 
 
-def test_coded_length_is_the_models_estimate_within_0_3_percent_and_4_bytes_per_step(coded: tuple[codec.Codec, str]) -> None:
+def test_coded_length_is_the_models_estimate_within_0_3_percent_and_4_bytes_per_step(
+    coded: tuple[codec.Codec, str],
+) -> None:
     model, mode = coded
     picture = photograph(64, 64)
     chunks = format.parse(model.compress(picture, mode=mode)).chunks
@@ -104,7 +114,9 @@ def test_coded_length_is_the_models_estimate_within_0_3_percent_and_4_bytes_per_
 
 
 def test_everything_but_the_coded_symbols_takes_at_most_104_bytes(default: codec.Codec) -> None:
-    """A header of 34, and for each step 9 around its payload and a check of 4 in it; 4 more for a second piece."""
+    """A header of 34, and for each step 9 around its payload and a check of 4 in it; 4 more for a
+    second piece.
+    """
     data = default.compress(photograph(64, 64))
     contents = format.parse(data)
     assert len(data) - sum(len(chunk.payload) - 4 for chunk in contents.chunks) <= 104
@@ -118,12 +130,14 @@ def test_a_batch_gives_each_picture_its_own_file(default: codec.Codec) -> None:
         assert (picture == found).all()
 
 
-# --- cut anywhere ----------------------------------------------------------------------------------------------------------------
+# --- cut anywhere
 
 
 @pytest.fixture
 def used(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many symbols each chunk that is read gives, whole or not, in the order in which they are read."""
+    """How many symbols each chunk that is read gives, whole or not, in the order in which they are
+    read.
+    """
     found: list[int] = []
     finish = Reader.finish
 
@@ -189,7 +203,9 @@ def test_the_default_model_decodes_files_cut_anywhere_and_gets_better_with_their
     size = format.parse(data).header_size
     found = [default.decode(data[:n]) for n in np.linspace(size, len(data), 24).astype(int)]
     errors_ = [((decoded.image.astype(float) - picture) ** 2).mean() for decoded in found]
-    assert all(b < 1.1 * a for a, b in pairwise(errors_[1:]))  # one picture; over many the mean never falls (docs/log.md)
+    assert all(
+        b < 1.1 * a for a, b in pairwise(errors_[1:])
+    )  # one picture; over many the mean never falls (docs/log.md)
     assert all(b < a for a, b in zip(errors_, errors_[4:]))
     assert all(np.abs(decoded.image.astype(int) - picture).max() <= decoded.bound for decoded in found)
     assert all(a.bound >= b.bound for a, b in pairwise(found))
@@ -223,7 +239,9 @@ def test_whatever_the_method_previews_keep_their_bound_in_tight_mode_and_promise
     name: str, mode: str, method: Method, seed: int, request: pytest.FixtureRequest
 ) -> None:
     model = request.getfixturevalue(name)
-    picture = np.random.default_rng(seed).integers(0, 2, (12, 10, 3), dtype=np.uint8) * 255 if seed else photograph(12, 10)
+    picture = (
+        np.random.default_rng(seed).integers(0, 2, (12, 10, 3), dtype=np.uint8) * 255 if seed else photograph(12, 10)
+    )
     data = model.compress(picture, mode=mode)
     ends = [chunk.end for chunk in format.parse(data).chunks]
     for end in (*ends, ends[0] + 30, ends[1] + 60, ends[2] + 90):
@@ -274,7 +292,10 @@ def test_a_mix_of_whole_and_cut_files_gives_what_each_gives_alone() -> None:
         pictures = [photograph(12, 10, seed) for seed in range(4)] + [photograph(9, 11), photograph(12, 10)[..., 0]]
         whole = model.compress(pictures) + model.compress(pictures[:2], mode="paper", seed=9)
         ends = [chunk.end for chunk in format.parse(whole[0]).chunks]
-        cut = [whole[0][: ends[1] + n] for n in (0, 2, 6, 9, 30, 90)] + [whole[1][: ends[1] + 40], whole[0][: ends[0] + 20]]
+        cut = [whole[0][: ends[1] + n] for n in (0, 2, 6, 9, 30, 90)] + [
+            whole[1][: ends[1] + 40],
+            whole[0][: ends[0] + 20],
+        ]
         cut += [data[: len(data) - 1 - i] for i, data in enumerate(whole)]
         files = [data for pair in zip(cut, cut[::-1]) for data in pair] + whole
         for data, decoded in zip(files, model.decode_many(files), strict=True):
@@ -285,7 +306,9 @@ def test_a_mix_of_whole_and_cut_files_gives_what_each_gives_alone() -> None:
 def test_previews_get_closer_with_every_step(default: codec.Codec, method: str) -> None:
     picture = photograph(64, 64)
     data = default.compress(picture)
-    errors_ = [((default.decode(data, step=s, method=method).image.astype(float) - picture) ** 2).mean() for s in range(6)]
+    errors_ = [
+        ((default.decode(data, step=s, method=method).image.astype(float) - picture) ** 2).mean() for s in range(6)
+    ]
     assert all(a > b for a, b in pairwise(errors_))
     assert errors_[-1] == 0
 
@@ -322,7 +345,9 @@ def test_previews_that_arrive_are_what_the_bytes_so_far_decode_to(kind: str, mod
     assert len(found) == parts * len(ends)
     for n, decoded in found:
         assert known(decoded) == known(model.decode(data[:n]))
-    assert [known(decoded) for decoded in model.progressive(data, parts=parts)] == [known(decoded) for _, decoded in found]
+    assert [known(decoded) for decoded in model.progressive(data, parts=parts)] == [
+        known(decoded) for _, decoded in found
+    ]
     assert (found[-1][1].picture.pixels == picture).all()
     short = data[: (ends[1] + 3 * ends[2]) // 4]
     *_, last = model.progressive(short, parts=parts)
@@ -373,10 +398,12 @@ def test_metadata_and_alpha_travel_with_every_prefix(default: codec.Codec) -> No
     assert (default.decode(data).picture.pixels == picture).all()
 
 
-# --- damage ------------------------------------------------------------------------------------------------------------------------
+# --- damage
 
 
-def test_other_symbols_than_were_encoded_are_an_error_that_names_the_step_and_salvage_gives_the_steps_before(default: codec.Codec) -> None:
+def test_other_symbols_than_were_encoded_are_an_error_that_names_the_step_and_salvage_gives_the_steps_before(
+    default: codec.Codec,
+) -> None:
     data = default.compress(photograph(32, 32))
     payload = bytearray(format.parse(data).chunks[2].payload)
     for at in (0, 20):  # the check, the stream
@@ -455,7 +482,9 @@ def test_bytes_behind_the_end_and_foreign_chunks_are_damage() -> None:
 
 @pytest.mark.parametrize("mode", ["tight", "paper"])
 @pytest.mark.parametrize("kind", ["exact", "floats"])
-def test_damage_in_bytes_that_no_check_covers_is_shown_or_refused_and_salvage_gives_the_steps_before(kind: str, mode: str) -> None:
+def test_damage_in_bytes_that_no_check_covers_is_shown_or_refused_and_salvage_gives_the_steps_before(
+    kind: str, mode: str
+) -> None:
     random = np.random.default_rng(0)
     for name in choice.available():
         model = toy(kind, coder=name)
@@ -489,7 +518,12 @@ def test_one_damaged_file_does_not_spoil_the_others_of_its_batch() -> None:
         model.decode_many(files)
     found = model.decode_many(files, salvage=True)
     assert [decoded.step for decoded in found] == [4, 3, 1, 4]
-    assert [type(decoded.damage).__name__ for decoded in found] == ["NoneType", "DamagedError", "NumericsError", "NoneType"]
+    assert [type(decoded.damage).__name__ for decoded in found] == [
+        "NoneType",
+        "DamagedError",
+        "NumericsError",
+        "NoneType",
+    ]
     for data, decoded in zip(files, found, strict=True):
         assert known(decoded) == known(model.decode(data, salvage=True))
 
@@ -505,7 +539,7 @@ def test_salvage_takes_at_most_the_steps_that_are_asked_for() -> None:
     assert found.damage is not None
 
 
-# --- the same bits, whoever codes them -------------------------------------------------------------------------------------------
+# --- the same bits, whoever codes them
 
 
 @pytest.mark.parametrize("mode", ["tight", "paper"])
@@ -529,7 +563,7 @@ def test_all_coders_write_the_same_bytes_and_read_each_others(mode: str) -> None
         ToyCodec(Integers(), coder="fastest").compress(picture)
 
 
-# --- headers and models that do not fit --------------------------------------------------------------------------------------------
+# --- headers and models that do not fit
 
 
 def reheaded(data: bytes, **changes: object) -> bytes:
@@ -554,7 +588,11 @@ def test_a_header_that_does_not_fit_its_model_is_refused() -> None:
     ):
         model: codec.Codec = uqdm.load("nano") if kind == "nano" else toy(kind)
         wrong = reheaded(model.compress(photograph(8, 8)), **changes)
-        for attempt in (model.decode, lambda data: model.decode(data, salvage=True), lambda data: list(model.progressive(data))):  # noqa: B023
+        for attempt in (
+            model.decode,
+            functools.partial(model.decode, salvage=True),
+            lambda data, model=model: list(model.progressive(data)),
+        ):
             with pytest.raises(errors.DamagedError, match=what):
                 attempt(wrong)
 
@@ -583,7 +621,9 @@ def test_a_pillow_image_keeps_its_alpha_and_profile(default: codec.Codec) -> Non
     from PIL import Image
 
     file = io.BytesIO()
-    Image.fromarray(np.dstack([photograph(8, 8), np.full((8, 8), 7, np.uint8)])).save(file, "PNG", icc_profile=b"profile")
+    Image.fromarray(np.dstack([photograph(8, 8), np.full((8, 8), 7, np.uint8)])).save(
+        file, "PNG", icc_profile=b"profile"
+    )
     back = default.decode(default.compress(Image.open(file))).picture
     assert back.icc == b"profile"
     assert back.alpha is not None
@@ -620,7 +660,9 @@ def test_files_of_other_models_are_refused(default: codec.Codec) -> None:
         default.decompress(renamed(fingerprint=b"\0" * 8))
     with pytest.raises(errors.UnknownModelError, match="no-such-model"):
         library.open_for(renamed(model="no-such-model", fingerprint=b"\1" * 8))
-    assert library.open_for(renamed(model="another-name")).fingerprint == default.fingerprint  # what it computes is what counts
+    assert (
+        library.open_for(renamed(model="another-name")).fingerprint == default.fingerprint
+    )  # what it computes is what counts
 
 
 class Asked(ToyCodec):
@@ -671,7 +713,9 @@ def test_samples_follow_their_seed(default: codec.Codec) -> None:
     assert (a != default.sample(1, 16, 24, seed=6)[0]).any()
 
 
-@pytest.mark.parametrize("wrong", [np.zeros((4, 4, 3)), np.zeros((4, 4, 5), np.uint8), np.zeros((0, 4, 3), np.uint8), "text", None])
+@pytest.mark.parametrize(
+    "wrong", [np.zeros((4, 4, 3)), np.zeros((4, 4, 5), np.uint8), np.zeros((0, 4, 3), np.uint8), "text", None]
+)
 def test_what_is_not_a_picture_is_refused(default: codec.Codec, wrong: object) -> None:
     with pytest.raises(errors.ImageError):
         default.compress(wrong)  # type: ignore[call-overload]
@@ -692,7 +736,11 @@ def test_a_header_that_asks_for_too_much_is_refused_at_once() -> None:
         h = format.Header(side, side, False, False, "exact", model.name, fingerprint, 4, b"\0")
         data = format.write_header(h)
         tracemalloc.start()
-        for attempt in (model.decode, lambda data: model.decode(data, salvage=True), lambda data: list(model.progressive(data))):
+        for attempt in (
+            model.decode,
+            lambda data: model.decode(data, salvage=True),
+            lambda data: list(model.progressive(data)),
+        ):
             with pytest.raises(errors.LimitError, match="max_pixels"):
                 attempt(data)
         with pytest.raises(errors.LimitError):
@@ -706,7 +754,13 @@ def test_load_chooses_what_runs_the_network_and_the_coder_and_no_bit_depends_on_
     picture = photograph(20, 20)
     data = default.compress(picture)
     assert default.steps == 5
-    for options in ({}, {"backend": "numpy"}, {"coder": "plain", "threads": 1}, {"precision": "float64"}, {"max_pixels": 400}):
+    for options in (
+        {},
+        {"backend": "numpy"},
+        {"coder": "plain", "threads": 1},
+        {"precision": "float64"},
+        {"max_pixels": 400},
+    ):
         one = uqdm.load(**options)  # type: ignore[arg-type]
         assert one.compress(picture) == data
         assert (one.decompress(data) == picture).all()

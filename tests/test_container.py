@@ -1,4 +1,6 @@
-"""What the container promises (docs/format.md), each fault with its own error and its own broken file."""
+"""What the container promises (docs/format.md), each fault with its own error and its own broken
+file.
+"""
 
 import contextlib
 import io
@@ -15,7 +17,21 @@ from hypothesis import strategies as st
 
 from uqdm import format
 from uqdm.errors import DamagedError, FormatError, LimitError, NotUqdmError, TruncatedError, VersionError
-from uqdm.format import ALPHA, EXIF, ICC, PIECE, STEP, XMP, ChunkReader, Header, inspect, parse, truncate, write_chunk, write_header
+from uqdm.format import (
+    ALPHA,
+    EXIF,
+    ICC,
+    PIECE,
+    STEP,
+    XMP,
+    ChunkReader,
+    Header,
+    inspect,
+    parse,
+    truncate,
+    write_chunk,
+    write_header,
+)
 
 HEADER = Header(64, 64, False, False, "exact", "uqdm-light", bytes(range(8)), 4, b"\0")
 FIELDS = 10  # bytes of magic, version and size
@@ -58,7 +74,9 @@ def head_size(payload: bytes) -> int:
 
 
 def verified_at(payload: bytes, there: int) -> tuple[int, int]:
-    """Of a chunk that ends after `there` bytes behind its head: bytes of payload, and those of them under a check that is there."""
+    """Of a chunk that ends after `there` bytes behind its head: bytes of payload, and those of them
+    under a check that is there.
+    """
     pieces = [payload[i : i + PIECE] for i in range(0, max(len(payload), 1), PIECE)]
     got = verified = 0
     for piece in pieces:
@@ -71,7 +89,13 @@ def verified_at(payload: bytes, there: int) -> tuple[int, int]:
 
 
 LONG_HEADER = replace(HEADER, alpha=True, chunks=3)
-LONG = [(ICC, 0, noise(5000, 1)), (ALPHA, 0, b"plane"), (STEP, 1, b"first"), (STEP, 2, noise(9000)), (STEP, 3, b"third")]
+LONG = [
+    (ICC, 0, noise(5000, 1)),
+    (ALPHA, 0, b"plane"),
+    (STEP, 1, b"first"),
+    (STEP, 2, noise(9000)),
+    (STEP, 3, b"third"),
+]
 LONG_FILE = build(LONG_HEADER, LONG)
 
 
@@ -129,7 +153,9 @@ def test_a_file_comes_back(data: st.DataObject) -> None:
 @given(st.data())
 @settings(max_examples=200, deadline=None)
 def test_whatever_is_done_to_a_file_nothing_wrong_is_called_checked(data: st.DataObject) -> None:
-    """Bytes replaced, removed, put in or repeated: an error, or less than there was, and never something else."""
+    """Bytes replaced, removed, put in or repeated: an error, or less than there was, and never
+    something else.
+    """
     whole = parse(LONG_FILE)
     broken = bytearray(LONG_FILE)
     for _ in range(data.draw(st.integers(1, 3))):
@@ -161,12 +187,14 @@ def test_flags_tell_the_arithmetic() -> None:
     assert [body(replace(HEADER, arithmetic=a))[0] for a in ("exact", "float64", "float32")] == [0, 8, 16]
 
 
-# --- pieces ------------------------------------------------------------------------------------------------------------------------
+# --- pieces
 
 SIZES = [0, 1, 4095, 4096, 4097, 8192, 10000]
 
 
-@pytest.mark.parametrize(("size", "cost"), [(0, 8), (127, 8), (128, 9), (4096, 9), (4097, 13), (8192, 13), (8193, 17), (10000, 17)])
+@pytest.mark.parametrize(
+    ("size", "cost"), [(0, 8), (127, 8), (128, 9), (4096, 9), (4097, 13), (8192, 13), (8193, 17), (10000, 17)]
+)
 def test_a_step_costs_8_or_9_bytes_and_4_more_for_each_further_piece(size: int, cost: int) -> None:
     assert len(write_chunk(STEP, 4, bytes(size), write_header(HEADER))) - size == cost
 
@@ -196,11 +224,13 @@ def test_a_payload_of_any_number_of_pieces_comes_back(size: int) -> None:
     assert second.payload == b"next"
 
 
-# --- cut files ---------------------------------------------------------------------------------------------------------------------
+# --- cut files
 
 
 def check_cut(data: bytes, whole: format.Contents, n: int) -> None:
-    """The file's first n bytes: the chunks that are whole, what is there of a step that is not, and what is under no check."""
+    """The file's first n bytes: the chunks that are whole, what is there of a step that is not, and
+    what is under no check.
+    """
     found = parse(data[:n])
     assert found.chunks == [chunk for chunk in whole.chunks if chunk.end <= n]
     end = found.chunks[-1].end if found.chunks else found.header_size
@@ -218,7 +248,9 @@ def check_cut(data: bytes, whole: format.Contents, n: int) -> None:
     if true.kind != STEP:
         assert found.partial is None
         return
-    assert found.partial == format.Chunk(STEP, true.index, true.payload[:got], end, n, len(true.payload), False, verified)
+    assert found.partial == format.Chunk(
+        STEP, true.index, true.payload[:got], end, n, len(true.payload), False, verified
+    )
 
 
 def test_cut_after_any_byte_a_small_file_gives_what_is_there() -> None:
@@ -271,7 +303,7 @@ def test_steps_stops_before_what_is_cut() -> None:
         parse(cut, steps=-1)
 
 
-# --- damage ------------------------------------------------------------------------------------------------------------------------
+# --- damage
 
 
 def check_flip(data: bytes, whole: format.Contents, bit: int) -> None:
@@ -322,10 +354,11 @@ def test_a_damaged_piece_names_its_step_its_bytes_and_both_checks() -> None:
     stored, true = (int.from_bytes(data[start + 4096 : start + 4100], "little") for data in (broken, LONG_FILE))
     with pytest.raises(DamagedError) as error:
         parse(broken)
-    assert str(error.value) == (
-        f"step 2 of 3 (byte {step.start}): checksum differs in bytes {start} to {start + 4099}, 4096 of the payload and their check: "
-        f"that is {stored:08x}, but the bytes give {true:08x}. "
-        "Earlier previews still decode with --step 1, everything before the damage with --salvage"
+    assert (
+        str(error.value)
+        == f"step 2 of 3 (byte {step.start}): checksum differs in bytes {start} to {start + 4099}, 4096 of the payload"
+        f" and their check: that is {stored:08x}, but the bytes give {true:08x}. Earlier previews still decode with"
+        " --step 1, everything before the damage with --salvage"
     )
 
 
@@ -358,7 +391,9 @@ def test_salvage_gives_what_passed_its_checks_before_any_damaged_byte() -> None:
             assert found.partial is None
         else:
             end = hit.start + head_size(hit.payload) + piece * (PIECE + 4)
-            assert found.partial == format.Chunk(STEP, hit.index, hit.payload[:sure], hit.start, end, hit.size, False, sure)
+            assert found.partial == format.Chunk(
+                STEP, hit.index, hit.payload[:sure], hit.start, end, hit.size, False, sure
+            )
 
 
 def test_salvage_ends_at_bytes_after_the_end_and_at_impossible_lengths() -> None:
@@ -389,7 +424,9 @@ def test_damage_names_its_place_and_keeps_what_came_before() -> None:
     third = parse(data).chunks[2]
     broken = bytearray(data)
     broken[third.end - 5] ^= 1
-    with pytest.raises(DamagedError, match=rf"step 3 of 4 .*checksum differs in bytes {third.start + 4} to {third.end - 1}, .*--step 2"):
+    with pytest.raises(
+        DamagedError, match=rf"step 3 of 4 .*checksum differs in bytes {third.start + 4} to {third.end - 1}, .*--step 2"
+    ):
         parse(bytes(broken))
     assert parse(bytes(broken), steps=2).chunks == parse(data).chunks[:2]
     assert truncate(bytes(broken), step=2) == data[: third.start]
@@ -497,7 +534,9 @@ def test_the_largest_size_without_asking_is_64_megapixels() -> None:
 
 
 def test_a_size_above_the_limit_is_read_on_request() -> None:
-    assert parse(write_header(replace(HEADER, width=1 << 14, height=1 << 14)), max_pixels=1 << 28).header.width == 1 << 14
+    assert (
+        parse(write_header(replace(HEADER, width=1 << 14, height=1 << 14)), max_pixels=1 << 28).header.width == 1 << 14
+    )
 
 
 class Endless(io.RawIOBase):
@@ -564,7 +603,9 @@ def test_a_length_that_is_allowed_allocates_only_what_arrives() -> None:
         ([*steps(4), (STEP, 5, b"a")], "should end"),
     ],
 )
-def test_chunks_with_right_checks_in_the_wrong_place_are_refused(chunks: list[tuple[int, int, bytes]], error: str) -> None:
+def test_chunks_with_right_checks_in_the_wrong_place_are_refused(
+    chunks: list[tuple[int, int, bytes]], error: str
+) -> None:
     with pytest.raises(DamagedError, match=error):
         parse(build(HEADER, chunks))
 
@@ -684,8 +725,12 @@ def test_a_growing_step_is_given_at_every_point_and_no_byte_too_many_is_read() -
 def test_a_number_of_parts_is_that_many_equal_ones(parts: int) -> None:
     found = list(ChunkReader(io.BytesIO(LONG_FILE)).growing(parts))
     assert [chunk for chunk in found if chunk.whole] == parse(LONG_FILE).chunks
-    assert [len(chunk.payload) for chunk in found if chunk.index == 2] == [9000 * i // parts for i in range(1, parts + 1)]
-    assert [len(chunk.payload) for chunk in found if chunk.index == 3] == sorted({5 * i // parts for i in range(1, parts + 1)} - {0})
+    assert [len(chunk.payload) for chunk in found if chunk.index == 2] == [
+        9000 * i // parts for i in range(1, parts + 1)
+    ]
+    assert [len(chunk.payload) for chunk in found if chunk.index == 3] == sorted(
+        {5 * i // parts for i in range(1, parts + 1)} - {0}
+    )
 
 
 def test_fewer_than_one_part_is_refused() -> None:
@@ -715,7 +760,9 @@ def test_growing_meets_damage_after_what_it_gave_before() -> None:
         damaged = [(size, 4096 if size > 4096 else 0) for size in range(1000, 9000, 1000)]
         assert found == [(5000, 5000), (5, 5), (5, 5), *damaged]
         assert (reader.damage is not None) is salvage
-        assert (reader.partial is not None and reader.partial.verified == len(reader.partial.payload) == 4096) is salvage
+        assert (
+            reader.partial is not None and reader.partial.verified == len(reader.partial.payload) == 4096
+        ) is salvage
 
 
 def test_growing_stops_after_the_steps_that_are_wanted() -> None:
@@ -726,7 +773,7 @@ def test_growing_stops_after_the_steps_that_are_wanted() -> None:
     assert stream.tell() == step.start
 
 
-# --- info, truncate ----------------------------------------------------------------------------------------------------------------
+# --- info, truncate
 
 
 def test_info_counts_every_byte() -> None:
@@ -737,7 +784,12 @@ def test_info_counts_every_byte() -> None:
     assert info.bpp[-1] == 8 * len(data) / 64**2
     assert (info.complete, info.steps_available, info.tail_bytes, info.seed) == (True, 4, 0, 7)
     told = json.loads(info.to_json())
-    assert (told["fingerprint"], told["version"], told["arithmetic"], told["extra"]) == ("0001020304050607", "1.0", "exact", "00")
+    assert (told["fingerprint"], told["version"], told["arithmetic"], told["extra"]) == (
+        "0001020304050607",
+        "1.0",
+        "exact",
+        "00",
+    )
     assert (info.partial_bytes, info.verified_bytes) == (0, 0)
 
 
@@ -795,7 +847,7 @@ def test_truncate_wants_exactly_one_request(request_: dict[str, int]) -> None:
         truncate(build(), **request_)  # type: ignore[arg-type]
 
 
-# --- what cannot be written --------------------------------------------------------------------------------------------------------
+# --- what cannot be written
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,6 @@
-"""How many processors there are for us: what affinity and control groups of both versions say, from files made up here."""
+"""How many processors there are for us: what affinity and control groups of both versions say, from
+files made up here.
+"""
 
 from pathlib import Path
 
@@ -14,7 +16,9 @@ def sixteen(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def machine(root: Path, groups: str, **files: str) -> Path:
-    """A root with /proc/self/cgroup and files under /sys/fs/cgroup, "__" for a slash and "_dot_" for a dot in their names."""
+    """A root with /proc/self/cgroup and files under /sys/fs/cgroup, "__" for a slash and "_dot_"
+    for a dot in their names.
+    """
     for name, text in {"proc__self__cgroup": groups, **{f"sys__fs__cgroup__{n}": t for n, t in files.items()}}.items():
         path = root / name.replace("__", "/").replace("_dot_", ".")
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -23,14 +27,23 @@ def machine(root: Path, groups: str, **files: str) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("limit", "expected"), [("max 100000", 16), ("200000 100000", 2), ("150000 100000", 2), ("1000 100000", 1), ("9900000 100000", 16)]
+    ("limit", "expected"),
+    [("max 100000", 16), ("200000 100000", 2), ("150000 100000", 2), ("1000 100000", 1), ("9900000 100000", 16)],
 )
-def test_a_quota_of_version_2_is_rounded_up_and_never_more_than_affinity_allows(tmp_path: Path, limit: str, expected: int) -> None:
+def test_a_quota_of_version_2_is_rounded_up_and_never_more_than_affinity_allows(
+    tmp_path: Path, limit: str, expected: int
+) -> None:
     assert cpus.available(machine(tmp_path, "0::/job\n", job__cpu_dot_max=limit + "\n")) == expected
 
 
 def test_the_least_quota_of_the_groups_above_counts(tmp_path: Path) -> None:
-    root = machine(tmp_path, "0::/a/b\n", a__b__cpu_dot_max="800000 100000\n", a__cpu_dot_max="300000 100000\n", cpu_dot_max="max 100000\n")
+    root = machine(
+        tmp_path,
+        "0::/a/b\n",
+        a__b__cpu_dot_max="800000 100000\n",
+        a__cpu_dot_max="300000 100000\n",
+        cpu_dot_max="max 100000\n",
+    )
     assert cpus.available(root) == 3
 
 
@@ -38,7 +51,9 @@ def test_the_least_quota_of_the_groups_above_counts(tmp_path: Path) -> None:
 @pytest.mark.parametrize("mount", ["cpu", "cpu,cpuacct"])
 def test_a_quota_of_version_1_counts(tmp_path: Path, mount: str, quota: str, expected: int) -> None:
     where = f"{mount}__box__cpu_dot_cfs_"
-    root = machine(tmp_path, "9:cpu,cpuacct:/box\n3:memory:/\n", **{f"{where}quota_us": quota, f"{where}period_us": "100000\n"})
+    root = machine(
+        tmp_path, "9:cpu,cpuacct:/box\n3:memory:/\n", **{f"{where}quota_us": quota, f"{where}period_us": "100000\n"}
+    )
     assert cpus.available(root) == expected
 
 

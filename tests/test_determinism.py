@@ -1,4 +1,6 @@
-"""A small slice of the proof (benchmarks/determinism.py): encoded under one setting, decoded under another; and drift."""
+"""A small slice of the proof (benchmarks/determinism.py): encoded under one setting, decoded under
+another; and drift.
+"""
 
 import importlib.util
 import sys
@@ -40,7 +42,9 @@ def test_files_of_the_default_model_are_the_same_under_every_setting(
     assert "6 distinct files" in out
 
 
-def test_drift_is_refused_and_never_a_wrong_picture(determinism: Any, pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_drift_is_refused_and_never_a_wrong_picture(
+    determinism: Any, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert determinism.drift(Namespace(data=pictures, model=library.DEFAULT, every=2, count=3, out=None)) == 0
     out = capsys.readouterr().out
     assert "noise 1e-15.0: 3 decoded" in out

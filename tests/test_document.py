@@ -1,4 +1,6 @@
-"""The document's decoder (`tests/document/`) reads golden files, whole and cut, and shows what the codec shows."""
+"""The document's decoder (`tests/document/`) reads golden files, whole and cut, and shows what the
+codec shows.
+"""
 
 import hashlib
 import json
@@ -32,7 +34,9 @@ def decoded(name: str, data: bytes, steps: int | None = None) -> Any:
 @pytest.mark.parametrize(
     "name",
     [
-        *sorted(CASES.keys() - {"nano-long-steps", LARGE}),  # the first is slow, and light-long-steps has long steps too
+        *sorted(
+            CASES.keys() - {"nano-long-steps", LARGE}
+        ),  # the first is slow, and light-long-steps has long steps too
         pytest.param(LARGE, marks=pytest.mark.slow),
     ],
 )

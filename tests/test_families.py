@@ -1,4 +1,6 @@
-"""A family registered from outside the package codes, is run from the command line, and is evaluated, like those inside."""
+"""A family registered from outside the package codes, is run from the command line, and is
+evaluated, like those inside.
+"""
 
 from pathlib import Path
 

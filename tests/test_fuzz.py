@@ -1,7 +1,8 @@
-"""Damage and hostility: whatever the bytes, there is a picture, an error of ours, or a note, in bounded time and memory.
+"""Damage and hostility: whatever the bytes, there is a picture, an error of ours, or a note, in
+bounded time and memory.
 
-The full run is `benchmarks/fuzz.py` (20,000 mutants); here is a slice of it, a look at whether its judge sees what is wrong, files
-that Hypothesis makes up, and headers that ask for too much.
+The full run is `benchmarks/fuzz.py` (20,000 mutants); here is a slice of it, a look at whether its
+judge sees what is wrong, files that Hypothesis makes up, and headers that ask for too much.
 """
 
 import contextlib
@@ -35,7 +36,9 @@ from uqdm.walk import Reader
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 fuzz, mutants = (importlib.import_module(name) for name in ("fuzz", "mutants"))
 
-needs_alarm = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="bounds on time are signals, which this system lacks")
+needs_alarm = pytest.mark.skipif(
+    not hasattr(signal, "setitimer"), reason="bounds on time are signals, which this system lacks"
+)
 KILOBYTES = 1 << 16  # what refusing may allocate, with the error's own text
 CALLS = 5000  # what it may call: some ten times what it does
 
@@ -59,7 +62,7 @@ def outcomes(codec: Codec, numbers: range, seconds: float = 10.0, mib: float = 5
     return Counter(one.outcome for one in found)
 
 
-# --- a slice of the command ------------------------------------------------------------------------------------------------------
+# --- a slice of the command
 
 
 @needs_alarm
@@ -84,7 +87,9 @@ def test_mutants_follow_their_number_alone(model: ToyCodec, real: list[Any]) -> 
     assert one != [fuzz.mutant(i, 4, real, model).data for i in range(40)]
 
 
-def test_half_are_raw_and_a_quarter_each_sealed_and_sealed_with_the_check_of_symbols(model: ToyCodec, real: list[Any]) -> None:
+def test_half_are_raw_and_a_quarter_each_sealed_and_sealed_with_the_check_of_symbols(
+    model: ToyCodec, real: list[Any]
+) -> None:
     assert Counter(fuzz.mutant(i, 0, real, model).group for i in range(100)) == {"raw": 50, "sealed": 25, "both": 25}
 
 
@@ -100,7 +105,7 @@ def test_sealing_leaves_a_real_file_as_it_is_and_makes_a_changed_one_parse(real:
         format.parse(mutants.seal(bytes(changed)))
 
 
-# --- the judge sees what is wrong ------------------------------------------------------------------------------------------------
+# --- the judge sees what is wrong
 
 
 @needs_alarm
@@ -130,7 +135,9 @@ def test_a_decoder_that_does_not_check_bytes_is_found(monkeypatch: pytest.Monkey
 
 
 @needs_alarm
-@pytest.mark.parametrize(("fault", "outcome"), [("crash", "CRASH"), ("sleep", "SLOW"), ("hog", "MEMORY"), ("shift", "WRONG")])
+@pytest.mark.parametrize(
+    ("fault", "outcome"), [("crash", "CRASH"), ("sleep", "SLOW"), ("hog", "MEMORY"), ("shift", "WRONG")]
+)
 def test_a_decoder_with_a_fault_is_found(
     model: ToyCodec, real: list[Any], fault: str, outcome: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,7 +167,7 @@ def test_a_decoder_with_a_fault_is_found(
         signal.signal(signal.SIGALRM, before)
 
 
-# --- files that Hypothesis makes up ----------------------------------------------------------------------------------------------
+# --- files that Hypothesis makes up
 
 
 def try_everything(codec: ToyCodec, data: bytes) -> None:
@@ -183,7 +190,9 @@ def try_everything(codec: ToyCodec, data: bytes) -> None:
                 assert found.picture.pixels.shape == (header.height, header.width, header.channels)
 
 
-@given(st.sampled_from([b"", format.MAGIC, format.MAGIC + bytes([format.VERSION])]), st.binary(max_size=300), st.booleans())
+@given(
+    st.sampled_from([b"", format.MAGIC, format.MAGIC + bytes([format.VERSION])]), st.binary(max_size=300), st.booleans()
+)
 def test_arbitrary_bytes_are_refused(model: ToyCodec, beginning: bytes, rest: bytes, sealed: bool) -> None:
     data = mutants.seal(beginning + rest) if sealed else beginning + rest
     with pytest.raises(FormatError if not sealed else UqdmError):
@@ -204,7 +213,9 @@ def test_changed_files_decode_or_are_refused(model: ToyCodec, real: list[Any], d
 
 @given(st.data())
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_headers_and_chunks_that_say_anything_decode_or_are_refused(model: ToyCodec, real: list[Any], data: st.DataObject) -> None:
+def test_headers_and_chunks_that_say_anything_decode_or_are_refused(
+    model: ToyCodec, real: list[Any], data: st.DataObject
+) -> None:
     parts = mutants.Parts.of(data.draw(st.sampled_from([one.data for one in real[:-1]])))
     number = st.one_of(st.integers(0, 40), st.integers(0, 1 << 70))
     for name, strategy in {
@@ -226,12 +237,14 @@ def test_headers_and_chunks_that_say_anything_decode_or_are_refused(model: ToyCo
     try_everything(model, fuzz.agreed(file, model))
 
 
-# --- headers that ask for too much -----------------------------------------------------------------------------------------------
+# --- headers that ask for too much
 
 
 @contextlib.contextmanager
 def cheap(calls: int = CALLS, peak: int = KILOBYTES) -> Iterator[None]:
-    """What is inside allocates at most `peak` bytes and calls at most so many functions: work that no clock has to measure."""
+    """What is inside allocates at most `peak` bytes and calls at most so many functions: work that
+    no clock has to measure.
+    """
     made, before = 0, sys.getprofile()
 
     def count(frame: Any, event: str, argument: Any) -> None:
@@ -252,7 +265,9 @@ def cheap(calls: int = CALLS, peak: int = KILOBYTES) -> Iterator[None]:
 
 def header(model: Codec, width: int = 8, height: int = 8, chunks: int | None = None, alpha: bool = False) -> bytes:
     fingerprint = bytes.fromhex(model.fingerprint)[:8]
-    h = Header(width, height, False, alpha, "exact", model.name, fingerprint, model.steps if chunks is None else chunks, b"\0")
+    h = Header(
+        width, height, False, alpha, "exact", model.name, fingerprint, model.steps if chunks is None else chunks, b"\0"
+    )
     return format.write_header(h)
 
 
@@ -265,7 +280,9 @@ def every_decode(model: Codec, data: bytes) -> list[Callable[[], Any]]:
     ]
 
 
-@pytest.mark.parametrize(("width", "height"), [(1 << 24, 1 << 24), (1 << 24, 1), (1, 1 << 24), (1 << 13, (1 << 13) + 1), (129, 128)])
+@pytest.mark.parametrize(
+    ("width", "height"), [(1 << 24, 1 << 24), (1 << 24, 1), (1, 1 << 24), (1 << 13, (1 << 13) + 1), (129, 128)]
+)
 def test_a_picture_beyond_the_limit_is_refused_by_its_header(model: ToyCodec, width: int, height: int) -> None:
     data = header(model, width, height) + b"and more"
     for way in every_decode(model, data):
@@ -317,7 +334,11 @@ def test_a_length_beyond_the_limit_is_refused_by_its_head(model: ToyCodec, tag: 
     before = header(model, 16, 16, alpha=tag == ALPHA)
     most = {ALPHA: 256 + 4 + 1024, STEP: 24 * 256 + 64}.get(tag, 16 << 20)
     data = before + head(before, tag, most + excess) + bytes(20)
-    for way in [every_decode(model, data)[0], lambda: format.inspect(data), lambda: list(model.progressive(io.BytesIO(data)))]:
+    for way in [
+        every_decode(model, data)[0],
+        lambda: format.inspect(data),
+        lambda: list(model.progressive(io.BytesIO(data))),
+    ]:
         with cheap(), pytest.raises(LimitError, match=f"at most {most} are possible"):
             way()
     with cheap(CALLS, 1 << 20):  # what precedes it: nothing but the size
@@ -362,7 +383,8 @@ def test_every_error_of_a_hostile_file_says_what_is_wrong_in_one_line(model: Toy
 
 
 def test_a_box_that_holds_nothing_has_a_mean_within_its_ends_from_every_coder() -> None:
-    # Streams that no encoder writes leave such boxes in paper mode; a table was once read far beyond its end for them.
+    # Streams that no encoder writes leave such boxes in paper mode; a table was once read far
+    # beyond its end for them.
     chance = np.random.default_rng(0)
     low, high = chance.integers(-255, 257, (2, 5000))
     location = np.where(chance.random(5000) < 0.5, (low + high) << 15, chance.integers(-(1 << 30), 1 << 30, 5000))

@@ -1,4 +1,6 @@
-"""What a file is to reach: steps, bits per pixel, bytes, decibels, the largest error; and the shortest beginning that does."""
+"""What a file is to reach: steps, bits per pixel, bytes, decibels, the largest error; and the
+shortest beginning that does.
+"""
 
 from typing import Any
 
@@ -32,7 +34,9 @@ def test_the_search_ends_where_the_value_is_reached_and_is_short() -> None:
     counts = []
     for trial in range(60):
         size = int(random.integers(2, 50_000))
-        curve = np.cumsum(random.normal(1, 6 * (trial % 3), size + 1)) / size  # the more a trial has by chance, the less it only grows
+        curve = (
+            np.cumsum(random.normal(1, 6 * (trial % 3), size + 1)) / size
+        )  # the more a trial has by chance, the less it only grows
         wanted = float(random.uniform(curve[0], curve[-1]))
         if not curve[0] < wanted <= curve[-1]:
             continue
@@ -61,7 +65,10 @@ def test_a_goal_in_steps_bits_or_bytes_is_a_beginning_of_the_whole_file(nano: uq
         assert nano.compress(image, bpp=bpp) == format.truncate(whole, bpp=bpp)
     assert nano.compress(image, target_size=900) == whole[:900]
     assert nano.compress(image, target_size=len(whole) + 1) == whole
-    assert nano.compress([image, image[::-1]], target_size=900) == [whole[:900], nano.compress(image[::-1].copy())[:900]]
+    assert nano.compress([image, image[::-1]], target_size=900) == [
+        whole[:900],
+        nano.compress(image[::-1].copy())[:900],
+    ]
 
 
 def test_networks_run_no_further_than_a_goal_needs(nano: uqdm.Codec) -> None:
@@ -123,9 +130,15 @@ def test_the_default_model_reaches_goals_and_tells_no_error_of_steps_that_it_did
         ({"psnr": 0}, ValueError, "psnr is 0; expected a number of decibels above 0"),
         ({"step": 1.0}, TypeError, "step is 1.0; expected a whole number"),
         ({"step": 99}, uqdm.LimitError, "step 99 was asked for; the model nano has steps 0 to"),
-        ({"target_size": 20}, uqdm.LimitError, "20 bytes were asked for, but header, metadata and the first of the picture take"),
+        (
+            {"target_size": 20},
+            uqdm.LimitError,
+            "20 bytes were asked for, but header, metadata and the first of the picture take",
+        ),
     ],
 )
-def test_goals_that_make_no_sense_are_refused(nano: uqdm.Codec, goal: dict[str, Any], error: type[Exception], words: str) -> None:
+def test_goals_that_make_no_sense_are_refused(
+    nano: uqdm.Codec, goal: dict[str, Any], error: type[Exception], words: str
+) -> None:
     with pytest.raises(error, match=words):
         nano.compress(picture(11), **goal)

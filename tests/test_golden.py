@@ -1,6 +1,8 @@
-"""Golden files hold the bits still: they decode to what they did, whole and cut, and the same pictures give the same files.
+"""Golden files hold the bits still: they decode to what they did, whole and cut, and the same
+pictures give the same files.
 
-They are of format versions 1.0 and 1.1 and stay as they are: what later versions write gets files of its own (`tests/golden/make.py`).
+They are of format versions 1.0 and 1.1 and stay as they are: what later versions write gets files
+of its own (`tests/golden/make.py`).
 """
 
 import json

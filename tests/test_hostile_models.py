@@ -1,7 +1,8 @@
-"""A model folder is refused, or it keeps its promises: whatever it says, its networks stay below their bound, and memory is bounded.
+"""A model folder is refused, or it keeps its promises: whatever it says, its networks stay below
+their bound, and memory is bounded.
 
-The full run is `benchmarks/fuzz_models.py` (thousands of mutants); here is a slice of it, a look at whether its judge sees what is wrong,
-and what was found.
+The full run is `benchmarks/fuzz_models.py` (thousands of mutants); here is a slice of it, a look at
+whether its judge sees what is wrong, and what was found.
 """
 
 import dataclasses
@@ -43,7 +44,7 @@ def changed(one: Package, **arrays: Any) -> Package:
     return dataclasses.replace(one, weights=dict(one.weights) | own)
 
 
-# --- a slice of the command ----------------------------------------------------------------------------------------------------------
+# --- a slice of the command
 
 
 def test_some_dozen_mutants_are_refused_or_keep_their_promises() -> None:
@@ -80,7 +81,7 @@ def test_a_sum_beyond_what_is_claimed_is_seen() -> None:
         fuzz.hold(step.net, claimed, seen, step.limits() // 2)
 
 
-# --- what was found ------------------------------------------------------------------------------------------------------------------
+# --- what was found
 
 
 @pytest.mark.parametrize("folder", [EXACT, NESTED])
@@ -98,7 +99,9 @@ def test_a_sum_beyond_what_is_claimed_is_seen() -> None:
         ("middle", [255, 0], "shape"),
     ],
 )
-def test_a_constant_out_of_its_range_is_refused_by_both_parsers(folder: Path, field: str, values: list[int], message: str) -> None:
+def test_a_constant_out_of_its_range_is_refused_by_both_parsers(
+    folder: Path, field: str, values: list[int], message: str
+) -> None:
     one = model(folder)
     hostile = changed(one, **{f"_1__{field}": np.array(values, np.int64)})
     parse = uqdm.parse if folder == EXACT else nested.parse
@@ -107,10 +110,19 @@ def test_a_constant_out_of_its_range_is_refused_by_both_parsers(folder: Path, fi
 
 
 @pytest.mark.parametrize(
-    ("folder", "part"), [(EXACT, "1.enter"), (EXACT, "1.body.0.first"), (NESTED, "1.trunk.enter"), (NESTED, "1.pass2.head")]
+    ("folder", "part"),
+    [(EXACT, "1.enter"), (EXACT, "1.body.0.first"), (NESTED, "1.trunk.enter"), (NESTED, "1.pass2.head")],
 )
 @pytest.mark.parametrize(
-    ("field", "value"), [("weight", 1 << 62), ("weight", -(1 << 63)), ("bias", -(1 << 63)), ("bias", 1 << 40), ("shift", 24), ("shift", -1)]
+    ("field", "value"),
+    [
+        ("weight", 1 << 62),
+        ("weight", -(1 << 63)),
+        ("bias", -(1 << 63)),
+        ("bias", 1 << 40),
+        ("shift", 24),
+        ("shift", -1),
+    ],
 )
 def test_no_number_makes_the_bound_itself_overflow(folder: Path, part: str, field: str, value: int) -> None:
     one = model(folder)
@@ -123,7 +135,9 @@ def test_no_number_makes_the_bound_itself_overflow(folder: Path, part: str, fiel
 
 
 def test_chroma_cannot_pass_for_luma() -> None:
-    """The limit of a centre is smaller for values of 0 .. 255; the model's own word for it was taken."""
+    """The limit of a centre is smaller for values of 0 .. 255; the model's own word for it was
+    taken.
+    """
     one = model(EXACT)
     assert one.constants["space"] == "rgb"
     middles: Any = {f"_{i}__middle": np.array([255, 255, 255], np.int16) for i in range(len(one.network["steps"]))}
@@ -171,7 +185,8 @@ def test_what_a_model_says_is_used_or_refused() -> None:
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("alpha", "falls"), ("sigma", "rises"), ("pixel_spread", ["0x1p+20"] * 3), ("widths", [[1e9] * 3] * 3), ("widths", 3),
+        ("alpha", "falls"), ("sigma", "rises"), ("pixel_spread", ["0x1p+20"] * 3), ("widths", [[1e9] * 3] * 3),
+        ("widths", 3),
         ("prior", [1 << 70] * 4096),
         ("prior", [0.5] * 4096), ("priority", [True, 0, 0]), ("space", ["rgb"]), ("b", ["nan"] * 3),
         ("c", ["0x1p+1000"] * 3), ("scale", [[["x"]]]),
@@ -194,7 +209,9 @@ def test_a_description_that_names_a_huge_network_takes_no_memory() -> None:
     pytest.importorskip("torch")
     for one in fuzz.originals()[2:]:
         if one.network["kind"] == "unet":
-            network = dict(one.network) | {"config": dict(one.network["config"]) | {"embedding_dim": 4096, "n_blocks": 1}}
+            network = dict(one.network) | {
+                "config": dict(one.network["config"]) | {"embedding_dim": 4096, "n_blocks": 1}
+            }
         else:
             steps = [dict(step) | {"channels": 1024, "blocks": 64} for step in one.network["steps"]]
             network = dict(one.network) | {"steps": steps}
@@ -205,7 +222,9 @@ def test_a_description_that_names_a_huge_network_takes_no_memory() -> None:
 
 
 @pytest.mark.parametrize("name", ["model.json", "weights.safetensors"])
-def test_a_file_that_is_none_or_too_large_is_refused_at_once(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_is_none_or_too_large_is_refused_at_once(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def copy(to: str) -> Path:
         folder = tmp_path / to
         package.write(dataclasses.replace(model(EXACT), name=to), folder)
@@ -247,6 +266,11 @@ def test_what_json_can_say_and_no_model_does_is_refused(tmp_path: Path, change: 
 
 
 def test_a_description_is_read_as_utf_8_wherever_it_is_read(tmp_path: Path) -> None:
-    path = package.write(dataclasses.replace(model(EXACT), name="é", about={"description": "a\x1b[31mé\n"}), tmp_path / "é") / "model.json"
+    path = (
+        package.write(
+            dataclasses.replace(model(EXACT), name="é", about={"description": "a\x1b[31mé\n"}), tmp_path / "é"
+        )
+        / "model.json"
+    )
     path.write_bytes(json.dumps(json.loads(path.read_text()), ensure_ascii=False).encode())
     assert package.read(tmp_path / "é").name == "é"

@@ -1,4 +1,6 @@
-"""What each install can do: the base without PyTorch, without a coder's library, without any runtime; the same bytes everywhere."""
+"""What each install can do: the base without PyTorch, without a coder's library, without any
+runtime; the same bytes everywhere.
+"""
 
 import ast
 import os
@@ -32,7 +34,9 @@ OUTSIDE = {"torch", "onnx", "onnxruntime", "numba", "constriction", "matplotlib"
 def run(blocked: set[str], *words: str) -> subprocess.CompletedProcess[str]:
     code = RUN.format(blocked=blocked, words=list(words))
     source = str(Path(uqdm.__file__).parent.parent)
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": source})
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": source}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +60,9 @@ def expected(picture: Path) -> bytes:
         pytest.param({"onnx", "onnxruntime", "numba"}, id="PyTorch as the only runtime"),
     ],
 )
-def test_every_install_writes_the_same_file_and_reads_it(blocked: set[str], picture: Path, expected: bytes, tmp_path: Path) -> None:
+def test_every_install_writes_the_same_file_and_reads_it(
+    blocked: set[str], picture: Path, expected: bytes, tmp_path: Path
+) -> None:
     if "torch" not in blocked:
         pytest.importorskip("torch")
     file, back = tmp_path / "p.uqdm", tmp_path / "back.png"
@@ -113,7 +119,10 @@ def test_every_option_and_command_that_a_message_names_is_one() -> None:
     named: dict[str, Path] = {}
     for path in sorted(Path(uqdm.__file__).parent.rglob("*.py")):
         text = path.read_text()
-        if "argparse" in text or path.name in {"external.py", "classical.py"}:  # with options of their own, or of other programs
+        if "argparse" in text or path.name in {
+            "external.py",
+            "classical.py",
+        }:  # with options of their own, or of other programs
             continue
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):

@@ -1,4 +1,6 @@
-"""Which model: the package's own by default, a name from the places for names, a folder by its path; never what happens to lie around."""
+"""Which model: the package's own by default, a name from the places for names, a folder by its
+path; never what happens to lie around.
+"""
 
 import dataclasses
 import os
@@ -41,7 +43,8 @@ def test_a_path_is_a_folder(other: Path) -> None:
 def test_a_folder_that_is_asked_for_as_a_name_is_pointed_out(other: Path) -> None:
     shutil.move(other, "mine")
     with pytest.raises(
-        errors.UnknownModelError, match=r"known: nano, photo, uqdm-light\. There is a folder of that name here: .* write \./mine"
+        errors.UnknownModelError,
+        match=r"known: nano, photo, uqdm-light\. There is a folder of that name here: .* write \./mine",
     ):
         library.find("mine")
     for name in ("", "absent"):
@@ -58,12 +61,19 @@ def test_the_packages_models_come_before_those_of_the_search_path(other: Path, m
     listed = {one.name: one for one in library.available()}
     assert [name for name, one in listed.items() if one.default] == ["photo"]
     assert listed["photo"].path == PHOTO
-    assert not any("default" in one.description and one.default is False and "before" not in one.description for one in listed.values())
+    assert not any(
+        "default" in one.description and one.default is False and "before" not in one.description
+        for one in listed.values()
+    )
 
 
-def test_the_model_of_a_file_is_not_looked_for_in_the_current_folder(other: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_model_of_a_file_is_not_looked_for_in_the_current_folder(
+    other: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fingerprint = package.read(other).fingerprint[:16]
-    assert library.find_for("photo", fingerprint) == library.find("uqdm-light")  # what computes is what counts, not the name
+    assert library.find_for("photo", fingerprint) == library.find(
+        "uqdm-light"
+    )  # what computes is what counts, not the name
     monkeypatch.setattr(library, "SHIPPED", Path("nowhere"))
     with pytest.raises(errors.UnknownModelError, match=r"--model \./FOLDER, or add the folder's parent to UQDM_MODELS"):
         library.find_for("photo", fingerprint)

@@ -1,4 +1,6 @@
-"""Corrections keep their promise at any error, and files that end in one are read, cut and damaged like others."""
+"""Corrections keep their promise at any error, and files that end in one are read, cut and damaged
+like others.
+"""
 
 import numpy as np
 import pytest

@@ -1,4 +1,6 @@
-"""Model folders: written whole, read back, and refused when anything that decides a decoder's arithmetic has changed."""
+"""Model folders: written whole, read back, and refused when anything that decides a decoder's
+arithmetic has changed.
+"""
 
 import io
 import json
@@ -15,7 +17,14 @@ from uqdm.bundle import Package
 
 def small(name: str = "small") -> Package:
     weights = {"a": np.arange(6, dtype=np.float16).reshape(2, 3), "b": np.array([1.5], np.float32)}
-    return Package(name, "uqdm", {"kind": "unet"}, {"alpha": package.hexadecimal([0.1, 1 / 3])}, weights, {"description": "for tests"})
+    return Package(
+        name,
+        "uqdm",
+        {"kind": "unet"},
+        {"alpha": package.hexadecimal([0.1, 1 / 3])},
+        weights,
+        {"description": "for tests"},
+    )
 
 
 def test_a_package_comes_back_with_its_fingerprint(tmp_path: Path) -> None:
@@ -36,7 +45,10 @@ def test_names_and_descriptions_do_not_enter_the_fingerprint_but_everything_else
     assert dataclasses.replace(small(), family="nested").fingerprint != base
     assert dataclasses.replace(small(), network={"kind": "exact"}).fingerprint != base
     assert dataclasses.replace(small(), constants={}).fingerprint != base
-    assert dataclasses.replace(small(), weights={"a": small().weights["a"] + 1, "b": small().weights["b"]}).fingerprint != base
+    assert (
+        dataclasses.replace(small(), weights={"a": small().weights["a"] + 1, "b": small().weights["b"]}).fingerprint
+        != base
+    )
 
 
 def test_a_standing_folder_is_kept_unless_forced(tmp_path: Path) -> None:

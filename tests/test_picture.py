@@ -17,7 +17,9 @@ def noise(*shape: int) -> Any:
     return np.random.default_rng(sum(shape)).integers(0, 256, shape, dtype=np.uint8)
 
 
-@pytest.mark.parametrize("array", [np.zeros((2, 2)), np.zeros((2, 2, 5), np.uint8), np.zeros((0, 2), np.uint8), np.zeros(4, np.uint8)])
+@pytest.mark.parametrize(
+    "array", [np.zeros((2, 2)), np.zeros((2, 2, 5), np.uint8), np.zeros((0, 2), np.uint8), np.zeros(4, np.uint8)]
+)
 def test_arrays_of_other_shapes_and_types_are_refused(array: Any) -> None:
     with pytest.raises(ImageError, match="expected"):
         from_array(array)
@@ -30,7 +32,7 @@ def test_a_picture_checks_its_planes() -> None:
         Picture(noise(2, 2, 3), noise(2, 3))
 
 
-# --- alpha -------------------------------------------------------------------------------------------------------------------------
+# --- alpha
 
 
 @given(st.integers(1, 20), st.integers(1, 20), st.integers(0, 2**32), st.sampled_from([1, 2, 256]))
@@ -44,7 +46,9 @@ def test_simple_alpha_planes_are_small() -> None:
     assert pack_alpha(np.full((3000, 2000), 255, np.uint8)) == b"\x00\xff"
     ramp = (np.arange(256)[:, None] + np.arange(256)).astype(np.uint8)
     assert len(pack_alpha(ramp)) < 600
-    assert len(pack_alpha(noise(64, 64))) <= 64 * 64 * 65 // 64 + 1024  # the container's limit holds for what does not compress
+    assert (
+        len(pack_alpha(noise(64, 64))) <= 64 * 64 * 65 // 64 + 1024
+    )  # the container's limit holds for what does not compress
 
 
 def test_a_hostile_alpha_plane_does_not_expand() -> None:

@@ -1,4 +1,6 @@
-"""The Pillow plugin: registering, opening, loading and saving, as Pillow's users do it. In the manner of Pillow's own tests of formats."""
+"""The Pillow plugin: registering, opening, loading and saving, as Pillow's users do it. In the
+manner of Pillow's own tests of formats.
+"""
 
 import gc
 import io
@@ -82,7 +84,9 @@ def photo() -> tuple[Image.Image, bytes]:
 
 
 def fresh(code: str, *words: str, stdin: bytes = b"") -> str:
-    """What a program prints that is run in a process of its own, where every warning is an error."""
+    """What a program prints that is run in a process of its own, where every warning is an
+    error.
+    """
     run = subprocess.run([sys.executable, "-W", "error", "-c", code, *words], input=stdin, capture_output=True)
     assert run.returncode == 0, run.stderr.decode()
     return run.stdout.decode().strip()
@@ -92,7 +96,10 @@ def fresh(code: str, *words: str, stdin: bytes = b"") -> str:
 
 
 def test_pillow_knows_the_format_beside_all_others() -> None:
-    code = "import sys, uqdm.pillow; from PIL import Image; found = Image.registered_extensions(); print(*map(found.get, sys.argv[1:]))"
+    code = (
+        "import sys, uqdm.pillow; from PIL import Image; found = Image.registered_extensions(); print(*map(found.get,"
+        " sys.argv[1:]))"
+    )
     suffixes = (".uqdm", ".png", ".webp", ".tif")
     assert fresh(code, *suffixes) == "UQDM PNG WEBP TIFF"
     assert fresh("from PIL import Image; Image.init(); " + code, *suffixes) == "UQDM PNG WEBP TIFF"
@@ -107,7 +114,10 @@ def test_other_files_open_after_the_import(tmp_path: Path) -> None:
 
 
 def test_without_the_import_the_format_is_unknown() -> None:
-    code = "import sys; from PIL import Image\ntry: Image.open(sys.argv[1])\nexcept OSError as error: print(type(error).__name__)"
+    code = (
+        "import sys; from PIL import Image\ntry: Image.open(sys.argv[1])\nexcept OSError as error:"
+        " print(type(error).__name__)"
+    )
     assert fresh(code, str(path("nano-row"))) == "UnidentifiedImageError"
 
 
@@ -147,7 +157,12 @@ def test_opening_reads_the_head_and_the_metadata_only() -> None:
     data = golden("nano-long-steps")
     file = Counted(data)
     image = Image.open(file)
-    assert (image.format, image.mode, image.size, image.info) == ("UQDM", "RGB", (72, 80), {"model": "nano", "steps": 4})
+    assert (image.format, image.mode, image.size, image.info) == (
+        "UQDM",
+        "RGB",
+        (72, 80),
+        {"model": "nano", "steps": 4},
+    )
     assert file.count < 100 < len(data)
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40, 4), dtype=np.uint8))
     data = saved(noise, xmp=b"x" * 5000, max_error=254)
@@ -157,12 +172,17 @@ def test_opening_reads_the_head_and_the_metadata_only() -> None:
 
 
 def test_a_file_comes_through_a_pipe() -> None:
-    code = "import sys, uqdm.pillow; from PIL import Image; im = Image.open(sys.stdin.buffer); print(im.size, im.tobytes().hex())"
+    code = (
+        "import sys, uqdm.pillow; from PIL import Image; im = Image.open(sys.stdin.buffer); print(im.size,"
+        " im.tobytes().hex())"
+    )
     expected = CASES["nano-rgb"][1].pixels
     assert fresh(code, stdin=golden("nano-rgb")) == f"(33, 24) {expected.tobytes().hex()}"
 
 
-@pytest.mark.parametrize("name", ["nano-rgb", "nano-grey", "nano-carried", "nano-one-pixel", "light-grey", "light-paper", "photo-carried"])
+@pytest.mark.parametrize(
+    "name", ["nano-rgb", "nano-grey", "nano-carried", "nano-one-pixel", "light-grey", "light-paper", "photo-carried"]
+)
 def test_a_whole_file_loads_as_what_was_compressed(name: str) -> None:
     with Image.open(path(name)) as image:
         assert image.size == CASES[name][1].pixels.shape[1::-1]
@@ -231,7 +251,9 @@ def test_a_file_of_a_model_that_is_not_here_opens_and_load_says_which_it_needs()
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
-def test_a_cut_file_loads_as_the_preview_that_it_is(large: tuple[Image.Image, bytes], nano: Codec, share: float) -> None:
+def test_a_cut_file_loads_as_the_preview_that_it_is(
+    large: tuple[Image.Image, bytes], nano: Codec, share: float
+) -> None:
     data = large[1][: int(share * len(large[1]))]
     image, expected = loaded(data), nano.decode(data)
     assert difference(image, expected.image) == 0
@@ -284,7 +306,9 @@ def test_damage_is_an_error_and_what_comes_before_it_can_be_had(large: tuple[Ima
     assert difference(image, nano.decode(large[1], step=2).image) == 0
 
 
-def test_verify_finds_any_changed_byte_and_decodes_nothing(large: tuple[Image.Image, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_verify_finds_any_changed_byte_and_decodes_nothing(
+    large: tuple[Image.Image, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(Codec, "decode_many", None)
     image = opened(large[1])
     image.verify()
@@ -312,7 +336,9 @@ def test_step_says_how_many_steps_are_decoded(large: tuple[Image.Image, bytes], 
         cut.load()
 
 
-def test_thumbnails_decode_reduced_sizes_where_the_model_has_them(photo: tuple[Image.Image, bytes], default: Codec) -> None:
+def test_thumbnails_decode_reduced_sizes_where_the_model_has_them(
+    photo: tuple[Image.Image, bytes], default: Codec
+) -> None:
     image = opened(photo[1])
     mode, box = image.draft("RGB", (20, 16))
     assert (mode, image.size) == ("RGB", (24, 16))
@@ -385,7 +411,9 @@ def test_saving_loses_nothing_that_an_image_shows(image: Image.Image, mode: str)
 
 @pytest.mark.parametrize("mode", ["I;16", "I", "F", "CMYK", "YCbCr", "HSV", "LAB", "RGBa", "La", "RGBX"])
 def test_modes_that_8_bit_grey_or_rgb_do_not_hold_are_refused(mode: str, tmp_path: Path) -> None:
-    with pytest.raises(OSError, match=f"cannot write mode {mode} as UQDM; expected 1, L, LA, P, PA, RGB, RGBA: convert the image first"):
+    with pytest.raises(
+        OSError, match=f"cannot write mode {mode} as UQDM; expected 1, L, LA, P, PA, RGB, RGBA: convert the image first"
+    ):
         Image.new(mode, (3, 3)).save(tmp_path / "a.uqdm")
     assert not list(tmp_path.iterdir())
 
@@ -462,7 +490,9 @@ def test_several_pictures_are_refused(tmp_path: Path) -> None:
         ({"max_error": -1}, ValueError, "max_error is -1"),
     ],
 )
-def test_options_that_make_no_sense_are_refused(options: dict[str, Any], error: type[Exception], words: str, tmp_path: Path) -> None:
+def test_options_that_make_no_sense_are_refused(
+    options: dict[str, Any], error: type[Exception], words: str, tmp_path: Path
+) -> None:
     with pytest.raises(error, match=words.replace(".", r"\.")):
         picture().save(tmp_path / "a.uqdm", **options)
     assert not list(tmp_path.iterdir())
@@ -531,6 +561,8 @@ def test_a_psnr_that_anything_has_takes_the_shortest_file_that_shows_anything(la
         loaded(data[:-1])
 
 
-def test_a_psnr_that_only_the_whole_file_has_takes_it(photo: tuple[Image.Image, bytes], large: tuple[Image.Image, bytes]) -> None:
+def test_a_psnr_that_only_the_whole_file_has_takes_it(
+    photo: tuple[Image.Image, bytes], large: tuple[Image.Image, bytes]
+) -> None:
     assert saved(photo[0], library.DEFAULT, psnr=90) == photo[1]
     assert saved(large[0], psnr=float("inf")) == large[1]

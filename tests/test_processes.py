@@ -1,4 +1,6 @@
-"""A codec in threads and processes: few threads, the same bytes from each of them, and nothing that hangs after a fork."""
+"""A codec in threads and processes: few threads, the same bytes from each of them, and nothing that
+hangs after a fork.
+"""
 
 import copy
 import dataclasses
@@ -72,7 +74,7 @@ def in_child(work: Callable[[], Any]) -> str:
         return pipe.read().decode()
 
 
-# --- threads ---------------------------------------------------------------------------------------------------------------------
+# --- threads
 
 
 @needs_proc
@@ -101,7 +103,9 @@ print(found, len(os.listdir("/proc/self/task")) - before, sep=";")
     run = subprocess.run(words, capture_output=True, text=True, check=True, timeout=SECONDS)
     found, left = run.stdout.split(";")
     more = [int(n) for n in found.strip("[]").split(",")]
-    assert all(n < threads for n, threads in zip(more, (2, 16, 64), strict=True)), more  # of 16 each network had 15, so a codec 285
+    assert all(n < threads for n, threads in zip(more, (2, 16, 64), strict=True)), (
+        more
+    )  # of 16 each network had 15, so a codec 285
     assert max(more) > 2  # they are used
     assert int(left) <= 0
 
@@ -116,7 +120,13 @@ def test_threads_that_share_a_codec_write_the_same_bytes(backend: str) -> None:
 
 def test_no_bit_depends_on_the_number_of_threads() -> None:
     pytest.importorskip("onnxruntime")
-    pictures = [photograph(150, 131), photograph(64, 64, 1), photograph(64, 64, 2), photograph(64, 64, 3), photograph(3, 1500)]
+    pictures = [
+        photograph(150, 131),
+        photograph(64, 64, 1),
+        photograph(64, 64, 2),
+        photograph(64, 64, 3),
+        photograph(3, 1500),
+    ]
     for name in ("nano", "uqdm-light"):
         found = [uqdm.load(name, threads=threads, backend="onnxruntime").compress(pictures) for threads in (1, 2, 7)]
         assert found[0] == found[1] == found[2]
@@ -162,7 +172,9 @@ print(*(warning.message for warning in caught))
     words = [sys.executable, "-c", code.format(tests=str(Path(__file__).parent), side=SIDE)]
     quiet = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
     run = subprocess.run(words, capture_output=True, text=True, check=True, timeout=SECONDS, env=quiet)
-    assert run.stdout == "True\nuqdm computes on fewer than 8 threads: can't start new thread; the results are the same\n"
+    assert (
+        run.stdout == "True\nuqdm computes on fewer than 8 threads: can't start new thread; the results are the same\n"
+    )
 
 
 def test_pytorch_is_left_as_it_was() -> None:
@@ -183,7 +195,7 @@ def test_pytorch_is_left_as_it_was() -> None:
             flags.allow_tf32 = was
 
 
-# --- processes -------------------------------------------------------------------------------------------------------------------
+# --- processes
 
 
 @needs_fork
@@ -262,7 +274,7 @@ def test_a_data_loaders_workers_take_a_codec() -> None:
     assert (np.concatenate([batch.numpy() for batch in loader]) == expected).all()
 
 
-# --- copies ----------------------------------------------------------------------------------------------------------------------
+# --- copies
 
 
 @every_backend

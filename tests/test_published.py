@@ -1,4 +1,6 @@
-"""The published README's usage, and the published tiny model's figures, where its files are beside the project."""
+"""The published README's usage, and the published tiny model's figures, where its files are beside
+the project.
+"""
 
 import json
 from pathlib import Path
@@ -44,7 +46,9 @@ def test_the_published_usage_works_as_written(tiny: Path, shared: Path) -> None:
         model.compress(image.float())
 
 
-def test_tight_mode_of_the_tiny_model_costs_about_14_9_bits_a_pixel_and_paper_mode_about_16_2(imported: Path, dev: np.ndarray) -> None:
+def test_tight_mode_of_the_tiny_model_costs_about_14_9_bits_a_pixel_and_paper_mode_about_16_2(
+    imported: Path, dev: np.ndarray
+) -> None:
     codec = uqdm.load(imported, precision="float32")
     pictures = list(dev[::100])
     tight = codec.estimate(pictures).sum(1).mean() / 4096
@@ -62,7 +66,9 @@ def test_paper_mode_is_the_torch_models_own_negative_elbo(imported: Path, tiny: 
     with torch.inference_mode():
         terms = model.nelbo(torch.from_numpy(pictures.transpose(0, 3, 1, 2).copy()), torch.Generator().manual_seed(0))
     expected = np.append(terms.steps.mean(1).numpy(), terms.pixels.mean())
-    assert found[0] == pytest.approx(expected[0], rel=0.2)  # one dither each, five pictures: the first step is all chance
+    assert found[0] == pytest.approx(
+        expected[0], rel=0.2
+    )  # one dither each, five pictures: the first step is all chance
     assert found[1:] == pytest.approx(expected[1:], rel=0.05)
     assert found.sum() == pytest.approx(expected.sum(), rel=0.01)
 
@@ -89,12 +95,16 @@ def test_the_raw_reading_has_the_published_scripts_schedule(tiny: Path, tmp_path
 
 
 def small_checkpoint(folder: Path) -> Path:
-    """A published checkpoint of a very small network, written as the authors' script writes them."""
+    """A published checkpoint of a very small network, written as the authors' script writes
+    them.
+    """
     from uqdm.config import override, to_json
     from uqdm.families.uqdm.torch.model import UQDM
     from uqdm.training.presets import preset
 
-    config = override(preset("tiny"), {"embedding_dim": 8, "norm_groups": 4, "n_steps": 3, "batch_size": 2, "warmup": 2, "crop": 0})
+    config = override(
+        preset("tiny"), {"embedding_dim": 8, "norm_groups": 4, "n_steps": 3, "batch_size": 2, "warmup": 2, "crop": 0}
+    )
     folder.mkdir(parents=True)
     tree = json.loads(to_json(config))
     for key in ("network", "downsample"):
@@ -111,7 +121,9 @@ def small_checkpoint(folder: Path) -> Path:
 def test_the_snippet_of_the_published_readme_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Line by line; the data set where that README puts it, as the official files have it, but small."""
+    """Line by line; the data set where that README puts it, as the official files have it, but
+    small.
+    """
     random = np.random.default_rng(0)
     folder = tmp_path / "data" / "imagenet64"
     folder.mkdir(parents=True)
@@ -146,4 +158,6 @@ def test_the_snippet_of_the_published_readme_runs(
         assert cost.estimate < cost.payload < cost.files, mode
         assert cost.payload < 1.01 * cost.estimate + 0.05
     assert report.coded["tight"].estimate < report.coded["paper"].estimate
-    assert report.coded["paper"].estimate == pytest.approx(report.model.bits[-1], rel=0.01)  # other draws of the same noise
+    assert report.coded["paper"].estimate == pytest.approx(
+        report.model.bits[-1], rel=0.01
+    )  # other draws of the same noise

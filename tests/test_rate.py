@@ -1,4 +1,6 @@
-"""Where a stream is cut: by step, rate, bytes or largest error, from Python as from the command line."""
+"""Where a stream is cut: by step, rate, bytes or largest error, from Python as from the command
+line.
+"""
 
 import numpy as np
 import planes
@@ -31,7 +33,9 @@ def test_a_cut_by_step_rate_or_bytes_is_what_truncate_gives(data: bytes) -> None
 
 
 @pytest.mark.parametrize(("most", "step"), [(255, 0), (31, 1), (30, 2), (7, 2), (6, 3), (0, 3)])
-def test_a_cut_by_error_is_the_first_step_that_promises_it_and_previews_keep_it(model: Codec, data: bytes, most: int, step: int) -> None:
+def test_a_cut_by_error_is_the_first_step_that_promises_it_and_previews_keep_it(
+    model: Codec, data: bytes, most: int, step: int
+) -> None:
     contents = format.parse(data, steps=0)
     assert step_within(promises(model.package, contents), most) == model.step_within(most) == step
     cut = Cut(max_error=most)

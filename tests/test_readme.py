@@ -1,6 +1,7 @@
 """The README runs from top to bottom, in its order, on a fresh clone; its commands and paths exist.
 
-Its lines run as they stand, in bash, with `uqdm` and `python` on the PATH, but for those of SMALLER: what takes long does less.
+Its lines run as they stand, in bash, with `uqdm` and `python` on the PATH, but for those of
+SMALLER: what takes long does less.
 """
 
 import os
@@ -17,7 +18,8 @@ README = (ROOT / "README.md").read_text()
 NOTHING = ":"
 TILES = (
     """python -c "from PIL import Image; p = Image.open('examples/parrots.png'); \\\n"""
-    """  [p.crop((x, y, x + 128, y + 128)).save(f'photos/{x}-{y}.png') for x in range(0, 768, 128) for y in range(0, 512, 128)]\""""
+    """  [p.crop((x, y, x + 128, y + 128)).save(f'photos/{x}-{y}.png') """
+    """for x in range(0, 768, 128) for y in range(0, 512, 128)]\""""
 )
 SMALLER = {  # a line of the README, without its comment -> what runs in its place
     "bash scripts/demo": NOTHING,  # tests/test_demo.py runs it
@@ -28,16 +30,22 @@ SMALLER = {  # a line of the README, without its comment -> what runs in its pla
     "cp examples/parrots.png photo.png": "cp examples/small.png photo.png",
     TILES: TILES.replace("+ 128", "+ 64").replace("768, 128", "256, 64").replace("512, 128", "128, 64"),
     "uqdm sample dream.png --size 128x96": "uqdm sample dream.png --size 32x24",
-    "uqdm train --preset photo --start checkpoints/photo --data photos/ --out runs/photo --minutes 120": "uqdm train --preset photo "
-    "--start checkpoints/photo --data photos/ --out runs/photo --steps 1 --set batch_size=1 crop=32 --threads 1",
-    "uqdm quantise runs/photo models/my-photo --data photos/": "uqdm quantise runs/photo models/my-photo --data photos/ --count 1",
-    "uqdm train --preset tiny --data photos/ --out runs/tiny --minutes 60": "uqdm train --preset tiny --data photos/ --out runs/tiny "
-    "--steps 1 --set batch_size=1 crop=16 --threads 1",
+    "uqdm train --preset photo --start checkpoints/photo --data photos/ --out runs/photo --minutes 120": (
+        "uqdm train --preset photo "
+        "--start checkpoints/photo --data photos/ --out runs/photo --steps 1 --set batch_size=1 crop=32 --threads 1"
+    ),
+    "uqdm quantise runs/photo models/my-photo --data photos/": (
+        "uqdm quantise runs/photo models/my-photo --data photos/ --count 1"
+    ),
+    "uqdm train --preset tiny --data photos/ --out runs/tiny --minutes 60": (
+        "uqdm train --preset tiny --data photos/ --out runs/tiny --steps 1 --set batch_size=1 crop=16 --threads 1"
+    ),
     "uqdm evaluate photos/ --out report": "uqdm evaluate photos/ --out report --limit 1 --jobs 1 --codec png",
     "uqdm reproduce fig4 fig5 --data photos/": "uqdm reproduce fig5 --data photos/ --limit 1",
 }
 MADE = {  # what the commands leave
-    "photo.uqdm", "out.png", "lively.png", "small.png", "small.uqdm", "near.uqdm", "dream.png", "photos/0-0.png", "packed/0-0.uqdm",
+    "photo.uqdm", "out.png", "lively.png", "small.png", "small.uqdm", "near.uqdm", "dream.png", "photos/0-0.png",
+    "packed/0-0.uqdm",
     "mine.uqdm", "models/my-photo/model.json", "models/tiny/model.json", "report/report.html", "photo-compare.png",
     "parrots.uqdm", "figures/fig5.png", "runs/photo/checkpoint.safetensors", "runs/tiny/metrics.jsonl",
 }  # fmt: skip
@@ -58,7 +66,9 @@ def lines(block: str) -> list[str]:
 
 @pytest.fixture
 def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """What of a fresh clone the commands use, and `uqdm` and `python` on the PATH; with a small picture beside the sample."""
+    """What of a fresh clone the commands use, and `uqdm` and `python` on the PATH; with a small
+    picture beside the sample.
+    """
     from PIL import Image
 
     for name in ("examples", "checkpoints"):
@@ -99,13 +109,17 @@ def test_the_readme_runs_from_top_to_bottom(clone: Path) -> None:
 def test_every_command_is_in_the_readme() -> None:
     from uqdm.cli import main
 
-    named = {found for language, block in blocks() if not language for found in re.findall(r"^uqdm ([a-z-]+)", block, re.M)}
+    named = {
+        found for language, block in blocks() if not language for found in re.findall(r"^uqdm ([a-z-]+)", block, re.M)
+    }
     assert named == set(main.commands)
 
 
 def test_every_path_in_the_readme_exists() -> None:
     linked = re.findall(r"\]\(([^)#]+)\)", README)
-    mapped = re.findall(r"`([^`]+)`", "".join(re.findall(r"^\| (`.*?) \|", README.split("## Where things are")[1], re.M)))
+    mapped = re.findall(
+        r"`([^`]+)`", "".join(re.findall(r"^\| (`.*?) \|", README.split("## Where things are")[1], re.M))
+    )
     assert len(linked) >= 3
     assert len(mapped) >= 6
     for path in [*linked, *mapped]:
@@ -113,7 +127,12 @@ def test_every_path_in_the_readme_exists() -> None:
 
 
 def test_prose_is_wrapped_at_100_columns_and_its_links_lead_somewhere() -> None:
-    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("src/uqdm/weights/*/*.md"), *ROOT.glob("checkpoints/*/*.md")]
+    pages = [
+        *ROOT.glob("*.md"),
+        *ROOT.glob("docs/**/*.md"),
+        *ROOT.glob("src/uqdm/weights/*/*.md"),
+        *ROOT.glob("checkpoints/*/*.md"),
+    ]
     assert len(pages) > 10
     for page in pages:
         if page.name in ("CHANGELOG.md", "equations.md"):

@@ -1,4 +1,6 @@
-"""The one loop, whoever answers: what is written is read, counted and guessed by the same questions."""
+"""The one loop, whoever answers: what is written is read, counted and guessed by the same
+questions.
+"""
 
 import numpy as np
 import pytest

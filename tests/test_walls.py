@@ -91,7 +91,18 @@ ALLOWED = {  # part -> outside packages, own parts besides itself
         {"training", "data", "config", "atomic", "files", "families", "picture"} | FAMILY | FLOATS,
     ),
     "evaluation": (
-        {"numpy", "torch", "PIL", "matplotlib", "scipy", "jinja2", "yaml", "torchmetrics", "imagecodecs", "pillow_heif"},
+        {
+            "numpy",
+            "torch",
+            "PIL",
+            "matplotlib",
+            "scipy",
+            "jinja2",
+            "yaml",
+            "torchmetrics",
+            "imagecodecs",
+            "pillow_heif",
+        },
         {
             "training/runs",
             "training/importing",
@@ -114,7 +125,9 @@ STANDARD = set(sys.stdlib_module_names)
 
 
 def _imports(path: Path) -> set[str]:
-    """Dotted names of all that a file imports, wherever it does, but not what only the type checker reads."""
+    """Dotted names of all that a file imports, wherever it does, but not what only the type checker
+    reads.
+    """
     found: set[str] = set()
     tree = ast.parse(path.read_text())
     for node in ast.walk(tree):
@@ -163,7 +176,11 @@ def test_torch_is_imported_where_a_folder_says_so() -> None:
         relative = path.relative_to(SOURCE)
         if any(name.split(".")[0] == "torch" for name in _imports(path)):
             floors = {"training", "research", "evaluation", "torch"} & set(relative.parts)
-            assert floors or relative.as_posix() in {"exact/runtimes/pytorch.py", "published.py", "cli/training.py"}, relative
+            assert floors or relative.as_posix() in {
+                "exact/runtimes/pytorch.py",
+                "published.py",
+                "cli/training.py",
+            }, relative
 
 
 def test_each_runtime_is_one_module() -> None:
@@ -176,10 +193,17 @@ def test_no_family_is_named_outside_its_folder() -> None:
     """One record registers a family; nobody compares its name or asks for its classes."""
     for path in SOURCE.rglob("*.py"):
         relative = path.relative_to(SOURCE).as_posix()
-        if relative.startswith(("families/", "research/", "evaluation/")) or relative in {"training/presets.py", "training/runs.py"}:
+        if relative.startswith(("families/", "research/", "evaluation/")) or relative in {
+            "training/presets.py",
+            "training/runs.py",
+        }:
             continue
         for name in _imports(path):
-            assert _part(name) not in {"families/uqdm", "families/nested", "families/pyramid"}, f"{relative} imports {name}"
+            assert _part(name) not in {
+                "families/uqdm",
+                "families/nested",
+                "families/pyramid",
+            }, f"{relative} imports {name}"
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Compare):
                 words = {n.value for n in ast.walk(node) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
@@ -187,7 +211,10 @@ def test_no_family_is_named_outside_its_folder() -> None:
 
 
 def test_the_codec_is_imported_without_any_runtime() -> None:
-    code = "import sys, uqdm, uqdm.codec, uqdm.cli; print(sorted({'torch', 'onnx', 'onnxruntime', 'numba'} & set(sys.modules)))"
+    code = (
+        "import sys, uqdm, uqdm.codec, uqdm.cli; print(sorted({'torch', 'onnx', 'onnxruntime', 'numba'} &"
+        " set(sys.modules)))"
+    )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout == "[]\n"
 

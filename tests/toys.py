@@ -1,4 +1,6 @@
-"""Networks that need no weights, and codecs over them: what a codec does is tested without what a network learned."""
+"""Networks that need no weights, and codecs over them: what a codec does is tested without what a
+network learned.
+"""
 
 from typing import Any
 
@@ -28,7 +30,9 @@ def constants(space: str = "rgb", gamma: tuple[float, ...] = GAMMA) -> UqdmConst
 
 
 class Floats:
-    """In floats: the box's centre, smoothed a little, and a scale in proportion to its width. Remembers for what it was called."""
+    """In floats: the box's centre, smoothed a little, and a scale in proportion to its width.
+    Remembers for what it was called.
+    """
 
     exact = False
 
@@ -36,7 +40,9 @@ class Floats:
         self.mixed, self.sees_z = mixed, sees_z
         self.calls: list[tuple[int, NDArray[np.int16], NDArray[np.int16]]] = []
 
-    def __call__(self, step: int, z: Any, low: NDArray[np.int16], high: NDArray[np.int16]) -> tuple[NDArray[Any], NDArray[Any]]:
+    def __call__(
+        self, step: int, z: Any, low: NDArray[np.int16], high: NDArray[np.int16]
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
         assert low.dtype == high.dtype == np.int16
         assert (z is not None) or not self.sees_z
         self.calls.append((step, low.copy(), high.copy()))
@@ -50,7 +56,9 @@ class Integers(Floats):
 
     exact = True
 
-    def __call__(self, step: int, z: Any, low: NDArray[np.int16], high: NDArray[np.int16]) -> tuple[NDArray[Any], NDArray[Any]]:
+    def __call__(
+        self, step: int, z: Any, low: NDArray[np.int16], high: NDArray[np.int16]
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
         self.calls.append((step, low.copy(), high.copy()))
         twice = low.astype(np.int32) + high
         smooth = 2 * twice + np.roll(twice, 1, -1) + np.roll(twice, -1, -1)

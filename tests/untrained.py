@@ -1,4 +1,6 @@
-"""What tests of torch models share: random generators, pictures by chance, and a network that knows the answer."""
+"""What tests of torch models share: random generators, pictures by chance, and a network that knows
+the answer.
+"""
 
 from typing import Any
 
@@ -24,7 +26,9 @@ def pictures(n: int = 2, size: int = 8) -> Tensor:
 
 
 def knowing(model: Any, x: Tensor, factor: float = 1.0) -> Any:
-    """`model`, its network one that knows the picture: the noise it names is exactly what z holds, and `factor` is its scale's."""
+    """`model`, its network one that knows the picture: the noise it names is exactly what z holds,
+    and `factor` is its scale's.
+    """
     real = model.to_real(x)
 
     def network(z: Tensor, gamma: Tensor) -> tuple[Tensor, Tensor]:
@@ -40,7 +44,8 @@ def small_nested() -> Nested:
     """Small, every weight by chance; it says something about most coordinates."""
     torch.manual_seed(0)
     config = {
-        "widths": ((45, 117, 90), (5, 13, 10), (1, 1, 1)), "trunks": ((0, 0), (8, 1), (8, 1)), "passes": ((6, 0), (8, 1), (8, 1)),
+        "widths": ((45, 117, 90), (5, 13, 10), (1, 1, 1)), "trunks": ((0, 0), (8, 1), (8, 1)), "passes": ((6, 0), (8,
+        1), (8, 1)),
         "n_mixtures": 2,
     }  # fmt: skip
     found = Nested(override(PRESETS["nano"], config))
@@ -51,7 +56,9 @@ def small_nested() -> Nested:
 
 
 def float_package(name: str = "floats") -> Package:
-    """A model of floats as imported ones are: a small U-Net that nobody trained, in tiles of 8 x 8."""
+    """A model of floats as imported ones are: a small U-Net that nobody trained, in tiles of 8 x
+    8.
+    """
     config = Config(ModelConfig(embedding_dim=8, norm_groups=4), data=DataConfig(crop=8))
     torch.manual_seed(3)
     return package_of(UQDM(config).eval(), name, "ema", "uqdm train")

@@ -1,4 +1,5 @@
-"""Progressive image compression with universally quantized diffusion models: one stream, every prefix a picture.
+"""Progressive image compression with universally quantized diffusion models: one stream, every
+prefix a picture.
 
     import uqdm
     codec = uqdm.load()                          # or uqdm.open_for("photo.uqdm"), the codec that a file asks for

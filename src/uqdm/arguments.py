@@ -17,7 +17,12 @@ def pictures(image: Any) -> tuple[list[Picture], bool]:
     batch.
     """
     one = isinstance(image, Picture) or _is_pillow(image) or (isinstance(image, np.ndarray) and image.ndim != 4)
-    if one or isinstance(image, str | bytes | bytearray | memoryview) or hasattr(image, "detach") or not isinstance(image, Iterable):
+    if (
+        one
+        or isinstance(image, str | bytes | bytearray | memoryview)
+        or hasattr(image, "detach")
+        or not isinstance(image, Iterable)
+    ):
         return [_picture(image)], False
     return [_picture(one) for one in image], True
 
@@ -64,4 +69,6 @@ def _picture(image: Any) -> Picture:
 
         return files.from_pillow(image)
     found = "a tensor; give image.numpy() as (H, W, 3)" if hasattr(image, "detach") else type(image).__name__
-    raise ImageError(f"expected a Picture, a Pillow image or a uint8 array (H, W), (H, W, 3) or (H, W, 4), found {found}")
+    raise ImageError(
+        f"expected a Picture, a Pillow image or a uint8 array (H, W), (H, W, 3) or (H, W, 4), found {found}"
+    )

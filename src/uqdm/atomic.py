@@ -61,7 +61,9 @@ def beside(path: str | os.PathLike[str], *, sync: bool = False) -> Iterator[Path
 
 @contextlib.contextmanager
 def opened(path: str | os.PathLike[str], *, sync: bool = False) -> Iterator[BinaryIO]:
-    """An open binary file that replaces `path` at the end of the `with`; see `beside`. Raises `OSError`."""
+    """An open binary file that replaces `path` at the end of the `with`; see `beside`. Raises
+    `OSError`.
+    """
     with beside(path, sync=sync) as name, name.open("wb") as file:
         yield file
 
@@ -74,7 +76,9 @@ def write(path: str | os.PathLike[str], data: bytes | str, *, sync: bool = False
 
 @contextlib.contextmanager
 def folder(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """An empty folder to fill, which replaces the folder `path` at the end of the `with`. Missing parents are made. Raises `OSError`."""
+    """An empty folder to fill, which replaces the folder `path` at the end of the `with`. Missing
+    parents are made. Raises `OSError`.
+    """
     target = _followed(path)
     if target.exists() and not target.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), os.fspath(path))
@@ -96,7 +100,9 @@ def folder(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def sweep(place: str | os.PathLike[str]) -> None:
-    """Removes what killed processes have left in a folder into which nobody else writes. Never raises `OSError`."""
+    """Removes what killed processes have left in a folder into which nobody else writes. Never
+    raises `OSError`.
+    """
     with contextlib.suppress(OSError):
         for name in Path(place).glob(f"{MARK}*.tmp"):
             with contextlib.suppress(OSError):

@@ -70,7 +70,9 @@ def _canonical(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
-def _fingerprint(family: str, network: Mapping[str, Any], constants: Mapping[str, Any], weights: Mapping[str, NDArray[Any]]) -> str:
+def _fingerprint(
+    family: str, network: Mapping[str, Any], constants: Mapping[str, Any], weights: Mapping[str, NDArray[Any]]
+) -> str:
     digest = hashlib.sha256(_canonical([FORMAT, family, network, constants]).encode())
     for name in sorted(weights):
         array = np.ascontiguousarray(weights[name])
@@ -95,7 +97,9 @@ def tuples(values: Any) -> Any:
 
 
 def check_target(folder: str | Path, force: bool = False) -> None:
-    """Raises, before the work is done, the `OutputError` that writing a model there would raise, if it can be known."""
+    """Raises, before the work is done, the `OutputError` that writing a model there would raise, if
+    it can be known.
+    """
     folder = Path(folder)
     _check_name(folder.resolve().name, folder, OutputError)
     if folder.exists() and not folder.is_dir():
@@ -104,7 +108,9 @@ def check_target(folder: str | Path, force: bool = False) -> None:
         raise OutputError(f"{folder}: exists; give another name, or --force to replace it")
     above = next(place for place in folder.resolve().parents if place.exists())
     if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
-        raise OutputError(f"{folder}: cannot be written: {above} is {'write-protected' if above.is_dir() else 'a file'}")
+        raise OutputError(
+            f"{folder}: cannot be written: {above} is {'write-protected' if above.is_dir() else 'a file'}"
+        )
 
 
 def write(package: Package, folder: Path, force: bool = False) -> Path:
@@ -138,7 +144,9 @@ def write(package: Package, folder: Path, force: bool = False) -> Path:
 
 
 def _halved(weights: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Large arrays of 16 bits as their high bytes and their low bytes: a wheel packs them a tenth smaller than side by side."""
+    """Large arrays of 16 bits as their high bytes and their low bytes: a wheel packs them a tenth
+    smaller than side by side.
+    """
     found = {}
     for name, array in weights.items():
         if array.dtype == np.int16 and array.size >= HALVED:
@@ -149,14 +157,18 @@ def _halved(weights: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
 
 
 def _joined(path: Path, stored: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Inverse of `_halved`. Arrays that were stored whole stay as they are. Raises `PackageError`."""
+    """Inverse of `_halved`. Arrays that were stored whole stay as they are. Raises
+    `PackageError`.
+    """
     found = {}
     for name, array in stored.items():
         if name.endswith(HIGH) and array.dtype == np.int8:
             whole = name.removesuffix(HIGH)
             low = stored.get(whole + LOW)
             if low is None or low.dtype != np.uint8 or low.shape != array.shape or whole in stored:
-                raise PackageError(f"{path}: {name} has no low bytes {whole + LOW} of its shape, or {whole} is there twice")
+                raise PackageError(
+                    f"{path}: {name} has no low bytes {whole + LOW} of its shape, or {whole} is there twice"
+                )
             found[whole] = (array.astype(np.int16) << 8) | low
         elif not (name.endswith(LOW) and name.removesuffix(LOW) + HIGH in stored):
             found[name] = array
@@ -164,9 +176,13 @@ def _joined(path: Path, stored: Mapping[str, NDArray[Any]]) -> dict[str, NDArray
 
 
 def _check_name(name: str, folder: Path, error: type[UqdmError]) -> None:
-    """Checks a name: it goes into files, which carry at most 64 bytes of it, and from files into look-ups."""
+    """Checks a name: it goes into files, which carry at most 64 bytes of it, and from files into
+    look-ups.
+    """
     if not name or not name.isprintable() or len(name.encode()) > 64 or name.startswith(".") or set(name) & set("/\\"):
-        raise error(f"{folder}: {name!r} cannot be a model's name: 1 to 64 bytes, printable, no slashes, no dot in front")
+        raise error(
+            f"{folder}: {name!r} cannot be a model's name: 1 to 64 bytes, printable, no slashes, no dot in front"
+        )
 
 
 _FIELDS = {"format": int, "name": str, "family": str, "fingerprint": str, "network": dict, "constants": dict}
@@ -218,7 +234,9 @@ def describe(folder: Path) -> dict[str, Any]:
 
 
 def read(folder: Path) -> Package:
-    """Reads and checks a model folder. Raises `PackageError`, which says what is missing or differs."""
+    """Reads and checks a model folder. Raises `PackageError`, which says what is missing or
+    differs.
+    """
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
@@ -229,10 +247,12 @@ def read(folder: Path) -> Package:
     except (ValueError, KeyError, TypeError, AttributeError, ImportError, OverflowError, SafetensorError) as error:
         raise PackageError(f"{path}: cannot be read: {type(error).__name__}: {error}") from None
     weights = _joined(path, stored)
-    package = Package(record["name"], record["family"], record["network"], record["constants"], weights, record["about"], folder)
+    package = Package(
+        record["name"], record["family"], record["network"], record["constants"], weights, record["about"], folder
+    )
     if package.fingerprint != record["fingerprint"]:
         raise PackageError(
-            f"{folder}: weights or constants differ from the fingerprint in model.json "
-            f"(expected {record['fingerprint'][:16]!r}, found {package.fingerprint[:16]!r}); the folder is damaged, get it again"
+            f"{folder}: weights or constants differ from the fingerprint in model.json (expected"
+            f" {record['fingerprint'][:16]!r}, found {package.fingerprint[:16]!r}); the folder is damaged, get it again"
         )
     return package

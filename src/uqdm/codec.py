@@ -110,8 +110,8 @@ class Codec:
         """The entropy modes that the model's family has, the usual one first."""
         return registry.of(self.package).modes
 
-    # A codec is its model and its settings. Networks that are ready to run are no part of it: they are not compared, copied or sent to
-    # other processes, and are made again when they are needed.
+    # A codec is its model and its settings. Networks that are ready to run are no part of it: they
+    # are not compared, copied or sent to other processes, and are made again when they are needed.
 
     def _forget(self) -> None:
         self._networks: dict[str | None, Networks] = {}  # by precision
@@ -136,7 +136,9 @@ class Codec:
     def networks(self, precision: str | None) -> Networks:
         """The model's networks, running (made once, then kept)."""
         if precision not in self._networks:
-            self._networks[precision] = registry.networks(self.package, Opening(self._device, self._threads, precision, self._backend))
+            self._networks[precision] = registry.networks(
+                self.package, Opening(self._device, self._threads, precision, self._backend)
+            )
         return self._networks[precision]
 
     def family(self, mode: str | None = None, arithmetic: str | None = None) -> Walk:
@@ -165,10 +167,22 @@ class Codec:
     ) -> list[bytes]: ...
     @overload
     def compress(
-        self, image: Any, *, mode: str | None = None, seed: int = 0, progress: Progress | None = None, **goal: Unpack[Reached]
+        self,
+        image: Any,
+        *,
+        mode: str | None = None,
+        seed: int = 0,
+        progress: Progress | None = None,
+        **goal: Unpack[Reached],
     ) -> Any: ...
     def compress(
-        self, image: Any, *, mode: str | None = None, seed: int = 0, progress: Progress | None = None, **goal: Unpack[Reached]
+        self,
+        image: Any,
+        *,
+        mode: str | None = None,
+        seed: int = 0,
+        progress: Progress | None = None,
+        **goal: Unpack[Reached],
     ) -> bytes | list[bytes]:
         """One picture to `.uqdm` bytes, or a batch of them to a list.
 
@@ -205,7 +219,19 @@ class Codec:
         mode = self.modes[0] if mode is None else mode
         walk, family = self.family(mode), registry.of(self.package)
         fingerprint = bytes.fromhex(self.fingerprint)[:8]
-        header = Header(1, 1, False, False, self.arithmetic, self.name, fingerprint, walk.chunks, family.extra(mode), seed, family.minor)
+        header = Header(
+            1,
+            1,
+            False,
+            False,
+            self.arithmetic,
+            self.name,
+            fingerprint,
+            walk.chunks,
+            family.extra(mode),
+            seed,
+            family.minor,
+        )
         return Encoder(walk, header, self._coder, self.exact)
 
     def estimate(self, image: Any, *, mode: str | None = None, seed: int = 0) -> NDArray[np.float64]:
@@ -224,8 +250,12 @@ class Codec:
         self, data: Source, step: int | None = None, method: Method = "denoise"
     ) -> NDArray[np.uint8]: ...
     @overload
-    def decompress(self, data: Iterable[Source], step: int | None = None, method: Method = "denoise") -> list[NDArray[np.uint8]]: ...
-    def decompress(self, data: Any, step: int | None = None, method: Method = "denoise") -> NDArray[np.uint8] | list[NDArray[np.uint8]]:
+    def decompress(
+        self, data: Iterable[Source], step: int | None = None, method: Method = "denoise"
+    ) -> list[NDArray[np.uint8]]: ...
+    def decompress(
+        self, data: Any, step: int | None = None, method: Method = "denoise"
+    ) -> NDArray[np.uint8] | list[NDArray[np.uint8]]:
         """A `.uqdm` file, whole or cut, to a uint8 array (see `Decoded.image`); an iterable of them
         gives a list.
 
@@ -251,7 +281,9 @@ class Codec:
         """As `decompress`, with metadata and how far it came. `seed`, `temperature`, `salvage`,
         `reduce`: see `decode_many`.
         """
-        return self.decode_many([data], step=step, method=method, seed=seed, temperature=temperature, salvage=salvage, reduce=reduce)[0]
+        return self.decode_many(
+            [data], step=step, method=method, seed=seed, temperature=temperature, salvage=salvage, reduce=reduce
+        )[0]
 
     def decode_many(
         self,
@@ -273,24 +305,36 @@ class Codec:
         chunks. `seed`, `temperature` (0 .. 1): for `method="ancestral"`, which draws by chance what
         the file does not say. A low temperature stays near the middle of what is likely: less
         texture, less noise. `salvage`: decode what comes before the damage of a file;
-        `Decoded.damage` says what it was. `reduce`: halve the sides of the picture so often, rounded
-        up, at most until the longer one has 2 pixels, or six times. Only what this needs is decoded.
-        Raises `LimitError` where the model's family has no such previews. `progress`: called as the
-        work goes on.
+        `Decoded.damage` says what it was. `reduce`: halve the sides of the picture so often,
+        rounded up, at most until the longer one has 2 pixels, or six times. Only what this needs is
+        decoded. Raises `LimitError` where the model's family has no such previews. `progress`:
+        called as the work goes on.
         """
         way = Way(method, seed, temperature, salvage, reduce)
         if step is not None:
             arguments.whole("step", step, 0)
         if sources.is_one(data):
             raise TypeError("expected several files; one file is decoded by decode or decompress")
-        contents = [format.parse(sources.read(one), steps=step, max_pixels=self.max_pixels, salvage=salvage) for one in data]
+        contents = [
+            format.parse(sources.read(one), steps=step, max_pixels=self.max_pixels, salvage=salvage) for one in data
+        ]
         keys: list[tuple[Any, ...]] = []
         for one in contents:
             h = one.header
             self.match(h)
             partial = method != "flow" and step is None and one.partial is not None
             # A batch has one state, which is cut for all of its pictures or for none.
-            keys.append((h.height, h.width, h.grey, h.extra, h.arithmetic, _reach(one, step, salvage), len(keys) if partial else None))
+            keys.append(
+                (
+                    h.height,
+                    h.width,
+                    h.grey,
+                    h.extra,
+                    h.arithmetic,
+                    _reach(one, step, salvage),
+                    len(keys) if partial else None,
+                )
+            )
         out: dict[int, Decoded] = {}
         for members in alike(keys):
             *_, steps, cut = keys[members[0]]
@@ -298,7 +342,9 @@ class Codec:
             out.update(zip(members, self._decode(some, steps, cut is not None, way, progress)))
         return [out[i] for i in range(len(contents))]
 
-    def _decode(self, some: list[Contents], steps: int, partial: bool, way: Way, progress: Progress | None = None) -> list[Decoded]:
+    def _decode(
+        self, some: list[Contents], steps: int, partial: bool, way: Way, progress: Progress | None = None
+    ) -> list[Decoded]:
         """Files of one kind: `steps` whole steps of each, and with `partial` what a single one
         holds of the next.
         """
@@ -309,7 +355,10 @@ class Codec:
         if way.reduce:
             smaller = family.reduced(way.reduce)
             if smaller is None:
-                raise LimitError(f"{self.name}: models of its family have no reduced previews; decode the whole picture and reduce that")
+                raise LimitError(
+                    f"{self.name}: models of its family have no reduced previews; decode the whole picture and reduce"
+                    " that"
+                )
             family = smaller
         before, beginnings, less = state, [b""], way.reduce > 0
         damage: FormatError | NumericsError | None = some[0].damage
@@ -358,7 +407,9 @@ class Codec:
         if parts is None:
             parts = 2 if method == "denoise" else 1
         if arguments.whole("parts", parts, 1) > 1 and method != "denoise":
-            raise ValueError(f"parts {parts}; with the method {method!r} previews are of whole steps: expected 1, or None")
+            raise ValueError(
+                f"parts {parts}; with the method {method!r} previews are of whole steps: expected 1, or None"
+            )
         stack = contextlib.ExitStack()
         try:
             reader = format.ChunkReader(stack.enter_context(sources.opened(data)), max_pixels=self.max_pixels)
@@ -368,7 +419,9 @@ class Codec:
             raise
         return self._previews(reader, way, parts, stack)
 
-    def _previews(self, reader: format.ChunkReader, way: Way, parts: int, stack: contextlib.ExitStack) -> Iterator[Decoded]:
+    def _previews(
+        self, reader: format.ChunkReader, way: Way, parts: int, stack: contextlib.ExitStack
+    ) -> Iterator[Decoded]:
         """See `progressive`; the stack is closed at the end."""
         with stack:
             yield from self._growing(reader, way, parts)
@@ -386,7 +439,9 @@ class Codec:
         for chunk in chunks():
             if chunk.kind == format.CORRECTION and way.method == "denoise":
                 pixels, bound = known(reader.header, [chunk], shown(family, state, way)[0], state.step, 255)
-                yield Decoded(_finish(reader.header, before, pixels), state.step, family.chunks, bound=bound, corrected=True)
+                yield Decoded(
+                    _finish(reader.header, before, pixels), state.step, family.chunks, bound=bound, corrected=True
+                )
             if chunk.kind != format.STEP:
                 before.append(chunk)
                 continue
@@ -478,25 +533,36 @@ class Codec:
         mode = registry.mode_of(self.package, header)
         if (header.arithmetic == "exact") != self.exact:
             kind = "integers" if self.exact else "floats"
-            raise DamagedError(f"the header says {header.arithmetic} arithmetic; model {self.name!r}, which it names, computes in {kind}")
+            raise DamagedError(
+                f"the header says {header.arithmetic} arithmetic; model {self.name!r}, which it names, computes in"
+                f" {kind}"
+            )
         family = self.family(mode, header.arithmetic)
         if header.chunks != family.chunks:
-            raise DamagedError(f"the header says {header.chunks} steps; model {self.name!r}, which it names, has {family.chunks}")
+            raise DamagedError(
+                f"the header says {header.chunks} steps; model {self.name!r}, which it names, has {family.chunks}"
+            )
         return family
 
 
 def _reach(contents: Contents, step: int | None, salvage: bool) -> int:
-    """How many chunks are decoded: all that are there, or `step`. With `salvage` it may be fewer."""
+    """How many chunks are decoded: all that are there, or `step`. With `salvage` it may be
+    fewer.
+    """
     there = len(contents.steps)
     if step is not None and not 0 <= step <= contents.header.chunks:
         raise ValueError(f"step {step}: expected 0 .. {contents.header.chunks}")
     if step is not None and step > there and not salvage:
-        raise LimitError(f"step {step} is asked for, but the file is cut: it holds {there} whole steps of {contents.header.chunks}")
+        raise LimitError(
+            f"step {step} is asked for, but the file is cut: it holds {there} whole steps of {contents.header.chunks}"
+        )
     return there
 
 
 def _finish(header: Header, chunks: Sequence[Chunk], rgb: NDArray[np.uint8]) -> Picture:
-    """A picture of (3, H, W) pixels and what the file carries. One cut before its alpha has none."""
+    """A picture of (3, H, W) pixels and what the file carries. One cut before its alpha has
+    none.
+    """
     carried = {chunk.kind: chunk.payload for chunk in chunks if chunk.kind != format.STEP}
     pixels = np.ascontiguousarray((rgb[1:2] if header.grey else rgb).transpose(1, 2, 0))
     alpha = unpack_alpha(carried[format.ALPHA], header.height, header.width) if format.ALPHA in carried else None

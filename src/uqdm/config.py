@@ -23,7 +23,9 @@ UNUSED = {"data": ("pin_memory", "num_workers")}  # keys of a published config.j
 
 @dataclasses.dataclass(frozen=True)
 class TrainingConfig:
-    """The `training` section: how long, on which loss, and what is written how often. Counts are of optimiser steps."""
+    """The `training` section: how long, on which loss, and what is written how often. Counts are of
+    optimiser steps.
+    """
 
     n_steps: int = 500_000
     log_metrics_every_steps: int = 1000
@@ -39,7 +41,14 @@ class TrainingConfig:
         check_types(self)
         one_of(self, "loss", ("full", "single", "continuous"))
         one_of(self, "precision", ("float32", "bfloat16"))
-        counts = ("n_steps", "log_metrics_every_steps", "checkpoint_every_steps", "eval_every_steps", "eval_steps_to_run", "accumulate")
+        counts = (
+            "n_steps",
+            "log_metrics_every_steps",
+            "checkpoint_every_steps",
+            "eval_every_steps",
+            "eval_steps_to_run",
+            "accumulate",
+        )
         for name in counts:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
@@ -87,11 +96,16 @@ class DataConfig:
     def __post_init__(self) -> None:
         check_types(self)
         if self.large and not (self.shuffle and 0 < self.crop <= self.large):
-            raise ValueError(f"large is {self.large}, crop {self.crop}, shuffle {self.shuffle}; expected a crop no larger, and shuffle")
+            raise ValueError(
+                f"large is {self.large}, crop {self.crop}, shuffle {self.shuffle}; expected a crop no larger, and"
+                " shuffle"
+            )
         if self.batch_size < 1 or self.crop < 0:
             raise ValueError(f"batch_size is {self.batch_size}, crop {self.crop}: one is too small")
         if not 0 < self.scale_min <= self.scale_max <= 1:
-            raise ValueError(f"scale_min is {self.scale_min}, scale_max {self.scale_max}; expected 0 < scale_min <= scale_max <= 1")
+            raise ValueError(
+                f"scale_min is {self.scale_min}, scale_max {self.scale_max}; expected 0 < scale_min <= scale_max <= 1"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,9 +122,14 @@ class Config:
     def __post_init__(self) -> None:
         family = registry.family(self.family)
         if not isinstance(self.model, family.config):
-            raise ValueError(f"family is {self.family!r}, its section {type(self.model).__name__}; expected {family.config.__name__}")
+            raise ValueError(
+                f"family is {self.family!r}, its section {type(self.model).__name__}; expected {family.config.__name__}"
+            )
         if self.training.loss not in family.losses:
-            raise ValueError(f"training.loss is {self.training.loss!r}; family {self.family!r} is trained on {' or '.join(family.losses)}")
+            raise ValueError(
+                f"training.loss is {self.training.loss!r}; family {self.family!r} is trained on"
+                f" {' or '.join(family.losses)}"
+            )
         if self.training.compile and not family.compiles:
             raise ValueError(f"training.compile is true; the networks of family {self.family!r} cannot be compiled")
 
@@ -148,7 +167,10 @@ def override(config: Config, settings: dict[str, Any]) -> Config:
         name = key if key in known else bare.get(key)
         if name is None:
             near = difflib.get_close_matches(key, [*known, *bare], 3)
-            raise ValueError(f"unknown key {key!r}; {'did you mean ' + ' or '.join(near) if near else 'known are ' + ', '.join(known)}")
+            raise ValueError(
+                f"unknown key {key!r};"
+                f" {'did you mean ' + ' or '.join(near) if near else 'known are ' + ', '.join(known)}"
+            )
         section, field = name.split(".")
         changes.setdefault(section, {})[field] = _value(key, value, known[name].type)
     for section, fields in changes.items():

@@ -29,7 +29,10 @@ def checked(threads: int | None) -> int:
     if threads is None:
         return available()
     if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= MOST:
-        raise ValueError(f"threads {threads!r}; expected a whole number of 1 to {MOST}, or None for all processors ({available()} here)")
+        raise ValueError(
+            f"threads {threads!r}; expected a whole number of 1 to {MOST}, or None for all processors ({available()}"
+            " here)"
+        )
     return threads
 
 
@@ -38,7 +41,9 @@ def _affinity() -> int:
 
 
 def _quota_v2(root: Path) -> float | None:
-    """The least quota of this process's group and of those above it, in processors; None if there is none."""
+    """The least quota of this process's group and of those above it, in processors; None if there
+    is none.
+    """
     group = _groups(root).get("")
     if group is None:
         return None
@@ -51,7 +56,9 @@ def _quota_v2(root: Path) -> float | None:
 
 
 def _quota_v1(root: Path) -> float | None:
-    """The same for version 1, where the controller `cpu` has folders and a file for each number. -1 means no quota."""
+    """The same for version 1, where the controller `cpu` has folders and a file for each number. -1
+    means no quota.
+    """
     group = _groups(root).get("cpu")
     if group is None:
         return None
@@ -65,7 +72,9 @@ def _quota_v1(root: Path) -> float | None:
 
 
 def _groups(root: Path) -> dict[str, str]:
-    """Controllers to this process's control group; "" is version 2's. Lines are number:controllers:path."""
+    """Controllers to this process's control group; "" is version 2's. Lines are
+    number:controllers:path.
+    """
     found: dict[str, str] = {}
     for line in _read(root / "proc/self/cgroup").splitlines():
         parts = line.split(":", 2)

@@ -1,4 +1,6 @@
-"""Pictures to files: the encoder's side of a codec. Knows the walk and the format, and nothing of what a family does."""
+"""Pictures to files: the encoder's side of a codec. Knows the walk and the format, and nothing of
+what a family does.
+"""
 
 import collections
 import dataclasses
@@ -34,7 +36,9 @@ def alike(keys: Iterable[tuple[Any, ...]]) -> Iterator[list[int]]:
 
 @dataclasses.dataclass(frozen=True)
 class Encoder:
-    """`header`: that of a file, but for what belongs to the picture. `exact`: see `families.base.Networks`."""
+    """`header`: that of a file, but for what belongs to the picture. `exact`: see
+    `families.base.Networks`.
+    """
 
     family: Walk
     header: Header
@@ -42,7 +46,9 @@ class Encoder:
     exact: bool
 
     def files(self, pictures: list[Picture], goal: Goal, progress: Progress | None) -> list[bytes]:
-        """A file for each picture, up to what the goal says. Pictures of one size share network calls."""
+        """A file for each picture, up to what the goal says. Pictures of one size share network
+        calls.
+        """
         out = [b""] * len(pictures)
         for members in alike(p.pixels.shape for p in pictures):
             # The search for a PSNR belongs to one picture.
@@ -90,14 +96,20 @@ class Encoder:
         if goal.psnr is None:
             return [goals.within(data, goal, pixels) for data in whole]
         data = whole[0]
-        return [goals.reaching(data, goal.psnr, lambda size: self._psnr(some[0], self._after(states[0], data[:size])), reached)]
+        return [
+            goals.reaching(
+                data, goal.psnr, lambda size: self._psnr(some[0], self._after(states[0], data[:size])), reached
+            )
+        ]
 
     def _last(self, goal: Goal, grey: bool) -> int | None:
         """The last step that is written; None: of all that there are."""
         if goal.max_error is not None:
             return rate.step_within(self.family.guarantees(grey), goal.max_error)
         if goal.step is not None and goal.step > self.family.chunks:
-            raise LimitError(f"step {goal.step} was asked for; the model {self.header.model} has steps 0 to {self.family.chunks}")
+            raise LimitError(
+                f"step {goal.step} was asked for; the model {self.header.model} has steps 0 to {self.family.chunks}"
+            )
         return goal.step
 
     def _psnr(self, picture: Picture, state: State) -> float:

@@ -14,7 +14,7 @@
     │   ├── CheckpointError     a published checkpoint that cannot be read safely
     │   └── BackendError        what runs the model's network is not installed, or cannot run it
     ├── TrainingError           a run that cannot go on: its loss is no number any more, or its folder is another run's
-    ├── EvaluationError         a codec that is not here or does not keep its protocol, or results that cannot be compared
+    ├── EvaluationError         a codec that is not here or breaks its protocol; results that do not compare
     ├── NumericsError           a step decoded to other symbols than were encoded: floats differ, or a file is forged
     ├── ImageError              not a picture, or one of a kind that is not accepted without conversion
     │   └── SourceError         a whole file of pictures is broken: not to be taken for one broken picture of it
@@ -77,11 +77,15 @@ class BackendError(ModelError):
 
 
 class TrainingError(UqdmError):
-    """A run that cannot go on: its loss is not a number any more, or its folder is another run's."""
+    """A run that cannot go on: its loss is not a number any more, or its folder is another
+    run's.
+    """
 
 
 class EvaluationError(UqdmError):
-    """A codec that is not here or does not keep its protocol, or results that cannot be compared."""
+    """A codec that is not here or does not keep its protocol, or results that cannot be
+    compared.
+    """
 
 
 class NumericsError(UqdmError):

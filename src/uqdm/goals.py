@@ -1,7 +1,8 @@
 """What a file is to reach, and the shortest beginning of a stream that does. Knows no model.
 
-One vocabulary serves the command line, Python and Pillow: a step, bits per pixel, bytes, decibels, or the largest error. There is one
-embedded stream. So all of them are cuts of it, and none is a search for settings.
+One vocabulary serves the command line, Python and Pillow: a step, bits per pixel, bytes, decibels,
+or the largest error. There is one embedded stream. So all of them are cuts of it, and none is a
+search for settings.
 """
 
 import dataclasses
@@ -28,9 +29,9 @@ EXPECTED = {
 class Goal:
     """At most one of five; with none a file is whole. Raises `TypeError` and `ValueError`.
 
-    `step`: up to the end of that step. `bpp`: at most so many bits per pixel of the whole file. `target_size`: at most so many bytes.
-    `psnr`: as few bytes as give at least so many decibels, over all values of all channels but alpha. `max_error`: no value of a pixel
-    is further off.
+    `step`: up to the end of that step. `bpp`: at most so many bits per pixel of the whole file.
+    `target_size`: at most so many bytes. `psnr`: as few bytes as give at least so many decibels,
+    over all values of all channels but alpha. `max_error`: no value of a pixel is further off.
     """
 
     step: int | None = None
@@ -69,11 +70,15 @@ def shows(contents: Contents) -> bool:
 def least(data: bytes) -> int:
     """Bytes of the shortest beginning that holds any of the picture, or all bytes."""
     begin = format.ends(format.parse(data, max_pixels=None))[0]
-    return next((size for size in range(begin, len(data)) if shows(format.parse(data[:size], max_pixels=None))), len(data))
+    return next(
+        (size for size in range(begin, len(data)) if shows(format.parse(data[:size], max_pixels=None))), len(data)
+    )
 
 
 def within(data: bytes, goal: Goal, pixels: int) -> bytes:
-    """The beginning of a stream that has at most the goal's bytes. Raises `LimitError` where none of the picture would be in it."""
+    """The beginning of a stream that has at most the goal's bytes. Raises `LimitError` where none
+    of the picture would be in it.
+    """
     size = goal.size(pixels)
     if size is None or size >= len(data):
         return data
@@ -86,11 +91,13 @@ def within(data: bytes, goal: Goal, pixels: int) -> bytes:
 
 
 def reaching(data: bytes, wanted: float, at: Callable[[int], float], steps: Sequence[float]) -> bytes:
-    """The beginning of a stream that reaches `wanted` decibels, while with one byte less it does not.
+    """The beginning of a stream that reaches `wanted` decibels, while with one byte less it does
+    not.
 
-    `at` gives the PSNR of a beginning of so many bytes. `steps`: the PSNR before the first step, after it, ..., after the last one that
-    `data` holds, of which none but the last may reach what is wanted. PSNR mostly grows with every byte, but not always: a still shorter
-    beginning may reach it by chance. Where nothing but the last check would be missing, all is given back.
+    `at` gives the PSNR of a beginning of so many bytes. `steps`: the PSNR before the first step,
+    after it, ..., after the last one that `data` holds, of which none but the last may reach what
+    is wanted. PSNR mostly grows with every byte, but not always: a still shorter beginning may
+    reach it by chance. Where nothing but the last check would be missing, all is given back.
     """
     if steps[-1] < wanted or math.isinf(wanted):
         return data
@@ -105,8 +112,8 @@ def reaching(data: bytes, wanted: float, at: Callable[[int], float], steps: Sequ
 
 
 def crossing(at: Callable[[int], float], wanted: float, low: int, below: float, high: int, above: float) -> int:
-    """A size at which `at` reaches `wanted` while at one less it does not. At `low` it has the value
-    `below` and does not; at `high` it has `above` and does.
+    """A size at which `at` reaches `wanted` while at one less it does not. At `low` it has the
+    value `below` and does not; at `high` it has `above` and does.
 
     Inside a step the PSNR grows almost evenly with bytes. So a line through the ends says where to
     look next, but no nearer to an end than an eighth. Where that has twice not halved what is left,

@@ -44,11 +44,13 @@ class Listing:
     default: bool = False
 
 
-# --- where models are ------------------------------------------------------------------------------------------------------------
+# --- where models are
 
 
 def places() -> list[Path]:
-    """Folders in which models are looked for by name: the package's, then those of UQDM_MODELS, in their order."""
+    """Folders in which models are looked for by name: the package's, then those of UQDM_MODELS, in
+    their order.
+    """
     return [SHIPPED] + [Path(p) for p in os.environ.get(VARIABLE, "").split(os.pathsep) if p]
 
 
@@ -87,13 +89,15 @@ def find_for(name: str, fingerprint: str) -> Path:
             f"{', '.join(others)}. Get that version of the model, and give its folder with --model"
         )
     raise UnknownModelError(
-        f"the file needs model {name!r} ({fingerprint}), which is not here; known: {_known()}. Give its folder with --model ./FOLDER, "
-        f"or add the folder's parent to {VARIABLE}"
+        f"the file needs model {name!r} ({fingerprint}), which is not here; known: {_known()}. Give its folder with"
+        f" --model ./FOLDER, or add the folder's parent to {VARIABLE}"
     )
 
 
 def _described() -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Folders in the model places with their descriptions. Weights are not read, and broken folders are left out."""
+    """Folders in the model places with their descriptions. Weights are not read, and broken folders
+    are left out.
+    """
     for place in places():
         for path in sorted(place.glob("*/model.json")) if place.is_dir() else ():
             try:
@@ -107,7 +111,9 @@ def _known() -> str:
 
 
 def available() -> list[Listing]:
-    """Models that can be asked for by name. The first one found counts; broken folders are left out."""
+    """Models that can be asked for by name. The first one found counts; broken folders are left
+    out.
+    """
     found: dict[str, Listing] = {}
     for folder, _ in _described():
         if folder.name in found:
@@ -118,11 +124,13 @@ def available() -> list[Listing]:
             continue
         about = str(model.about.get("description", ""))
         default = folder.name == DEFAULT
-        found[folder.name] = Listing(folder.name, model.family, about, model.parameters, folder, model.fingerprint, default)
+        found[folder.name] = Listing(
+            folder.name, model.family, about, model.parameters, folder, model.fingerprint, default
+        )
     return list(found.values())
 
 
-# --- codecs ----------------------------------------------------------------------------------------------------------------------
+# --- codecs
 
 
 def load(
@@ -187,7 +195,9 @@ class Pool:
         with sources.opened(data) as stream:
             header = ChunkReader(stream, max_pixels=self._options.get("max_pixels") or MAX_PIXELS).header
         folder = find(model) if model is not None else find_for(header.model, header.fingerprint.hex())
-        found = self._codec(folder.resolve(), precision=header.arithmetic if header.arithmetic in codec.PRECISIONS else None)
+        found = self._codec(
+            folder.resolve(), precision=header.arithmetic if header.arithmetic in codec.PRECISIONS else None
+        )
         found.match(header)
         return found
 

@@ -1,7 +1,9 @@
-"""Errors of previews that an encoder measures, for families whose previews promise nothing by themselves. Knows pixels and chunks.
+"""Errors of previews that an encoder measures, for families whose previews promise nothing by
+themselves. Knows pixels and chunks.
 
-The encoder sees every preview that a decoder will show after a whole step, for previews are the same bits everywhere. So it can tell how
-far each is off, in a chunk before the first step. Where an error is asked for, it takes the cheapest step, and corrects its preview.
+The encoder sees every preview that a decoder will show after a whole step, for previews are the
+same bits everywhere. So it can tell how far each is off, in a chunk before the first step. Where an
+error is asked for, it takes the cheapest step, and corrects its preview.
 """
 
 from collections.abc import Sequence
@@ -21,7 +23,8 @@ Pixels = NDArray[np.uint8]
 class Measured:
     """What an encoder finds out about the previews of one picture.
 
-    `most`: the error that is asked for, if one is. `measured`: see `families.base.Walk`; else there is nothing to find out.
+    `most`: the error that is asked for, if one is. `measured`: see `families.base.Walk`; else there
+    is nothing to find out.
     """
 
     def __init__(self, picture: Picture, most: int | None, measured: bool) -> None:
@@ -30,7 +33,9 @@ class Measured:
         self._told = measured and (most is not None or self._pixels[0].size >= LEAST)
         self._errors: list[int] = []
         self._steps: list[bytes] = []
-        self._best: tuple[int, int, bytes | None] | None = None  # bytes in all, steps, and the correction, if one is needed
+        self._best: tuple[int, int, bytes | None] | None = (
+            None  # bytes in all, steps, and the correction, if one is needed
+        )
 
     @property
     def wants_previews(self) -> bool:
@@ -38,12 +43,16 @@ class Measured:
         return self._told
 
     def step(self, payload: bytes, preview: Pixels | None) -> None:
-        """One more step has been written. `preview` (3, H, W): after it; None after the last one."""
+        """One more step has been written. `preview` (3, H, W): after it; None after the last
+        one.
+        """
         self._steps.append(payload)
         if preview is None:
             return
         shown = preview[1:2] if len(self._pixels) == 1 else preview
-        rows = zip(shown.swapaxes(0, 1), self._pixels.swapaxes(0, 1))  # one at a time: differences take twice the memory of pixels
+        rows = zip(
+            shown.swapaxes(0, 1), self._pixels.swapaxes(0, 1)
+        )  # one at a time: differences take twice the memory of pixels
         self._errors.append(max(int(np.abs(a.astype(np.int16) - b).max()) for a, b in rows))
         if self._most:
             near = self._errors[-1] <= self._most
@@ -59,7 +68,8 @@ class Measured:
         return sum(map(len, self._steps))
 
     def chunks(self, count: int) -> list[tuple[int, int, bytes]]:
-        """Kind, index and payload of what a file holds after its metadata. `count`: steps of a whole file.
+        """Kind, index and payload of what a file holds after its metadata. `count`: steps of a
+        whole file.
 
         Of steps that were not written nothing is known: 255.
         """
@@ -73,7 +83,8 @@ class Measured:
 
 
 def known(header: Header, chunks: Sequence[Chunk], preview: Pixels, step: int, bound: int) -> tuple[Pixels, int]:
-    """A preview (3, H, W) after a whole step, and how far it is off at most, by what a file tells besides its steps.
+    """A preview (3, H, W) after a whole step, and how far it is off at most, by what a file tells
+    besides its steps.
 
     `bound`: what is promised anyway. Raises `DamagedError`.
     """

@@ -1,12 +1,15 @@
-"""Corrections of a preview: what brings every value of a pixel within an error of the true one. Knows pixels, and no model.
+"""Corrections of a preview: what brings every value of a pixel within an error of the true one.
+Knows pixels, and no model.
 
-A preview of some models promises nothing by itself. Its encoder knows the picture, so it can say where the preview is too far off. A
-correction tells for every value the multiple of 2 E + 1 nearest to its error: 0 in most places. How likely each multiple is depends on how
-lively the preview is there, and on the multiples of the channels before. The odds of each such class are told first.
+A preview of some models promises nothing by itself. Its encoder knows the picture, so it can say
+where the preview is too far off. A correction tells for every value the multiple of 2 E + 1 nearest
+to its error: 0 in most places. How likely each multiple is depends on how lively the preview is
+there, and on the multiples of the channels before. The odds of each such class are told first.
 
     u8     E, at least 1
     u8     M, the largest multiple
-    CLASSES times: u8, how rare it is that a multiple is not 0; u8, how each larger multiple compares with the one before
+    CLASSES times: u8, how rare it is that a multiple is not 0;
+                   u8, how each larger multiple compares with the one before
     the range coder's bytes: values channel by channel, row by row
 """
 
@@ -19,7 +22,9 @@ from numpy.typing import NDArray
 from uqdm.entropy import coder, tables
 from uqdm.errors import DamagedError
 
-LIVELY = 8  # classes by how lively the preview is: a range of 0, 1, 2 to 3, 4 to 7, ..., 64 and more in the 3 x 3 neighbourhood
+# classes by how lively the preview is: a range of 0, 1, 2 to 3, 4 to 7, ..., 64 and more in the 3 x
+# 3 neighbourhood
+LIVELY = 8
 CLASSES = 3 * LIVELY  # and by the largest multiple of the channels before: 0, 1, more
 MOST = 31  # a multiple
 RARE = 16  # steps of an octave in which it is told how rare a multiple is
@@ -36,7 +41,9 @@ def multiples(preview: Pixels, pixels: Pixels, most: int) -> NDArray[np.int64]:
 
 
 def written(preview: Pixels, pixels: Pixels, most: int) -> bytes | None:
-    """The correction that brings all values within `most` >= 1, or None where the preview is too far off for one."""
+    """The correction that brings all values within `most` >= 1, or None where the preview is too
+    far off for one.
+    """
     found = multiples(preview, pixels, most)
     largest = int(np.abs(found).max(initial=0))
     if largest > MOST:
@@ -52,7 +59,9 @@ def written(preview: Pixels, pixels: Pixels, most: int) -> bytes | None:
 
 
 def applied(preview: Pixels, correction: bytes) -> tuple[Pixels, int]:
-    """The corrected preview, and how far its values can be from the true ones. Raises `DamagedError` for what no encoder writes."""
+    """The corrected preview, and how far its values can be from the true ones. Raises
+    `DamagedError` for what no encoder writes.
+    """
     head = 2 + 2 * CLASSES
     if len(correction) < head or not 1 <= correction[0] <= 254 or correction[1] > MOST:
         raise DamagedError("the correction is not one that an encoder writes")
@@ -75,7 +84,9 @@ def _blocks(count: int) -> list[slice]:
 
 
 def _classes(preview: NDArray[np.uint8], before: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(H * W,) the class of each value of a channel (H, W); `before` (c, H, W): multiples of the channels before."""
+    """(H * W,) the class of each value of a channel (H, W); `before` (c, H, W): multiples of the
+    channels before.
+    """
     padded = np.pad(preview, 1, "edge")
     h, w = preview.shape
     around = [padded[y : y + h, x : x + w] for y in range(3) for x in range(3)]
@@ -99,7 +110,9 @@ def _masses(rare: int, ratio: int, largest: int) -> NDArray[np.int64]:
     """A row of masses of the multiples -largest .. largest; the last one is no multiple."""
     with localcontext() as context:
         context.prec = 50
-        some = int((Decimal(2) ** (24 - Decimal(rare + 1) / RARE)).to_integral_value())  # never all: 0 can always be told
+        some = int(
+            (Decimal(2) ** (24 - Decimal(rare + 1) / RARE)).to_integral_value()
+        )  # never all: 0 can always be told
     shares = [1 << 20]
     for _ in range(largest - 1):
         shares.append(max(1, shares[-1] * ratio >> 8))

@@ -32,7 +32,9 @@ class Picture:
     def __post_init__(self) -> None:
         shape = self.pixels.shape
         if self.pixels.dtype != np.uint8 or self.pixels.ndim != 3 or shape[2] not in (1, 3) or 0 in shape:
-            raise ImageError(f"pixels are {self.pixels.dtype} of shape {shape}; expected uint8 (H, W, 1) or (H, W, 3), not empty")
+            raise ImageError(
+                f"pixels are {self.pixels.dtype} of shape {shape}; expected uint8 (H, W, 1) or (H, W, 3), not empty"
+            )
         if self.alpha is not None and (self.alpha.dtype != np.uint8 or self.alpha.shape != shape[:2]):
             raise ImageError(f"alpha is {self.alpha.dtype} of shape {self.alpha.shape}; expected uint8 {shape[:2]}")
 
@@ -55,10 +57,14 @@ def from_array(array: NDArray[Any]) -> Picture:
     if array.ndim == 2:
         array = array[:, :, None]
     if array.ndim != 3 or not 1 <= array.shape[2] <= 4 or 0 in array.shape:
-        raise ImageError(f"the array has shape {array.shape}; expected (H, W) or (H, W, C) with C from 1 to 4, not empty")
+        raise ImageError(
+            f"the array has shape {array.shape}; expected (H, W) or (H, W, C) with C from 1 to 4, not empty"
+        )
     channels = 1 if array.shape[2] <= 2 else 3
     has_alpha = array.shape[2] in (2, 4)
-    return Picture(np.ascontiguousarray(array[:, :, :channels]), np.ascontiguousarray(array[:, :, -1]) if has_alpha else None)
+    return Picture(
+        np.ascontiguousarray(array[:, :, :channels]), np.ascontiguousarray(array[:, :, -1]) if has_alpha else None
+    )
 
 
 def to_array(picture: Picture) -> Bytes8:

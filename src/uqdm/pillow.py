@@ -1,4 +1,5 @@
-"""The Pillow plugin: `.uqdm` files in `Image.open` and `Image.save`. `docs/pillow.md` shows its use.
+"""The Pillow plugin: `.uqdm` files in `Image.open` and `Image.save`. `docs/pillow.md` shows its
+use.
 
     import uqdm.pillow                            # registers
     Image.open("photo.uqdm").load()               # reads the head, then decodes
@@ -133,7 +134,9 @@ class UqdmImageFile(ImageFile.ImageFile):
         self._fewer: int | None = None  # steps that `draft` has found to be enough
         assert self.fp is not None
         try:
-            reader = format.ChunkReader(cast(BinaryIO, self.fp), steps=0, max_pixels=None, salvage=True)  # Pillow has a limit of its own
+            reader = format.ChunkReader(
+                cast(BinaryIO, self.fp), steps=0, max_pixels=None, salvage=True
+            )  # Pillow has a limit of its own
         except NotUqdmError as error:
             raise SyntaxError(str(error)) from error
         except UqdmError as error:
@@ -147,7 +150,11 @@ class UqdmImageFile(ImageFile.ImageFile):
             self.fp.seek(-1, os.SEEK_CUR)
             if (chunk := next(chunks, None)) is None:
                 break
-            name, prefix = {format.ICC: ("icc_profile", b""), format.EXIF: ("exif", b"Exif\0\0"), format.XMP: ("xmp", b"")}[chunk.kind]
+            name, prefix = {
+                format.ICC: ("icc_profile", b""),
+                format.EXIF: ("exif", b"Exif\0\0"),
+                format.XMP: ("xmp", b""),
+            }[chunk.kind]
             self.info[name] = prefix + chunk.payload
         self.tile = [ImageFile._Tile("raw", (0, 0, *self.size), 0, self.mode)]
 
@@ -184,10 +191,16 @@ class UqdmImageFile(ImageFile.ImageFile):
             return None  # `load` says it
         if walk.reduced(halvings) is not None:
             self._reduce, self._size = halvings, smaller
-            # A value of a reduced picture stands for the first pixel of each square, not for its middle.
+            # A value of a reduced picture stands for the first pixel of each square, not for its
+            # middle.
             scale = 2**halvings
             shift = 0.5 - 0.5 / scale
-            box: Any = (shift, shift, min(whole[0] / scale + shift, smaller[0]), min(whole[1] / scale + shift, smaller[1]))
+            box: Any = (
+                shift,
+                shift,
+                min(whole[0] / scale + shift, smaller[0]),
+                min(whole[1] / scale + shift, smaller[1]),
+            )
             return self.mode, box
         if halvings < 2 or self._header.chunks <= LEFT_OUT:
             return None
@@ -245,16 +258,24 @@ class UqdmImageFile(ImageFile.ImageFile):
         if not goals.shows(contents):
             raise OSError(f"{self._what} is truncated: it ends at byte {len(data)}, before the picture begins. {help}")
         if _options.get("strict") and there < header.chunks and contents.payload(format.CORRECTION) is None:
-            raise OSError(f"{self._what} is not whole: it ends at byte {len(data)}, after step {there} of {header.chunks}. {help}")
+            raise OSError(
+                f"{self._what} is not whole: it ends at byte {len(data)}, after step {there} of {header.chunks}. {help}"
+            )
         return contents
 
     def _decoded(self) -> bytes:
-        """The pixels as Pillow's raw decoder takes them: row by row, `mode` says how many bytes each."""
+        """The pixels as Pillow's raw decoder takes them: row by row, `mode` says how many bytes
+        each.
+        """
         import numpy as np
 
         lenient, data = ImageFile.LOAD_TRUNCATED_IMAGES, self._bytes()
         contents = self._checked(data, lenient)
-        step = self._fewer if self.step is None and self._fewer is not None and self._fewer <= len(contents.steps) else self.step
+        step = (
+            self._fewer
+            if self.step is None and self._fewer is not None and self._fewer <= len(contents.steps)
+            else self.step
+        )
         found: Decoded = self._codec().decode(data, step=step, reduce=self._reduce, salvage=lenient)
         array = found.image
         if self._header.alpha and found.picture.alpha is None:  # the file ends before it
@@ -270,7 +291,10 @@ class UqdmImageFile(ImageFile.ImageFile):
 
 
 def _save_all(image: Image.Image, file: IO[bytes], name: str | bytes) -> None:
-    raise ValueError("a .uqdm file holds one picture: save_all and append_images are not supported; save each picture to a file of its own")
+    raise ValueError(
+        "a .uqdm file holds one picture: save_all and append_images are not supported; save each picture to a file of"
+        " its own"
+    )
 
 
 def _save(image: Image.Image, file: IO[bytes], name: str | bytes) -> None:
@@ -305,7 +329,10 @@ def _picture(image: Image.Image) -> "Picture":
 
     modes = {"1": "L", "L": "L", "LA": "L", "P": "RGB", "PA": "RGB", "RGB": "RGB", "RGBA": "RGB"}
     if image.mode not in modes:
-        raise OSError(f"cannot write mode {image.mode} as UQDM; expected {', '.join(modes)}: convert the image first, with image.convert")
+        raise OSError(
+            f"cannot write mode {image.mode} as UQDM; expected {', '.join(modes)}: convert the image first, with"
+            " image.convert"
+        )
     if 0 in image.size:
         raise OSError(f"cannot write an image of {image.width} × {image.height} as UQDM; expected at least one pixel")
     mode = modes[image.mode] + ("A" if image.has_transparency_data else "")

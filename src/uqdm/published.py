@@ -42,7 +42,9 @@ class Report:
     """What `PublishedModel.evaluate` found. Its `str` is two tables."""
 
     model: Evaluation  # rates by step and PSNR of the reconstructions, simulated
-    coded: dict[str, Coded]  # by mode: "paper" is eq. 1, "tight" the same network's densities truncated to what is possible
+    coded: dict[
+        str, Coded
+    ]  # by mode: "paper" is eq. 1, "tight" the same network's densities truncated to what is possible
 
     def __str__(self) -> str:
         lines = [self.model.table(), f"{self.model.pictures} pictures, {self.model.line()}"]
@@ -60,7 +62,9 @@ class PublishedModel:
     a Gaussian prior, grey pictures.
     """
 
-    def __init__(self, folder: str | Path, reading: str = "ema", device: str = "cpu", precision: str = "float64") -> None:
+    def __init__(
+        self, folder: str | Path, reading: str = "ema", device: str = "cpu", precision: str = "float64"
+    ) -> None:
         self._name, self._reading = Path(folder).resolve().name, reading
         self._device, self._precision = device, precision
         self._take(runs.read_folder(Path(folder), reading))
@@ -138,7 +142,9 @@ class PublishedModel:
         return Report(found, coded)
 
     def compress(self, image: torch.Tensor, mode: Any = "tight", seed: int = 0) -> list[bytes]:
-        """A batch (B, 3, H, W) of uint8 values, or one picture (3, H, W), to one `.uqdm` file each."""
+        """A batch (B, 3, H, W) of uint8 values, or one picture (3, H, W), to one `.uqdm` file
+        each.
+        """
         codec = self._coder()
         if image.dtype != torch.uint8 or image.ndim not in (3, 4) or image.shape[-3] != 3:
             raise ImageError(f"expected a uint8 tensor (B, 3, H, W), found {image.dtype} {tuple(image.shape)}")
@@ -158,12 +164,16 @@ class PublishedModel:
         files = [sources.read(one) for one in some]
         found = [inspect(one) for one in files]
         if len({(info.height, info.width, info.channels, info.steps_available) for info in found}) != 1:
-            raise ImageError("the files of a batch must be of one size and hold equally many steps; decompress them one by one")
+            raise ImageError(
+                "the files of a batch must be of one size and hold equally many steps; decompress them one by one"
+            )
         previews = (codec.decompress(files, step=k) for k in range(1, found[0].steps_available + 1))
         return [torch.from_numpy(np.stack(step)).permute(0, 3, 1, 2) for step in previews]
 
 
-def load_checkpoint(folder: str | Path, reading: str = "ema", device: str = "cpu", precision: str = "float64") -> PublishedModel:
+def load_checkpoint(
+    folder: str | Path, reading: str = "ema", device: str = "cpu", precision: str = "float64"
+) -> PublishedModel:
     """A folder of `checkpoint.pt` and `config.json`, as published, or a run of `uqdm train`.
 
     `reading` is "ema" (as trained) or "raw" (as the published script reads it). Raises

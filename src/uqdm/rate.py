@@ -52,11 +52,17 @@ class Cut:
             raise ValueError(f"{self}: give at most one of step, bpp, nbytes and max_error")
 
     def resolved(self, model: Package, contents: format.Contents) -> "Cut":
-        """The same for a file of that model, with a step in the place of `max_error`, or all of a file that is corrected enough."""
+        """The same for a file of that model, with a step in the place of `max_error`, or all of a
+        file that is corrected enough.
+        """
         if self.max_error is None:
             return self
         step, correction = step_within(promises(model, contents), self.max_error), contents.payload(format.CORRECTION)
-        corrected = correction is not None and step > len(contents.steps) and correction[:1] <= bytes([min(self.max_error, 255)])
+        corrected = (
+            correction is not None
+            and step > len(contents.steps)
+            and correction[:1] <= bytes([min(self.max_error, 255)])
+        )
         return Cut() if corrected else Cut(step)
 
     def of(self, data: Source, model: Package | None = None) -> bytes:

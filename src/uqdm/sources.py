@@ -36,14 +36,18 @@ def read(data: Source) -> bytes:
 
 
 def opened(data: Source) -> contextlib.AbstractContextManager[BinaryIO]:
-    """A binary stream for a `with` block, which closes only what was opened here. Raises what `read` raises."""
+    """A binary stream for a `with` block, which closes only what was opened here. Raises what
+    `read` raises.
+    """
     if isinstance(data, bytes | bytearray | memoryview):
         return io.BytesIO(data)
     if isinstance(data, str | os.PathLike):
         try:
             return Path(data).open("rb")
         except (OSError, ValueError) as error:  # ValueError: the path has a null character
-            raise FormatError(f"{os.fspath(data)!s}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+            raise FormatError(
+                f"{os.fspath(data)!s}: cannot be read: {getattr(error, 'strerror', None) or error}"
+            ) from None
     if not hasattr(data, "read"):
         raise TypeError(f"{EXPECTED}; found {type(data).__name__}")
     if isinstance(data, io.TextIOBase):  # type: ignore[unreachable]  # what types forbid, callers do

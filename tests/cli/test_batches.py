@@ -1,4 +1,6 @@
-"""Many files in one command: what fails alone, what is skipped, what is counted, and where the outputs stand."""
+"""Many files in one command: what fails alone, what is skipped, what is counted, and where the
+outputs stand.
+"""
 
 import os
 from pathlib import Path
@@ -126,7 +128,9 @@ def test_a_broken_picture_is_left_out_of_an_evaluation_named_and_counted(run: Ru
 
 
 @pytest.mark.parametrize(("name", "text", "code"), [("x-broken", "not a picture", 1), ("x-small", None, 0)])
-def test_a_picture_that_cannot_be_used_is_left_out_of_training_named_and_counted(run: Run, name: str, text: str | None, code: int) -> None:
+def test_a_picture_that_cannot_be_used_is_left_out_of_training_named_and_counted(
+    run: Run, name: str, text: str | None, code: int
+) -> None:
     pytest.importorskip("torch")
     for i in range(3):
         picture(f"in/p{i}.png", 32, 32, seed=i)

@@ -30,7 +30,7 @@ def floats(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return package.write(float_package(), tmp_path_factory.mktemp("others") / "floats")
 
 
-# --- round trips -------------------------------------------------------------------------------------------------------------------
+# --- round trips
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
@@ -110,7 +110,7 @@ def test_16_bits_are_taken_on_request_only(run: Run) -> None:
     succeeded(run("compress", "deep.png", "--convert"))
 
 
-# --- prefixes ----------------------------------------------------------------------------------------------------------------------
+# --- prefixes
 
 
 def test_truncate_writes_exactly_the_first_bytes(run: Run) -> None:
@@ -118,7 +118,11 @@ def test_truncate_writes_exactly_the_first_bytes(run: Run) -> None:
     succeeded(run("compress", "a.png"))
     whole = Path("a.uqdm").read_bytes()
     info = format.inspect(whole)
-    for option, value, size in (("--bytes", 70, 70), ("--bpp", 9.5, int(9.5 * 120 / 8)), ("--step", 2, int(info.bpp[1] * 120 / 8 + 0.5))):
+    for option, value, size in (
+        ("--bytes", 70, 70),
+        ("--bpp", 9.5, int(9.5 * 120 / 8)),
+        ("--step", 2, int(info.bpp[1] * 120 / 8 + 0.5)),
+    ):
         result = succeeded(run("truncate", "a.uqdm", "b.uqdm", option, value, "--force"))
         assert Path("b.uqdm").read_bytes() == whole[:size]
         assert result.stdout.startswith(f"b.uqdm  {size} bytes  ")
@@ -139,10 +143,16 @@ def test_the_first_step_that_keeps_every_pixel_within_an_error_is_taken(run: Run
         assert np.abs(pixels("b.png").astype(int) - true).max() <= most
         succeeded(run("compress", "a.png", "c.uqdm", "--max-error", most, "--force"))
         assert Path("c.uqdm").read_bytes() == Path("b.uqdm").read_bytes()
-    failed(run("truncate", "a.uqdm", "b.uqdm", "--max-error", 3, "--step", 2), 2, "--step and --max-error cannot be used together")
+    failed(
+        run("truncate", "a.uqdm", "b.uqdm", "--max-error", 3, "--step", 2),
+        2,
+        "--step and --max-error cannot be used together",
+    )
 
 
-def test_a_near_lossless_file_of_the_default_model_keeps_its_error_and_says_so(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_near_lossless_file_of_the_default_model_keeps_its_error_and_says_so(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(library, "SHIPPED", EMBEDDED)  # the embedded model, which promises nothing by itself
     true = photograph(40, 52)
     Image.fromarray(true).save("a.png")
@@ -166,14 +176,20 @@ def test_a_near_lossless_file_of_the_default_model_keeps_its_error_and_says_so(r
         assert Path("d.uqdm").read_bytes() == data[:kept]
 
 
-def test_a_header_of_a_mode_that_the_model_has_not_is_damage_to_every_command(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_header_of_a_mode_that_the_model_has_not_is_damage_to_every_command(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(library, "SHIPPED", EMBEDDED)  # the embedded model
     picture()
     succeeded(run("compress", "a.png"))
     header = format.parse(Path("a.uqdm").read_bytes(), steps=0).header
     Path("a.uqdm").write_bytes(format.write_header(dataclasses.replace(header, extra=b"\1")))  # and no step
     bounded = "--max-error", 15
-    for words in (["info", "a.uqdm"], ["truncate", "a.uqdm", "b.uqdm", *bounded], ["decompress", "a.uqdm", "b.png", *bounded]):
+    for words in (
+        ["info", "a.uqdm"],
+        ["truncate", "a.uqdm", "b.uqdm", *bounded],
+        ["decompress", "a.uqdm", "b.png", *bounded],
+    ):
         failed(run(*words), 1, f"says mode paper; model '{library.DEFAULT}'")
 
 
@@ -275,10 +291,14 @@ def test_what_comes_before_damage_decodes_on_request(run: Run) -> None:
     failed(run("info", "bad.uqdm"), 1, "checksum differs")
 
     result = failed(
-        run("decompress", "bad.uqdm", "rest.png", "--salvage"), 1, "bad.uqdm: decoded what comes before the damage: step 4 of 4"
+        run("decompress", "bad.uqdm", "rest.png", "--salvage"),
+        1,
+        "bad.uqdm: decoded what comes before the damage: step 4 of 4",
     )
     used = last.start + 5 + format.PIECE + 4
-    assert result.stdout.startswith(f"rest.png  {used} bytes  {8 * used / 3000:.3f} bpp  step 3 of 4 and part of step 4  error at most ")
+    assert result.stdout.startswith(
+        f"rest.png  {used} bytes  {8 * used / 3000:.3f} bpp  step 3 of 4 and part of step 4  error at most "
+    )
     assert np.abs(pixels("rest.png").astype(int) - array).max() <= int(result.stdout.split()[-1])
     assert (pixels("rest.png") != pixels("bad.png")).any()
     assert succeeded(run("decompress", "bad.uqdm", "again.png", "--salvage", "--step", 3)).stderr == ""
@@ -309,7 +329,7 @@ def test_salvage_needs_a_header_and_goes_on_with_the_other_files(run: Run) -> No
     assert complaints[1].startswith("uqdm: out/p1.uqdm: decoded what comes before the damage")
 
 
-# --- info, models, sample ------------------------------------------------------------------------------------------------------------
+# --- info, models, sample
 
 
 def test_info_is_a_table_and_json(run: Run) -> None:
@@ -338,7 +358,12 @@ def test_info_is_a_table_and_json(run: Run) -> None:
     assert len(fields["step_bytes"]) == 4
     assert fields["max_error"][0] == [255, 255, 255]
     assert fields["max_error"][4] == [0, 0, 0]
-    assert (fields["arithmetic"], fields["mode"], fields["version"], fields["partial_bytes"]) == ("exact", "tight", "1.0", 0)
+    assert (fields["arithmetic"], fields["mode"], fields["version"], fields["partial_bytes"]) == (
+        "exact",
+        "tight",
+        "1.0",
+        0,
+    )
     succeeded(run("compress", "a.png", "--mode", "paper", "--force"))
     paper = succeeded(run("info", "a.uqdm")).stdout
     assert "mode paper, exact arithmetic, seed 0" in paper
@@ -365,7 +390,12 @@ def test_every_backend_and_precision_writes_the_same_file_of_an_exact_model(run:
     array = picture()
     succeeded(run("compress", "a.png"))
     whole = Path("a.uqdm").read_bytes()
-    for words in (("--backend", "numpy"), ("--backend", "onnxruntime"), ("--backend", "torch", "--threads", 1), ("--precision", "float64")):
+    for words in (
+        ("--backend", "numpy"),
+        ("--backend", "onnxruntime"),
+        ("--backend", "torch", "--threads", 1),
+        ("--precision", "float64"),
+    ):
         if words[0] == "--backend" and words[1] not in backends.available():
             continue
         succeeded(run("compress", "a.png", "b.uqdm", *words, "--force"))
@@ -378,7 +408,10 @@ def test_every_backend_and_precision_writes_the_same_file_of_an_exact_model(run:
 
 
 def test_info_reads_files_of_models_that_are_not_here(run: Run) -> None:
-    for extra, coding in ((b"\0", "mode tight, float64 arithmetic, seed 7"), (b"\7\7", "sub-header '0707', float64 arithmetic, seed 7")):
+    for extra, coding in (
+        (b"\0", "mode tight, float64 arithmetic, seed 7"),
+        (b"\7\7", "sub-header '0707', float64 arithmetic, seed 7"),
+    ):
         header = format.Header(3000, 2000, False, False, "float64", "elsewhere", bytes(8), 4, extra, 7)
         Path("a.uqdm").write_bytes(format.write_header(header))
         text = succeeded(run("info", "a.uqdm")).stdout
@@ -439,7 +472,7 @@ def test_a_checkpoint_is_imported_by_the_reading_asked_for(run: Run, monkeypatch
     failed(run("import-checkpoint", "missing", "out"), 2, "missing")
 
 
-# --- what goes wrong -----------------------------------------------------------------------------------------------------------------
+# --- what goes wrong
 
 
 def test_bad_inputs_are_named_in_one_line(run: Run, toy: Path) -> None:
@@ -447,7 +480,9 @@ def test_bad_inputs_are_named_in_one_line(run: Run, toy: Path) -> None:
     succeeded(run("compress", "a.png"))
     whole = Path("a.uqdm").read_bytes()
     other = format.Header(8, 8, False, False, "exact", "elsewhere", bytes(8), 4, b"\0")
-    steps = format.Header(8, 8, False, False, "exact", library.DEFAULT, format.parse(whole).header.fingerprint, 7, b"\0")
+    steps = format.Header(
+        8, 8, False, False, "exact", library.DEFAULT, format.parse(whole).header.fingerprint, 7, b"\0"
+    )
     bad = {
         "text.uqdm": (b"not a file of ours", "not a .uqdm file"),
         "empty.uqdm": (b"", "empty"),
@@ -455,10 +490,19 @@ def test_bad_inputs_are_named_in_one_line(run: Run, toy: Path) -> None:
         "version.uqdm": (whole[:8] + b"\x12" + whole[9:], "version 1.2"),
         "draft.uqdm": (whole[:8] + b"\x09" + whole[9:], "a draft of 1.0"),
         "steps.uqdm": (format.write_header(steps), "7 steps"),
-        "arithmetic.uqdm": (format.write_header(format.Header(**{**vars(steps), "chunks": 4, "arithmetic": "float64"})), "float64"),
+        "arithmetic.uqdm": (
+            format.write_header(format.Header(**{**vars(steps), "chunks": 4, "arithmetic": "float64"})),
+            "float64",
+        ),
         "unknown.uqdm": (format.write_header(other), "elsewhere"),
-        "fingerprint.uqdm": (format.write_header(format.Header(**{**vars(other), "model": library.DEFAULT})), "fingerprint"),
-        "large.uqdm": (format.write_header(format.Header(**{**vars(other), "width": 1 << 20, "height": 1 << 20})), "limit"),
+        "fingerprint.uqdm": (
+            format.write_header(format.Header(**{**vars(other), "model": library.DEFAULT})),
+            "fingerprint",
+        ),
+        "large.uqdm": (
+            format.write_header(format.Header(**{**vars(other), "width": 1 << 20, "height": 1 << 20})),
+            "limit",
+        ),
     }
     for name, (data, word) in bad.items():
         Path(name).write_bytes(data)
@@ -546,7 +590,7 @@ def test_an_interrupt_exits_130(run: Run, monkeypatch: pytest.MonkeyPatch) -> No
     assert "Traceback" not in result.output
 
 
-# --- from outside --------------------------------------------------------------------------------------------------------------------
+# --- from outside
 
 
 def python(code: str, **options: object) -> "subprocess.CompletedProcess[str]":
@@ -561,7 +605,8 @@ try:
     main(["--help"])
 except SystemExit as end:
     assert not end.code
-print([name for name in ("numpy", "torch", "PIL", "tqdm", "safetensors", "constriction") if name in sys.modules], file=sys.stderr)
+heavy = ("numpy", "torch", "PIL", "tqdm", "safetensors", "constriction")
+print([name for name in heavy if name in sys.modules], file=sys.stderr)
 """
     result = python(code)
     assert result.returncode == 0
@@ -602,10 +647,11 @@ def test_pictures_above_the_limit_are_refused_both_ways(run: Run) -> None:
     assert run("sample", "c.png", "--size", "12x10", "--max-pixels", 119).exit_code == 1
 
 
-# --- killed ------------------------------------------------------------------------------------------------------------------------
+# --- killed
 
 needs_sigkill = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL here")
-# Runs a command that kills itself at one moment: when it has written half of the bytes of its file, has written them all, has renamed it.
+# Runs a command that kills itself at one moment: when it has written half of the bytes of its file,
+# has written them all, has renamed it.
 SUICIDE = """
 import os, signal, sys
 from pathlib import Path
@@ -628,7 +674,9 @@ class Half:
 
 moment, opened, replace = sys.argv.pop(1), Path.open, Path.replace
 if moment == "half":
-    Path.open = lambda path, *words, **more: Half(opened(path, "wb")) if words == ("wb",) else opened(path, *words, **more)
+    Path.open = lambda path, *words, **more: (
+        Half(opened(path, "wb")) if words == ("wb",) else opened(path, *words, **more)
+    )
 elif moment == "written":
     Path.replace = die
 elif moment == "renamed":
@@ -639,7 +687,9 @@ main()
 
 @needs_sigkill
 @pytest.mark.parametrize("moment", ["half", "written", "renamed"])
-def test_a_run_killed_while_it_writes_leaves_no_half_file_and_does_not_disturb_the_next(run: Run, toy: Path, moment: str) -> None:
+def test_a_run_killed_while_it_writes_leaves_no_half_file_and_does_not_disturb_the_next(
+    run: Run, toy: Path, moment: str
+) -> None:
     array = picture("in/a.png", 40, 30)
     succeeded(run("compress", "in/a.png", "a.uqdm"))
     whole = Path("a.uqdm").read_bytes()
@@ -697,7 +747,9 @@ def test_a_run_killed_at_any_moment_leaves_only_whole_files(run: Run, toy: Path,
     expected = {path.name: path.read_bytes() for path in Path("expected").iterdir()}
     for at, number, whole in (("before", 1, 0), ("behind", 1, 1), ("before", 3, 2), ("behind", 3, 3)):
         where = ["--batch", "1", "--force", "--model", str(toy / library.DEFAULT)]
-        killed = subprocess.run([sys.executable, "-c", KILLED, at, str(number), command, source, "out", *where], stdout=subprocess.DEVNULL)
+        killed = subprocess.run(
+            [sys.executable, "-c", KILLED, at, str(number), command, source, "out", *where], stdout=subprocess.DEVNULL
+        )
         assert killed.returncode == -signal.SIGKILL
         found = {path.name: path.read_bytes() for path in Path("out").glob(f"*{suffix}")}
         assert found.items() <= expected.items()

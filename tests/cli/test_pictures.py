@@ -27,7 +27,13 @@ def test_what_is_not_carried_is_named_on_stderr(run: Run) -> None:
 def test_a_whole_picture_is_not_written_where_its_values_would_change(run: Run) -> None:
     array = picture()
     succeeded(run("compress", "a.png"))
-    for name, word in (("b.jpg", "--lossy-output"), ("b.avif", "--lossy-output"), ("b.gif", ".gif"), ("b.ico", ".ico"), ("b.pcx", ".pcx")):
+    for name, word in (
+        ("b.jpg", "--lossy-output"),
+        ("b.avif", "--lossy-output"),
+        ("b.gif", ".gif"),
+        ("b.ico", ".ico"),
+        ("b.pcx", ".pcx"),
+    ):
         failed(run("decompress", "a.uqdm", name), 1, word, ".png")
         assert not Path(name).exists()
     succeeded(run("decompress", "a.uqdm", "b.jpg", "--lossy-output"))

@@ -1,4 +1,6 @@
-"""Streams that are closed, full or left; outputs that are no files; names that are not UTF-8. All from outside, as a shell does it."""
+"""Streams that are closed, full or left; outputs that are no files; names that are not UTF-8. All
+from outside, as a shell does it.
+"""
 
 import json
 import os
@@ -21,7 +23,9 @@ needs_fd = pytest.mark.skipif(not os.path.exists("/dev/fd/1"), reason="no /dev/f
 
 @pytest.fixture
 def shell(run: Run, toy: Path) -> Shell:
-    """Runs a line of bash in a folder that holds a.png and a.uqdm; in it `uqdm` is the command, and TOY the folder of the toy model."""
+    """Runs a line of bash in a folder that holds a.png and a.uqdm; in it `uqdm` is the command, and
+    TOY the folder of the toy model.
+    """
 
     def shell(line: str, **options: object) -> "subprocess.CompletedProcess[bytes]":
         whole = f'TOY="{toy / library.DEFAULT}"; uqdm() {{ "{sys.executable}" -m uqdm "$@"; }}; {line}'
@@ -37,7 +41,9 @@ def shell(run: Run, toy: Path) -> Shell:
 
 
 @needs_full
-@pytest.mark.parametrize("line", ["info a.uqdm", "info a.uqdm --json", "models", "--help", "compress a.png -", "compress a.png b.uqdm"])
+@pytest.mark.parametrize(
+    "line", ["info a.uqdm", "info a.uqdm --json", "models", "--help", "compress a.png -", "compress a.png b.uqdm"]
+)
 def test_a_full_disk_behind_stdout_is_named(shell: Shell, line: str) -> None:
     done = shell(f"uqdm {line} >/dev/full")
     assert done.returncode == 1

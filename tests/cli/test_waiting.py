@@ -14,7 +14,9 @@ from conftest import photograph
 
 from uqdm.codec import Codec
 
-AT_ONCE = "from uqdm.cli import main, waiting; waiting.SECOND = 0.0; main()"  # not after a second, which would be to wait
+AT_ONCE = (
+    "from uqdm.cli import main, waiting; waiting.SECOND = 0.0; main()"  # not after a second, which would be to wait
+)
 
 
 def on_a_terminal(*words: str) -> tuple[int, str, bytes]:
@@ -38,7 +40,8 @@ def on_a_terminal(*words: str) -> tuple[int, str, bytes]:
 
 
 @pytest.mark.parametrize(
-    "line", ["compress a.png b.uqdm --model nano", "decompress a.uqdm b.png", "sample b.png --size 160x160 --model nano"]
+    "line",
+    ["compress a.png b.uqdm --model nano", "decompress a.uqdm b.png", "sample b.png --size 160x160 --model nano"],
 )
 def test_one_picture_shows_its_steps_and_parts_on_a_terminal(run: Run, line: str) -> None:
     picture("a.png", 160, 160)
@@ -74,7 +77,9 @@ def test_progress_is_told_after_every_part_and_changes_no_bit(default: Codec) ->
     data = default.compress(image, progress=lambda *where: told.append(where))
     assert data == default.compress(image)
     assert told == sorted(told)
-    assert [where for where in told if where[1] == where[2]] == [(k, n, n) for k, n in {w[0]: w[2] for w in told}.items()]
+    assert [where for where in told if where[1] == where[2]] == [
+        (k, n, n) for k, n in {w[0]: w[2] for w in told}.items()
+    ]
     assert told[-1][0] == default.steps
     again: list[tuple[int, ...]] = []
     decoded = default.decode_many([data], progress=lambda *where: again.append(where))[0]

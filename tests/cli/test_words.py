@@ -14,11 +14,17 @@ from uqdm.cli.words import spread
         ("compare --codec uqdm jpeg photo.png", "compare --codec uqdm --codec jpeg photo.png"),
         ("compare --codec uqdm,jpeg photo.png --bpp 2", "compare --codec uqdm --codec jpeg photo.png --bpp 2"),
         ("compare photo.png --codec=uqdm,jpeg sheet.png", "compare photo.png --codec uqdm --codec jpeg sheet.png"),
-        ("compare a.png --codec uqdm:models/a vdm-a:runs/b@9 c.png", "compare a.png --codec uqdm:models/a --codec vdm-a:runs/b@9 c.png"),
+        (
+            "compare a.png --codec uqdm:models/a vdm-a:runs/b@9 c.png",
+            "compare a.png --codec uqdm:models/a --codec vdm-a:runs/b@9 c.png",
+        ),
         ("evaluate --codec jxl jpg CIFAR10 --out r", "evaluate --codec jxl --codec jpg CIFAR10 --out r"),
         ("evaluate --codec jxl photos/ --out r", "evaluate --codec jxl photos/ --out r"),
         ("evaluate --codec jxl photos --out r", "evaluate --codec jxl photos --out r"),  # a folder that is there
-        ("evaluate --published a.yml b.yml dev.zip --out r", "evaluate --published a.yml --published b.yml dev.zip --out r"),
+        (
+            "evaluate --published a.yml b.yml dev.zip --out r",
+            "evaluate --published a.yml --published b.yml dev.zip --out r",
+        ),
         ("reproduce --data a b fig4 --codec jxl fig5", "reproduce --data a --data b fig4 --codec jxl fig5"),
         ("reproduce fig5 --models nano,uqdm-light", "reproduce fig5 --models nano --models uqdm-light"),
         ("train --data a {b,c}.zip --set x=1 y=2", "train --data a --data {b,c}.zip --set x=1 --set y=2"),
@@ -28,7 +34,9 @@ from uqdm.cli.words import spread
         ("compress --data a b", "compress --data a b"),
     ],
 )
-def test_lists_end_where_another_argument_begins(line: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lists_end_where_another_argument_begins(
+    line: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     Path("photos").mkdir()
     assert spread(line.split()) == expected.split()
@@ -101,7 +109,13 @@ def test_a_file_of_the_wrong_kind_is_named_as_that(run: Run) -> None:
 
 def test_an_empty_name_is_not_the_current_folder(run: Run) -> None:
     picture("a.png")
-    for words in (["compress", ""], ["compress", "a.png", ""], ["decompress", ""], ["truncate", "", "b", "--step", 1], ["sample", ""]):
+    for words in (
+        ["compress", ""],
+        ["compress", "a.png", ""],
+        ["decompress", ""],
+        ["truncate", "", "b", "--step", 1],
+        ["sample", ""],
+    ):
         failed(run(*words), 2, "empty")
     assert [path.name for path in Path().iterdir()] == ["a.png"]
 

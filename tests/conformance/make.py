@@ -1,9 +1,11 @@
-"""Writes what every stage of a decoder computes, as JSON files beside this one (README.md says what each array is).
+"""Writes what every stage of a decoder computes, as JSON files beside this one (README.md says what
+each array is).
 
 PYTHONPATH=src:tests python tests/conformance/make.py
 
-The numbers are those of versions 1.0 and 1.1 of the format: they stay, and models may come. `numbers` and `stages` are also what the
-tests compare the files with, on every runtime and with every coder.
+The numbers are those of versions 1.0 and 1.1 of the format: they stay, and models may come.
+`numbers` and `stages` are also what the tests compare the files with, on every runtime and with
+every coder.
 """
 
 import json
@@ -45,12 +47,16 @@ def plain(array: Any) -> Any:
 def generator() -> list[dict[str, Any]]:
     """Raw 32-bit integers."""
     places = [(0, 0), (0, 1), (SEED, 1), (2**64 - 1, 5)]
-    return [{"seed": seed, "stream": stream, "integers": plain(randomness.raw(seed, stream, 11))} for seed, stream in places]
+    return [
+        {"seed": seed, "stream": stream, "integers": plain(randomness.raw(seed, stream, 11))} for seed, stream in places
+    ]
 
 
 def distribution() -> list[list[int]]:
     """Rows of location, level, position, F."""
-    location, level, position = np.random.default_rng(1).integers([-(2**23), 0, -(2**23)], [2**23, 128, 2**23], (60, 3)).T
+    location, level, position = (
+        np.random.default_rng(1).integers([-(2**23), 0, -(2**23)], [2**23, 128, 2**23], (60, 3)).T
+    )
     position[::2] = location[::2] + (position[::2] >> 10)  # near it, where F is neither 0 nor 1
     return plain(np.stack([location, level, position, tables.cdf(position, location, level)], 1))
 
@@ -79,7 +85,9 @@ def rows() -> list[dict[str, Any]]:
     """Tables, and the mean of the same density in the same box."""
     asked, found = cells(), []
     assert asked.weight is not None
-    mean = tables.mixture_mean(*(a[None] for a in (asked.location, asked.level, asked.weight, asked.low, asked.high)))[0]
+    mean = tables.mixture_mean(*(a[None] for a in (asked.location, asked.level, asked.weight, asked.low, asked.high)))[
+        0
+    ]
     for i in range(asked.size):
         fields = ("low", "high", "start", "width", "location", "level", "weight")
         row = {name: plain(getattr(asked, name)[i]) for name in fields}
@@ -102,10 +110,14 @@ def numbers() -> dict[str, Any]:
     rgb = np.random.default_rng(5).integers(0, 256, (1, 3, 1, 24)).astype(np.uint8)
     return {
         "generator": generator(),
-        "lattice": [{"height": h, "width": w, "positions": plain(order.lattice(h, w))} for h, w in ((4, 4), (5, 7), (1, 6))],
+        "lattice": [
+            {"height": h, "width": w, "positions": plain(order.lattice(h, w))} for h, w in ((4, 4), (5, 7), (1, 6))
+        ],
         "colour": {"rgb": plain(rgb[0, :, 0].T), "ycocg-r": plain(colour.forward(rgb, "ycocg-r")[0, :, 0].T)},
         "distribution": distribution(),
-        "weights": [{"logarithms": plain(a), "weights": plain(b)} for a, b in zip(logarithms, mixtures.weights(logarithms))],
+        "weights": [
+            {"logarithms": plain(a), "weights": plain(b)} for a, b in zip(logarithms, mixtures.weights(logarithms))
+        ],
         "rows": rows(),
         "stream": stream(),
     }
@@ -115,7 +127,9 @@ def numbers() -> dict[str, Any]:
 
 
 class Watched:
-    """A package's networks on a runtime; keeps what goes into its convolutions and what comes out."""
+    """A package's networks on a runtime; keeps what goes into its convolutions and what comes
+    out.
+    """
 
     def __init__(self, model: bundle.Package, backend: str) -> None:
         self.runs: list[dict[str, Any]] = []
@@ -173,7 +187,9 @@ def stages(model: bundle.Package, backend: str = "numpy") -> list[dict[str, Any]
 def known(state: Any) -> dict[str, Any]:
     """Boxes; of a pyramid the last low-pass, and the planes of each level."""
     if isinstance(state.low, list):
-        fields = {name: [plain(level[0]) for level in getattr(state, name)] for name in ("low", "high", "value", "mean")}
+        fields = {
+            name: [plain(level[0]) for level in getattr(state, name)] for name in ("low", "high", "value", "mean")
+        }
         return {"ground": plain(state.ground[0])} | fields
     return {"low": plain(state.low[0]), "high": plain(state.high[0])}
 
@@ -183,7 +199,11 @@ def told(question: Any, symbols: Array) -> dict[str, Any]:
     asked = question.table(slice(0, question.size))
     if not isinstance(asked, Cells):  # rows: the last low-pass
         left = [int(row[:symbol].sum()) for row, symbol in zip(asked, symbols)]
-        return {"symbols": plain(symbols), "left": left, "mass": plain(np.take_along_axis(asked, symbols[:, None], 1)[:, 0])}
+        return {
+            "symbols": plain(symbols),
+            "left": left,
+            "mass": plain(np.take_along_axis(asked, symbols[:, None], 1)[:, 0]),
+        }
     left, mass = asked.intervals(symbols)
     found = {
         "asked": plain(question.asked),
@@ -221,7 +241,12 @@ def vectors(name: str) -> dict[str, Any]:
         step |= {"check": payload[:4].hex(), "stream": payload[4:].hex()}
         step["preview"] = plain(codec.decode(data, step=number).picture.pixels)
     about = {"model": name, "fingerprint": model.fingerprint, "height": HEIGHT, "width": WIDTH, "seed": SEED}
-    return about | {"pixels": plain(drawn(HEIGHT, WIDTH)), "steps": steps, "file": data.hex(), "cut": previews(codec, data)}
+    return about | {
+        "pixels": plain(drawn(HEIGHT, WIDTH)),
+        "steps": steps,
+        "file": data.hex(),
+        "cut": previews(codec, data),
+    }
 
 
 def payloads(data: bytes) -> list[bytes]:
@@ -230,7 +255,9 @@ def payloads(data: bytes) -> list[bytes]:
 
 
 def written_out(value: Any, depth: int = 0) -> str:
-    """JSON: an object's keys on lines of their own, and in a list of objects each object; arrays of numbers on one line."""
+    """JSON: an object's keys on lines of their own, and in a list of objects each object; arrays of
+    numbers on one line.
+    """
     if isinstance(value, dict):
         lines = [f"{' ' * (depth + 1)}{json.dumps(key)}: {written_out(one, depth + 1)}" for key, one in value.items()]
         return "{\n" + ",\n".join(lines) + "\n" + " " * depth + "}"

@@ -1,4 +1,6 @@
-"""The files beside this one hold the numbers of every stage; every runtime, every coder and the document's decoder give the same."""
+"""The files beside this one hold the numbers of every stage; every runtime, every coder and the
+document's decoder give the same.
+"""
 
 import json
 from itertools import pairwise
@@ -105,7 +107,10 @@ def test_the_document_gives_the_numbers_of_stages_that_know_no_model() -> None:
         mixture = list(zip(one["weight"], one["location"], one["level"]))
         starts = range(one["start"] + one["width"], one["high"] * stream.ONE + 1, one["width"])
         cuts = [one["low"], *(-(-place // stream.ONE) for place in starts), one["high"] + 1]
-        f = [sum(w * stream.distribution(v * stream.ONE - stream.ONE // 2, at, level) for w, at, level in mixture) >> 8 for v in cuts]
+        f = [
+            sum(w * stream.distribution(v * stream.ONE - stream.ONE // 2, at, level) for w, at, level in mixture) >> 8
+            for v in cuts
+        ]
         assert stream.cumulative(f, f[-1] - f[0]) == one["cumulative"]
         assert nested.mixture_mean(mixture, one["low"], one["high"]) == one["mean"]
     payload = stream.Stream(stream.Payload(bytes(4) + bytes.fromhex(NUMBERS["stream"]["bytes"]), True))
@@ -182,7 +187,11 @@ def test_the_document_gives_the_numbers_of_every_stage_of_photo(monkeypatch: pyt
         for name in ("low", "high", "value"):
             assert [getattr(level, name).tolist() for level in one.levels] == step[name]
         for level, mean in zip(one.levels, step["mean"], strict=True):
-            equal([a.tolist() for a in level.apart(level.mean())], [a.tolist() for a in level.apart(np.array(mean))], f"step {s + 1}, mean")
+            equal(
+                [a.tolist() for a in level.apart(level.mean())],
+                [a.tolist() for a in level.apart(np.array(mean))],
+                f"step {s + 1}, mean",
+            )
         assert one.preview().tolist() == step["preview"]
         assert one.step(s, payloads[16 + s])
         assert networks == [run for part in step["parts"] for run in part["networks"]]

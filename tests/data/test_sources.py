@@ -1,4 +1,6 @@
-"""Sources: what each kind of file gives, and what is said where it is missing, broken or hostile. Real files, made here."""
+"""Sources: what each kind of file gives, and what is said where it is missing, broken or hostile.
+Real files, made here.
+"""
 
 import contextlib
 import io
@@ -39,7 +41,9 @@ def same(source: Source | None, some: np.ndarray) -> bool:
 
 
 def python2(some: np.ndarray) -> bytes:
-    """The bytes that Python 2 wrote for {'batch_label': ..., 'labels': [...], 'data': array, 'filenames': [...]}, protocol 2."""
+    """The bytes that Python 2 wrote for {'batch_label': ..., 'labels': [...], 'data': array,
+    'filenames': [...]}, protocol 2.
+    """
     data = rows(some)
     kind = b"cnumpy\ndtype\nU\x02u1K\x00K\x01\x87R(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
     array = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R"
@@ -47,7 +51,18 @@ def python2(some: np.ndarray) -> bytes:
     values = b"T" + struct.pack("<i", data.size) + data.tobytes()
     labels = b"](" + b"K\x07" * len(some) + b"e"
     names = b"](" + b"U\x05a.png" * len(some) + b"e"
-    entries = b"U\x0bbatch_labelU\x05batchU\x06labels" + labels + b"U\x04data" + array + b"(K\x01" + shape + kind + b"\x89" + values + b"tb"
+    entries = (
+        b"U\x0bbatch_labelU\x05batchU\x06labels"
+        + labels
+        + b"U\x04data"
+        + array
+        + b"(K\x01"
+        + shape
+        + kind
+        + b"\x89"
+        + values
+        + b"tb"
+    )
     return b"\x80\x02}(" + entries + b"U\tfilenames" + names + b"u."
 
 
@@ -123,7 +138,9 @@ def test_grey_becomes_rgb_and_alpha_is_dropped(tmp_path: Path) -> None:
     Image.fromarray(np.dstack([grey, grey])).save(tmp_path / "c.png")
     source, held = open_source(tmp_path)
     assert held is None
-    assert [p.tolist() for p in (source[0], source[1], source[2])] == [a.tolist() for a in (colour, *[np.dstack([grey] * 3)] * 2)]
+    assert [p.tolist() for p in (source[0], source[1], source[2])] == [
+        a.tolist() for a in (colour, *[np.dstack([grey] * 3)] * 2)
+    ]
 
 
 def test_a_broken_picture_is_an_error_when_it_is_asked_for_and_names_its_file(tmp_path: Path) -> None:
@@ -198,7 +215,9 @@ def test_a_hostile_pickle_is_refused_and_runs_nothing(tmp_path: Path, function: 
     assert not (tmp_path / "trap").exists()
 
 
-@pytest.mark.parametrize("data", [{b"data": np.zeros((2, 3072), object)}, {b"data": np.zeros((2, 30), np.uint8)}, {b"data": 5}, [1], {}])
+@pytest.mark.parametrize(
+    "data", [{b"data": np.zeros((2, 3072), object)}, {b"data": np.zeros((2, 30), np.uint8)}, {b"data": 5}, [1], {}]
+)
 def test_a_pickle_of_something_else_is_refused(tmp_path: Path, data: object) -> None:
     cifar(tmp_path / "c")
     (tmp_path / "c" / "test_batch").write_bytes(pickle.dumps(data, 2))
@@ -217,7 +236,9 @@ def test_a_cut_or_missing_cifar_file_is_named(tmp_path: Path) -> None:
         open_source(tmp_path / "c")
 
 
-def test_no_change_of_a_byte_gives_anything_but_an_array_or_an_error_and_none_asks_for_much_memory(tmp_path: Path) -> None:
+def test_no_change_of_a_byte_gives_anything_but_an_array_or_an_error_and_none_asks_for_much_memory(
+    tmp_path: Path,
+) -> None:
     whole = python2(pictures(1, 32))
     head = whole.index(b"T") + 5
     random = np.random.default_rng(0)
@@ -229,7 +250,9 @@ def test_no_change_of_a_byte_gives_anything_but_an_array_or_an_error_and_none_as
         path.write_bytes(changed)
         with contextlib.suppress(errors.ImageError):
             assert datasets.pickled(path)[0].shape == (32, 32, 3)
-    path.write_bytes(b"\x80\x02}r\xff\xff\xff\xff" + whole[3:])  # memo number 2 ** 32 - 1: a list that long would be 64 GB
+    path.write_bytes(
+        b"\x80\x02}r\xff\xff\xff\xff" + whole[3:]
+    )  # memo number 2 ** 32 - 1: a list that long would be 64 GB
     assert datasets.pickled(path)[0].shape == (32, 32, 3)
 
 
@@ -295,7 +318,12 @@ def test_a_broken_npz_is_named(imagenet: tuple[Path, np.ndarray]) -> None:
     val.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(errors.ImageError, match=r"val_data\.npz.*get it again"):
         open_source(folder)
-    wrong = [{"data": np.zeros((2, 100), np.uint8)}, {"data": np.zeros((2, 12288))}, {"pictures": np.zeros(2)}, {"data": np.array([{}])}]
+    wrong = [
+        {"data": np.zeros((2, 100), np.uint8)},
+        {"data": np.zeros((2, 12288))},
+        {"pictures": np.zeros(2)},
+        {"data": np.array([{}])},
+    ]
     for arrays in wrong:
         np.savez(val, **arrays)
         with pytest.raises(errors.ImageError, match=r"val_data\.npz"):
@@ -319,7 +347,11 @@ def test_a_damaged_compressed_batch_is_no_broken_picture_but_the_end(imagenet: t
 def test_shards_give_their_pictures_and_nothing_else(tmp_path: Path) -> None:
     some = pictures(6, 8)
     for s in range(3):
-        members = {f"{i}.{k}": d for i in (2 * s, 2 * s + 1) for k, d in (("png", png(some[i])), ("cls", b"7"), ("json", b"{}"))}
+        members = {
+            f"{i}.{k}": d
+            for i in (2 * s, 2 * s + 1)
+            for k, d in (("png", png(some[i])), ("cls", b"7"), ("json", b"{}"))
+        }
         shard(tmp_path / f"a-{s:03}.tar", members)
     for source in (tmp_path, f"{tmp_path}/a-{{000..002}}.tar", f"{tmp_path}/*.tar"):
         assert same(open_source(source)[0], some)
@@ -356,7 +388,9 @@ def test_a_cut_empty_or_compressed_shard_is_named(tmp_path: Path) -> None:
 
 
 def test_a_broken_member_names_shard_and_member(tmp_path: Path) -> None:
-    source, _ = open_source(shard(tmp_path / "a.tar", {"x/0.png": b"\x89PNG nothing", "x/1.png": png(photograph(8, 8))}))
+    source, _ = open_source(
+        shard(tmp_path / "a.tar", {"x/0.png": b"\x89PNG nothing", "x/1.png": png(photograph(8, 8))})
+    )
     assert source[1].shape == (8, 8, 3)
     with pytest.raises(errors.ImageError, match=r"a\.tar/x/0\.png"):
         source[0]
@@ -373,7 +407,9 @@ def test_braces_are_written_out_as_a_shell_would() -> None:
 # --- what is not there
 
 
-@pytest.mark.parametrize(("name", "folder", "file"), [("CIFAR10", "cifar10", "data_batch_1"), ("ImageNet64", "imagenet64", "val_data.npz")])
+@pytest.mark.parametrize(
+    ("name", "folder", "file"), [("CIFAR10", "cifar10", "data_batch_1"), ("ImageNet64", "imagenet64", "val_data.npz")]
+)
 def test_a_name_without_its_data_says_what_is_expected_where(tmp_path: Path, name: str, folder: str, file: str) -> None:
     with pytest.raises(errors.ImageError) as raised:
         open_source(name.lower(), tmp_path)

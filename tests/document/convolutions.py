@@ -12,7 +12,9 @@ def convolved(x: Any, weights: dict[str, Any], name: str) -> Any:
 
 
 def summed(x: Any, weight: Any, kind: Any = np.float64) -> Any:
-    """A convolution's sums, with zeros around the field. Integers below 2^53 are exact in float64."""
+    """A convolution's sums, with zeros around the field. Integers below 2^53 are exact in
+    float64.
+    """
     k, (h, w) = weight.shape[2], x.shape[1:]
     x = np.pad(x.astype(kind), ((0, 0), (k // 2, k // 2), (k // 2, k // 2)))
     weight = weight.astype(kind)
@@ -35,7 +37,9 @@ def high_passed(m: Any) -> Any:
 
 
 def quartered(planes: Any) -> Any:
-    return np.stack([planes[:, i::2, j::2] for i in (0, 1) for j in (0, 1)], 1).reshape(-1, planes.shape[1] // 2, planes.shape[2] // 2)
+    return np.stack([planes[:, i::2, j::2] for i in (0, 1) for j in (0, 1)], 1).reshape(
+        -1, planes.shape[1] // 2, planes.shape[2] // 2
+    )
 
 
 def pull(skip: Any, width: Any, d: Any) -> Any:

@@ -28,7 +28,9 @@ PASSES = ((0, 0), (1, 1), (0, 1), (1, 0))
 
 
 def leaking(numerator: Any, shift: Any, half: bool) -> Any:
-    """limit(numerator / 2**shift), below zero an eighth; `half`: of the nearest, for the stream's shifts."""
+    """limit(numerator / 2**shift), below zero an eighth; `half`: of the nearest, for the stream's
+    shifts.
+    """
     above = numerator + (half * (1 << shift) >> 1) >> shift
     below = numerator + (half * (1 << shift + 3) >> 1) >> shift + 3
     return np.where(numerator >= 0, np.minimum(above, 1023), np.maximum(below, -128))
@@ -80,11 +82,15 @@ def features(own: dict[str, Any], low: Any, high: Any) -> tuple[Any, Any, Any, A
 def outputs(own: dict[str, Any], described: dict[str, Any], number: int, seen: Any, activations: Any) -> Any:
     """raw of a pass."""
     _, _, detail, everything = features(own, *evened(*seen))
-    return network(own, f"pass{number}", described["passes"], everything if activations is None else detail, activations)
+    return network(
+        own, f"pass{number}", described["passes"], everything if activations is None else detail, activations
+    )
 
 
 def mixtures(own: dict[str, Any], described: dict[str, Any], number: int, seen: Any, activations: Any) -> Any:
-    """A function from a place (channel, row, column in the pass's field) to [(share, location, level), ...]."""
+    """A function from a place (channel, row, column in the pass's field) to [(share, location,
+    level), ...].
+    """
     row, column = PASSES[number]
     m, d, _, _ = features(own, *evened(*seen))
     raw = outputs(own, described, number, seen, activations)
@@ -109,7 +115,9 @@ def mixtures(own: dict[str, Any], described: dict[str, Any], number: int, seen: 
 def mixture_mean(mixture: list[tuple[int, int, int]], low: int, high: int) -> int:
     bottom, top = low * ONE - ONE // 2, high * ONE + ONE // 2
     means = [mean(location, level, low, high) - bottom for _, location, level in mixture]
-    masses = [distribution(top, location, level) - distribution(bottom, location, level) for _, location, level in mixture]
+    masses = [
+        distribution(top, location, level) - distribution(bottom, location, level) for _, location, level in mixture
+    ]
     shares = [share * (mass >> 12) for (share, _, _), mass in zip(mixture, masses)]
     shares = shares if any(shares) else [share for share, _, _ in mixture]
     return bottom + sum(a * m for a, m in zip(shares, means)) // sum(shares)
@@ -118,7 +126,12 @@ def mixture_mean(mixture: list[tuple[int, int, int]], low: int, high: int) -> in
 class Decoder:
     def __init__(self, data: bytes, model: dict[str, Any], weights: dict[str, Any]) -> None:
         assert data[8] == 0x10
-        self.head, self.constants, self.network, self.weights = header(data), model["constants"], model["network"], weights
+        self.head, self.constants, self.network, self.weights = (
+            header(data),
+            model["constants"],
+            model["network"],
+            weights,
+        )
         size = (3, self.head.height, self.head.width)
         self.low = np.zeros(size, np.int64) + np.array([0, -255, -255]).reshape(3, 1, 1)
         self.high = np.full(size, 255)
@@ -157,7 +170,10 @@ class Decoder:
                 mixture = mixture_of(c, y, x)
                 turn = sum(share * level for share, _, level in mixture) // 256 + self.constants["priority"][c]
                 cuts = [bottom, *(o + k * w for k in range(first + 1, end + 1)), top + 1]
-                f = [sum(share * distribution(v * ONE - ONE // 2, at, level) for share, at, level in mixture) >> 8 for v in cuts]
+                f = [
+                    sum(share * distribution(v * ONE - ONE // 2, at, level) for share, at, level in mixture) >> 8
+                    for v in cuts
+                ]
                 found.append((turn, place, first, cumulative(f, f[-1] - f[0])))
         return [one[1:] for one in sorted(found, key=lambda one: -one[0])]  # equals stay in order
 
@@ -212,7 +228,9 @@ class Decoder:
 
 
 def decode(data: bytes, model: dict[str, Any], weights: dict[str, Any], steps: int | None = None) -> Any:
-    """Pixels (H, W, 3) of a file, or after so many steps; of a cut file what all its symbols tell."""
+    """Pixels (H, W, 3) of a file, or after so many steps; of a cut file what all its symbols
+    tell.
+    """
     one = Decoder(data, model, weights)
     payloads = chunks(data, one.head)
     for s in range(one.head.steps):

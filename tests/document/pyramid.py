@@ -245,7 +245,9 @@ class Telling:
         else:
             x, joined = self.trunk, None
         self.raw = sixteen(nested.network(self.own, name, self.described["passes"], x, joined))
-        self.planes = np.concatenate([high_passed(self.image) + 8 >> 4, self.before, value[earlier] - self.before[earlier]])
+        self.planes = np.concatenate(
+            [high_passed(self.image) + 8 >> 4, self.before, value[earlier] - self.before[earlier]]
+        )
         linear = self.own[f"{name}.linear"].astype(np.int64)
         self.base = 2 * summed(self.planes, linear) + 2**13 * self.before[3 * band : 3 * band + 3]
         self.count = self.own[f"{name}.offset"].shape[1]
@@ -253,7 +255,10 @@ class Telling:
     def rows(self, c: int) -> list[range]:
         """Of a channel, where raw offsets, levels, logarithms and couplings are."""
         j = self.count
-        return [*(range((3 * kind + c) * j, (3 * kind + c + 1) * j) for kind in range(3)), range(9 * j + c * (c - 1), 9 * j + c * (c + 1))]
+        return [
+            *(range((3 * kind + c) * j, (3 * kind + c + 1) * j) for kind in range(3)),
+            range(9 * j + c * (c - 1), 9 * j + c * (c + 1)),
+        ]
 
     def mixture(self, band: int, c: int) -> Mixture:
         k, u = 3 * band + c, int(self.unit[3 * band + c])
@@ -263,7 +268,9 @@ class Telling:
             one = slice(3 * band + i, 3 * band + i + 1)
             shift += couplings[2 * i] * rel(self.error[one], 3, self.unit[one])[0]
             stretch += couplings[2 * i + 1] * self.loudness[3 * band + i]
-        offsets, levels = (self.own[f"pass{band}.{name}"][c].astype(np.int64)[:, None, None] for name in ("offset", "level"))
+        offsets, levels = (
+            self.own[f"pass{band}.{name}"][c].astype(np.int64)[:, None, None] for name in ("offset", "level")
+        )
         location = self.base[k - 3 * band] + 2**6 * u * (offset + offsets) + 2**3 * u * shift
         level = level + levels + (round(512 / log(2)) * stretch >> 13) + round(512 * (log2(u) + 5)) + 32 >> 6
         return Mixture(np.clip(location, -(2**30), 2**30), np.clip(level, 0, 127), weights(logarithm))
@@ -341,7 +348,9 @@ class Telling:
             each = zip(*(a[:, piece].take(of, 1) for a in mixture))
             f = sum(weight * distribution(cut * ONE - ONE // 2, at, scale) for at, scale, weight in each) >> 8
             first, total = f[ends - count], f[ends - 1] - f[ends - count]
-            shares = np.where(total[of], (f - first[of]) * SHARED // np.maximum(total, 1)[of], j * SHARED // (count - 1)[of])
+            shares = np.where(
+                total[of], (f - first[of]) * SHARED // np.maximum(total, 1)[of], j * SHARED // (count - 1)[of]
+            )
             yield from (one.tolist() for one in np.split(shares + j, ends[:-1]))
 
     def finish(self, k: int, mixture: Mixture, before: Any, several: Any, told: Any) -> None:
@@ -363,7 +372,12 @@ class Telling:
 class Decoder:
     def __init__(self, data: bytes, model: dict[str, Any], weights: dict[str, Any]) -> None:
         assert data[8] == 0x11
-        self.head, self.constants, self.network, self.weights = header(data), model["constants"], model["network"], weights
+        self.head, self.constants, self.network, self.weights = (
+            header(data),
+            model["constants"],
+            model["network"],
+            weights,
+        )
         size, self.levels = (self.head.height, self.head.width), []
         for number in range(1, count_of_levels(*size) + 1):
             self.levels.append(Level(number, size, self.constants["bases"]))
@@ -380,7 +394,9 @@ class Decoder:
         """Of a level in a step, its arrays and what is said of them."""
         kind = min(number, 3) - 1
         prefix = f"{s}.{kind}."
-        return {name.removeprefix(prefix): a for name, a in self.weights.items() if name.startswith(prefix)}, self.network["steps"][s][kind]
+        return {
+            name.removeprefix(prefix): a for name, a in self.weights.items() if name.startswith(prefix)
+        }, self.network["steps"][s][kind]
 
     def tell_ground(self, stream: Stream) -> None:
         for c in range(1 if self.head.grey else 3):
@@ -388,7 +404,9 @@ class Decoder:
             for k, first in ((-(-(highest - lowest + 1) // 64), True), (64, False)):
                 for place in np.ndindex(self.ground[c].shape):
                     symbol = taken(stream, ground_table(k))
-                    self.ground[(c, *place)] = lowest + 64 * symbol + 32 if first else self.ground[(c, *place)] + symbol - 32
+                    self.ground[(c, *place)] = (
+                        lowest + 64 * symbol + 32 if first else self.ground[(c, *place)] + symbol - 32
+                    )
         if self.head.grey:
             self.ground[1:] = 0
 
@@ -477,7 +495,9 @@ def multiples(rare: int, ratio: int, largest: int) -> list[int]:
 
 
 def decode(data: bytes, model: dict[str, Any], weights: dict[str, Any], steps: int | None = None) -> Any:
-    """Pixels (H, W, 3) of a file, or after so many steps; of a cut file what all its symbols tell."""
+    """Pixels (H, W, 3) of a file, or after so many steps; of a cut file what all its symbols
+    tell.
+    """
     one = Decoder(data, model, weights)
     payloads = chunks(data, one.head)
     for s in range(one.head.steps):

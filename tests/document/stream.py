@@ -1,6 +1,8 @@
-"""What all families' decoders share, from docs/format.md alone: header and chunks, range coder, generator, tables, means.
+"""What all families' decoders share, from docs/format.md alone: header and chunks, range coder,
+generator, tables, means.
 
-Files may end anywhere behind the header. What the document leaves out or says wrongly stops it. Slow and small on purpose.
+Files may end anywhere behind the header. What the document leaves out or says wrongly stops it.
+Slow and small on purpose.
 """
 
 import functools
@@ -101,7 +103,11 @@ class Stream:
         self.range = unit * (cumulative[found + 1] - cumulative[found])
         if self.range < 2**32:
             word = self.data[self.at : self.at + 4].ljust(4, b"\0")
-            self.above, self.range, self.at = self.above << 32 | int.from_bytes(word, "big"), self.range << 32, self.at + 4
+            self.above, self.range, self.at = (
+                self.above << 32 | int.from_bytes(word, "big"),
+                self.range << 32,
+                self.at + 4,
+            )
         self.found.append(found)
         return found
 
@@ -111,7 +117,9 @@ class Stream:
 
 
 def cumulative(f: list[int], total: int) -> list[int]:
-    """Boundaries of the symbols' parts, from the distribution function at the boundaries of n children."""
+    """Boundaries of the symbols' parts, from the distribution function at the boundaries of n
+    children.
+    """
     n = len(f) - 1
     return [((f[j] - f[0]) * SHARED // total if total else j * SHARED // n) + j for j in range(n + 1)]
 

@@ -1,4 +1,6 @@
-"""The family `uqdm` with an exact network, in both entropy modes, from docs/format.md alone. Of pictures that are one run."""
+"""The family `uqdm` with an exact network, in both entropy modes, from docs/format.md alone. Of
+pictures that are one run.
+"""
 
 from decimal import Decimal, localcontext
 from math import ceil
@@ -34,7 +36,11 @@ def features(own: dict[str, Any], low: Any, high: Any) -> Any:
     """Of a field of even sides."""
     m, detail = low + high, int(own["detail"].reshape(-1)[0])
     middle, wide = (own[name].astype(np.int64).reshape(-1, 1, 1) for name in ("middle", "wide"))
-    planes = [m - middle, np.clip(high_passed(m) + (2**detail // 2) >> detail, -2047, 2047), np.clip(high - low + 1, 0, wide)]
+    planes = [
+        m - middle,
+        np.clip(high_passed(m) + (2**detail // 2) >> detail, -2047, 2047),
+        np.clip(high - low + 1, 0, wide),
+    ]
     return quartered(np.concatenate(planes))
 
 
@@ -49,7 +55,9 @@ def outputs(own: dict[str, Any], blocks: int, x: Any) -> Any:
 
 def suggested(own: dict[str, Any], raw: Any, low: Any, high: Any) -> tuple[Any, Any]:
     """Location and level of every coordinate; of a field of even sides if there is a network."""
-    middle, offset, level, width, skip = (own[k].astype(np.int64).reshape(-1, 1, 1) for k in ("middle", "offset", "level", "width", "skip"))
+    middle, offset, level, width, skip = (
+        own[k].astype(np.int64).reshape(-1, 1, 1) for k in ("middle", "offset", "level", "width", "skip")
+    )
     if raw is None:
         return (middle << 15) + offset + 0 * low, np.clip(level >> 6, 0, 127) + 0 * low
     m, (h, w) = low + high, low.shape[1:]
@@ -61,9 +69,17 @@ def suggested(own: dict[str, Any], raw: Any, low: Any, high: Any) -> tuple[Any, 
 class Decoder:
     def __init__(self, data: bytes, model: dict[str, Any], weights: dict[str, Any]) -> None:
         assert data[8] == 0x10
-        self.head, self.constants, self.network, self.weights = header(data), model["constants"], model["network"], weights
+        self.head, self.constants, self.network, self.weights = (
+            header(data),
+            model["constants"],
+            model["network"],
+            weights,
+        )
         self.rgb, self.grey = self.constants["space"] == "rgb", self.head.grey
-        self.real = {k: [float.fromhex(v) for v in self.constants[k]] for k in ("alpha", "b", "c", "offset", "scale", "pixel_spread")}
+        self.real = {
+            k: [float.fromhex(v) for v in self.constants[k]]
+            for k in ("alpha", "b", "c", "offset", "scale", "pixel_spread")
+        }
         self.lowest = np.array([0, 0, 0] if self.rgb else [0, -255, -255]).reshape(3, 1, 1)
         size = (3, self.head.height, self.head.width)
         self.low, self.high = self.lowest + np.zeros(size, np.int64), np.full(size, 255)
@@ -76,7 +92,11 @@ class Decoder:
     def suggested(self, s: int) -> tuple[Any, Any]:
         own = {name.removeprefix(f"{s}."): a for name, a in self.weights.items() if name.startswith(f"{s}.")}
         (h, w), (low, high) = self.low.shape[1:], evened(self.low, self.high)
-        raw = outputs(own, self.network["steps"][s]["blocks"], features(own, low, high)) if "enter.weight" in own else None
+        raw = (
+            outputs(own, self.network["steps"][s]["blocks"], features(own, low, high))
+            if "enter.weight" in own
+            else None
+        )
         location, level = (a[:, :h, :w] for a in suggested(own, raw, low, high))
         if self.grey and self.rgb:
             location, level = (np.repeat(a[1:2], 3, 0) for a in (location, level))
@@ -118,7 +138,11 @@ class Decoder:
             return first, cumulative(f, 2**36)
         if first == end:
             return None
-        cuts = [bottom, *(min(max(-(-(d + k * w) // ONE), bottom), top + 1) for k in range(first + 1, end + 1)), top + 1]
+        cuts = [
+            bottom,
+            *(min(max(-(-(d + k * w) // ONE), bottom), top + 1) for k in range(first + 1, end + 1)),
+            top + 1,
+        ]
         f = [distribution(v * ONE - ONE // 2, location, level) for v in cuts]
         return first, cumulative(f, f[-1] - f[0])
 
@@ -147,7 +171,9 @@ class Decoder:
         if s < len(self.constants["widths"]):
             self.begun = self.suggested(s)
             level = self.begun[1]
-            places.sort(key=lambda at: -int(level[(at[0], *self.order[at[1]])]) - self.constants["priority"][at[0]])  # equals stay in order
+            places.sort(
+                key=lambda at: -int(level[(at[0], *self.order[at[1]])]) - self.constants["priority"][at[0]]
+            )  # equals stay in order
         asked = {at: found for at in places if (found := self.question(s, *at)) is not None}
         for (c, number), (first, parts) in asked.items():
             symbol = stream.symbol(parts)
@@ -183,7 +209,9 @@ class Decoder:
 
 
 def decode(data: bytes, model: dict[str, Any], weights: dict[str, Any], steps: int | None = None) -> Any:
-    """Pixels (H, W, 3) of a file, or after so many steps; of a cut file what all its symbols tell."""
+    """Pixels (H, W, 3) of a file, or after so many steps; of a cut file what all its symbols
+    tell.
+    """
     one = Decoder(data, model, weights)
     payloads = chunks(data, one.head)
     for s in range(one.head.steps):

@@ -1,4 +1,6 @@
-"""The choice of an implementation: what does not work here is passed over, and nothing is imported before it is needed."""
+"""The choice of an implementation: what does not work here is passed over, and nothing is imported
+before it is needed.
+"""
 
 import os
 import subprocess
@@ -16,7 +18,11 @@ def told(code: str, *extra: Path, **environment: str) -> str:
     """What a fresh interpreter prints."""
     path = os.pathsep.join(map(str, [*extra, SOURCE]))
     done = subprocess.run(
-        [sys.executable, "-c", code], env={**os.environ, **environment, "PYTHONPATH": path}, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code],
+        env={**os.environ, **environment, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=True,
     )
     return done.stdout.strip()
 
@@ -32,7 +38,9 @@ def test_an_unknown_implementation_is_refused_with_those_that_there_are() -> Non
 
 
 def test_importing_the_coder_imports_no_implementation() -> None:
-    code = "import sys; from uqdm.entropy import coder; print([m for m in ('numba', 'constriction') if m in sys.modules])"
+    code = (
+        "import sys; from uqdm.entropy import coder; print([m for m in ('numba', 'constriction') if m in sys.modules])"
+    )
     assert told(code) == "[]"
 
 

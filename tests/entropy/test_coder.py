@@ -1,4 +1,6 @@
-"""The coder: what goes in comes out, at the length that the tables promise, and the same with every implementation."""
+"""The coder: what goes in comes out, at the length that the tables promise, and the same with every
+implementation.
+"""
 
 import numpy as np
 import pytest
@@ -41,7 +43,9 @@ def certain(name: str, stream: bytes, masses: np.ndarray) -> np.ndarray:
 
 
 def common(stream: bytes, masses: np.ndarray) -> int:
-    """How many symbols do not depend on what follows, by definition: with zeros and with ones they are the same."""
+    """How many symbols do not depend on what follows, by definition: with zeros and with ones they
+    are the same.
+    """
     decoders = [coder.Decoder(stream + tail, coder="plain") for tail in (bytes(16), b"\xff" * 16)]
     for i in range(len(masses)):
         try:
@@ -151,10 +155,14 @@ def test_all_write_and_read_the_same_under_any_cells(world: tuple[np.ndarray, Ce
 
 @settings(deadline=None, max_examples=150)
 @given(
-    st.lists(st.sampled_from([b"\x7f", b"\x80", b"\0\0\0\0\0", b"\xff\xff\xff\xff\xff\xff", b"\x01", b"\xfe", b"\xa5"])), st.integers(0, 99)
+    st.lists(
+        st.sampled_from([b"\x7f", b"\x80", b"\0\0\0\0\0", b"\xff\xff\xff\xff\xff\xff", b"\x01", b"\xfe", b"\xa5"])
+    ),
+    st.integers(0, 99),
 )
 def test_carries_run_through_as_many_words_as_they_must(pieces: list[bytes], seed: int) -> None:
-    # Symbols read from long runs of ones or zeros make an encoder's interval straddle a boundary for that long.
+    # Symbols read from long runs of ones or zeros make an encoder's interval straddle a boundary
+    # for that long.
     _, masses = rows(120, 5, seed, 1)
     try:
         symbols = coder.Decoder(b"".join(pieces), coder="plain").decode(masses)
@@ -228,7 +236,9 @@ def test_arrays_of_other_layouts_and_types_are_taken_as_well(name: str) -> None:
 
 @settings(deadline=None, max_examples=60)
 @given(st.integers(0, 2**32), st.integers(1, 60), st.integers(2, 20), st.sampled_from([0.01, 0.1, 1, 10]))
-def test_of_a_beginning_exactly_what_every_continuation_shares_is_decoded(seed: int, n: int, k: int, shape: float) -> None:
+def test_of_a_beginning_exactly_what_every_continuation_shares_is_decoded(
+    seed: int, n: int, k: int, shape: float
+) -> None:
     symbols, masses = rows(n, k, seed, shape)
     stream = encoded("plain", symbols, masses)
     for end in range(len(stream) + 1):
@@ -264,8 +274,14 @@ def test_a_stream_that_arrives_byte_by_byte_gives_the_same_symbols(name: str, wi
 
 
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
-@given(st.integers(0, 2**32), st.lists(st.tuples(st.integers(0, 30), st.integers(0, 40)), max_size=20), st.sampled_from(CODERS))
-def test_any_order_of_arrivals_and_questions_gives_the_same(seed: int, events: list[tuple[int, int]], name: str) -> None:
+@given(
+    st.integers(0, 2**32),
+    st.lists(st.tuples(st.integers(0, 30), st.integers(0, 40)), max_size=20),
+    st.sampled_from(CODERS),
+)
+def test_any_order_of_arrivals_and_questions_gives_the_same(
+    seed: int, events: list[tuple[int, int]], name: str
+) -> None:
     symbols, masses = rows(200, 6, seed)
     stream = encoded("plain", symbols, masses)
     decoder, end, found = coder.Decoder(b"", whole=False, coder=name), 0, np.zeros(0, np.int64)
@@ -290,7 +306,8 @@ def test_bytes_turn_into_symbols_as_they_come(name: str) -> None:
 
 @each
 def test_ones_in_the_last_place_overflow_nothing(name: str) -> None:
-    # After 128 bits the interval is nearly the whole line and the number near its top: adding what may come passes 2**64.
+    # After 128 bits the interval is nearly the whole line and the number near its top: adding what
+    # may come passes 2**64.
     masses = np.tile(np.array([[1, FULL - 2, 1]]), (300, 1))
     for first in (b"\xff\xff\xfe", b"\xff\xff\xfe\xff\xff\xff\xff\xfe", b"\xfe\xff", b"\0\0\0\0\0\0\xff"):
         for end in range(len(first) + 1):
@@ -359,7 +376,14 @@ def test_a_box_without_an_integer_is_damage(name: str) -> None:
 def test_a_coordinate_with_too_many_children_is_refused(name: str) -> None:
     def line(children: int) -> Cells:
         one = np.ones(1, np.int64)
-        return Cells(0 * one.astype(np.int32), (children - 1) * one.astype(np.int32), 0 * one, 65536 * one, 0 * one, one.astype(np.uint8))
+        return Cells(
+            0 * one.astype(np.int32),
+            (children - 1) * one.astype(np.int32),
+            0 * one,
+            65536 * one,
+            0 * one,
+            one.astype(np.uint8),
+        )
 
     encoder = coder.Encoder(name)
     encoder.encode_cells(np.array([1022]), line(1023))

@@ -1,4 +1,6 @@
-"""Integer tables: they sum exactly, hold no zero, follow the logistic, survive every tail, and depend on nothing around them."""
+"""Integer tables: they sum exactly, hold no zero, follow the logistic, survive every tail, and
+depend on nothing around them.
+"""
 
 import itertools
 import math
@@ -44,7 +46,11 @@ def test_the_distribution_function_is_right_between_its_cells(level: int) -> Non
 
 @given(
     st.lists(
-        st.tuples(st.integers(-(10**7), 3 * 10**7), st.integers(0, 127), st.lists(st.integers(0, 10**6), min_size=1, max_size=12)),
+        st.tuples(
+            st.integers(-(10**7), 3 * 10**7),
+            st.integers(0, 127),
+            st.lists(st.integers(0, 10**6), min_size=1, max_size=12),
+        ),
         min_size=1,
     ),
 )
@@ -58,7 +64,9 @@ def test_any_row_sums_exactly_and_leaves_every_symbol_codable(rows: list[tuple[i
     assert m.shape == (len(rows), k + 1)
     for i, (_, _, gaps) in enumerate(rows):  # alone, without the columns that its neighbours need
         n = len(gaps)
-        assert (tables.truncated(cuts[i : i + 1, : n + 1], location[i : i + 1], level[i : i + 1])[0, :n] == m[i, :n]).all()
+        assert (
+            tables.truncated(cuts[i : i + 1, : n + 1], location[i : i + 1], level[i : i + 1])[0, :n] == m[i, :n]
+        ).all()
         assert (m[i, n:k] == 1).all()
 
 
@@ -158,11 +166,14 @@ def test_what_lies_outside_a_table_has_no_symbol() -> None:
 
 
 def exact_mean(location: float, scale: float, low: float, high: float) -> float:
-    """Mean of the logistic truncated to low .. high, by Simpson's rule on the density seen from its highest point."""
+    """Mean of the logistic truncated to low .. high, by Simpson's rule on the density seen from its
+    highest point.
+    """
     t = (np.linspace(low, high, 20001) - location) / scale
     log_density = -np.abs(t) - 2 * np.log1p(np.exp(-np.abs(t)))
     top = t[log_density.argmax()]
-    # Where the box is many scales wide, only the part near the density's highest point counts; look at that alone.
+    # Where the box is many scales wide, only the part near the density's highest point counts; look
+    # at that alone.
     t = np.linspace(max(t[0], top - 45), min(t[-1], top + 45), 20001)
     log_density = -np.abs(t) - 2 * np.log1p(np.exp(-np.abs(t)))
     weight = np.exp(log_density - log_density.max()) * np.array([1, *[4, 2] * 9999, 4, 1])
@@ -219,7 +230,8 @@ def test_means_lie_in_their_boxes_and_are_the_same_from_all(rows: list[tuple[int
 
 
 def test_a_box_far_out_has_its_mean_one_scale_from_its_near_end() -> None:
-    # Beyond the stored distribution's reach the density is an exponential, and its mean is one scale inside.
+    # Beyond the stored distribution's reach the density is an exponential, and its mean is one
+    # scale inside.
     location, level = np.int64(0), np.int64(40)  # scale 1
     found = tables.mean(location, level, np.array([300, -600]), np.array([600, -300])) / ONE
     assert np.allclose(found, [300 - 0.5 + 1, -300 + 0.5 - 1], atol=1e-3)
@@ -232,7 +244,9 @@ def test_means_of_small_integer_types_and_other_shapes_are_the_same() -> None:
     low = random.integers(0, 200, (3, 5, 7))
     location, level = random.integers(0, 200 * ONE, (3, 5, 7)), random.integers(0, 128, (3, 5, 7))
     expected = tables.mean(location, level, low, low + 9)
-    small = tables.mean(location.astype(np.int32), level.astype(np.uint8), low.astype(np.int16), (low + 9).astype(np.int32))
+    small = tables.mean(
+        location.astype(np.int32), level.astype(np.uint8), low.astype(np.int16), (low + 9).astype(np.int32)
+    )
     assert expected.shape == (3, 5, 7)
     assert (small == expected).all()
     assert (
@@ -267,7 +281,9 @@ def test_a_mixtures_mean_is_that_of_its_density_in_the_box(count: int) -> None:
     scale = 2.0 ** (level / 8 - 5)
     t = np.abs(points[:, None] - location[..., None] / ONE) / scale[..., None]
     density = (weight[..., None] * np.exp(-t) / (1 + np.exp(-t)) ** 2 / scale[..., None]).sum(1)
-    there = density.sum(1) / 4000 * (high - low + 1) / 256 > 1e-5  # elsewhere masses in 2**-36, less 12 bits, say little
+    there = (
+        density.sum(1) / 4000 * (high - low + 1) / 256 > 1e-5
+    )  # elsewhere masses in 2**-36, less 12 bits, say little
     expected = np.clip((density * points).sum(1) / density.sum(1), low, high)
     assert there.mean() > 0.6
     assert np.abs(found - expected)[there].max() < 0.06

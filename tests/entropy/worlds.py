@@ -1,4 +1,6 @@
-"""Tables, cells and symbols for the tests of the ground floor: like those of real steps, and as bad as the limits allow."""
+"""Tables, cells and symbols for the tests of the ground floor: like those of real steps, and as bad
+as the limits allow.
+"""
 
 import dataclasses
 
@@ -10,10 +12,14 @@ from uqdm.entropy.tables import FRACTION, ONE, PRECISION, Cells
 
 
 def rows(n: int, k: int, seed: int = 0, shape: float = 0.3) -> tuple[np.ndarray, np.ndarray]:
-    """Random integer tables (n, k) and symbols drawn from them; the smaller `shape`, the more has one symbol of the mass."""
+    """Random integer tables (n, k) and symbols drawn from them; the smaller `shape`, the more has
+    one symbol of the mass.
+    """
     random = np.random.default_rng(seed)
     weights = random.gamma(shape, size=(n, k)) + 1e-9
-    cuts = np.floor(np.cumsum(weights, 1) / weights.sum(1, keepdims=True) * (2**PRECISION - k)).astype(np.int64) + np.arange(1, k + 1)
+    cuts = np.floor(np.cumsum(weights, 1) / weights.sum(1, keepdims=True) * (2**PRECISION - k)).astype(
+        np.int64
+    ) + np.arange(1, k + 1)
     cuts[:, -1] = 2**PRECISION
     masses = np.diff(cuts, axis=1, prepend=0)
     symbols = (cuts <= random.integers(0, 2**PRECISION, (n, 1))).sum(1)
@@ -21,15 +27,21 @@ def rows(n: int, k: int, seed: int = 0, shape: float = 0.3) -> tuple[np.ndarray,
 
 
 def cells(n: int, seed: int = 0, wide: bool = False) -> tuple[np.ndarray, Cells]:
-    """Like those of a real step, and symbols drawn from them: 40 to 60 integers in intervals of 5.2, or 5 to 13 single ones."""
+    """Like those of a real step, and symbols drawn from them: 40 to 60 integers in intervals of
+    5.2, or 5 to 13 single ones.
+    """
     random = np.random.default_rng(seed)
     size = random.integers(40, 61, n) if wide else random.integers(5, 14, n)
     low = random.integers(0, 256 - size)
     width = np.full(n, int(5.2 * ONE) if wide else ONE)
     start = (low << FRACTION) - (random.integers(0, width) if wide else 0)
-    level = np.rint((np.log2(size / 3) + random.normal(0, 0.3, n) - tables.LOWEST_OCTAVE) * tables.LEVELS_PER_OCTAVE).astype(np.int64)
+    level = np.rint(
+        (np.log2(size / 3) + random.normal(0, 0.3, n) - tables.LOWEST_OCTAVE) * tables.LEVELS_PER_OCTAVE
+    ).astype(np.int64)
     location = np.rint((low - 0.5 + random.uniform(0, 1, n) * size) * 8).astype(np.int64) << (FRACTION - 3)
-    made = Cells(low.astype(np.int32), (low + size - 1).astype(np.int32), start, width, location, level.astype(np.uint8))
+    made = Cells(
+        low.astype(np.int32), (low + size - 1).astype(np.int32), start, width, location, level.astype(np.uint8)
+    )
     cuts = np.cumsum(made.masses(slice(None)), 1)
     chances = random.integers(0, np.take_along_axis(cuts, made.children[:, None] - 1, 1))
     return (cuts <= chances).sum(1), made
@@ -41,7 +53,9 @@ def mixed(made: Cells, count: int, seed: int = 0) -> Cells:
     shape = (made.size, count)
     weight = rows(made.size, count, seed)[1] * (256 - count) // 2**PRECISION + 1
     weight[:, 0] += 256 - weight.sum(1)
-    location = made.location[:, None] + np.rint(random.normal(0, 8, shape) * (np.arange(count) > 0)).astype(np.int64) * ONE
+    location = (
+        made.location[:, None] + np.rint(random.normal(0, 8, shape) * (np.arange(count) > 0)).astype(np.int64) * ONE
+    )
     level = np.clip(made.level.astype(np.int64)[:, None] + random.integers(-20, 20, shape), 0, tables.LEVELS - 1)
     return dataclasses.replace(
         made, location=np.clip(location, -(2**30), 2**30), level=level.astype(np.uint8), weight=weight.astype(np.uint16)

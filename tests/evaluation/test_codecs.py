@@ -83,7 +83,9 @@ def test_pngs_and_webps_payload_is_their_data() -> None:
     assert len(zlib.decompress(data[begin : begin + classical.png_payload(data)])) == 20 * (1 + 3 * 30)
     plain = classical.saved(pixels, "WEBP", lossless=True)
     assert classical.webp_payload(plain) in (len(plain) - 20, len(plain) - 21)
-    assert classical.webp_payload(classical.saved(pixels, "WEBP", lossless=True, icc_profile=b"z" * 300)) == classical.webp_payload(plain)
+    assert classical.webp_payload(
+        classical.saved(pixels, "WEBP", lossless=True, icc_profile=b"z" * 300)
+    ) == classical.webp_payload(plain)
 
 
 def test_a_lossless_file_that_is_cheaper_than_a_lossy_one_is_preferred() -> None:
@@ -148,7 +150,14 @@ def test_jpeg2000s_layers_are_whole_files_of_the_rates_told(paper: bool) -> None
 def test_a_cut_jpeg2000_file_is_the_shortest_that_shows_its_layer() -> None:
     pixels = photograph(64, 64)
     data = classical.saved(
-        pixels, "JPEG2000", mct=1, no_jp2=True, num_resolutions=3, irreversible=False, quality_mode="rates", quality_layers=[20, 5, 1]
+        pixels,
+        "JPEG2000",
+        mct=1,
+        no_jp2=True,
+        num_resolutions=3,
+        irreversible=False,
+        quality_mode="rates",
+        quality_layers=[20, 5, 1],
     )
     stream = classical.Codestream.of(data)
     assert classical.packets(data) == stream.end - stream.begin
@@ -185,12 +194,16 @@ def test_curves_begin_at_a_tenth_of_a_bit(rates: list[float]) -> None:
 
 @pytest.mark.parametrize("method", ["denoise", "ancestral", "flow"])
 @pytest.mark.parametrize("name", ["photo", "nano", "uqdm-light"])
-def test_all_beginnings_from_one_walk_are_what_each_decodes_to(name: str, method: Method, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_beginnings_from_one_walk_are_what_each_decodes_to(
+    name: str, method: Method, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = ours.opened(str(library.find(name)))
     pixels = photograph(40, 36)
     data = model.compress(pixels, seed=5)
     ends = format.ends(format.parse(data))
-    sizes = sorted({*ends, *(end + k for end in ends[:-1] for k in (1, 3, 9)), *range(ends[0], len(data), len(data) // 7)})
+    sizes = sorted(
+        {*ends, *(end + k for end in ends[:-1] for k in (1, 3, 9)), *range(ends[0], len(data), len(data) // 7)}
+    )
     walked: list[int] = []
     real = prefixes.Reader
 
@@ -214,7 +227,10 @@ def test_a_beginnings_time_is_that_of_its_own_steps_and_preview(monkeypatch: pyt
     data = model.compress(photograph(24, 24))
     ends = format.ends(format.parse(data))
     monkeypatch.setattr(prefixes, "timed", lambda function, *given: (function(*given), 1.0))  # all takes a second
-    found = [one.seconds for one in prefixes.previews(model, data, [n for end in ends[:-1] for n in (end, end + 20)], Way("denoise"))]
+    found = [
+        one.seconds
+        for one in prefixes.previews(model, data, [n for end in ends[:-1] for n in (end, end + 20)], Way("denoise"))
+    ]
     # The start, the parser and the preview take one each, and each whole step takes one.
     assert found == [3.0 + k for k in range(model.steps) for _ in range(2)]
 
@@ -271,7 +287,7 @@ def test_a_vdm_gives_hypothetical_points_that_end_with_the_picture(tmp_path: Pat
             registry.Spec(name).make()
 
 
-# --- external codecs -----------------------------------------------------------------------------------------------------------
+# --- external codecs
 
 
 @pytest.fixture
@@ -280,10 +296,10 @@ def described(tmp_path: Path) -> Path:
     python = sys.executable
     path = tmp_path / "codecs.toml"
     path.write_text(
-        f'[outside]\nlabel = "by commands"\n'
-        f'encode = "{python} -m uqdm compress {{input}} {{output}} --model nano --max-error {{setting}}"\n'
-        f'decode = "{python} -m uqdm decompress {{input}} {{output}}"\nsettings = ["30", "0"]\nsuffix = ".uqdm"\n'
-        f'[fails]\nencode = "{python} -c \'import sys; sys.exit(3)\' {{input}} {{output}}"\ndecode = "{python}"\nsettings = [""]\n'
+        f'[outside]\nlabel = "by commands"\nencode = "{python} -m uqdm compress {{input}} {{output}} --model nano'
+        f' --max-error {{setting}}"\ndecode = "{python} -m uqdm decompress {{input}} {{output}}"\nsettings = ["30",'
+        f' "0"]\nsuffix = ".uqdm"\n[fails]\nencode = "{python} -c \'import sys; sys.exit(3)\' {{input}}'
+        f' {{output}}"\ndecode = "{python}"\nsettings = [""]\n'
     )
     return path
 
@@ -306,23 +322,18 @@ def test_a_codec_with_a_command_line_is_one_of_them(described: Path) -> None:
 def test_a_folder_of_files_counts_as_all_of_them_and_printed_bits_are_hypothetical(tmp_path: Path) -> None:
     script = tmp_path / "codec.py"
     script.write_text(
-        "import pathlib, shutil, sys\n"
-        "what, source, target = sys.argv[1:]\n"
-        "if what == 'split':\n"
-        "    folder = pathlib.Path(target); (folder / 'sub').mkdir(parents=True); data = pathlib.Path(source).read_bytes()\n"
-        "    (folder / 'a').write_bytes(data[:50]); (folder / 'sub' / 'b').write_bytes(data[50:])\n"
-        "elif what == 'join':\n"
-        "    folder = pathlib.Path(source)\n"
-        "    pathlib.Path(target).write_bytes((folder / 'a').read_bytes() + (folder / 'sub' / 'b').read_bytes())\n"
-        "else:\n"
-        "    shutil.copy(source, target); print('bpp: tensor([1.75])')\n"
+        "import pathlib, shutil, sys\nwhat, source, target = sys.argv[1:]\nif what == 'split':\n    folder ="
+        " pathlib.Path(target); (folder / 'sub').mkdir(parents=True); data = pathlib.Path(source).read_bytes()\n   "
+        " (folder / 'a').write_bytes(data[:50]); (folder / 'sub' / 'b').write_bytes(data[50:])\nelif what == 'join':\n "
+        "   folder = pathlib.Path(source)\n    pathlib.Path(target).write_bytes((folder / 'a').read_bytes() + (folder /"
+        " 'sub' / 'b').read_bytes())\nelse:\n    shutil.copy(source, target); print('bpp: tensor([1.75])')\n"
     )
     path = tmp_path / "codecs.toml"
     run = f"{sys.executable} {script}"
     path.write_text(
-        f'[pieces]\nencode = "{run} split {{input}} {{output}}"\ndecode = "{run} join {{input}} {{output}}"\nsettings = [""]\n'
-        f'[guess]\nencode = "{run} copy {{input}} {{output}}"\nestimate = \'tensor\\(\\[([0-9.]+)\'\nsettings = [""]\n'
-        f'[silent]\nencode = "{run} copy {{input}} {{output}}"\nestimate = "rate=([0-9.]+)"\nsettings = [""]\n'
+        f'[pieces]\nencode = "{run} split {{input}} {{output}}"\ndecode = "{run} join {{input}} {{output}}"\nsettings ='
+        f' [""]\n[guess]\nencode = "{run} copy {{input}} {{output}}"\nestimate = \'tensor\\(\\[([0-9.]+)\'\nsettings ='
+        f' [""]\n[silent]\nencode = "{run} copy {{input}} {{output}}"\nestimate = "rate=([0-9.]+)"\nsettings = [""]\n'
     )
     pixels, found = photograph(12, 9), external.read(path)
     (pieces,) = points(found["pieces"], pixels)
@@ -360,7 +371,9 @@ def test_commands_that_fail_or_are_not_there_are_named(described: Path, tmp_path
             external.read(other)
 
 
-def test_names_that_nobody_knows_are_refused_and_all_leaves_out_what_is_not_here(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_that_nobody_knows_are_refused_and_all_leaves_out_what_is_not_here(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     for name in ("jpeg3", "uqdm:no-such-model", "jpeg:9", "vdm:nowhere", "vdm-b"):
         with pytest.raises(Exception, match=name.partition(":")[2] or name):
             registry.specs([name])

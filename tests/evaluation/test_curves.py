@@ -52,7 +52,11 @@ def test_as_in_the_paper_exact_pictures_are_left_out_and_nothing_is_capped() -> 
 
 
 def test_where_the_payload_is_not_known_there_is_no_point_of_it_and_what_stands_aside_is_no_part_of_the_curve() -> None:
-    points = (Point("1", 4, 1.0, 0.5, 0, 30, 30), Point("2", 4, 2.0, None, 0, 33, 33), Point("step 1", 4, 3.0, 2.0, 0, 50, 50))
+    points = (
+        Point("1", 4, 1.0, 0.5, 0, 30, 30),
+        Point("2", 4, 2.0, None, 0, 33, 33),
+        Point("step 1", 4, 3.0, 2.0, 0, 50, 50),
+    )
     c = Curve("a", "a", points, aside=("step 1",))
     assert c.known("psnr") == ([1.0, 2.0], [30, 33])
     assert c.known("psnr", payload=True) == ([0.5], [30])
@@ -72,11 +76,14 @@ def test_values_are_read_off_a_curve_in_the_rates_logarithm_and_nowhere_else() -
 @pytest.mark.parametrize("factor", [0.8, 1.0, 1.25, 2.0])
 def test_the_bjontegaard_delta_of_a_curve_at_so_much_more_rate_is_that(factor: float) -> None:
     rates, values = [0.5, 1, 2, 4, 7], [25, 29, 32, 36, 41]
-    assert bd_rate(curve(rates, values), curve([factor * r for r in rates], values)) == pytest.approx(100 * (factor - 1), abs=1e-9)
+    assert bd_rate(curve(rates, values), curve([factor * r for r in rates], values)) == pytest.approx(
+        100 * (factor - 1), abs=1e-9
+    )
 
 
 def test_the_bjontegaard_delta_of_lines_is_that_of_their_offset() -> None:
-    # log2 rate = quality / 3 against quality / 3 - 1: half the rate everywhere, whatever points are known of either.
+    # log2 rate = quality / 3 against quality / 3 - 1: half the rate everywhere, whatever points are
+    # known of either.
     a = curve([2 ** (q / 3) for q in (20, 26, 29, 35, 41)], [20, 26, 29, 35, 41])
     b = curve([2 ** (q / 3 - 1) for q in (22, 27, 30, 33)], [22, 27, 30, 33])
     assert bd_rate(a, b) == pytest.approx(-50, abs=1e-9)

@@ -1,4 +1,6 @@
-"""A small evaluation end to end: cached, resumed, failures named, its files read back and its page opened."""
+"""A small evaluation end to end: cached, resumed, failures named, its files read back and its page
+opened.
+"""
 
 import csv
 import dataclasses
@@ -64,7 +66,9 @@ def test_curves_are_means_of_what_was_measured(results: evaluate.Results, pictur
             files.append(out.getvalue())
         assert found.n == 3
         assert found.bpp == pytest.approx(np.mean([8 * len(f) / 1024 for f in files]))
-        errors = [((np.asarray(Image.open(io.BytesIO(f))).astype(float) - p) ** 2).mean() for f, p in zip(files, pictures)]
+        errors = [
+            ((np.asarray(Image.open(io.BytesIO(f))).astype(float) - p) ** 2).mean() for f, p in zip(files, pictures)
+        ]
         assert found.pooled_psnr == pytest.approx(10 * np.log10(255**2 / np.mean(errors)))
         assert found.ssim is not None
         assert found.swd is not None
@@ -84,7 +88,9 @@ def test_what_was_measured_is_not_measured_again_and_a_broken_file_is(
     assert {path: path.stat().st_mtime_ns for path in cache.rglob("*.npz")} == before
     broken = next(path for path in before if "jpeg-" in str(path))
     whole = broken.read_bytes()
-    for at in range(0, len(whole), max(1, len(whole) // 60)):  # a byte that was flipped: noticed, or of no consequence, and never raised
+    for at in range(
+        0, len(whole), max(1, len(whole) // 60)
+    ):  # a byte that was flipped: noticed, or of no consequence, and never raised
         flipped = bytearray(whole)
         flipped[at] ^= 1 << at % 8
         broken.write_bytes(bytes(flipped))
@@ -97,8 +103,12 @@ def test_what_was_measured_is_not_measured_again_and_a_broken_file_is(
     assert [p.bpp for p in third.curves[0].points] == [p.bpp for p in results.curves[1].points]
     assert Measured.read(broken) is not None
     other = dataclasses.replace(Measures(kept=2), seed=1)
-    assert evaluate._folder(registry.Spec("jpeg"), cache, other) != evaluate._folder(registry.Spec("jpeg"), cache, Measures(kept=2))
-    assert evaluate._folder(registry.Spec("jpeg", True), cache, other) != evaluate._folder(registry.Spec("jpeg"), cache, other)
+    assert evaluate._folder(registry.Spec("jpeg"), cache, other) != evaluate._folder(
+        registry.Spec("jpeg"), cache, Measures(kept=2)
+    )
+    assert evaluate._folder(registry.Spec("jpeg", True), cache, other) != evaluate._folder(
+        registry.Spec("jpeg"), cache, other
+    )
 
 
 SCRIPT = """
@@ -118,7 +128,8 @@ def described(folder: Path, **ways: str) -> str:
     script = folder / "bad codec.py"
     script.write_text(SCRIPT)
     lines = [
-        f"[{name}]\nencode = \"{sys.executable} '{script}' {way} {{input}} {{output}}\"\ndecode = 'true'\nsettings = ['']\n"
+        f"[{name}]\nencode = \"{sys.executable} '{script}' {way} {{input}} {{output}}\"\ndecode = 'true'\nsettings ="
+        " ['']\n"
         for name, way in ways.items()
     ]
     (folder / "c.toml").write_text("\n".join(lines))
@@ -127,7 +138,9 @@ def described(folder: Path, **ways: str) -> str:
 
 def test_a_codec_that_fails_is_named_and_the_others_go_on(pictures: list[np.ndarray], tmp_path: Path) -> None:
     chosen, _ = registry.specs(["bad", "png"], described=[described(tmp_path, bad="fail")])
-    found = evaluate.evaluate(pictures, chosen, tmp_path / "cache", names=["first", "second", "third"], jobs=1, memory=False)
+    found = evaluate.evaluate(
+        pictures, chosen, tmp_path / "cache", names=["first", "second", "third"], jobs=1, memory=False
+    )
     assert [c.name for c in found.curves] == ["png"]
     assert "bad: " in found.failed["bad"]
     assert "exit status 3" in found.failed["bad"]
@@ -140,7 +153,9 @@ def killing(spec: object, pixels: object, keep: bool, measures: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_a_process_that_dies_costs_its_codec_alone(pictures: list[np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_dies_costs_its_codec_alone(
+    pictures: list[np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real = processes.Pool.submit
 
     def submit(self: object, function: object, spec: registry.Spec, *rest: object) -> object:
@@ -156,7 +171,9 @@ def test_a_process_that_dies_costs_its_codec_alone(pictures: list[np.ndarray], t
 def test_an_interrupt_ends_at_once_and_keeps_what_was_measured(
     pictures: list[np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A codec that never ends says when it has begun. The interrupt comes then, and nobody waits for that codec."""
+    """A codec that never ends says when it has begun. The interrupt comes then, and nobody waits
+    for that codec.
+    """
     os.mkfifo(tmp_path / "told")
     monkeypatch.setenv("TOLD", str(tmp_path / "told"))
     chosen, _ = registry.specs(["png", "endless"], described=[described(tmp_path, endless="endless")])
@@ -187,7 +204,10 @@ def test_settings_that_not_every_picture_has_are_no_points_and_are_named(tmp_pat
             for k, s in enumerate(settings, 1)
         ]
         return Measured(
-            rows, np.zeros((len(rows) + 1, 3, 2, 2), np.float32), np.zeros((len(rows) + 1, 0)), np.zeros((0, 1, 1, 3), np.uint8)
+            rows,
+            np.zeros((len(rows) + 1, 3, 2, 2), np.float32),
+            np.zeros((len(rows) + 1, 0)),
+            np.zeros((0, 1, 1, 3), np.uint8),
         )
 
     found = evaluate.curve(registry.Spec("png"), [measured(["a", "b"]), measured(["b", "c"])])
@@ -235,9 +255,19 @@ def test_the_results_are_written_and_read_back(results: evaluate.Results, tmp_pa
     assert float(rows[0]["bpp"]) == pytest.approx(results.curves[0].points[0].bpp)
     assert "| uqdm, photo |" in written[2].read_text()
     page = written[3].read_text()
-    for word in ("uqdm, photo", "JPEG 4:4:4", "x, published", "flif (not on the PATH)", "Picture 2", "data:image/png;base64,", "<svg"):
+    for word in (
+        "uqdm, photo",
+        "JPEG 4:4:4",
+        "x, published",
+        "flif (not on the PATH)",
+        "Picture 2",
+        "data:image/png;base64,",
+        "<svg",
+    ):
         assert word in page
-    assert "http://" not in page.replace("http://www.w3.org", "").replace("http://purl.org", "").replace("http://creativecommons.org", "")
+    assert "http://" not in page.replace("http://www.w3.org", "").replace("http://purl.org", "").replace(
+        "http://creativecommons.org", ""
+    )
 
 
 def test_the_page_opens_in_a_browser(results: evaluate.Results, tmp_path: Path) -> None:
@@ -313,7 +343,8 @@ def test_ours_against_each_other_at_equal_rates() -> None:
     assert table.kinds == ["other", "other"]
     theirs, plain = ([*zip(table.head, row)] for row in table.rows)
     assert theirs == [
-        ("against", "theirs"), ("lossless, bits", "+0.50 / –"), ("dB at 0.25", "–"), ("dB at 0.5", "–"), ("dB at 1", "+2.0 / –"),
+        ("against", "theirs"), ("lossless, bits", "+0.50 / –"), ("dB at 0.25", "–"), ("dB at 0.5", "–"), ("dB at 1",
+        "+2.0 / –"),
         ("dB at 2", "+2.0 / –"), ("dB at 3", "+2.0 / –"), ("dB at 5", "+2.0 / –"), ("dB at 8", "+2.0 / –"),
     ]  # fmt: skip
     assert plain[1] == ("lossless, bits", "-1.00 / -0.50")
@@ -327,7 +358,7 @@ def test_plots_are_drawn_with_and_without_points(results: evaluate.Results, metr
         assert files.read(data).pixels.std() > 5
 
 
-# --- one picture, and the paper's figures ------------------------------------------------------------------------------------------
+# --- one picture, and the paper's figures
 
 
 def test_a_sheet_shows_each_codec_at_no_more_than_the_rate() -> None:
@@ -383,7 +414,7 @@ def test_figures_hold_the_numbers_behind_them(results: evaluate.Results, picture
     assert files.read(plots.png(figure, 50)).pixels.std() > 5
 
 
-# --- pictures that are read when their turn comes ----------------------------------------------------------------------------------
+# --- pictures that are read when their turn comes
 
 
 class Reading:
@@ -442,7 +473,9 @@ def test_the_command_goes_on_without_broken_pictures_and_says_so(
     assert record["conditions"]["data"] == "p, without 1 that cannot be read"
 
 
-def test_a_place_that_cannot_be_written_is_refused_before_anything_is_read(tmp_path: Path, pictures: list[np.ndarray]) -> None:
+def test_a_place_that_cannot_be_written_is_refused_before_anything_is_read(
+    tmp_path: Path, pictures: list[np.ndarray]
+) -> None:
     (tmp_path / "file").write_bytes(b"")
     for words in (["evaluate"], ["reproduce", "fig5", "--data"]):
         done = CliRunner().invoke(main, [*words, str(tmp_path / "no.zip"), "--out", str(tmp_path / "file" / "report")])
@@ -450,14 +483,30 @@ def test_a_place_that_cannot_be_written_is_refused_before_anything_is_read(tmp_p
         assert "cannot be made" in done.output
 
 
-# --- the commands ------------------------------------------------------------------------------------------------------------------
+# --- the commands
 
 
-def test_the_commands_write_what_they_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pictures: list[np.ndarray]) -> None:
+def test_the_commands_write_what_they_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pictures: list[np.ndarray]
+) -> None:
     monkeypatch.chdir(tmp_path)
     data = pack(tmp_path / "drawn.zip", np.stack(pictures))
     (tmp_path / "p.yml").write_text("jpeg:\n  bpp: [1.0, 2.0]\n  psnr: [30, 31]\n")
-    words = ["evaluate", str(data), "--codec", "png", "jpeg", "--out", "report", "--limit", "2", "--published", "p.yml", "--jobs", "1"]
+    words = [
+        "evaluate",
+        str(data),
+        "--codec",
+        "png",
+        "jpeg",
+        "--out",
+        "report",
+        "--limit",
+        "2",
+        "--published",
+        "p.yml",
+        "--jobs",
+        "1",
+    ]
     done = CliRunner().invoke(main, words)
     assert done.exit_code == 0, done.output
     assert "JPEG 4:4:4" in done.output
@@ -479,8 +528,15 @@ def test_the_commands_write_what_they_say(tmp_path: Path, monkeypatch: pytest.Mo
     assert files.read("a-compare.png").pixels.shape[0] > 100
     assert CliRunner().invoke(main, ["compare", "a.png", "--codec", "jpeg"]).exit_code == 1  # a-compare.png is there
     assert CliRunner().invoke(main, ["compare", "a.png", "b.png", "--codec", "jpeg", "--crop", "99x1"]).exit_code == 2
-    done = CliRunner().invoke(main, ["reproduce", "fig5", "fig10", "--data", str(data), "--limit", "1", "--out", "figures"])
+    done = CliRunner().invoke(
+        main, ["reproduce", "fig5", "fig10", "--data", str(data), "--limit", "1", "--out", "figures"]
+    )
     assert done.exit_code == 0, done.output
-    assert sorted(p.name for p in (tmp_path / "figures").iterdir()) == ["fig10.json", "fig10.png", "fig5.json", "fig5.png"]
+    assert sorted(p.name for p in (tmp_path / "figures").iterdir()) == [
+        "fig10.json",
+        "fig10.png",
+        "fig5.json",
+        "fig5.png",
+    ]
     assert CliRunner().invoke(main, ["reproduce", "fig3"]).exit_code == 2
     assert CliRunner().invoke(main, ["evaluate", str(data), "--codec", "nothing", "--out", "x"]).exit_code == 1

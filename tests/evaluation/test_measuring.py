@@ -60,11 +60,15 @@ def test_what_runs_alone_has_a_process_of_its_own_that_ends_with_its_parent(tmp_
     assert parent.communicate(timeout=60)[0] == ""  # the child holds this pipe too, and would sleep for longer
 
 
-def test_what_shows_the_same_picture_is_looked_at_once(pictures: list[np.ndarray], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_shows_the_same_picture_is_looked_at_once(
+    pictures: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Repeats:
         def code(self, pixels: np.ndarray) -> list[Coded]:
             other = np.ascontiguousarray(pixels[::-1])
-            return [Coded(f"{i}", 8.0 * i, None, shown) for i, shown in enumerate([other, other.copy(), pixels, pixels])]
+            return [
+                Coded(f"{i}", 8.0 * i, None, shown) for i, shown in enumerate([other, other.copy(), pixels, pixels])
+            ]
 
     looks: list[int] = []
     real = metrics.Structure.of

@@ -33,7 +33,13 @@ def test_ssim_is_scikit_images() -> None:
     a = photograph(48, 40)
     for deviation in (2, 10, 40):
         b = noisy(a, deviation)
-        options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 255, "channel_axis": 2}
+        options = {
+            "gaussian_weights": True,
+            "sigma": 1.5,
+            "use_sample_covariance": False,
+            "data_range": 255,
+            "channel_axis": 2,
+        }
         _, whole = structural_similarity(a.astype(float), b.astype(float), full=True, **options)
         assert metrics.ssim(a, b) == pytest.approx(whole.mean(), rel=0.005)  # the two mirror edges differently
     assert metrics.ssim(a, a) == pytest.approx(1)
@@ -84,7 +90,9 @@ def test_the_sliced_wasserstein_distance_sees_lost_and_false_texture_and_small_p
 
     def distance(change: object) -> float:
         changed = [change(p) for p in pictures]  # type: ignore[operator]
-        return metrics.sliced_wasserstein(*(np.stack([metrics.slices(p, i) for i, p in enumerate(s)]) for s in (pictures, changed)))
+        return metrics.sliced_wasserstein(
+            *(np.stack([metrics.slices(p, i) for i, p in enumerate(s)]) for s in (pictures, changed))
+        )
 
     blurred = distance(lambda p: np.rint(metrics._halved(p.astype(float)).repeat(2, 0).repeat(2, 1)).astype(np.uint8))
     assert distance(lambda p: noisy(p, 1)) < distance(lambda p: noisy(p, 8)) < distance(lambda p: noisy(p, 30))

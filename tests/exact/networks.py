@@ -38,7 +38,9 @@ def random_step(seed: int = 0, channels: int = 16, blocks: int = 2) -> UqdmStep:
 
     def convolution(o: int, i: int, k: int, largest: int, shifts: tuple[int, int]) -> Convolution:
         weight = random.integers(-largest, largest + 1, (o, i, k, k)).astype(np.int16)
-        return Convolution(weight, random.integers(-(2**16), 2**16, o).astype(np.int32), random.integers(*shifts, o).astype(np.int8))
+        return Convolution(
+            weight, random.integers(-(2**16), 2**16, o).astype(np.int32), random.integers(*shifts, o).astype(np.int8)
+        )
 
     def down() -> NDArray[np.int8]:
         return random.integers(2, 5, channels).astype(np.int8)
@@ -46,7 +48,9 @@ def random_step(seed: int = 0, channels: int = 16, blocks: int = 2) -> UqdmStep:
     wide = 4000 // channels
     enter = convolution(channels, 12 * C, 3, 40, (5, 8))
     body = [
-        Block(down(), convolution(channels, channels, 3, wide, (9, 11)), convolution(channels, channels, 3, wide, (7, 9)))
+        Block(
+            down(), convolution(channels, channels, 3, wide, (9, 11)), convolution(channels, channels, 3, wide, (7, 9))
+        )
         for _ in range(blocks)
     ]
     return UqdmStep(**_constants(), net=Net(enter, tuple(body), down(), convolution(8 * C, channels, 1, 127, (8, 10))))

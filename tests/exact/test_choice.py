@@ -1,4 +1,6 @@
-"""Which runtime runs a package: the first that is installed and fits, or the one asked for, or an error that says what to install."""
+"""Which runtime runs a package: the first that is installed and fits, or the one asked for, or an
+error that says what to install.
+"""
 
 import sys
 from typing import Any
@@ -58,7 +60,9 @@ def test_a_runtime_that_is_not_there_is_named_with_what_to_install(without: Any)
     with pytest.raises(BackendError, match=r"torch cannot be imported .*: pip install torch"):
         networks.opened(EXACT, device="cuda")
     floats = Package("floats", "uqdm", {"kind": "unet"}, {}, {}, {})
-    with pytest.raises(BackendError, match=r"floats is a network of floats, which only PyTorch runs .* pip install torch"):
+    with pytest.raises(
+        BackendError, match=r"floats is a network of floats, which only PyTorch runs .* pip install torch"
+    ):
         networks.opened(floats)
 
 

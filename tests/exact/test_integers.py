@@ -1,4 +1,6 @@
-"""Exact networks give the same integers on every runtime, in every setting, however the picture is cut; what does not is refused."""
+"""Exact networks give the same integers on every runtime, in every setting, however the picture is
+cut; what does not is refused.
+"""
 
 import contextlib
 import dataclasses
@@ -71,7 +73,9 @@ def same(setting: str, net: Net | None, *features: NDArray[np.float32]) -> None:
         for x in features:
             expected, found = exact.run(net, x), run(x)
             assert found.shape == expected.shape
-            assert found.astype(np.float32).tobytes() == expected.tobytes(), f"{setting}: {np.mean(found != expected):.1%} differ"
+            assert found.astype(np.float32).tobytes() == expected.tobytes(), (
+                f"{setting}: {np.mean(found != expected):.1%} differ"
+            )
 
 
 @every_setting
@@ -103,11 +107,19 @@ def quantised() -> UqdmStep:
 
 @every_setting
 def test_a_quantised_network_of_the_shipped_width_too(setting: str, quantised: UqdmStep) -> None:
-    same(setting, quantised.net, *(quantised.features(*networks.boxes(shape)) for shape in [(1, 3, 64, 64), (16, 3, 16, 16)]))
+    same(
+        setting,
+        quantised.net,
+        *(quantised.features(*networks.boxes(shape)) for shape in [(1, 3, 64, 64), (16, 3, 16, 16)]),
+    )
 
 
-def test_nnpacks_transform_is_not_exact_and_would_be_caught(quantised: UqdmStep, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without oneDNN, PyTorch takes NNPACK from 16 pictures on: a quarter of the outputs were wrong, in files that looked fine."""
+def test_nnpacks_transform_is_not_exact_and_would_be_caught(
+    quantised: UqdmStep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without oneDNN, PyTorch takes NNPACK from 16 pictures on: a quarter of the outputs were
+    wrong, in files that looked fine.
+    """
     torch = pytest.importorskip("torch")
     monkeypatch.setattr(torch.backends.nnpack, "set_flags", lambda enabled: (True,))
     net = quantised.net
@@ -128,7 +140,12 @@ def test_a_callers_autocast_changes_nothing() -> None:
     step = networks.random_step(0)
     assert step.net is not None
     edge = step.limits()
-    features = np.random.default_rng(0).integers(-edge, edge + 1, (2, 6, 5, len(edge))).transpose(0, 3, 1, 2).astype(np.float32)
+    features = (
+        np.random.default_rng(0)
+        .integers(-edge, edge + 1, (2, 6, 5, len(edge)))
+        .transpose(0, 3, 1, 2)
+        .astype(np.float32)
+    )
     with on_torch(step.net) as run, torch.autocast("cpu", dtype=torch.bfloat16):
         assert np.array_equal(run(features), exact.run(step.net, features.astype(np.float64)))
 
@@ -233,7 +250,9 @@ def test_a_broken_description_is_named(name: str, change: Any, message: str) -> 
         networks.opened(broken(name, change))
     found = networks.package_of(networks.random_step())
     with pytest.raises(PackageError, match=r"KeyError: '0\.head\.bias'"):
-        networks.opened(dataclasses.replace(found, weights={k: v for k, v in found.weights.items() if k != "0.head.bias"}))
+        networks.opened(
+            dataclasses.replace(found, weights={k: v for k, v in found.weights.items() if k != "0.head.bias"})
+        )
 
 
 @pytest.mark.parametrize("bits", [8, 11])
@@ -243,7 +262,11 @@ def test_a_runtime_that_shortens_numbers_is_caught_before_it_is_used(bits: int) 
     def shortened(net: Net) -> exact.Runner:
         """As TF32 and bfloat16 do: products of numbers cut to 11 or 8 bits."""
         scale = 2.0 ** (12 - bits)
-        rough = [dataclasses.replace(c, weight=np.rint(c.weight / scale) * scale) for c in (net.enter, net.head) if c is not None]
+        rough = [
+            dataclasses.replace(c, weight=np.rint(c.weight / scale) * scale)
+            for c in (net.enter, net.head)
+            if c is not None
+        ]
         return functools.partial(exact.run, dataclasses.replace(net, enter=rough[0], head=rough[1]))
 
     denoiser = ExactDenoiser(networks.package_of(step), shortened, "shortened")

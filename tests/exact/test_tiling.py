@@ -1,4 +1,6 @@
-"""Tiles: every pixel comes from exactly one place, and a convolution cannot tell that it was cut."""
+"""Tiles: every pixel comes from exactly one place, and a convolution cannot tell that it was
+cut.
+"""
 
 import tracemalloc
 
@@ -36,8 +38,12 @@ def test_a_picture_of_one_row_is_not_filled_up_to_a_tile_in_memory() -> None:
 def test_a_network_sees_no_seams_between_overlapping_tiles() -> None:
     torch = pytest.importorskip("torch")
     torch.manual_seed(0)
-    layers = [torch.nn.Conv2d(i, o, 3, padding=1) for i, o in ((6, 8), (8, 8), (8, 8), (8, 3))]  # sees four pixels around
-    net = torch.nn.Sequential(layers[0], torch.nn.ReLU(), layers[1], torch.nn.ReLU(), layers[2], torch.nn.ReLU(), layers[3]).double()
+    layers = [
+        torch.nn.Conv2d(i, o, 3, padding=1) for i, o in ((6, 8), (8, 8), (8, 8), (8, 3))
+    ]  # sees four pixels around
+    net = torch.nn.Sequential(
+        layers[0], torch.nn.ReLU(), layers[1], torch.nn.ReLU(), layers[2], torch.nn.ReLU(), layers[3]
+    ).double()
     random = np.random.default_rng(0)
     low = random.integers(0, 200, (1, 3, 90, 74)).astype(np.float64)
     high = low + random.integers(0, 20, low.shape)
@@ -54,7 +60,9 @@ def test_a_network_sees_no_seams_between_overlapping_tiles() -> None:
     assert np.abs(whole[0] - short[0]).max() > 1e-9  # so the halo is no larger than needed
 
 
-@pytest.mark.parametrize(("n", "h", "w", "most"), [(1, 16, 16, 1), (4, 8, 8, 4), (5, 8, 8, 4), (3, 40, 6, 2), (2, 40, 40, 1)])
+@pytest.mark.parametrize(
+    ("n", "h", "w", "most"), [(1, 16, 16, 1), (4, 8, 8, 4), (5, 8, 8, 4), (3, 40, 6, 2), (2, 40, 40, 1)]
+)
 def test_small_fields_share_a_call_up_to_the_area_of_a_tile(n: int, h: int, w: int, most: int) -> None:
     field = np.random.default_rng(0).integers(-99, 99, (n, 3, h, w)).astype(np.int16)
     counts = []

@@ -56,7 +56,9 @@ def test_pixels_are_no_further_apart_than_their_coordinates_allow(space: str) ->
         shown = colour.preview(np.clip(moved, *ends).astype(np.int32), space)
         worst = np.abs(shown.astype(int) - rgb).max((0, 2, 3))
         allowed = colour.errors(spans, space)
-        assert (worst <= allowed).all() or not any(spans)  # of coordinates that are all known, pixels come back by `inverse`
+        assert (worst <= allowed).all() or not any(
+            spans
+        )  # of coordinates that are all known, pixels come back by `inverse`
         assert max(allowed) <= 255
         assert any(allowed) == any(spans)
         if spans == (20, 9, 4):  # and the bound is not far from what happens

@@ -1,4 +1,6 @@
-"""Probabilities of intervals are right, add up, and stay finite far out in the tails, gradients included."""
+"""Probabilities of intervals are right, add up, and stay finite far out in the tails, gradients
+included.
+"""
 
 import math
 

@@ -1,4 +1,6 @@
-"""The order inside a step: a permutation, coarse before fine, most uncertain first, whatever the size and the runs."""
+"""The order inside a step: a permutation, coarse before fine, most uncertain first, whatever the
+size and the runs.
+"""
 
 import numpy as np
 import pytest
@@ -72,7 +74,9 @@ def test_pictures_of_several_runs_come_back_whole_and_cut(mode, space, grey, mon
 
 
 @pytest.mark.parametrize("family", [Tight, Paper])
-def test_all_runs_of_a_step_are_asked_with_what_the_network_said_at_its_start(family, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_runs_of_a_step_are_asked_with_what_the_network_said_at_its_start(
+    family, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(order, "RUN", 50)
     network = Floats()
     model = family(constants("ycocg-r"), network)

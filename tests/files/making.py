@@ -23,7 +23,9 @@ def saved(array: Any, format: str, **options: Any) -> bytes:
 
 
 def tiff(array: Any, **options: Any) -> bytes:
-    """By tifffile, which interprets `photometric`, `extrasamples`, `planarconfig`, `extratags` as the standard does."""
+    """By tifffile, which interprets `photometric`, `extrasamples`, `planarconfig`, `extratags` as
+    the standard does.
+    """
     out = io.BytesIO()
     tifffile.imwrite(out, array, **{"metadata": None, "software": False} | options)
     return out.getvalue()
@@ -33,7 +35,15 @@ def chunk(name: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
 
-ADAM7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))  # y, x, steps of a pass
+ADAM7 = (
+    (0, 0, 8, 8),
+    (0, 4, 8, 8),
+    (4, 0, 8, 4),
+    (0, 2, 4, 4),
+    (2, 0, 4, 2),
+    (0, 1, 2, 2),
+    (1, 0, 2, 1),
+)  # y, x, steps of a pass
 
 
 def png(colour: int, bits: int, values: Any, *chunks: tuple[bytes, bytes], interlaced: bool = False) -> bytes:
@@ -42,7 +52,12 @@ def png(colour: int, bits: int, values: Any, *chunks: tuple[bytes, bytes], inter
     passes = [values[y::down, x::right] for y, x, down, right in ADAM7] if interlaced else [values]
     body = b"".join(b"\0" + row for one in passes if one.size for row in _rows(one, bits))
     header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, interlaced)
-    parts = [chunk(b"IHDR", header), *(chunk(*one) for one in chunks), chunk(b"IDAT", zlib.compress(body)), chunk(b"IEND", b"")]
+    parts = [
+        chunk(b"IHDR", header),
+        *(chunk(*one) for one in chunks),
+        chunk(b"IDAT", zlib.compress(body)),
+        chunk(b"IEND", b""),
+    ]
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
@@ -55,7 +70,9 @@ def _rows(values: Any, bits: int) -> list[bytes]:
 
 
 def bmp(bits: int, rows: bytes, size: tuple[int, int], packing: int = 0, more: bytes = b"", header: int = 40) -> bytes:
-    """A BMP of pixel rows from the lowest up. `more`: masks or palette, after the first 40 bytes of the header. `size`: (H, W)."""
+    """A BMP of pixel rows from the lowest up. `more`: masks or palette, after the first 40 bytes of
+    the header. `size`: (H, W).
+    """
     start = 14 + 40 + len(more)
     info = struct.pack("<IiiHHIIiiII", header, size[1], size[0], 1, bits, packing, len(rows), 0, 0, 0, 0)
     return b"BM" + struct.pack("<IHHI", start + len(rows), 0, 0, start) + info + more + rows
@@ -66,12 +83,20 @@ def box(name: bytes, body: bytes) -> bytes:
 
 
 def jp2(stream: bytes, bands: int, space: int, *boxes: bytes, bits: int = 8, size: tuple[int, int]) -> bytes:
-    """A JPEG 2000 file around a codestream. `boxes`: of its header, beside size and colour space."""
-    header = box(b"ihdr", struct.pack(">IIHBBBB", *size, bands, bits - 1, 7, 0, 0)) + box(b"colr", struct.pack(">BBBI", 1, 0, 0, space))
+    """A JPEG 2000 file around a codestream. `boxes`: of its header, beside size and colour
+    space.
+    """
+    header = box(b"ihdr", struct.pack(">IIHBBBB", *size, bands, bits - 1, 7, 0, 0)) + box(
+        b"colr", struct.pack(">BBBI", 1, 0, 0, space)
+    )
     kind = box(b"ftyp", b"jp2 \0\0\0\0jp2 ")
     return b"\0\0\0\x0cjP  \r\n\x87\n" + kind + box(b"jp2h", header + b"".join(boxes)) + box(b"jp2c", stream)
 
 
 def jpeg_with(data: bytes, *segments: tuple[int, bytes]) -> bytes:
     """A JPEG with more segments after its first marker."""
-    return data[:2] + b"".join(struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body for marker, body in segments) + data[2:]
+    return (
+        data[:2]
+        + b"".join(struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body for marker, body in segments)
+        + data[2:]
+    )

@@ -24,14 +24,19 @@ GREY, RGB = noise(12, 16), noise(12, 16, 3)
 
 
 def camera() -> bytes:
-    """An EXIF blob as cameras write them: big-endian, with Exif, GPS and interoperability directories."""
+    """An EXIF blob as cameras write them: big-endian, with Exif, GPS and interoperability
+    directories.
+    """
     exif = Image.Exif()
     exif.endian = ">"
     exif[ExifTags.Base.Make], exif[ExifTags.Base.Orientation] = "Camera & Söhne", 6
     exif[ExifTags.Base.XResolution], exif[ExifTags.Base.YResolution], exif[ExifTags.Base.ResolutionUnit] = 72.0, 72.0, 2
     inner = exif.get_ifd(ExifTags.IFD.Exif)
     inner[ExifTags.Base.ExposureTime], inner[ExifTags.Base.ISOSpeedRatings] = (1, 250), 400
-    inner[ExifTags.Base.DateTimeOriginal], inner[ExifTags.Base.UserComment] = "2026:11:26 12:00:00", b"ASCII\0\0\0a comment"
+    inner[ExifTags.Base.DateTimeOriginal], inner[ExifTags.Base.UserComment] = (
+        "2026:11:26 12:00:00",
+        b"ASCII\0\0\0a comment",
+    )
     exif.get_ifd(ExifTags.IFD.GPSInfo).update({1: "N", 2: (48.0, 8.0, 14.25), 3: "E", 4: (11.0, 34.0, 31.5)})
     return exif.tobytes().removeprefix(b"Exif\0\0")
 
@@ -79,7 +84,9 @@ def test_a_camera_jpeg_becomes_a_tiff_with_all_its_directories(tmp_path: Path) -
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_a_turned_tiff_comes_out_as_it_is_stored_and_its_orientation_is_carried(orientation: int, order: str) -> None:
-    data = tiff(RGB, photometric="rgb", byteorder=order, extratags=[(274, "H", 1, orientation, True)], description="a scan")
+    data = tiff(
+        RGB, photometric="rgb", byteorder=order, extratags=[(274, "H", 1, orientation, True)], description="a scan"
+    )
     picture = read(data)
     assert (picture.pixels == RGB).all()
     found = tags(picture.exif)[0]
@@ -185,7 +192,9 @@ def test_profile_exif_and_xmp_of_a_jp2_are_carried() -> None:
     profile = box(b"colr", b"\2\0\0an ICC profile")
     header = box(b"ihdr", struct.pack(">IIHBBBB", 12, 16, 3, 7, 7, 0, 0)) + profile
     data = b"\0\0\0\x0cjP  \r\n\x87\n" + box(b"ftyp", b"jp2 \0\0\0\0jp2 ") + box(b"jp2h", header)
-    data += box(b"uuid", b"JpgTiffExif->JP2" + camera()) + box(b"uuid", bytes.fromhex("be7acfcb97a942e89c71999491e3afac") + b"<x:xmpmeta/>")
+    data += box(b"uuid", b"JpgTiffExif->JP2" + camera()) + box(
+        b"uuid", bytes.fromhex("be7acfcb97a942e89c71999491e3afac") + b"<x:xmpmeta/>"
+    )
     picture = read(data + box(b"jp2c", j2k(RGB)))
     assert (picture.icc, picture.exif, picture.xmp) == (CARRIED.icc, CARRIED.exif, CARRIED.xmp)
     assert (picture.pixels == RGB).all()
@@ -281,11 +290,14 @@ def test_a_directory_of_tags_comes_back_from_bytes() -> None:
     }
     found, thumbnail = ifd.exif_tree(ifd.blob(root))
     assert not thumbnail
-    assert {t: e.data for t, e in found.items() if isinstance(e, ifd.Entry)} == {271: b"maker\0", 282: struct.pack("<II", 72, 1)}
+    assert {t: e.data for t, e in found.items() if isinstance(e, ifd.Entry)} == {
+        271: b"maker\0",
+        282: struct.pack("<II", 72, 1),
+    }
     assert found[34665][33434].data == struct.pack("<II", 1, 250)  # type: ignore[index,union-attr]
 
 
-# --- Pillow images -----------------------------------------------------------------------------------------------------------------
+# --- Pillow images
 
 
 def test_a_pillow_image_is_read_from_its_file(tmp_path: Path) -> None:

@@ -32,7 +32,11 @@ def png16(colour_type: int, values: Any) -> bytes:
     """A 16-bit PNG made by hand, since Pillow writes none in colour. `values`: uint16 (H, W, C)."""
     height, width = values.shape[:2]
     rows = b"".join(b"\x00" + row.astype(">u2").tobytes() for row in values)
-    chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, colour_type, 0, 0, 0)), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    chunks = [
+        (b"IHDR", struct.pack(">IIBBBBB", width, height, 16, colour_type, 0, 0, 0)),
+        (b"IDAT", zlib.compress(rows)),
+        (b"IEND", b""),
+    ]
     body = b"".join(struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks)
     return b"\x89PNG\r\n\x1a\n" + body
 
@@ -70,24 +74,38 @@ WIDE = (np.arange(12).reshape(2, 2, 3) * 5000).astype(np.uint16)
 REFUSED: list[tuple[str, bytes, str, list[Any]]] = [
     ("16-bit grey", png16(0, WIDE[:, :, :1]), r"16 bits a channel", (WIDE[:, :, 0] >> 8).tolist()),
     ("16-bit RGB", png16(2, WIDE), "16 bits a channel", (WIDE >> 8).tolist()),
-    ("16-bit TIFF", png(Image.fromarray(WIDE[:, :, 0]), format="TIFF"), "16 bits a channel", (WIDE[:, :, 0] >> 8).tolist()),
+    (
+        "16-bit TIFF",
+        png(Image.fromarray(WIDE[:, :, 0]), format="TIFF"),
+        "16 bits a channel",
+        (WIDE[:, :, 0] >> 8).tolist(),
+    ),
     ("16-bit PGM", b"P5 2 1 65535\n\x12\x34\x56\x78", r"16 bits", [[0x12, 0x56]]),
     ("16-bit PPM", b"P6 1 1 65535\n\x12\x00\x34\x00\x56\x00", r"16 bits", [[[0x12, 0x34, 0x56]]]),
     ("palette", palette(False), "a palette", [[[255, 0, 0], [0, 0, 255]]]),
     ("transparent palette", palette(True), r"a palette", [[[255, 0, 0, 0], [0, 0, 255, 255]]]),
     ("1 bit", png(Image.fromarray(np.array([[True, False]]))), "1 bit a pixel", [[255, 0]]),
     ("CMYK", png(Image.new("CMYK", (1, 1), (0, 0, 0, 0)), format="TIFF"), "CMYK", [[[255, 255, 255]]]),
-    ("float", png(Image.fromarray(np.array([[0.0, 1.0, 0.5]], np.float32)), format="TIFF"), r"float values", [[0, 255, 128]]),
+    (
+        "float",
+        png(Image.fromarray(np.array([[0.0, 1.0, 0.5]], np.float32)), format="TIFF"),
+        r"float values",
+        [[0, 255, 128]],
+    ),
     ("32-bit", png(Image.fromarray(np.array([[0, 300]], np.int32)), format="TIFF"), r"32-bit integers", [[0, 255]]),
     ("animated", frames(), r"2 frames", noise(4, 4, 3).tolist()),
 ]
 
 
-@pytest.mark.parametrize(("data", "why", "converted"), [case[1:] for case in REFUSED], ids=[case[0] for case in REFUSED])
+@pytest.mark.parametrize(
+    ("data", "why", "converted"), [case[1:] for case in REFUSED], ids=[case[0] for case in REFUSED]
+)
 def test_other_kinds_are_refused_by_name_and_converted_on_request(data: bytes, why: str, converted: list[Any]) -> None:
     with pytest.raises(ImageError, match=rf"{why}.*--convert"):
         read(data)
-    assert np.abs(to_array(read(data, convert=True)).astype(int) - np.array(converted)).max() <= (1 if why == "16 bits" else 0)
+    assert np.abs(to_array(read(data, convert=True)).astype(int) - np.array(converted)).max() <= (
+        1 if why == "16 bits" else 0
+    )
 
 
 WHOLE = png(Image.fromarray(noise(40, 40, 3)))
@@ -95,7 +113,12 @@ WHOLE = png(Image.fromarray(noise(40, 40, 3)))
 
 @pytest.mark.parametrize(
     ("data", "why"),
-    [(b"", "empty"), (b"not a picture", "no known format"), (WHOLE[:20], r"not a picture|broken"), (WHOLE[:500], "broken or cut")],
+    [
+        (b"", "empty"),
+        (b"not a picture", "no known format"),
+        (WHOLE[:20], r"not a picture|broken"),
+        (WHOLE[:500], "broken or cut"),
+    ],
     ids=["empty", "not a picture", "cut header", "cut data"],
 )
 def test_what_is_not_a_whole_picture_is_refused(data: bytes, why: str) -> None:
@@ -123,7 +146,7 @@ def test_too_many_pixels_are_refused_before_they_are_decoded() -> None:
         read(WHOLE, max_pixels=1599)
 
 
-# --- only what is meant to be read ---------------------------------------------------------------------------------------------------
+# --- only what is meant to be read
 
 
 def test_an_eps_with_the_name_of_a_png_starts_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,7 +174,7 @@ def test_what_pillow_would_open_otherwise_is_refused(format: str) -> None:
         read(data, convert=True)
 
 
-# --- limits ------------------------------------------------------------------------------------------------------------------------
+# --- limits
 
 
 @pytest.mark.parametrize("format", ["PNG", "JPEG", "TIFF", "WEBP", "BMP", "PPM", "GIF", "JPEG2000", "AVIF"])
@@ -175,7 +198,7 @@ def test_pillows_limit_is_back_after_threads_have_lifted_it(monkeypatch: pytest.
     assert Image.MAX_IMAGE_PIXELS == 100
 
 
-# --- broken files ------------------------------------------------------------------------------------------------------------------
+# --- broken files
 
 
 @pytest.mark.parametrize("format", ["PNG", "JPEG", "TIFF", "WEBP", "BMP", "PPM", "GIF", "JPEG2000", "AVIF"])

@@ -1,4 +1,6 @@
-"""Of every format that is read, the values in the file, as another reader finds them, are those that are taken."""
+"""Of every format that is read, the values in the file, as another reader finds them, are those
+that are taken.
+"""
 
 import io
 import struct
@@ -56,13 +58,19 @@ TAKEN: dict[str, tuple[bytes, Callable[[bytes], Any]]] = {
     "JPEG, RGB without transform": (saved(RGB, "JPEG", keep_rgb=True), ic.jpeg8_decode),
     **{f"TIFF, {name}": (tiff(array, **described(array)), page) for name, array in SHAPES.items()},
     **{
-        f"TIFF, {packing}, big-endian, {name}": (tiff(array, **described(array, byteorder=">", compression=packing)), page)
+        f"TIFF, {packing}, big-endian, {name}": (
+            tiff(array, **described(array, byteorder=">", compression=packing)),
+            page,
+        )
         for packing in ("zlib", "lzw", "packbits", "lzma", "zstd")
         for name, array in SHAPES.items()
     },
     "TIFF, predictor": (tiff(RGB, photometric="rgb", compression="zlib", predictor=True), page),
     "TIFF, planes": (tiff(RGB.transpose(2, 0, 1), photometric="rgb", planarconfig="separate"), planar),
-    "TIFF, deflated planes": (tiff(RGB.transpose(2, 0, 1), photometric="rgb", planarconfig="separate", compression="zlib"), planar),
+    "TIFF, deflated planes": (
+        tiff(RGB.transpose(2, 0, 1), photometric="rgb", planarconfig="separate", compression="zlib"),
+        planar,
+    ),
     "TIFF, tiles": (tiff(noise(40, 50, 3), photometric="rgb", tile=(16, 16)), page),
     "TIFF, strips": (tiff(noise(40, 50, 3), photometric="rgb", rowsperstrip=7), page),
     "TIFF, JPEG inside": (tiff(noise(32, 32, 3), photometric="ycbcr", compression="jpeg"), page),
@@ -120,29 +128,37 @@ def test_masks_of_a_bmp_say_where_the_channels_are(masks: tuple[int, ...], order
 RGB_OF_RGBA = RGBA[:, :, :3]
 
 DEEP = noise(13, 17, 3, top=65535, kind=np.uint16)
-CONVERTED: dict[str, tuple[bytes, str, Any, int]] = {  # file, why it is refused, what a conversion gives, how far it may be off
+# file, why it is refused, what a conversion gives, how far it may be off
+CONVERTED: dict[str, tuple[bytes, str, Any, int]] = {
     "16-bit JP2, grey": (jp2(j2k(DEEP[:, :, 0]), 1, 17, bits=16, size=(13, 17)), "16 bits", DEEP[:, :, 0] >> 8, 0),
-    "12-bit JP2": (jp2(j2k(DEEP[:, :, 0] >> 4, bitspersample=12), 1, 17, bits=12, size=(13, 17)), "12 bits", DEEP[:, :, 0] >> 8, 0),
+    "12-bit JP2": (jp2(j2k(DEEP[:, :, 0] >> 4, bitspersample=12), 1, 17, bits=12, size=(13, 17)), "12 bits", DEEP[:,
+    :, 0] >> 8, 0),
     "JP2 in four colours": (jp2(j2k(RGBA), 4, 16, size=(13, 17)), "none is said to be alpha", RGB_OF_RGBA, 0),
     "10-bit AVIF": (ic.avif_encode(DEEP >> 6, level=100, bitspersample=10), "10 bits", DEEP >> 8, 2),
     "12-bit AVIF": (ic.avif_encode(DEEP >> 4, level=100, bitspersample=12), "12 bits", DEEP >> 8, 2),
-    "5-6-5 BMP": (bmp(16, b"\xff\xff\x00\xf8", (1, 2), 3, struct.pack("<3I", 0xF800, 0x7E0, 0x1F)), "5 or 6 bits a channel",
+    "5-6-5 BMP": (bmp(16, b"\xff\xff\x00\xf8", (1, 2), 3, struct.pack("<3I", 0xF800, 0x7E0, 0x1F)),
+    "5 or 6 bits a channel",
                   [[[255, 255, 255], [255, 0, 0]]], 0),
     "5-5-5 BMP": (bmp(16, b"\xff\x7f\x00\x7c", (1, 2)), "5 or 6 bits a channel", [[[255, 255, 255], [255, 0, 0]]], 0),
-    "BMP with a fourth byte": (bmp(32, RGBA[::-1][:, :, [2, 1, 0, 3]].tobytes(), (13, 17)), "a fourth byte", RGB_OF_RGBA, 0),
+    "BMP with a fourth byte": (bmp(32, RGBA[::-1][:, :, [2, 1, 0, 3]].tobytes(), (13, 17)), "a fourth byte",
+    RGB_OF_RGBA, 0),
     "TIFF with near infrared": (tiff(RGBA, photometric="rgb", extrasamples=["unspecified"]), "4 bands", RGB_OF_RGBA, 0),
-    "TIFF with five bands": (tiff(noise(9, 9, 5), photometric="rgb", extrasamples=["unassalpha", "unspecified"]), "5 bands",
+    "TIFF with five bands": (tiff(noise(9, 9, 5), photometric="rgb", extrasamples=["unassalpha", "unspecified"]),
+    "5 bands",
                              noise(9, 9, 5)[:, :, :4], 0),
-    "TIFF with grey and a band": (tiff(GA, photometric="minisblack", extrasamples=["unspecified"]), "2 bands", GA[:, :, 0], 0),
+    "TIFF with grey and a band": (tiff(GA, photometric="minisblack", extrasamples=["unspecified"]), "2 bands", GA[:,
+    :, 0], 0),
     "TIFF in which 0 is white": (tiff(G, photometric="miniswhite"), "0 is white", 255 - G, 0),
     "16-bit TIFF": (tiff(DEEP, photometric="rgb"), "16 bits", DEEP >> 8, 0),
-    "16-bit TIFF, RGBA": (tiff(noise(9, 9, 4, top=65535, kind=np.uint16), photometric="rgb", extrasamples=["unassalpha"]), "16 bits",
+    "16-bit TIFF, RGBA": (tiff(noise(9, 9, 4, top=65535, kind=np.uint16), photometric="rgb",
+    extrasamples=["unassalpha"]), "16 bits",
                           noise(9, 9, 4, top=65535, kind=np.uint16) >> 8, 0),
     "TIFF with signs": (tiff(noise(5, 5, kind=np.int16), photometric="minisblack"), "with a sign", noise(5, 5), 0),
     "float TIFF": (tiff((G / 255).astype(np.float32)), "float values", G, 0),
     "TIFF of several pages": (tiff(np.stack([G, G]), photometric="minisblack"), "2 frames", G, 0),
     "APNG": (ic.apng_encode(np.stack([RGB, RGB])), "2 frames", RGB, 0),
-    "animated WebP": (saved(RGB, "WEBP", save_all=True, append_images=[Image.fromarray(255 - RGB)], lossless=True), "2 frames", RGB, 0),
+    "animated WebP": (saved(RGB, "WEBP", save_all=True, append_images=[Image.fromarray(255 - RGB)], lossless=True),
+    "2 frames", RGB, 0),
     "AVIF sequence": (
         saved(np.zeros_like(RGB), "AVIF", save_all=True, append_images=[Image.new("RGB", (17, 13), "white")]),
         "a sequence",
@@ -154,8 +170,10 @@ CONVERTED: dict[str, tuple[bytes, str, Any, int]] = {  # file, why it is refused
     "PGM up to 4095": (b"P5 2 1 4095\n\x0f\xff\x00\x00", "greatest value 4095", [[255, 0]], 0),
     "PBM": (b"P4 8 1\n\xaa", "1 bit a pixel", [[0, 255] * 4], 0),
     "GIF": (ic.gif_encode(G), "a palette", G, 0),
-    "BMP with a palette": (bmp(8, b"\1\0\0\0", (1, 1), 0, b"\0\0\0\0\3\2\1\0" + bytes(254 * 4)), "a palette", [[[1, 2, 3]]], 0),
-    "TIFF with a palette": (tiff(np.array([[0, 1]], np.uint8), photometric="palette", colormap=noise(3, 256, top=65535, kind=np.uint16)),
+    "BMP with a palette": (bmp(8, b"\1\0\0\0", (1, 1), 0, b"\0\0\0\0\3\2\1\0" + bytes(254 * 4)), "a palette", [[[1,
+    2, 3]]], 0),
+    "TIFF with a palette": (tiff(np.array([[0, 1]], np.uint8), photometric="palette", colormap=noise(3, 256,
+    top=65535, kind=np.uint16)),
                             "a palette", (noise(3, 256, top=65535, kind=np.uint16).T[:2] >> 8)[None], 0),
     "CMYK JPEG": (saved(Image.new("CMYK", (8, 8), (0, 0, 0, 0)), "JPEG"), "CMYK", np.full((8, 8, 3), 255), 0),
     "YCCK JPEG": (ic.jpeg8_encode(np.full((8, 8, 4), 255, np.uint8), colorspace="CMYK", outcolorspace="YCCK"), "CMYK",
@@ -183,7 +201,10 @@ IMPOSSIBLE: dict[str, tuple[bytes, str]] = {
     "raw TIFF": (tiff(G, photometric="cfa"), "raw values of a sensor"),
     "TIFF of 8-bit values with signs": (tiff(G.astype(np.int8), photometric="minisblack"), "with a sign"),
     "16-bit TIFF in which 0 is white": (tiff(DEEP[:, :, 0], photometric="miniswhite"), "0 is white"),
-    "TIFF of floats in three bands": (tiff(RGB.astype(np.float32), photometric="rgb"), "float values of 32 bits in 3 bands"),
+    "TIFF of floats in three bands": (
+        tiff(RGB.astype(np.float32), photometric="rgb"),
+        "float values of 32 bits in 3 bands",
+    ),
     "TIFF of doubles": (tiff(G.astype(np.float64)), "float values of 64 bits"),
     "TIFF of seven bands": (tiff(noise(5, 5, 7), photometric="minisblack", planarconfig="contig"), "7 bands"),
     "TIFF with JPEG XL inside": (tiff(RGB, photometric="rgb", compression="jpegxl"), "a compression"),
@@ -209,7 +230,7 @@ def test_what_has_no_defined_conversion_is_refused_with_what_was_found(name: str
         assert "use --convert" not in str(error.value)
 
 
-# --- transparency ------------------------------------------------------------------------------------------------------------------
+# --- transparency
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
@@ -234,7 +255,9 @@ def test_the_transparent_colour_of_a_png_is_found_by_all_its_bits(bits: int, int
     values = noise(6, 7, 3, top=(1 << bits) - 1, kind=np.uint16)
     values[1, 1] = values[0, 0]
     values[2, 2] = values[0, 0] ^ np.array([0, 0, 1], np.uint16)
-    picture = read(png(2, bits, values, (b"tRNS", struct.pack(">3H", *values[0, 0])), interlaced=interlaced), convert=bits == 16)
+    picture = read(
+        png(2, bits, values, (b"tRNS", struct.pack(">3H", *values[0, 0])), interlaced=interlaced), convert=bits == 16
+    )
     assert picture.alpha is not None
     assert sorted(zip(*np.nonzero(picture.alpha == 0))) == [(0, 0), (1, 1)]
     assert (picture.pixels == (values >> (bits - 8))).all()
@@ -265,7 +288,9 @@ def test_colours_multiplied_by_alpha_are_divided_only_on_request() -> None:
 def test_a_palette_keeps_its_transparency_on_request() -> None:
     colours = b"\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c"
     data = png(3, 2, np.array([[[0], [1], [2], [3]]]), (b"PLTE", colours), (b"tRNS", b"\0\x80"))
-    assert to_array(read(data, convert=True)).tolist() == [[[1, 2, 3, 0], [4, 5, 6, 128], [7, 8, 9, 255], [10, 11, 12, 255]]]
+    assert to_array(read(data, convert=True)).tolist() == [
+        [[1, 2, 3, 0], [4, 5, 6, 128], [7, 8, 9, 255], [10, 11, 12, 255]]
+    ]
 
 
 @pytest.mark.parametrize("bits", [10, 12, 16])

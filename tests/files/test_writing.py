@@ -1,4 +1,6 @@
-"""Pictures go out exactly as they are, or not at all; what would change them is asked for by name."""
+"""Pictures go out exactly as they are, or not at all; what would change them is asked for by
+name.
+"""
 
 import io
 import warnings
@@ -25,7 +27,18 @@ SECOND = {
     "JPEG2000": ic.jpeg2k_decode,
     "BMP": ic.bmp_decode,
 }
-SHAPES = [(13, 17), (13, 17, 2), (13, 17, 3), (13, 17, 4), (1, 1), (1, 1, 2), (1, 1, 3), (1, 1, 4), (1, 300, 3), (300, 1, 4)]
+SHAPES = [
+    (13, 17),
+    (13, 17, 2),
+    (13, 17, 3),
+    (13, 17, 4),
+    (1, 1),
+    (1, 1, 2),
+    (1, 1, 3),
+    (1, 1, 4),
+    (1, 300, 3),
+    (300, 1, 4),
+]
 
 
 def fitting(suffix: str) -> list[tuple[int, ...]]:
@@ -33,7 +46,9 @@ def fitting(suffix: str) -> list[tuple[int, ...]]:
     held = []
     for shape in SHAPES:
         try:
-            check_format(format_of("a" + suffix), grey=shape[2:] in ((), (2,)), alpha=shape[2:] in ((2,), (4,)), lossy=False)
+            check_format(
+                format_of("a" + suffix), grey=shape[2:] in ((), (2,)), alpha=shape[2:] in ((2,), (4,)), lossy=False
+            )
         except OutputError:
             continue
         held.append(shape)

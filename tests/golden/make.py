@@ -1,6 +1,7 @@
-"""Makes the golden files: small pictures drawn by a program, six models, every kind of header. Their bits stay; cases may come.
+"""Makes the golden files: small pictures drawn by a program, six models, every kind of header.
+Their bits stay; cases may come.
 
-PYTHONPATH=src:tests python tests/golden/make.py        writes *.uqdm, the models by chance and pins.json beside this file
+PYTHONPATH=src:tests python tests/golden/make.py    writes *.uqdm, the models by chance and pins.json beside this file
 """
 
 import hashlib
@@ -24,7 +25,12 @@ def drawn(height: int, width: int, channels: int = 3) -> NDArray[np.uint8]:
     """The same picture on every machine: integers only."""
     y, x = np.mgrid[:height, :width].astype(np.int64)
     hashed = (x * 2654435761 + y * 40503 + x * y * 97) % 65521
-    layers = [(3 * x + 5 * y) % 256, (x * x + y * y) // 9 % 256, 40 + (x // 8 + y // 8) % 2 * 150 + hashed % 24, hashed % 251]
+    layers = [
+        (3 * x + 5 * y) % 256,
+        (x * x + y * y) // 9 % 256,
+        40 + (x // 8 + y // 8) % 2 * 150 + hashed % 24,
+        hashed % 251,
+    ]
     return np.stack(layers[:channels], -1).astype(np.uint8)
 
 
@@ -34,7 +40,9 @@ def cases() -> dict[str, tuple[str, Picture, dict[str, Any]]]:
     carried = Picture(drawn(9, 14), drawn(9, 14, 4)[..., 3], b"a colour profile", b"II*\0exif", b"<xmp/>")
     noise = Picture(np.random.Generator(np.random.Philox(7)).integers(0, 256, (80, 72, 3), dtype=np.uint8))
     smooth = Picture(
-        (np.stack([np.add.outer(np.arange(300) * k, np.arange(272) * (4 - k)) // 5 % 256 for k in (1, 2, 3)], -1)).astype(np.uint8)
+        (
+            np.stack([np.add.outer(np.arange(300) * k, np.arange(272) * (4 - k)) // 5 % 256 for k in (1, 2, 3)], -1)
+        ).astype(np.uint8)
     )
     return {
         "photo-rgb": ("photo", rgb, {}),
@@ -75,7 +83,9 @@ def by_chance() -> package.Package:
 
     constants = diffusion_constants([5.0, 0.5, -4.0, -11.0], "rgb", [127.5] * 3, [128.0] * 3, [2, 0, -3])
     made = package_of(constant(), random_step(1, 4, 1), random_step(2, 4, 1), mixed=True)
-    return package.Package("by-chance", "uqdm", made.network, constants, made.weights, {"description": "weights by chance, for tests"})
+    return package.Package(
+        "by-chance", "uqdm", made.network, constants, made.weights, {"description": "weights by chance, for tests"}
+    )
 
 
 def nested_by_chance() -> package.Package:
@@ -104,13 +114,21 @@ def place(model: str) -> Path:
 
 def codecs() -> dict[str, codec.Codec]:
     """By model's name."""
-    return {name: codec.Codec(package.read(place(name))) for name in sorted({model for model, _, _ in cases().values()})}
+    return {
+        name: codec.Codec(package.read(place(name))) for name in sorted({model for model, _, _ in cases().values()})
+    }
 
 
 def pixels_hash(decoded: codec.Decoded) -> str:
     """Of pixels and all that is carried."""
     p = decoded.picture
-    parts = [p.pixels.tobytes(), b"" if p.alpha is None else p.alpha.tobytes(), p.icc or b"", p.exif or b"", p.xmp or b""]
+    parts = [
+        p.pixels.tobytes(),
+        b"" if p.alpha is None else p.alpha.tobytes(),
+        p.icc or b"",
+        p.exif or b"",
+        p.xmp or b"",
+    ]
     return hashlib.sha256(b"|".join([str(p.pixels.shape).encode(), *parts])).hexdigest()
 
 
@@ -118,7 +136,12 @@ def pins(one: codec.Codec, data: bytes) -> dict[str, Any]:
     """What a file decodes to, whole and cut."""
     header = format.parse(data, steps=0).header_size
     cut = {str(share): pixels_hash(one.decode(data[: max(header, int(share * len(data)))])) for share in CUTS}
-    return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest(), "pixels": pixels_hash(one.decode(data)), "cut": cut}
+    return {
+        "bytes": len(data),
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "pixels": pixels_hash(one.decode(data)),
+        "cut": cut,
+    }
 
 
 def main() -> None:

@@ -1,4 +1,6 @@
-"""Gaussian channels as bytes: what arrives is what was sent, it has the law it should have, and it costs little more than it must."""
+"""Gaussian channels as bytes: what arrives is what was sent, it has the law it should have, and it
+costs little more than it must.
+"""
 
 import dataclasses
 import math
@@ -26,9 +28,13 @@ CHANCE = 1e-3  # of a p-value: there are a dozen here
 
 
 def fresh(**changes: Any) -> VDM:
-    """A VDM that knows nothing yet; from gamma = -2 on, so that its steps are as small as those of one that does."""
+    """A VDM that knows nothing yet; from gamma = -2 on, so that its steps are as small as those of
+    one that does.
+    """
     torch.manual_seed(0)
-    return VDM(override(PRESETS["tiny-vdm"], {"embedding_dim": 8, "norm_groups": 4, "gamma_min": -2.0} | changes)).eval()
+    return VDM(
+        override(PRESETS["tiny-vdm"], {"embedding_dim": 8, "norm_groups": 4, "gamma_min": -2.0} | changes)
+    ).eval()
 
 
 def picture(size: int = 16, seed: int = 7) -> Tensor:
@@ -36,7 +42,8 @@ def picture(size: int = 16, seed: int = 7) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     coarse = torch.rand(1, 3, 3, 3, generator=generator)
     fine = (
-        torch.nn.functional.interpolate(coarse, size=size, mode="bilinear") * 220 + torch.rand(1, 3, size, size, generator=generator) * 30
+        torch.nn.functional.interpolate(coarse, size=size, mode="bilinear") * 220
+        + torch.rand(1, 3, size, size, generator=generator) * 30
     )
     return fine.to(torch.uint8)
 
@@ -112,10 +119,13 @@ def test_latents_are_draws_of_the_forward_process(limit: float) -> None:
 M = np.array([2.5, -1.5, 0.5, 1.0])  # 7 bits by the VDM's reckoning
 
 
-# A work of 16 or 128 numbers leaves some of q to the other ways, one of 2^16 next to nothing: the law is the same.
+# A work of 16 or 128 numbers leaves some of q to the other ways, one of 2^16 next to nothing: the
+# law is the same.
 @pytest.mark.parametrize(("work", "least", "most"), [(16, 0.5, 0.9), (128, 0.05, 0.6), (1 << 16, 0, 0.05)])
 @pytest.mark.parametrize("widened", [True, False])
-def test_a_block_has_its_law_however_little_work_it_is_given(work: int, least: float, most: float, widened: bool) -> None:
+def test_a_block_has_its_law_however_little_work_it_is_given(
+    work: int, least: float, most: float, widened: bool
+) -> None:
     scores, blocks = simulated(M, Channel(limit=8, widened=widened, work=work), 1000)
     other = sum(b.kind != RACE for b in blocks) / len(blocks)
     assert least <= other <= most
@@ -123,9 +133,13 @@ def test_a_block_has_its_law_however_little_work_it_is_given(work: int, least: f
 
 
 def test_the_test_finds_a_race_that_was_cut_short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without what is left above the cap, draws stay behind m: the best of too few, as in minimal random coding."""
+    """Without what is left above the cap, draws stay behind m: the best of too few, as in minimal
+    random coding.
+    """
     original = channel._uniforms
-    monkeypatch.setattr(channel, "_uniforms", lambda integers: original(integers) if len(integers) > 1 else np.array([1e-300]))
+    monkeypatch.setattr(
+        channel, "_uniforms", lambda integers: original(integers) if len(integers) > 1 else np.array([1e-300])
+    )
     scores, blocks = simulated(M, Channel(limit=8, widened=False, work=128), 1000)
     assert all(b.kind == RACE for b in blocks)
     assert kolmogorov(scores)[1] < 1e-6
@@ -163,7 +177,9 @@ def test_no_raced_block_has_more_than_the_limit() -> None:
 
 @pytest.mark.parametrize("widened", [True, False])
 def test_blocks_cost_their_divergence_its_logarithm_and_a_constant(widened: bool) -> None:
-    """Li and El Gamal (2018): KL + log2(KL + 1) + 4 bits on average, 5 with a code for the number."""
+    """Li and El Gamal (2018): KL + log2(KL + 1) + 4 bits on average, 5 with a code for the
+    number.
+    """
     _, _, several = sent(dataclasses.replace(QUICK, widened=widened), 3)
     blocks = [b for one in several for b in one.blocks]
     bound = sum(b.divergence + math.log2(b.divergence + 1) + 4 for b in blocks)

@@ -1,4 +1,6 @@
-"""Batches: a function of seed and number, whatever is read when; what is broken is left out and counted."""
+"""Batches: a function of seed and number, whatever is read when; what is broken is left out and
+counted.
+"""
 
 import itertools
 import threading
@@ -98,7 +100,9 @@ def test_a_batch_is_the_same_in_any_order_and_any_thread(tmp_path: Path) -> None
     assert all(torch.equal(data.batch(step), expected[step]) for step in (7, 0, 3, 3, 6, 1, 2, 5, 4))
     data, right = load(), []
     threads = [
-        threading.Thread(target=lambda steps=steps: right.extend(torch.equal(data.batch(s), expected[s]) for s in steps))
+        threading.Thread(
+            target=lambda steps=steps: right.extend(torch.equal(data.batch(s), expected[s]) for s in steps)
+        )
         for steps in ((0, 1, 2, 3), (3, 2, 1, 0), (4, 5, 6, 7), (7, 0, 4, 2))
     ]
     for thread in threads:
@@ -204,11 +208,18 @@ def test_a_training_picture_is_a_crop_of_its_own_and_every_second_is_flipped() -
     corners = torch.where(flipped, found[:, 0, 3], found[:, 0, 0])
     assert 70 < int(flipped.sum()) < 130
     assert len(set(corners.tolist())) > 40  # of 49
-    assert not any(Batches([[picture]], 50, True, Augment(4, flip=False)).batch(0)[:, 0].int().diff(dim=2).flatten() < 0)  # type: ignore[list-item]
+    assert not any(
+        Batches([[picture]], 50, True, Augment(4, flip=False)).batch(0)[:, 0].int().diff(dim=2).flatten() < 0
+    )  # type: ignore[list-item]
 
 
 def test_options_that_cannot_be_are_refused() -> None:
-    for wrong in ({"crop": 0}, {"crop": 8, "scales": (0.5, 2.0)}, {"crop": 8, "scales": (0.0, 1.0)}, {"scales": (0.5, 1.0)}):
+    for wrong in (
+        {"crop": 0},
+        {"crop": 8, "scales": (0.5, 2.0)},
+        {"crop": 8, "scales": (0.0, 1.0)},
+        {"scales": (0.5, 1.0)},
+    ):
         with pytest.raises(ValueError, match=r"crop|scales"):
             Augment(**wrong)  # type: ignore[arg-type]
 
@@ -312,7 +323,9 @@ def test_a_folder_with_a_division_keeps_it(tmp_path: Path) -> None:
 
 
 def test_held_data_that_is_given_evaluates_and_all_of_the_source_trains(tmp_path: Path) -> None:
-    train, held = load_data([numbered(20), pack(tmp_path / "a.zip", numbered(3, 2, 50))], Config(), held=numbered(30, 2, 100))
+    train, held = load_data(
+        [numbered(20), pack(tmp_path / "a.zip", numbered(3, 2, 50))], Config(), held=numbered(30, 2, 100)
+    )
     assert sorted(k for batch in train for k in numbers(batch)) == [*range(20), *range(50, 53)]
     assert [k for batch in held for k in numbers(batch)] == list(range(100, 130))
 

@@ -1,4 +1,6 @@
-"""The table of sizes is what was published, and a config that says anything else is refused by name."""
+"""The table of sizes is what was published, and a config that says anything else is refused by
+name.
+"""
 
 import dataclasses
 import json
@@ -48,7 +50,9 @@ def test_every_preset_comes_back_from_its_json(name: str, tmp_path: Path) -> Non
 
 
 def test_rows_of_a_nested_model_are_given_as_json_and_checked() -> None:
-    found = override(PRESETS["nano"], {"widths": "[[9, 9, 9], [1, 1, 1]]", "trunks": "[[0, 0], [8, 1]]", "passes": [[4, 0], [8, 1]]})
+    found = override(
+        PRESETS["nano"], {"widths": "[[9, 9, 9], [1, 1, 1]]", "trunks": "[[0, 0], [8, 1]]", "passes": [[4, 0], [8, 1]]}
+    )
     assert found.model.widths == ((9, 9, 9), (1, 1, 1))
     assert '"widths": [\n      [9, 9, 9],' in to_json(found)
     for wrong, message in (
@@ -101,7 +105,8 @@ def test_a_missing_key_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", "{}", '{"model": 3}', '{"model": {}, "data": 3}', '{"model": {}, "extra": 3}', "[" * 100_000]
+    "text",
+    ["", "{", "[]", "{}", '{"model": 3}', '{"model": {}, "data": 3}', '{"model": {}, "extra": 3}', "[" * 100_000],
 )
 def test_what_is_no_config_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "config.json"

@@ -1,4 +1,6 @@
-"""The swirl's points and distances are what they are said to be, and its one command trains, measures, draws and goes on where it was."""
+"""The swirl's points and distances are what they are said to be, and its one command trains,
+measures, draws and goes on where it was.
+"""
 
 import json
 import math
@@ -25,7 +27,8 @@ def test_points_lie_on_a_spiral_of_8_bit_values() -> None:
     assert (x.flatten(1).max(0).values == 255).all()
     assert torch.equal(x, swirl.swirl(1000, 3))
     assert not torch.equal(x, swirl.swirl(1000, 4))
-    # Some affine map per axis takes every point to angle a, radius 2 a + pi, with a of density proportional to a on 0 .. 3 pi.
+    # Some affine map per axis takes every point to angle a, radius 2 a + pi, with a of density
+    # proportional to a on 0 .. 3 pi.
     angle = 3 * math.pi * np.sqrt(np.random.default_rng(3).random(1000))
     curve = (2 * angle + math.pi)[:, None] * np.stack([np.cos(angle), np.sin(angle)], 1)
     for axis in range(2):
@@ -63,5 +66,7 @@ def test_one_command_trains_measures_and_draws(tmp_path: Path, monkeypatch: pyte
             assert min(picture.size) > 250
             assert len(set(np.asarray(picture.convert("L")).ravel().tolist())) > 20
     before = (tmp_path / "runs/uqdm-5/checkpoint.safetensors").stat().st_mtime_ns
-    assert swirl.perform(next(run for run in chosen if run.name == "uqdm-5"), tmp_path, 20, 0) == "uqdm-5"  # nothing is trained again
+    assert (
+        swirl.perform(next(run for run in chosen if run.name == "uqdm-5"), tmp_path, 20, 0) == "uqdm-5"
+    )  # nothing is trained again
     assert (tmp_path / "runs/uqdm-5/checkpoint.safetensors").stat().st_mtime_ns == before

@@ -1,4 +1,6 @@
-"""A run follows from its seed and its step alone: killed and gone on with, or shared out to two processes, it is the same run."""
+"""A run follows from its seed and its step alone: killed and gone on with, or shared out to two
+processes, it is the same run.
+"""
 
 import dataclasses
 import io
@@ -39,9 +41,18 @@ from uqdm.training.trainer import train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-SMALL = {"embedding_dim": 8, "norm_groups": 4, "n_timesteps": 2, "lr": 2e-3, "warmup": 4, "ema_rate": 0.9, "dropout_prob": 0.1}
+SMALL = {
+    "embedding_dim": 8,
+    "norm_groups": 4,
+    "n_timesteps": 2,
+    "lr": 2e-3,
+    "warmup": 4,
+    "ema_rate": 0.9,
+    "dropout_prob": 0.1,
+}
 NESTED = {
-    "widths": ((9, 9, 9), (1, 1, 1)), "trunks": ((0, 0), (8, 1)), "passes": ((6, 0), (8, 1)), "lr": 8e-3, "warmup": 4, "ema_rate": 0.9,
+    "widths": ((9, 9, 9), (1, 1, 1)), "trunks": ((0, 0), (8, 1)), "passes": ((6, 0), (8, 1)), "lr": 8e-3,
+    "warmup": 4, "ema_rate": 0.9,
     "decay": "constant", "precision": "float32",
 }  # fmt: skip
 OFTEN = {"log_metrics_every_steps": 2, "checkpoint_every_steps": 3, "eval_every_steps": 5, "batch_size": 4, "crop": 8}
@@ -80,7 +91,8 @@ def rows(run: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    ("name", "loss"), [("tiny", "full"), ("tiny", "single"), ("tiny-vdm", "continuous"), ("tiny-vdm", "full"), ("nano", "full")]
+    ("name", "loss"),
+    [("tiny", "full"), ("tiny", "single"), ("tiny-vdm", "continuous"), ("tiny-vdm", "full"), ("nano", "full")],
 )
 def test_a_run_that_stops_and_goes_on_is_the_run_that_did_not(name: str, loss: str, tmp_path: Path) -> None:
     config = small(name, loss=loss)
@@ -114,7 +126,11 @@ def test_training_makes_pictures_cheaper_and_the_averages_are_what_is_read(tmp_p
     config, data = small(), Pictures()
     lines: list[str] = []
     train(config, data, data.held(), tmp_path, steps=60, say=lines.append)
-    first, last = (row["held/bits_per_dimension"] for row in (r for r in (rows(tmp_path)[i] for i in (2, -1))) if "held/cumulative" in row)
+    first, last = (
+        row["held/bits_per_dimension"]
+        for row in (r for r in (rows(tmp_path)[i] for i in (2, -1)))
+        if "held/cumulative" in row
+    )
     assert last < 0.97 * first
     model = runs.read_run(tmp_path)
     found = evaluate(model, data.held())
@@ -156,7 +172,9 @@ def test_a_trained_model_is_a_codec(tmp_path: Path) -> None:
         importing.import_checkpoint(tmp_path / "nested", tmp_path / "other")
 
 
-def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_good_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_good_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real, calls = Objective.forward, []
 
     def forward(self: Objective, x: Tensor, generator: torch.Generator) -> Any:
@@ -256,7 +274,12 @@ def test_every_preset_is_written_and_read_again(tmp_path: Path) -> None:
 
 def test_settings_are_read_as_their_key_wants_and_unknown_ones_are_refused() -> None:
     found = override(preset("tiny"), {"lr": "1e-3", "model.n_timesteps": "8", "shuffle": "false", "loss": "single"})
-    assert (found.optim.lr, found.model.n_timesteps, found.data.shuffle, found.training.loss) == (1e-3, 8, False, "single")
+    assert (found.optim.lr, found.model.n_timesteps, found.data.shuffle, found.training.loss) == (
+        1e-3,
+        8,
+        False,
+        "single",
+    )
     with pytest.raises(ValueError, match=r"unknown key 'n_timestep'; did you mean .*n_timesteps"):
         override(preset("tiny"), {"n_timestep": "8"})
     with pytest.raises(ValueError, match="expected int"):
@@ -300,7 +323,9 @@ def test_multiply_adds_of_the_presets_are_the_papers_and_what_a_counter_counts()
 def pack(path: Path, n: int = 24, size: int = 16) -> Path:
     random = np.random.default_rng(0)
     corners = random.integers(0, 256, (n, 2, 2, 3), dtype=np.uint8)
-    pictures = np.stack([np.asarray(Image.fromarray(c).resize((size, size), Image.Resampling.BILINEAR)) for c in corners])
+    pictures = np.stack(
+        [np.asarray(Image.fromarray(c).resize((size, size), Image.Resampling.BILINEAR)) for c in corners]
+    )
     stream = io.BytesIO()
     Image.fromarray(pictures.reshape(n * size, size, 3)).save(stream, "WEBP", lossless=True)
     meta = {"h": size, "w": size, "n": n, "sha256_of_uint8_NHWC": hashlib.sha256(pictures.tobytes()).hexdigest()}
@@ -312,8 +337,30 @@ def pack(path: Path, n: int = 24, size: int = 16) -> Path:
 
 def command(tmp_path: Path, out: str, steps: int, *more: str, launch: tuple[str, ...] = ()) -> list[str]:
     settings = [f"{k}={v}" for k, v in {**SMALL, **OFTEN}.items()]
-    words = [*(launch or (sys.executable,)), "-m", "uqdm", "train", "--preset", "tiny", "--data", str(pack(tmp_path / "a.zip"))]
-    return [*words, "--out", str(tmp_path / out), "--steps", str(steps), "--threads", "1", "--device", "cpu", "--set", *settings, *more]
+    words = [
+        *(launch or (sys.executable,)),
+        "-m",
+        "uqdm",
+        "train",
+        "--preset",
+        "tiny",
+        "--data",
+        str(pack(tmp_path / "a.zip")),
+    ]
+    return [
+        *words,
+        "--out",
+        str(tmp_path / out),
+        "--steps",
+        str(steps),
+        "--threads",
+        "1",
+        "--device",
+        "cpu",
+        "--set",
+        *settings,
+        *more,
+    ]
 
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(uqdm.__file__).parent.parent)}
@@ -328,7 +375,9 @@ def tensors(folder: Path) -> dict[str, Tensor]:
 
 
 def test_a_run_killed_at_any_moment_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
-    """kill -9 in the middle of steps and of a checkpoint that is being written; then the same command again."""
+    """kill -9 in the middle of steps and of a checkpoint that is being written; then the same
+    command again.
+    """
     whole = run(command(tmp_path, "whole", 12))
     assert whole.returncode == 0, whole.stderr
     half = (
@@ -367,7 +416,11 @@ def test_a_run_killed_at_any_moment_goes_on_as_if_it_had_not_been(tmp_path: Path
 
 def steps_of(text: str) -> list[int]:
     """Of lines that say how it goes."""
-    return [int(line.split("/")[0].removeprefix("step ")) for line in text.splitlines() if line.startswith("step ") and "/" in line]
+    return [
+        int(line.split("/")[0].removeprefix("step "))
+        for line in text.splitlines()
+        if line.startswith("step ") and "/" in line
+    ]
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -417,7 +470,9 @@ def test_time_too_makes_checkpoints_and_no_bit_depends_on_it(tmp_path: Path, mon
     assert [row["step"] for row in rows(tmp_path / "often")] == [6]  # what is said by time alone is in no file
 
 
-def test_it_says_how_it_goes_from_the_first_step_on_and_ever_more_rarely(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_says_how_it_goes_from_the_first_step_on_and_ever_more_rarely(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from uqdm.training import trainer
 
     clock = iter(range(10**6))
@@ -510,7 +565,10 @@ def test_two_processes_see_what_one_with_twice_the_batch_sees(tmp_path: Path) ->
     losses = [[row["loss"] for row in rows(tmp_path / name) if "loss" in row] for name in ("one", "two")]
     assert len(losses[0]) == 3
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
-    held = [[row["held/bits_per_dimension"] for row in rows(tmp_path / name) if "held/cumulative" in row] for name in ("one", "two")]
+    held = [
+        [row["held/bits_per_dimension"] for row in rows(tmp_path / name) if "held/cumulative" in row]
+        for name in ("one", "two")
+    ]
     np.testing.assert_allclose(held[0], held[1], rtol=1e-4)
     assert two.stdout.count("step 6/6") == 1  # one process speaks
 

@@ -1,4 +1,6 @@
-"""Runs many jobs together, so that they share network calls. One job that fails does not stop the others."""
+"""Runs many jobs together, so that they share network calls. One job that fails does not stop the
+others.
+"""
 
 import contextlib
 from collections.abc import Iterator, Sequence

@@ -27,16 +27,26 @@ if TYPE_CHECKING:
 @options.model
 @options.seed
 @click.option(
-    "--mode", type=click.Choice(["tight", "paper"]), default="tight", show_default=True, help="Entropy mode; paper reproduces the paper's."
+    "--mode",
+    type=click.Choice(["tight", "paper"]),
+    default="tight",
+    show_default=True,
+    help="Entropy mode; paper reproduces the paper's.",
 )
 @options.goal
 @options.precision
 @options.batch
 @options.run
-@click.option("--convert", is_flag=True, help="Accept 16 bits, palettes, CMYK, … converted to 8-bit grey or RGB; this loses precision.")
+@click.option(
+    "--convert",
+    is_flag=True,
+    help="Accept 16 bits, palettes, CMYK, … converted to 8-bit grey or RGB; this loses precision.",
+)
 @options.batches
 @options.force
-def compress(paths: tuple[str, ...], batch: int, skip_existing: bool, recursive: bool, force: bool, **given: Any) -> int:
+def compress(
+    paths: tuple[str, ...], batch: int, skip_existing: bool, recursive: bool, force: bool, **given: Any
+) -> int:
     """Compress pictures to .uqdm files.
 
     IN is a picture, a folder of pictures, a quoted glob, or - for stdin. OUT is a file, or a folder
@@ -93,7 +103,9 @@ class Encoding:
         self._codec: Codec = load(*([model] if model is not None else []), max_pixels=max_pixels, **machine)
         if mode not in self._codec.modes:
             had = ", ".join(self._codec.modes)
-            raise click.UsageError(f"--mode {mode}: the model {self._codec.name} has {had} only; uqdm-light and imported ones have it")
+            raise click.UsageError(
+                f"--mode {mode}: the model {self._codec.name} has {had} only; uqdm-light and imported ones have it"
+            )
         self._mode, self._seed, self._goal = mode, seed, goal
         self._max_pixels, self._convert, self._force = max_pixels or MAX_PIXELS, convert, force
 
@@ -109,7 +121,9 @@ class Encoding:
         except ImageError:
             with contextlib.suppress(OSError):
                 if (data or Path(job.source).read_bytes()).startswith(MAGIC):
-                    raise ImageError(f"{job.name} is a .uqdm file whatever its suffix, and compress reads pictures") from None
+                    raise ImageError(
+                        f"{job.name} is a .uqdm file whatever its suffix, and compress reads pictures"
+                    ) from None
             raise
         if picture.dropped:
             job.complain(f"{job.name}: not carried: {', '.join(picture.dropped)}")
@@ -161,17 +175,36 @@ def _quality(decoded: Decoded, picture: Picture) -> list[str]:
     show_default=True,
     help="How a preview is made.",
 )
-@click.option("--seed", type=click.IntRange(0, 2**64 - 1), default=0, show_default=True, metavar="N", help="Seed of --method ancestral.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**64 - 1),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Seed of --method ancestral.",
+)
 @options.temperature
 @options.where
-@click.option("--reduce", type=click.IntRange(0, 6), default=0, metavar="N", help="Halve the sides N times; less is decoded. (photo)")
-@click.option("--salvage", is_flag=True, help="Decode what comes before the damage in a damaged file; the exit code is still 1.")
-@click.option("--lossy-output", is_flag=True, help="Write whole pictures to JPEG or AVIF too, although these change their values.")
+@click.option(
+    "--reduce",
+    type=click.IntRange(0, 6),
+    default=0,
+    metavar="N",
+    help="Halve the sides N times; less is decoded. (photo)",
+)
+@click.option(
+    "--salvage", is_flag=True, help="Decode what comes before the damage in a damaged file; the exit code is still 1."
+)
+@click.option(
+    "--lossy-output", is_flag=True, help="Write whole pictures to JPEG or AVIF too, although these change their values."
+)
 @options.batch
 @options.run
 @options.batches
 @options.force
-def decompress(paths: tuple[str, ...], batch: int, skip_existing: bool, recursive: bool, force: bool, **given: Any) -> int:
+def decompress(
+    paths: tuple[str, ...], batch: int, skip_existing: bool, recursive: bool, force: bool, **given: Any
+) -> int:
     """Decompress .uqdm files, whole or cut anywhere, to pictures.
 
     IN is a file, a folder of .uqdm files, a quoted glob, or - for stdin. OUT is a picture (its
@@ -267,7 +300,9 @@ class Decoding:
 
         data = job.data()
         steps = 0 if self._cut.max_error is None else None
-        contents = format.parse(data, steps=steps, max_pixels=self._max_pixels or format.MAX_PIXELS, salvage=self._salvage)
+        contents = format.parse(
+            data, steps=steps, max_pixels=self._max_pixels or format.MAX_PIXELS, salvage=self._salvage
+        )
         header = contents.header
         codec = self._pool.open_for(data, self._model)
         cut = self._cut.resolved(codec.package, contents)
@@ -276,17 +311,26 @@ class Decoding:
             data = cut.of(data)
         self._check(job, data)
         steps = codec.steps if cut.step is None else max(1, cut.step)
-        return File(codec, data, steps, (header.height, header.width, header.grey, header.extra, header.arithmetic, header.fingerprint))
+        return File(
+            codec,
+            data,
+            steps,
+            (header.height, header.width, header.grey, header.extra, header.arithmetic, header.fingerprint),
+        )
 
     def _check(self, job: Job, data: bytes) -> None:
-        """Raises, before the work is done, if the output's format cannot hold what the file will decode to."""
+        """Raises, before the work is done, if the output's format cannot hold what the file will
+        decode to.
+        """
         from uqdm import files
         from uqdm.format import ALPHA, parse
 
         contents = parse(data, max_pixels=None, salvage=self._salvage)
         header, alpha = contents.header, any(chunk.kind == ALPHA for chunk in contents.chunks)
         lossy = self._lossy or len(contents.steps) < header.chunks
-        files.check_format(picture_format(job), grey=header.grey, alpha=alpha, lossy=lossy, size=(header.height, header.width))
+        files.check_format(
+            picture_format(job), grey=header.grey, alpha=alpha, lossy=lossy, size=(header.height, header.width)
+        )
 
     def group(self, file: File) -> tuple[Any, ...]:
         return file.group
@@ -318,7 +362,11 @@ class Decoding:
             job.complain(f"{job.name}: decoded what comes before the damage: {decoded.damage}")
         elif decoded.tail:
             job.complain(f"{job.name}: last {decoded.tail} bytes unverified: no check covers them yet")
-        elif not decoded.corrected and decoded.step < (decoded.steps if self._cut.step is None else self._cut.step) and self._whole:
+        elif (
+            not decoded.corrected
+            and decoded.step < (decoded.steps if self._cut.step is None else self._cut.step)
+            and self._whole
+        ):
             job.complain(f"{job.name}: the file is cut; decoded to {reached}")
 
 
@@ -345,13 +393,22 @@ def _size(context: click.Context, parameter: click.Parameter, value: str) -> tup
 @click.argument("out", default="sample.png", metavar="[OUT]")
 @options.model
 @click.option("--count", type=click.IntRange(min=1), default=1, show_default=True, metavar="N", help="How many.")
-@click.option("--size", callback=_size, default="64x64", show_default=True, metavar="WxH", help="Width and height in pixels.")
+@click.option(
+    "--size", callback=_size, default="64x64", show_default=True, metavar="WxH", help="Width and height in pixels."
+)
 @options.seed
 @options.temperature
 @options.run
 @options.force
 def sample(
-    out: str, model: str | None, count: int, size: tuple[int, int], seed: int, temperature: float, force: bool, **machine: Any
+    out: str,
+    model: str | None,
+    count: int,
+    size: tuple[int, int],
+    seed: int,
+    temperature: float,
+    force: bool,
+    **machine: Any,
 ) -> None:
     """Draw pictures from a model, out of nothing.
 

@@ -17,10 +17,18 @@ if TYPE_CHECKING:
     from uqdm.evaluation.curves import Curve
 
 _codecs = click.option(
-    "--codec", "names", multiple=True, metavar="NAME,…", help="uqdm, uqdm:MODEL, jpeg, jpeg2000, jxl, webp, avif, bpg, png, …, or all."
+    "--codec",
+    "names",
+    multiple=True,
+    metavar="NAME,…",
+    help="uqdm, uqdm:MODEL, jpeg, jpeg2000, jxl, webp, avif, bpg, png, …, or all.",
 )
 _external = click.option(
-    "--external", multiple=True, type=click.Path(exists=True, dir_okay=False), metavar="FILE,…", help="Codecs with a command line (TOML)."
+    "--external",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False),
+    metavar="FILE,…",
+    help="Codecs with a command line (TOML).",
 )
 _features = click.option(
     "--features",
@@ -38,7 +46,12 @@ _published = click.option(
 )
 _every = click.option("--every", type=click.IntRange(min=1), default=1, metavar="K", help="Only every K-th picture.")
 _seed = click.option(
-    "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, metavar="S", help="Seed of dithers, draws and patches."
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=0,
+    show_default=True,
+    metavar="S",
+    help="Seed of dithers, draws and patches.",
 )
 _jobs = click.option("--jobs", type=THREADS, metavar="N", help="Processes; by default one for each core.")
 
@@ -46,7 +59,13 @@ _jobs = click.option("--jobs", type=THREADS, metavar="N", help="Processes; by de
 @click.command(short_help="Codecs over pictures: tables, curves, a report.")
 @click.argument("data", nargs=-1, required=True, metavar="DATA …")
 @_codecs
-@click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), metavar="DIR", help="Folder of the results.")
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Folder of the results.",
+)
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N pictures.")
 @_every
 @_paper
@@ -62,7 +81,13 @@ _jobs = click.option("--jobs", type=THREADS, metavar="N", help="Processes; by de
 @_features
 @click.option("--lpips", type=click.Path(exists=True, dir_okay=False), metavar="FILE", help="TorchScript of LPIPS.")
 @click.option(
-    "--show", "kept", type=click.IntRange(min=0), default=4, show_default=True, metavar="N", help="Pictures in the report, the first N."
+    "--show",
+    "kept",
+    type=click.IntRange(min=0),
+    default=4,
+    show_default=True,
+    metavar="N",
+    help="Pictures in the report, the first N.",
 )
 @_seed
 @click.option(
@@ -146,7 +171,9 @@ def evaluate(
 
 
 def make_folder(out: Path) -> None:
-    """A folder for results, made before the work is done. Raises `OutputError` if it cannot be written."""
+    """A folder for results, made before the work is done. Raises `OutputError` if it cannot be
+    written.
+    """
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -235,7 +262,9 @@ def versions() -> dict[str, str]:
 @click.argument("image", type=click.Path(exists=True, dir_okay=False))
 @click.argument("out", required=False, metavar="[OUT]", type=click.Path(path_type=Path))
 @_codecs
-@click.option("--bpp", type=Number(min=0, min_open=True), default=1.0, show_default=True, metavar="R", help="Bits per pixel.")
+@click.option(
+    "--bpp", type=Number(min=0, min_open=True), default=1.0, show_default=True, metavar="R", help="Bits per pixel."
+)
 @click.option("--crop", metavar="WxH[+X+Y]", help="Show only this part of the picture; all of it is coded.")
 @click.option("--no-errors", is_flag=True, help="Without error maps.")
 @_paper
@@ -290,7 +319,9 @@ def compare(
     if not shown:
         raise EvaluationError("no codec gave a picture")
     cut = [dataclasses.replace(one, pixels=one.pixels[part]) for one in shown]
-    made = comparing.sheet(pixels[part], cut, f"{printable(Path(image).name)} at {bpp:g} bits per pixel", errors=not no_errors)
+    made = comparing.sheet(
+        pixels[part], cut, f"{printable(Path(image).name)} at {bpp:g} bits per pixel", errors=not no_errors
+    )
     files.write(files.from_pillow(made), target, force=force, lossy=True)
     echo(str(target))
 
@@ -312,14 +343,28 @@ def _crop(text: str | None, shape: tuple[int, ...]) -> Any:
 
 
 @click.command(short_help="A figure of the paper, by number.")
-@click.argument("figures", nargs=-1, required=True, type=click.Choice([f"fig{i}" for i in range(1, 11)]), metavar="fig1 … fig10")
-@click.option(
-    "--out", default="figures", show_default=True, type=click.Path(file_okay=False, path_type=Path), metavar="DIR", help="Folder."
+@click.argument(
+    "figures", nargs=-1, required=True, type=click.Choice([f"fig{i}" for i in range(1, 11)]), metavar="fig1 … fig10"
 )
-@click.option("--data", multiple=True, metavar="PATH …", help="Pictures: CIFAR-10 for fig3, ImageNet 64 or the like for the others.")
+@click.option(
+    "--out",
+    default="figures",
+    show_default=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Folder.",
+)
+@click.option(
+    "--data",
+    multiple=True,
+    metavar="PATH …",
+    help="Pictures: CIFAR-10 for fig3, ImageNet 64 or the like for the others.",
+)
 @_published
 @click.option("--models", multiple=True, metavar="NAME,…", help="Models to show; by default the embedded one.")
-@click.option("--codec", "names", multiple=True, metavar="NAME,…", help="Other codecs to show (fig1, fig3, fig4, fig9, fig10).")
+@click.option(
+    "--codec", "names", multiple=True, metavar="NAME,…", help="Other codecs to show (fig1, fig3, fig4, fig9, fig10)."
+)
 @_external
 @_features
 @_every
@@ -329,7 +374,9 @@ def _crop(text: str | None, shape: tuple[int, ...]) -> Any:
     metavar="N",
     help="Only the first N pictures; by default 100 for curves and 4 for reconstructions.",
 )
-@click.option("--small", is_flag=True, help="Train the swirl (fig2, fig6, fig7) with fewer runs and steps, in some minutes.")
+@click.option(
+    "--small", is_flag=True, help="Train the swirl (fig2, fig6, fig7) with fewer runs and steps, in some minutes."
+)
 @_seed
 @_jobs
 def reproduce(
@@ -391,7 +438,9 @@ class _More(NamedTuple):
     published: tuple[str, ...]
 
 
-def _figure(number: int, pictures: Any, label: str, out: Path, models: tuple[str, ...], more: _More, seed: int, jobs: int | None) -> None:
+def _figure(
+    number: int, pictures: Any, label: str, out: Path, models: tuple[str, ...], more: _More, seed: int, jobs: int | None
+) -> None:
     from tqdm import tqdm
 
     from uqdm.evaluation import curves, registry
@@ -406,7 +455,15 @@ def _figure(number: int, pictures: Any, label: str, out: Path, models: tuple[str
         chosen, missing = registry.specs(wanted, False, more.external, seed, lenient=True)
         measures = Measures(seed, 0, more.features)
         with tqdm(total=len(pictures) * len(chosen), unit="picture", disable=None) as bar:
-            results = run(pictures, chosen, out / "cache", measures, jobs=jobs, memory=False, tick=lambda what: bar.update() and None)
+            results = run(
+                pictures,
+                chosen,
+                out / "cache",
+                measures,
+                jobs=jobs,
+                memory=False,
+                tick=lambda what: bar.update() and None,
+            )
         others = [curve for path in more.published for curve in curves.read_published(path)]
         for why in results.left_out.values():
             click.echo(f"uqdm: left out: {why}", err=True)
@@ -416,7 +473,9 @@ def _figure(number: int, pictures: Any, label: str, out: Path, models: tuple[str
         ways = (made.DENOISED, *made.ANCESTRAL)
         _save(number, out, *made.progressive(models, pictures, ways, f"Progressive reconstructions, {label}", seed))
     elif number == 8:
-        _save(number, out, *made.progressive(models, pictures, (made.FLOW,), f"Flow-based reconstructions, {label}", seed))
+        _save(
+            number, out, *made.progressive(models, pictures, (made.FLOW,), f"Flow-based reconstructions, {label}", seed)
+        )
         found = dict(made.size_of(model, pictures) for model in models)
         _save(number, out, *made.sizes(found, f"measured, {label}"), suffix="-sizes")
     else:

@@ -106,7 +106,8 @@ def plan(paths: tuple[str, ...], kind: Kind, force: bool, skip_existing: bool = 
         _find(word, kind, recursive, found)
     _check_out(out, kind, found, len(words) == 1 and out is None)
     jobs = [
-        Job(source, _target(source, below, out, found.several, kind.suffix), not found.several) for source, below in found.inputs.items()
+        Job(source, _target(source, below, out, found.several, kind.suffix), not found.several)
+        for source, below in found.inputs.items()
     ]
     _fail_clashes(jobs)
     for job in jobs:
@@ -143,7 +144,9 @@ def _is_out(word: str, kind: Kind) -> bool:
 
 
 def _matches(word: str) -> Iterator[str]:
-    """The files that fit a pattern. The longest beginning that exists as a folder is not part of the pattern."""
+    """The files that fit a pattern. The longest beginning that exists as a folder is not part of
+    the pattern.
+    """
     head, rest = "", word
     while "/" in rest and os.path.lexists(os.path.join(head, rest.partition("/")[0] or "/")):
         first, _, rest = rest.partition("/")
@@ -154,7 +157,12 @@ def _matches(word: str) -> Iterator[str]:
 
 
 def _refuse_wrong_kind(word: str, kind: Kind, words: list[str]) -> None:
-    if word == STD or _suffix(word) not in kind.wrong or os.path.isdir(word) or (glob.has_magic(word) and not os.path.lexists(word)):
+    if (
+        word == STD
+        or _suffix(word) not in kind.wrong
+        or os.path.isdir(word)
+        or (glob.has_magic(word) and not os.path.lexists(word))
+    ):
         return
     found = "a .uqdm file" if _suffix(word) in FILES else "a picture"
     hint = f"; {'decompress' if kind.command == 'compress' else 'compress'} reads it"
@@ -171,7 +179,9 @@ def _find(word: str, kind: Kind, recursive: bool, found: Found) -> None:
             found.add(path, below)
         if len(found.inputs) == before:
             deeper = f"; --recursive takes its {_count(found.folders, 'folder')}" if found.folders else ""
-            raise UqdmError(f"{word}: the folder holds no files with the suffixes {', '.join(sorted(kind.reads))}{deeper}")
+            raise UqdmError(
+                f"{word}: the folder holds no files with the suffixes {', '.join(sorted(kind.reads))}{deeper}"
+            )
         found.several = True
     elif glob.has_magic(word) and not os.path.lexists(word):
         fitting = list(_matches(word))
@@ -226,7 +236,9 @@ def _check_out(out: str | None, kind: Kind, found: Found, alone: bool) -> None:
         raise click.UsageError("- stands for one stream: it cannot be used with several inputs")
     last = next(reversed(found.inputs))
     if out is None and not alone and last != STD and not os.path.lexists(last):
-        raise click.UsageError(f"{last} is not there to be read; as OUT it needs the suffix {kind.suffix}, or must be a folder")
+        raise click.UsageError(
+            f"{last} is not there to be read; as OUT it needs the suffix {kind.suffix}, or must be a folder"
+        )
     if out is None:
         for source in found.inputs:
             if source != STD and os.path.exists(source) and not os.path.isfile(source):

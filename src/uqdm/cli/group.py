@@ -11,13 +11,18 @@ from uqdm.errors import UqdmError
 
 EXTRAS = {
     "torch": ("PyTorch", "torch"),
-    **{name: (name, "eval") for name in ("imagecodecs", "jinja2", "matplotlib", "pillow_heif", "scipy", "torchmetrics", "yaml")},
+    **{
+        name: (name, "eval")
+        for name in ("imagecodecs", "jinja2", "matplotlib", "pillow_heif", "scipy", "torchmetrics", "yaml")
+    },
     "tensorboard": ("tensorboard", "train"),
 }
 
 
 class Group(click.Group):
-    """A group that turns errors into one line on stderr and an exit code. `--debug` may stand anywhere on the line."""
+    """A group that turns errors into one line on stderr and an exit code. `--debug` may stand
+    anywhere on the line.
+    """
 
     def main(self, args: Any = None, prog_name: str | None = None, *rest: Any, **extra: Any) -> NoReturn:
         line = list(sys.argv[1:] if args is None else args)

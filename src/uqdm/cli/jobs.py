@@ -1,4 +1,6 @@
-"""One input and one output, where `-` is stdin or stdout: reading, writing, and the lines about them."""
+"""One input and one output, where `-` is stdin or stdout: reading, writing, and the lines about
+them.
+"""
 
 import contextlib
 import os

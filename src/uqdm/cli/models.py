@@ -31,7 +31,14 @@ def models(as_json: bool) -> None:
         complain("there are no models here: give a folder with --model, or its parent folder in UQDM_MODELS")
         return
     rows = [
-        (one.name + one.default * " (default)", one.family, f"{one.parameters:,}", one.fingerprint[:16], one.description) for one in found
+        (
+            one.name + one.default * " (default)",
+            one.family,
+            f"{one.parameters:,}",
+            one.fingerprint[:16],
+            one.description,
+        )
+        for one in found
     ]
     echo_table([("name", "family", "parameters", "fingerprint", "description"), *rows], left=(0, 1, 3, 4))
 
@@ -68,9 +75,20 @@ def import_checkpoint(folder: str, out: str, reading: str, force: bool) -> None:
 @click.command(short_help="A trained model to one that computes in integers.")
 @click.argument("model", metavar="RUN")
 @click.argument("out", metavar="OUT")
-@click.option("--data", required=True, multiple=True, metavar="PATH", help="Pictures: a folder, a glob or a pack; may be repeated.")
 @click.option(
-    "--count", type=click.IntRange(min=1), default=48, show_default=True, metavar="N", help="Pictures to calibrate on, and as many to test."
+    "--data",
+    required=True,
+    multiple=True,
+    metavar="PATH",
+    help="Pictures: a folder, a glob or a pack; may be repeated.",
+)
+@click.option(
+    "--count",
+    type=click.IntRange(min=1),
+    default=48,
+    show_default=True,
+    metavar="N",
+    help="Pictures to calibrate on, and as many to test.",
 )
 @options.force
 def quantise(model: str, out: str, data: tuple[str, ...], count: int, force: bool) -> int:
@@ -96,7 +114,9 @@ def quantise(model: str, out: str, data: tuple[str, ...], count: int, force: boo
     for step, (before, after, largest) in enumerate(zip(cost.before, cost.after, cost.largest), 1):
         table.append((f"step {step}", f"{before:.4f}", f"{after:.4f}", f"{after - before:+.4f}", f"2^{largest:.2f}"))
     before, after = sum(cost.before), sum(cost.after)
-    table.append(("all", f"{before:.4f}", f"{after:.4f}", f"{(after - before) / before:+.2%}", f"2^{max(cost.largest):.2f}"))
+    table.append(
+        ("all", f"{before:.4f}", f"{after:.4f}", f"{(after - before) / before:+.2%}", f"2^{max(cost.largest):.2f}")
+    )
     echo_table(table)
     echo(cost.path)
     return left_out(train, held)

@@ -34,18 +34,34 @@ def together(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 run = together(
-    click.option("--device", default="cpu", show_default=True, metavar="NAME", help="Where the network runs: cpu, cuda, cuda:1, …"),
+    click.option(
+        "--device",
+        default="cpu",
+        show_default=True,
+        metavar="NAME",
+        help="Where the network runs: cpu, cuda, cuda:1, …",
+    ),
     click.option(
         "--backend",
         type=click.Choice(["onnxruntime", "torch", "numpy"]),
-        help="What runs the network; by default the first that is installed and fits. No bit of an exact model depends on it.",
+        help=(
+            "What runs the network; by default the first that is installed and fits. No bit of an exact model depends"
+            " on it."
+        ),
     ),
-    click.option("--max-pixels", type=click.IntRange(min=1), metavar="N", help="Refuse larger pictures; 67,108,864 by default."),
     click.option(
-        "--threads", type=THREADS, metavar="N", help="CPU threads of the network; by default one for each core that this process may use."
+        "--max-pixels", type=click.IntRange(min=1), metavar="N", help="Refuse larger pictures; 67,108,864 by default."
+    ),
+    click.option(
+        "--threads",
+        type=THREADS,
+        metavar="N",
+        help="CPU threads of the network; by default one for each core that this process may use.",
     ),
 )
-where = click.option("--model", metavar="NAME|PATH", help="Where the model is, if the name in the file does not lead to it.")
+where = click.option(
+    "--model", metavar="NAME|PATH", help="Where the model is, if the name in the file does not lead to it."
+)
 model = click.option("--model", metavar="NAME|PATH", help="The model, by name (see `uqdm models`) or as a folder.")
 force = click.option("--force", is_flag=True, help="Replace what is there already.")
 temperature = click.option(
@@ -54,28 +70,53 @@ temperature = click.option(
     default=1.0,
     show_default=True,
     metavar="T",
-    help="How freely pictures are drawn: below 1 they are nearer to the most likely ones, with less texture and less noise.",
+    help=(
+        "How freely pictures are drawn: below 1 they are nearer to the most likely ones, with less texture and less"
+        " noise."
+    ),
 )
-seed = click.option("--seed", type=click.IntRange(0, 2**64 - 1), default=0, show_default=True, metavar="N", help="Seed of the randomness.")
+seed = click.option(
+    "--seed",
+    type=click.IntRange(0, 2**64 - 1),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Seed of the randomness.",
+)
 batches = together(
     click.option(
-        "--skip-existing", is_flag=True, help="Skip inputs that have an output already; so the same command goes on where it stopped."
+        "--skip-existing",
+        is_flag=True,
+        help="Skip inputs that have an output already; so the same command goes on where it stopped.",
     ),
-    click.option("--recursive", is_flag=True, help="Take the sub-folders of a folder too; OUT then gets the same ones."),
+    click.option(
+        "--recursive", is_flag=True, help="Take the sub-folders of a folder too; OUT then gets the same ones."
+    ),
 )
 batch = click.option(
-    "--batch", type=click.IntRange(min=1), default=8, show_default=True, metavar="N", help="Pictures of one size that share a network call."
+    "--batch",
+    type=click.IntRange(min=1),
+    default=8,
+    show_default=True,
+    metavar="N",
+    help="Pictures of one size that share a network call.",
 )
 precision = click.option(
     "--precision",
     type=click.Choice(["float64", "float32"]),
-    help="For imported float models, by default float64: float32 is faster, for files that stay on one machine. Exact models, such as the "
-    "default, are the same in any.",
+    help=(
+        "For imported float models, by default float64: float32 is faster, for files that stay on one machine. Exact"
+        " models, such as the default, are the same in any."
+    ),
 )
 rate = together(
-    click.option("--step", type=click.IntRange(min=0), metavar="K", help="Take all up to the end of step K (0: no step)."),
+    click.option(
+        "--step", type=click.IntRange(min=0), metavar="K", help="Take all up to the end of step K (0: no step)."
+    ),
     click.option("--bpp", type=Number(min=0), metavar="R", help="Take at most R bits per pixel."),
-    click.option("--bytes", "--target-size", "nbytes", type=click.IntRange(min=0), metavar="N", help="Take the first N bytes."),
+    click.option(
+        "--bytes", "--target-size", "nbytes", type=click.IntRange(min=0), metavar="N", help="Take the first N bytes."
+    ),
     click.option(
         "--max-error",
         type=click.IntRange(min=0),
@@ -87,14 +128,24 @@ goal = together(
     click.option("--step", type=click.IntRange(min=0), metavar="K", help="Write the first K steps only."),
     click.option("--bpp", type=Number(min=0, min_open=True), metavar="R", help="Write at most R bits per pixel."),
     click.option("--target-size", type=click.IntRange(min=1), metavar="BYTES", help="Write at most so many bytes."),
-    click.option("--psnr", type=Number(min=0, min_open=True), metavar="DB", help="Write as few bytes as reach so many decibels of PSNR."),
     click.option(
-        "--max-error", type=click.IntRange(min=0), metavar="E", help="Keep every value of a pixel within E, in as few bytes as possible."
+        "--psnr",
+        type=Number(min=0, min_open=True),
+        metavar="DB",
+        help="Write as few bytes as reach so many decibels of PSNR.",
+    ),
+    click.option(
+        "--max-error",
+        type=click.IntRange(min=0),
+        metavar="E",
+        help="Keep every value of a pixel within E, in as few bytes as possible.",
     ),
 )
 
 
 def at_most_one(**options: Any) -> None:
-    given = [f"--{name.replace('_', '-').replace('nbytes', 'bytes')}" for name, value in options.items() if value is not None]
+    given = [
+        f"--{name.replace('_', '-').replace('nbytes', 'bytes')}" for name, value in options.items() if value is not None
+    ]
     if len(given) > 1:
         raise click.UsageError(f"{' and '.join(given)} cannot be used together: each says how much of the file to take")

@@ -76,7 +76,9 @@ def write_stdout(data: bytes) -> None:
 
 
 def silence() -> None:
-    """Drops what Python still holds for stdout. Otherwise it would fail once more when the process ends."""
+    """Drops what Python still holds for stdout. Otherwise it would fail once more when the process
+    ends.
+    """
     with contextlib.suppress(OSError, ValueError, AttributeError):
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, sys.stdout.fileno())
@@ -92,5 +94,8 @@ def echo_table(rows: Sequence[Sequence[str]], left: tuple[int, ...] = (0,)) -> N
     """Columns of text. Numbers stand to the right, columns in `left` to the left."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     for row in rows:
-        cells = [cell.ljust(width) if i in left else cell.rjust(width) for i, (cell, width) in enumerate(zip(row, widths, strict=True))]
+        cells = [
+            cell.ljust(width) if i in left else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
         echo("  ".join(cells).rstrip())

@@ -50,9 +50,16 @@ def info(file: str, as_json: bool, model: str | None) -> None:
         echo(json.dumps(json.loads(found.to_json()) | more, indent=2))
         return
     colour = ("grey" if found.channels == 1 else "RGB") + (" and alpha" if found.alpha else "")
-    whole = f"whole, {found.chunks} steps" if found.complete else f"cut: {found.steps_available} of {found.chunks} steps are whole"
+    whole = (
+        f"whole, {found.chunks} steps"
+        if found.complete
+        else f"cut: {found.steps_available} of {found.chunks} steps are whole"
+    )
     if found.corrected_to is not None:
-        whole = f"{found.steps_available} of {found.chunks} steps and a correction: no value is more than {found.corrected_to} off"
+        whole = (
+            f"{found.steps_available} of {found.chunks} steps and a correction: no value is more than"
+            f" {found.corrected_to} off"
+        )
     if found.partial_bytes:
         whole += f", and {found.partial_bytes} bytes of step {found.steps_available + 1}"
     if found.tail_bytes:
@@ -61,7 +68,13 @@ def info(file: str, as_json: bool, model: str | None) -> None:
         ("file", f"{file}, format version {found.version}"),
         ("size", f"{found.width} × {found.height}, {colour}"),
         ("model", f"{found.model} ({found.fingerprint}), {'available' if available else 'not available here'}"),
-        ("coding", f"{f'mode {mode}' if mode else f'sub-header {found.extra!r}'}, {found.arithmetic} arithmetic, seed {found.seed}"),
+        (
+            "coding",
+            (
+                f"{f'mode {mode}' if mode else f'sub-header {found.extra!r}'}, {found.arithmetic} arithmetic, seed"
+                f" {found.seed}"
+            ),
+        ),
         ("stream", whole),
     ]
     for name, text in facts:
@@ -157,7 +170,9 @@ def _model(header: Header, given: str | None) -> Package:
     """The model that wrote a file, or the one that is given. Raises where it is not here."""
     from uqdm import bundle, library
 
-    return bundle.read(library.find(given) if given is not None else library.find_for(header.model, header.fingerprint.hex()))
+    return bundle.read(
+        library.find(given) if given is not None else library.find_for(header.model, header.fingerprint.hex())
+    )
 
 
 def _is_available(model: str, fingerprint: str) -> bool:

@@ -21,16 +21,51 @@ from uqdm.errors import UqdmError
     metavar="NAME",
     help="What to train: nano, base, photo, tiny, small, medium, big, half, cifar10, tiny-vdm, cifar10-vdm.",
 )
-@click.option("--config", "path", type=click.Path(exists=True, dir_okay=False), metavar="FILE", help="A config.json instead of a preset.")
 @click.option(
-    "--data", required=True, multiple=True, metavar="PATH …", help="Pictures: packs, folders, globs, shards, or a data set's name."
+    "--config",
+    "path",
+    type=click.Path(exists=True, dir_okay=False),
+    metavar="FILE",
+    help="A config.json instead of a preset.",
 )
-@click.option("--held", multiple=True, metavar="PATH …", help="Pictures to evaluate on; by default every tenth, or the data set's own.")
+@click.option(
+    "--data",
+    required=True,
+    multiple=True,
+    metavar="PATH …",
+    help="Pictures: packs, folders, globs, shards, or a data set's name.",
+)
+@click.option(
+    "--held",
+    multiple=True,
+    metavar="PATH …",
+    help="Pictures to evaluate on; by default every tenth, or the data set's own.",
+)
 @click.option("--out", required=True, metavar="RUN", help="Folder of the run.")
-@click.option("--steps", type=click.IntRange(min=1), metavar="N", help="Optimiser steps, counted from the run's beginning.")
-@click.option("--minutes", type=Number(min=0, min_open=True), metavar="M", help="Minutes of training, counted from the run's beginning.")
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE …", help="Keys of the configuration: lr=1e-3, model.n_timesteps=8, …")
-@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, metavar="S", help="Seed of everything random.")
+@click.option(
+    "--steps", type=click.IntRange(min=1), metavar="N", help="Optimiser steps, counted from the run's beginning."
+)
+@click.option(
+    "--minutes",
+    type=Number(min=0, min_open=True),
+    metavar="M",
+    help="Minutes of training, counted from the run's beginning.",
+)
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE …",
+    help="Keys of the configuration: lr=1e-3, model.n_timesteps=8, …",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**63 - 1),
+    default=0,
+    show_default=True,
+    metavar="S",
+    help="Seed of everything random.",
+)
 @click.option("--start", metavar="FOLDER", help="Begin with the weights of another run, or of a published checkpoint.")
 @click.option("--device", metavar="NAME", help="cpu, cuda, …; by default a GPU where there is one.")
 @click.option("--threads", type=THREADS, metavar="N", help="CPU threads; by default all cores.")
@@ -59,7 +94,8 @@ def train(
     \b
     Examples:
       uqdm train --preset tiny --data photographs/ --out runs/tiny --minutes 30
-      uqdm train --preset tiny --data a.zip b.zip --held dev.zip --out runs/t8 --steps 20000 --set n_timesteps=8 batch_size=32
+      uqdm train --preset tiny --data a.zip b.zip --held dev.zip --out runs/t8 --steps 20000 \
+          --set n_timesteps=8 batch_size=32
       uqdm train --preset cifar10 --data CIFAR10 --out runs/cifar
       torchrun --nproc-per-node 2 -m uqdm train --preset small --data ImageNet64 --out runs/small
       uqdm import-checkpoint runs/tiny models/mine
@@ -94,7 +130,18 @@ def train(
             echo(to_json(config).rstrip("\n"))
             echo(describe(config, len(train_data.pictures), len(held_data.pictures)))
         say: Any = echo if first else _silent
-        run(config, train_data, held_data, out, steps=steps, minutes=minutes, seed=seed, device=device, start=begin, say=say)
+        run(
+            config,
+            train_data,
+            held_data,
+            out,
+            steps=steps,
+            minutes=minutes,
+            seed=seed,
+            device=device,
+            start=begin,
+            say=say,
+        )
         return left_out(train_data, held_data) if first else 0
     except Stopped as stopped:
         if first:
@@ -102,7 +149,11 @@ def train(
         sys.exit(128 + stopped.number)
     except KeyboardInterrupt:
         held_step = runs.step_of(out)
-        there = f"{out} holds step {held_step}, from which the same command goes on" if held_step else "no step has been saved"
+        there = (
+            f"{out} holds step {held_step}, from which the same command goes on"
+            if held_step
+            else "no step has been saved"
+        )
         complain(f"interrupted; {there}")
         sys.exit(130)
     finally:
@@ -124,11 +175,13 @@ def _configured(name: str | None, path: str | None, settings: tuple[str, ...], s
         config = override(config, {"training.n_steps": steps})
     if config.model.n_channels != 3:
         raise UqdmError(
-            f"{name}: a model of {config.model.n_channels} channels, and --data holds pictures; python -m uqdm.research.swirl trains it"
+            f"{name}: a model of {config.model.n_channels} channels, and --data holds pictures; python -m"
+            " uqdm.research.swirl trains it"
         )
     if config.data.scale_min < 1 and not config.data.crop:
         raise click.UsageError(
-            f"data.scale_min is {config.data.scale_min} and data.crop 0: pictures of many sizes need a crop, --set crop=64"
+            f"data.scale_min is {config.data.scale_min} and data.crop 0: pictures of many sizes need a crop, --set"
+            " crop=64"
         )
     return config
 
@@ -141,7 +194,10 @@ def left_out(*data: Any) -> int:
         for _, why in sorted(part.left_out.items()):
             complain(f"left out: {why}")
         if part.left_out:
-            complain(f"{len(part.left_out)} of {len(part.pictures)} pictures were left out, {len(part.broken)} of them broken")
+            complain(
+                f"{len(part.left_out)} of {len(part.pictures)} pictures were left out, {len(part.broken)} of them"
+                " broken"
+            )
     return int(any(part.broken for part in data))
 
 

@@ -91,7 +91,12 @@ class Bar:
             form = "{percentage:3.0f}%|{bar}| {n:.1f}/{total} files [{elapsed}<{remaining}{postfix}]"
         with self._lock:
             self._bar = tqdm(
-                total=self._total, initial=self._before, file=sys.stderr, bar_format=form, leave=self._total > 1, dynamic_ncols=True
+                total=self._total,
+                initial=self._before,
+                file=sys.stderr,
+                bar_format=form,
+                leave=self._total > 1,
+                dynamic_ncols=True,
             )
             self._bar.start_t = self._begun
         while True:

@@ -42,13 +42,21 @@ LISTS: dict[str, dict[str, Belongs]] = {  # for each command: its options, and w
     "train": {"--data": _any, "--held": _any, "--set": _any},
     "evaluate": {"--codec": _codec, "--published": _yaml, "--beside": _json, "--external": _toml},
     "compare": {"--codec": _codec, "--external": _toml},
-    "reproduce": {"--data": _no_figure, "--published": _yaml, "--models": _no_figure, "--codec": _codec, "--external": _toml},
+    "reproduce": {
+        "--data": _no_figure,
+        "--published": _yaml,
+        "--models": _no_figure,
+        "--codec": _codec,
+        "--external": _toml,
+    },
 }
 COMMAS = ("--codec", "--models", "--published", "--beside", "--external")  # patterns of pictures may hold commas
 
 
 def spread(words: list[str]) -> list[str]:
-    """`--codec A,B` and `--codec A B` as `--codec A --codec B`, in a command that has such options."""
+    """`--codec A,B` and `--codec A B` as `--codec A --codec B`, in a command that has such
+    options.
+    """
     lists = LISTS.get(words[0], {}) if words else {}
     found: list[str] = []
     option: str | None = None  # the option whose list goes on

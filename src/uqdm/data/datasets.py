@@ -28,7 +28,7 @@ from uqdm.errors import ImageError, SourceError
 CIFAR = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")
 MAX_PICKLE_BYTES = 1 << 28  # an official CIFAR-10 file has 31 MB
 
-# --- CIFAR-10 as published -------------------------------------------------------------------------------------------------------
+# --- CIFAR-10 as published
 
 
 class _Array:
@@ -82,7 +82,9 @@ class _Reader(pickle._Unpickler):
 
 
 def pickled(path: Path) -> Source:
-    """One official batch: a pickled dict whose b'data' is a uint8 array (n, 3072), with rows of red, green, blue."""
+    """One official batch: a pickled dict whose b'data' is a uint8 array (n, 3072), with rows of
+    red, green, blue.
+    """
     try:
         if path.stat().st_size > MAX_PICKLE_BYTES:
             raise ImageError(f"{path} is larger than {MAX_PICKLE_BYTES} bytes; an official file has 31 MB")
@@ -91,7 +93,11 @@ def pickled(path: Path) -> Source:
         data = found[b"data"] if b"data" in found else found["data"]
         _, shape, kind, fortran, values = data.state
         code = kind.arguments[0]
-        if (code.decode() if isinstance(code, bytes) else code) not in ("u1", "|u1", "B") or fortran or not isinstance(values, bytes):
+        if (
+            (code.decode() if isinstance(code, bytes) else code) not in ("u1", "|u1", "B")
+            or fortran
+            or not isinstance(values, bytes)
+        ):
             raise ValueError("its array is not uint8 in rows")
         values = np.frombuffer(values, np.uint8).reshape([int(s) for s in shape])
     except OSError as error:
@@ -99,7 +105,9 @@ def pickled(path: Path) -> Source:
     except ImageError:
         raise
     except Exception as error:  # a broken or hostile pickle can raise anything
-        raise ImageError(f"{path}: not an official CIFAR-10 file (a pickled dict with `data`): {error}; get it again") from None
+        raise ImageError(
+            f"{path}: not an official CIFAR-10 file (a pickled dict with `data`): {error}; get it again"
+        ) from None
     if len(values.shape) != 2 or values.shape[1] != 3072:
         raise ImageError(f"{path}: an array of shape {values.shape}; expected (n, 3072)")
     return Stack(str(path), rows(values, 32))
@@ -108,12 +116,15 @@ def pickled(path: Path) -> Source:
 def cifar(folder: Path) -> tuple[Source, Source]:
     missing = [f for f in CIFAR if not (folder / f).is_file()]
     if missing:
-        raise ImageError(f"{folder}: {', '.join(missing)} missing; CIFAR-10 has {CIFAR[0]} to {CIFAR[4]} and {CIFAR[5]}: unpack it again")
+        raise ImageError(
+            f"{folder}: {', '.join(missing)} missing; CIFAR-10 has {CIFAR[0]} to {CIFAR[4]} and {CIFAR[5]}: unpack it"
+            " again"
+        )
     parts = [pickled(folder / f) for f in CIFAR]
     return Joined(parts[:5]), parts[5]
 
 
-# --- ImageNet 64 × 64 as published -----------------------------------------------------------------------------------------------
+# --- ImageNet 64 × 64 as published
 
 NPZ = re.compile(r"(train|val)_data(?:_batch_(\d+))?\.npz")
 
@@ -142,7 +153,9 @@ class Unpacked:
                     with np.load(self._where, allow_pickle=False) as file:
                         self._stack = Stack(self._where, rows(file["data"], self._side))
                 except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-                    self._error = SourceError(f"{self._where}: damaged, its pictures cannot be unpacked: {error}; get it again")
+                    self._error = SourceError(
+                        f"{self._where}: damaged, its pictures cannot be unpacked: {error}; get it again"
+                    )
                     raise self._error from None
         return self._stack[i]
 
@@ -161,14 +174,18 @@ def _npz(path: str) -> Source:
                 shape, fortran, kind = _header(member)
                 begin = member.tell()
     except KeyError:
-        raise ImageError(f"{path}: no array `data` in it; expected an official batch of ImageNet 64 × 64 (npz)") from None
+        raise ImageError(
+            f"{path}: no array `data` in it; expected an official batch of ImageNet 64 × 64 (npz)"
+        ) from None
     except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise ImageError(f"{path}: not an npz file that can be read: {error}; get it again") from None
     if kind != np.uint8 or fortran:
         raise ImageError(f"{path}: `data` is {kind}; expected uint8 in rows")
     side = side_of(path, shape)
     if info.file_size != begin + math.prod(shape):
-        raise ImageError(f"{path}: `data` has {info.file_size - begin} values; its shape {shape} asks for {math.prod(shape)}")
+        raise ImageError(
+            f"{path}: `data` has {info.file_size - begin} values; its shape {shape} asks for {math.prod(shape)}"
+        )
     if info.compress_type != zipfile.ZIP_STORED:
         return Unpacked(path, shape[0], side)
     with open(path, "rb") as file:
@@ -197,7 +214,10 @@ def imagenet(where: str, files: Sequence[str]) -> tuple[Source, Source | None]:
     for path in files:
         found = NPZ.fullmatch(os.path.basename(path).lower())
         if not found:
-            raise ImageError(f"{path}: expected the official names, train_data_batch_1.npz to train_data_batch_10.npz and val_data.npz")
+            raise ImageError(
+                f"{path}: expected the official names, train_data_batch_1.npz to train_data_batch_10.npz and"
+                " val_data.npz"
+            )
         part, number = parts[found[1]], int(found[2] or 1)
         if number in part:
             raise ImageError(f"{where}: both {part[number]} and {path}; only one can be used")
@@ -206,10 +226,13 @@ def imagenet(where: str, files: Sequence[str]) -> tuple[Source, Source | None]:
         for part in parts.values():
             missing = sorted(set(range(1, max(part, default=0) + 1)) - set(part))
             if missing:
-                raise ImageError(f"{where}: batch {', '.join(map(str, missing))} missing, while {part[max(part)]} is there")
+                raise ImageError(
+                    f"{where}: batch {', '.join(map(str, missing))} missing, while {part[max(part)]} is there"
+                )
         if 0 < len(parts["train"]) < 10:
             warnings.warn(
-                f"{where}: {len(parts['train'])} of ImageNet's 10 training batches are there; the others are missing", stacklevel=2
+                f"{where}: {len(parts['train'])} of ImageNet's 10 training batches are there; the others are missing",
+                stacklevel=2,
             )
     train = Joined([_npz(path) for _, path in sorted(parts["train"].items())])
     if not parts["val"]:
@@ -228,17 +251,25 @@ def _removed(path: str, n: int) -> NDArray[np.int64]:
         numbers: NDArray[np.int64] = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise ImageError(f"{path}: not a list of duplicates that can be read: {error}") from None
-    if numbers.ndim != 1 or numbers.dtype.kind not in "iu" or (numbers.size and not 0 <= numbers.min() <= numbers.max() < n):
-        raise ImageError(f"{path}: {numbers.dtype} of shape {numbers.shape}; expected numbers of pictures, 0 to {n - 1}")
+    if (
+        numbers.ndim != 1
+        or numbers.dtype.kind not in "iu"
+        or (numbers.size and not 0 <= numbers.min() <= numbers.max() < n)
+    ):
+        raise ImageError(
+            f"{path}: {numbers.dtype} of shape {numbers.shape}; expected numbers of pictures, 0 to {n - 1}"
+        )
     return numbers.astype(np.int64)
 
 
-# --- data sets by name -----------------------------------------------------------------------------------------------------------
+# --- data sets by name
 
 
 @dataclasses.dataclass(frozen=True)
 class Named:
-    """A data set that has a name: the folders where it is looked for, what must be there, and where one gets it."""
+    """A data set that has a name: the folders where it is looked for, what must be there, and where
+    one gets it.
+    """
 
     folders: tuple[str, ...]
     files: str
@@ -248,13 +279,16 @@ class Named:
 NAMED = {
     "cifar10": Named(
         ("cifar10", "cifar-10-batches-py"),
-        "data_batch_1 to data_batch_5 and test_batch, alone or in cifar-10-batches-py, or packs (cifar10_train.zip, cifar10_test.zip)",
+        "data_batch_1 to data_batch_5 and test_batch, alone or in cifar-10-batches-py, or packs (cifar10_train.zip,"
+        " cifar10_test.zip)",
         "unpack cifar-10-python.tar.gz from www.cs.toronto.edu/~kriz/cifar.html there",
     ),
     "imagenet64": Named(
         ("imagenet64",),
-        "train_data_batch_1.npz to train_data_batch_10.npz, val_data.npz and, if you have it, removed.npy (duplicates in val)",
-        "unpack Train(64x64) part1, part2 and Val(64x64), npz format, from image-net.org (download-images, after login) there",
+        "train_data_batch_1.npz to train_data_batch_10.npz, val_data.npz and, if you have it, removed.npy (duplicates"
+        " in val)",
+        "unpack Train(64x64) part1, part2 and Val(64x64), npz format, from image-net.org (download-images, after login)"
+        " there",
     ),
 }
 

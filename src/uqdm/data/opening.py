@@ -33,7 +33,9 @@ def expand(pattern: str) -> list[str]:
             options = found[1].split(",")
         else:
             continue
-        return [whole for option in options for whole in expand(pattern[: found.start()] + option + pattern[found.end() :])]
+        return [
+            whole for option in options for whole in expand(pattern[: found.start()] + option + pattern[found.end() :])
+        ]
     return [pattern]
 
 
@@ -106,8 +108,8 @@ def _open_path(where: str, cache: Cache) -> tuple[Source, Source | None]:
     present = [k for k, some in kinds.items() if some]
     if not present:
         raise ImageError(
-            f"{where}: no pictures there; expected a folder or glob of {', '.join(sorted(READABLE))}, zip packs, tar shards, npy arrays, "
-            f"CIFAR-10 or ImageNet 64 × 64 as published, or a name ({', '.join(NAMED)})"
+            f"{where}: no pictures there; expected a folder or glob of {', '.join(sorted(READABLE))}, zip packs, tar"
+            f" shards, npy arrays, CIFAR-10 or ImageNet 64 × 64 as published, or a name ({', '.join(NAMED)})"
         )
     if not folder and len(present) > 1:
         raise ImageError(f"{where}: {' and '.join(present)} are together in one place; give each kind alone")
@@ -117,7 +119,9 @@ def _open_path(where: str, cache: Cache) -> tuple[Source, Source | None]:
         return imagenet(where, some)
     for f in some:
         if kind == "pictures" and _suffix(f) in (".gz", ".tgz", ".bz2", ".xz", ".zst"):
-            raise ImageError(f"{f}: it is compressed, so no picture can be read without those before it; unpack it first")
+            raise ImageError(
+                f"{f}: it is compressed, so no picture can be read without those before it; unpack it first"
+            )
     base = where if folder else os.path.commonpath([os.path.dirname(os.path.abspath(f)) for f in some])
     open_: Callable[[list[str]], Source] = (lambda some: Files(some, cache)) if kind == "pictures" else openers[kind]
     train, held = _divided(some, base, stems=kind != "pictures")
@@ -138,7 +142,9 @@ def open_source(source: Data, root: str | Path = "data", cache: Cache | None = N
         train, held = _open_path(os.fspath(folder), cache)
         if not len(train) or held is None:
             lacking = "for evaluation" if held is None else "for training"
-            raise ImageError(f"{folder}: nothing {lacking}; {source} is {named.files}; give the path itself to use what is there")
+            raise ImageError(
+                f"{folder}: nothing {lacking}; {source} is {named.files}; give the path itself to use what is there"
+            )
         return train, held
     if isinstance(source, str | Path):
         return _open_path(os.fspath(source), cache)

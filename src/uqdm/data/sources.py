@@ -61,7 +61,7 @@ def name(source: Source, i: int) -> str:
     return str(own(i)) if callable(own) else f"picture {i}"
 
 
-# --- sources made of others ------------------------------------------------------------------------------------------------------
+# --- sources made of others
 
 
 class Joined:
@@ -108,12 +108,14 @@ class Part:
 
 
 def every_tenth(source: Source) -> tuple[Source, Source]:
-    """Training and evaluation if nothing divides them: pictures 0, 10, 20 ... are for evaluation."""
+    """Training and evaluation if nothing divides them: pictures 0, 10, 20 ... are for
+    evaluation.
+    """
     numbers = np.arange(len(source))
     return Part(source, numbers[numbers % 10 != 0]), Part(source, numbers[::10])
 
 
-# --- arrays ----------------------------------------------------------------------------------------------------------------------
+# --- arrays
 
 
 class Stack:
@@ -155,10 +157,14 @@ def stack(where: str, array: NDArray[Any]) -> Stack:
 
 
 def side_of(where: str, shape: Sequence[int]) -> int:
-    """An array of square pictures that are rows (n, 3 · side · side): all red values, then green, then blue."""
+    """An array of square pictures that are rows (n, 3 · side · side): all red values, then green,
+    then blue.
+    """
     side = math.isqrt(shape[1] // 3) if len(shape) == 2 else 0
     if side == 0 or 3 * side * side != shape[1]:
-        raise ImageError(f"{where}: an array of shape {tuple(shape)}; expected (n, 3 · side · side), such as (n, 12288) for 64 × 64")
+        raise ImageError(
+            f"{where}: an array of shape {tuple(shape)}; expected (n, 3 · side · side), such as (n, 12288) for 64 × 64"
+        )
     return side
 
 
@@ -173,11 +179,13 @@ def npy_file(path: str) -> Source:
         raise ImageError(f"{path}: not a NumPy array that can be read: {error}") from None
 
 
-# --- packs -----------------------------------------------------------------------------------------------------------------------
+# --- packs
 
 
 def load_pack(path: str | Path) -> Pixels:
-    """All pictures of a pack, (n, h, w, 3) uint8. Raises `ImageError` if it is damaged or no pack."""
+    """All pictures of a pack, (n, h, w, 3) uint8. Raises `ImageError` if it is damaged or no
+    pack.
+    """
     try:
         with zipfile.ZipFile(path) as pack:
             meta = json.loads(pack.read("meta.json"))
@@ -185,15 +193,31 @@ def load_pack(path: str | Path) -> Pixels:
             names = sorted(name for name in pack.namelist() if name.endswith(".webp"))
             strips = [files.read(pack.read(name)).pixels.reshape(-1, h, w, 3) for name in names]
         pictures = np.concatenate(strips)
-        right = len(pictures) == meta["n"] and hashlib.sha256(pictures.tobytes()).hexdigest() == meta["sha256_of_uint8_NHWC"]
-    except (OSError, KeyError, TypeError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error, ImageError, LimitError) as error:
+        right = (
+            len(pictures) == meta["n"]
+            and hashlib.sha256(pictures.tobytes()).hexdigest() == meta["sha256_of_uint8_NHWC"]
+        )
+    except (
+        OSError,
+        KeyError,
+        TypeError,
+        ValueError,
+        RuntimeError,
+        zipfile.BadZipFile,
+        zlib.error,
+        ImageError,
+        LimitError,
+    ) as error:
         raise ImageError(f"{path}: not a pack of pictures (a zip of meta.json and strips): {error}") from None
     if not right:
-        raise ImageError(f"{path}: the pictures are not those that meta.json describes ({meta['n']} of {h} x {w}); get the pack again")
+        raise ImageError(
+            f"{path}: the pictures are not those that meta.json describes ({meta['n']} of {h} x {w}); get the pack"
+            " again"
+        )
     return pictures
 
 
-# --- picture files and shards ----------------------------------------------------------------------------------------------------
+# --- picture files and shards
 
 
 class Cache:
@@ -267,7 +291,10 @@ class Shards:
                     self._names.append(member.name)
                     found.append((s, member.offset_data, member.size))
         if not found:
-            raise ImageError(f"{self._paths[0]}: no pictures in the shards; expected members that end in {', '.join(sorted(READABLE))}")
+            raise ImageError(
+                f"{self._paths[0]}: no pictures in the shards; expected members that end in"
+                f" {', '.join(sorted(READABLE))}"
+            )
         self._found = np.array(found, np.int64)
 
     def __len__(self) -> int:
@@ -292,14 +319,20 @@ class Shards:
 
 
 def _members(path: str) -> list[tarfile.TarInfo]:
-    """The plain files of a tar. Raises `ImageError` if it is cut: tarfile itself takes a broken header for the end."""
+    """The plain files of a tar. Raises `ImageError` if it is cut: tarfile itself takes a broken
+    header for the end.
+    """
     try:
         with open(path, "rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
             members = [m for m in tar if m.isreg() and not m.issparse()]
             file.seek(tar.offset)
             whole = file.read(512) == bytes(512)
     except (OSError, tarfile.TarError, ValueError, OverflowError) as error:
-        raise ImageError(f"{path}: not a tar file that can be read, or a compressed one, which has to be unpacked: {error}") from None
+        raise ImageError(
+            f"{path}: not a tar file that can be read, or a compressed one, which has to be unpacked: {error}"
+        ) from None
     if not whole:
-        raise ImageError(f"{path}: cut or damaged after {len(members)} files: the end mark of a tar is missing; get the shard again")
+        raise ImageError(
+            f"{path}: cut or damaged after {len(members)} files: the end mark of a tar is missing; get the shard again"
+        )
     return members

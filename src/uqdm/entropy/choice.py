@@ -8,7 +8,11 @@ import functools
 import importlib
 from typing import Any
 
-PREFERENCE = {"numba": "fast", "constriction": "native", "plain": "plain"}  # the fastest first: name, module of this folder
+PREFERENCE = {
+    "numba": "fast",
+    "constriction": "native",
+    "plain": "plain",
+}  # the fastest first: name, module of this folder
 
 
 @functools.cache

@@ -26,13 +26,17 @@ __all__ = ["Decoder", "Encoder", "available", "bits", "bits_cells"]
 
 
 class Encoder:
-    """Collects symbols into one stream. `coder` names the implementation; None means the fastest one here."""
+    """Collects symbols into one stream. `coder` names the implementation; None means the fastest
+    one here.
+    """
 
     def __init__(self, coder: str | None = None) -> None:
         self._writer = choice.load(choice.resolve(coder)).Writer()
 
     def encode(self, symbols: NDArray[np.int64], masses: NDArray[np.int64]) -> None:
-        """Appends `symbols` (M,), each 0 .. K - 1, under the rows of `masses` (M, K), with K at least 2."""
+        """Appends `symbols` (M,), each 0 .. K - 1, under the rows of `masses` (M, K), with K at
+        least 2.
+        """
         assert len(symbols) == len(masses), f"{len(symbols)} symbols for {len(masses)} tables"
         self._writer.put(symbols, masses)
 

@@ -34,7 +34,9 @@ _SHORT = np.uint64(1 << 32)
 
 
 def compiled(function: Function) -> Function:
-    """Compiles at the first call and keeps the code on disk if it can be written. Threads run it side by side."""
+    """Compiles at the first call and keeps the code on disk if it can be written. Threads run it
+    side by side.
+    """
     return cast(Function, numba.njit(cache=True, nogil=True, error_model="numpy")(function))
 
 
@@ -61,13 +63,17 @@ def _cdf(distance: Int, mantissa: Int, shift: Int, table: NDArray[np.int64]) -> 
 
 @inlined
 def _mixed(position: Int, i: Int, logistics: Any) -> Int:
-    """`tables.Cells.cdf` of symbol i. `logistics` are location, level and weight (M, J) each, then `_constants`."""
+    """`tables.Cells.cdf` of symbol i. `logistics` are location, level and weight (M, J) each, then
+    `_constants`.
+    """
     location, level, weight, table, mantissas, shifts = logistics
     if location.shape[1] == 1:
         return _cdf(position - location[i, 0], mantissas[level[i, 0]], shifts[level[i, 0]], table)
     total: Int = 0
     for j in range(location.shape[1]):
-        total += np.int64(weight[i, j]) * _cdf(position - location[i, j], mantissas[level[i, j]], shifts[level[i, j]], table)
+        total += np.int64(weight[i, j]) * _cdf(
+            position - location[i, j], mantissas[level[i, j]], shifts[level[i, j]], table
+        )
     return total >> WEIGHT_BITS
 
 
@@ -148,7 +154,9 @@ def _put_cells(
 
 
 @compiled
-def _put(state: NDArray[np.uint64], words: NDArray[np.uint32], symbols: NDArray[np.int64], masses: NDArray[np.int64]) -> int:
+def _put(
+    state: NDArray[np.uint64], words: NDArray[np.uint32], symbols: NDArray[np.int64], masses: NDArray[np.int64]
+) -> int:
     """Encodes all symbols. `words` has room for as many."""
     for i in range(len(symbols)):
         symbol = symbols[i]
@@ -162,7 +170,9 @@ def _put(state: NDArray[np.uint64], words: NDArray[np.uint32], symbols: NDArray[
 
 
 @inlined
-def _follow(state: NDArray[np.uint64], stream: NDArray[np.uint8], whole: bool, unit: np.uint64, left: Int, right: Int) -> bool:
+def _follow(
+    state: NDArray[np.uint64], stream: NDArray[np.uint8], whole: bool, unit: np.uint64, left: Int, right: Int
+) -> bool:
     """One step of a decoder, unless the symbol is not certain. state: how far above the lower end,
     range, bytes taken in.
     """
@@ -218,7 +228,8 @@ def _take_cells(
         lost = total == 0
         if lost:
             total = n
-        # The last child j with cum_j <= q: floor(g SHARED / total) <= q - j is g SHARED < (q - j + 1) total.
+        # The last child j with cum_j <= q: floor(g SHARED / total) <= q - j is g SHARED < (q - j +
+        # 1) total.
         child: Int = 0
         past, left, right = n, child, total
         first = start[i] + (ONE - 1)
@@ -309,7 +320,9 @@ def _mean(
         found[i] = min(max(middle, low[i] << FRACTION), high[i] << FRACTION)
 
 
-def mean(location: NDArray[np.int64], level: NDArray[np.int64], low: NDArray[np.int64], high: NDArray[np.int64]) -> NDArray[np.int64]:
+def mean(
+    location: NDArray[np.int64], level: NDArray[np.int64], low: NDArray[np.int64], high: NDArray[np.int64]
+) -> NDArray[np.int64]:
     """`tables.mean` of (M,) arrays."""
     found = np.empty(len(location), np.int64)
     given: Any = [_given(a, np.int64) for a in (location, level, low, high)]
@@ -318,11 +331,15 @@ def mean(location: NDArray[np.int64], level: NDArray[np.int64], low: NDArray[np.
 
 
 def check() -> None:
-    """Raises if the installed Numba does not work. Compiles every kernel, or loads what was compiled before."""
+    """Raises if the installed Numba does not work. Compiles every kernel, or loads what was
+    compiled before.
+    """
     if getattr(numba.config, "DISABLE_JIT", False):
         raise RuntimeError("Numba's compiler is switched off")
     plain.compare(Writer, Reader)
-    location, level, low, high = (np.array(a) for a in ([0, 9 * ONE, -(1 << 30)], [40, 63, 80], [5, -3, 0], [5, 20, 90]))
+    location, level, low, high = (
+        np.array(a) for a in ([0, 9 * ONE, -(1 << 30)], [40, 63, 80], [5, -3, 0], [5, 20, 90])
+    )
     if (mean(location, level, low, high) != tables.mean(location, level, low, high, "plain")).any():
         raise RuntimeError("means differ")
 

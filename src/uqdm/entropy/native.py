@@ -49,7 +49,9 @@ class Writer:
             left, mass = cells[part].intervals(symbols[part])
             above = (1 << PRECISION) - left - mass
             lowest = left == 0
-            rows = np.stack([np.where(lowest, mass, left), np.where(lowest, 1, mass), np.where(lowest, above - 1, above)], 1)
+            rows = np.stack(
+                [np.where(lowest, mass, left), np.where(lowest, 1, mass), np.where(lowest, above - 1, above)], 1
+            )
             self.put(1 - lowest, rows)
 
     def finish(self) -> bytes:

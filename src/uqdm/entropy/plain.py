@@ -33,12 +33,17 @@ def check() -> None:
 
 
 def compare(writer: Any, reader: Any) -> None:
-    """Raises if another implementation's classes do not do what those below do, in a few symbols."""
+    """Raises if another implementation's classes do not do what those below do, in a few
+    symbols.
+    """
     tables = np.array([[1, 5, (1 << PRECISION) - 6]])
     low, high = np.array([0, 5, -9], np.int32), np.array([0, 60, 300], np.int32)
     start, width = np.array([0, 200_000, -(1 << 30)], np.int64), np.array([ONE, 5 * ONE, 1 << 30], np.int64)
     cells = Cells(low, high, start, width, np.array([0, 30, 90]) << FRACTION, np.array([20, 70, 0], np.uint8))
-    places, levels = np.array([[0, 2], [20, 40], [90, -30]]) << FRACTION, np.array([[20, 9], [70, 30], [0, 99]], np.uint8)
+    places, levels = (
+        np.array([[0, 2], [20, 40], [90, -30]]) << FRACTION,
+        np.array([[20, 9], [70, 30], [0, 99]], np.uint8),
+    )
     mixed = Cells(low, high, start, width, places, levels, np.array([[255, 1], [128, 128], [3, 253]], np.uint16))
     symbols = np.array([0, 7, 1])
     ours, theirs = Writer(), writer()
@@ -182,7 +187,9 @@ class Takes(Protocol):
 
 
 def take_cells(reader: Takes, cells: Cells) -> NDArray[np.int64]:
-    """The next symbols of `cells`, up to the first that is not certain. Tables are made block by block."""
+    """The next symbols of `cells`, up to the first that is not certain. Tables are made block by
+    block.
+    """
     found = [np.zeros(0, np.int64)]
     for part in blocks(cells.size):
         found.append(reader.take(cells.masses(part), cells[part].children))

@@ -21,7 +21,9 @@ def raw(seed: int, stream: int, count: int, start: int = 0) -> NDArray[np.uint32
     that of counter 1.
     """
     block, skipped = divmod(start, 8)
-    words = np.random.Philox(counter=block, key=np.array([seed, stream], np.uint64)).random_raw((skipped + count + 1) // 2)
+    words = np.random.Philox(counter=block, key=np.array([seed, stream], np.uint64)).random_raw(
+        (skipped + count + 1) // 2
+    )
     halves = words.astype("<u8", copy=False).view("<u4").astype(np.uint32, copy=False)
     return halves[skipped : skipped + count]
 

@@ -1,4 +1,6 @@
-"""`mixtures.weights` of one mixture in machine code, made by Numba, for kernels that walk over coordinates."""
+"""`mixtures.weights` of one mixture in machine code, made by Numba, for kernels that walk over
+coordinates.
+"""
 
 from typing import Any
 

@@ -45,7 +45,9 @@ _MANTISSA = 30  # bits of the stored reciprocals of 2**(r / 8)
 
 @functools.cache
 def logistic_cdf() -> NDArray[np.int64]:
-    """1 / (1 + exp(-t)) in units of 2**-CDF_BITS at t = -REACH, -REACH + 2**-7, ..., REACH; ends set to 0 and 1."""
+    """1 / (1 + exp(-t)) in units of 2**-CDF_BITS at t = -REACH, -REACH + 2**-7, ..., REACH; ends
+    set to 0 and 1.
+    """
     with localcontext() as context:
         context.prec = 50
         ratio, power = (Decimal(1) / 2**_CELLS).exp(), Decimal(1)
@@ -69,12 +71,13 @@ def reciprocals() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     with localcontext() as context:
         context.prec = 50
         mantissas = [
-            int((Decimal(2) ** (_MANTISSA - Decimal(r) / LEVELS_PER_OCTAVE)).to_integral_value()) for r in range(LEVELS_PER_OCTAVE)
+            int((Decimal(2) ** (_MANTISSA - Decimal(r) / LEVELS_PER_OCTAVE)).to_integral_value())
+            for r in range(LEVELS_PER_OCTAVE)
         ]
     level = np.arange(LEVELS)
-    return np.array(mantissas, np.int64)[level % LEVELS_PER_OCTAVE], (_MANTISSA + LOWEST_OCTAVE + level // LEVELS_PER_OCTAVE).astype(
-        np.int64
-    )
+    return np.array(mantissas, np.int64)[level % LEVELS_PER_OCTAVE], (
+        _MANTISSA + LOWEST_OCTAVE + level // LEVELS_PER_OCTAVE
+    ).astype(np.int64)
 
 
 @functools.cache
@@ -83,7 +86,10 @@ def normal(spread: float, reach: int) -> NDArray[np.int64]:
     with localcontext() as context:
         context.prec = 50
         scale = -1 / (2 * Decimal(spread) ** 2 * 2**16)
-        return np.array([max(1, int((2**30 * (scale * i * i).exp()).to_integral_value())) for i in range((reach << 8) + 1)], np.int64)
+        return np.array(
+            [max(1, int((2**30 * (scale * i * i).exp()).to_integral_value())) for i in range((reach << 8) + 1)],
+            np.int64,
+        )
 
 
 def cdf(position: NDArray[np.int64], location: NDArray[np.int64], level: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -109,7 +115,8 @@ def cdf(position: NDArray[np.int64], location: NDArray[np.int64], level: NDArray
 def too_many(children: int) -> LimitError:
     """The error of a coordinate that has more children than a table can hold."""
     return LimitError(
-        f"a coordinate has {children} children, but a table holds at most {MOST}: the model's widths are too small for its boxes"
+        f"a coordinate has {children} children, but a table holds at most {MOST}: the model's widths are too small for"
+        " its boxes"
     )
 
 
@@ -135,7 +142,9 @@ def masses(cumulative: NDArray[np.int64], total: NDArray[np.int64] | int) -> NDA
     return table
 
 
-def truncated(boundaries: NDArray[np.int64], location: NDArray[np.int64], level: NDArray[np.int64]) -> NDArray[np.int64]:
+def truncated(
+    boundaries: NDArray[np.int64], location: NDArray[np.int64], level: NDArray[np.int64]
+) -> NDArray[np.int64]:
     """Tables of logistics truncated to an interval and cut into children: (M, K + 1), (M,), (M,) ->
     (M, K + 1).
 
@@ -193,7 +202,15 @@ class Cells:
 
     def __getitem__(self, part: slice) -> "Cells":
         weight = None if self.weight is None else self.weight[part]
-        return Cells(self.low[part], self.high[part], self.start[part], self.width[part], self.location[part], self.level[part], weight)
+        return Cells(
+            self.low[part],
+            self.high[part],
+            self.start[part],
+            self.width[part],
+            self.location[part],
+            self.level[part],
+            weight,
+        )
 
     def cdf(self, position: NDArray[np.int64]) -> NDArray[np.int64]:
         """The distribution functions at positions (..., M), in units of 2**-CDF_BITS."""
@@ -240,11 +257,15 @@ class Cells:
         f = self.cdf(self._boundary(index))
         total = f[3] - f[0]
         lost = total == 0
-        index[1:3] += np.where(lost, index[1:3] * SHARED // children, (f[1:3] - f[0]) * SHARED // np.where(lost, 1, total))
+        index[1:3] += np.where(
+            lost, index[1:3] * SHARED // children, (f[1:3] - f[0]) * SHARED // np.where(lost, 1, total)
+        )
         return index[1], index[2] - index[1]
 
 
-def mean(location: NDArray[Any], level: NDArray[Any], low: NDArray[Any], high: NDArray[Any], coder: str | None = None) -> NDArray[np.int32]:
+def mean(
+    location: NDArray[Any], level: NDArray[Any], low: NDArray[Any], high: NDArray[Any], coder: str | None = None
+) -> NDArray[np.int32]:
     """Means of logistics truncated to low - 1/2 .. high + 1/2, as positions. Arguments of any
     integer type broadcast.
 
@@ -276,7 +297,12 @@ def mean(location: NDArray[Any], level: NDArray[Any], low: NDArray[Any], high: N
 
 
 def mixture_mean(
-    location: NDArray[Any], level: NDArray[Any], weight: NDArray[Any], low: NDArray[Any], high: NDArray[Any], coder: str | None = None
+    location: NDArray[Any],
+    level: NDArray[Any],
+    weight: NDArray[Any],
+    low: NDArray[Any],
+    high: NDArray[Any],
+    coder: str | None = None,
 ) -> NDArray[np.int32]:
     """Means of mixtures truncated to low - 1/2 .. high + 1/2.
 
@@ -298,7 +324,13 @@ def mixture_mean(
 
 
 def _mixture_mean(
-    location: NDArray[Any], level: NDArray[Any], weight: NDArray[Any], low: NDArray[Any], high: NDArray[Any], *, coder: str | None
+    location: NDArray[Any],
+    level: NDArray[Any],
+    weight: NDArray[Any],
+    low: NDArray[Any],
+    high: NDArray[Any],
+    *,
+    coder: str | None,
 ) -> NDArray[np.int64]:
     bottom = (low.astype(np.int64) << FRACTION) - ONE // 2
     top = (high.astype(np.int64) << FRACTION) + ONE // 2
@@ -336,7 +368,8 @@ def scales() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     with localcontext() as context:
         context.prec = 50
         mantissas = [
-            int((Decimal(2) ** (_MANTISSA + Decimal(r) / LEVELS_PER_OCTAVE)).to_integral_value()) for r in range(LEVELS_PER_OCTAVE)
+            int((Decimal(2) ** (_MANTISSA + Decimal(r) / LEVELS_PER_OCTAVE)).to_integral_value())
+            for r in range(LEVELS_PER_OCTAVE)
         ]
     level = np.arange(LEVELS)
     shift = (_MANTISSA - LOWEST_OCTAVE - level // LEVELS_PER_OCTAVE).astype(np.int64)
@@ -353,7 +386,9 @@ def _integral(t: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64
     return f, logistic_integral()[cell] + (below + f) * t
 
 
-def _mean(location: NDArray[np.int64], level: NDArray[np.int64], low: NDArray[np.int64], high: NDArray[np.int64]) -> NDArray[np.int64]:
+def _mean(
+    location: NDArray[np.int64], level: NDArray[np.int64], low: NDArray[np.int64], high: NDArray[np.int64]
+) -> NDArray[np.int64]:
     mantissa, shift = reciprocals()
     bottom, top = (low << FRACTION) - ONE // 2, (high << FRACTION) + ONE // 2
     a = (bottom - location) * mantissa[level] >> shift[level]

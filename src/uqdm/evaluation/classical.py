@@ -34,7 +34,7 @@ PAPER_BPG_QUANTISERS = (51, 40, 30, 20, 10, 0)
 RATIOS = (240, 160, 120, 80, 50, 35, 25, 18, 14, 11, 9, 7.5, 6, 5, 4.2, 3.5, 3, 2.5, 2.1, 1.8)  # of JPEG2000 with 9/7
 
 
-# --- Pillow's formats ----------------------------------------------------------------------------------------------------------
+# --- Pillow's formats
 
 
 def saved(pixels: Pixels, format: str, **options: Any) -> bytes:
@@ -45,7 +45,9 @@ def saved(pixels: Pixels, format: str, **options: Any) -> bytes:
 
 
 def opened(data: bytes) -> Pixels:
-    """Pillow's reading of what it wrote itself, in the formats measured here. Other files go through `uqdm.files`."""
+    """Pillow's reading of what it wrote itself, in the formats measured here. Other files go
+    through `uqdm.files`.
+    """
     with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP", "AVIF", "JPEG2000")) as image:
         return np.asarray(image.convert("RGB"))
 
@@ -112,10 +114,14 @@ def _pillow(
     library = {"JPEG": "jpg", "WEBP": "webp", "AVIF": "avif", "PNG": "zlib"}[format]
     feature = {"AVIF": "avif", "WEBP": "webp"}.get(format)
     if feature and not features.check(feature):
-        raise EvaluationError(f"{name}: this Pillow ({PIL.__version__}) was built without {format}; install one that has it")
+        raise EvaluationError(
+            f"{name}: this Pillow ({PIL.__version__}) was built without {format}; install one that has it"
+        )
     versions = {"pillow": PIL.__version__, library: str(features.version(library))}
     with_format = {key: {"format": format} | dict(value) for key, value in settings.items()}
-    return Ladder(name, label, with_format, saved, opened, payload, versions, [{"format": format} | dict(one) for one in dial])
+    return Ladder(
+        name, label, with_format, saved, opened, payload, versions, [{"format": format} | dict(one) for one in dial]
+    )
 
 
 def _dial(least: int = 1, **options: Any) -> list[dict[str, Any]]:
@@ -148,7 +154,7 @@ def avif(paper: bool) -> Ladder:
     return _pillow("avif", "AVIF 4:4:4", "AVIF", _qualities(AVIF_QUALITIES, **options), box_payload, _dial(**options))
 
 
-# --- JPEG2000: one stream, cut at its layers -----------------------------------------------------------------------------------
+# --- JPEG2000: one stream, cut at its layers
 
 
 @dataclass(frozen=True)
@@ -218,8 +224,8 @@ def packets(data: bytes) -> int:
 class Layered:
     """JPEG2000 with quality layers: one stream.
 
-    A layer's point is the shortest beginning that decodes to it. A list of packet lengths says where
-    the layer ends. Its last bytes may say nothing, so they are tried one by one.
+    A layer's point is the shortest beginning that decodes to it. A list of packet lengths says
+    where the layer ends. Its last bytes may say nothing, so they are tried one by one.
     """
 
     name: str
@@ -232,11 +238,21 @@ class Layered:
     @property
     def identity(self) -> Mapping[str, Any]:
         """See `Codec`."""
-        return {"name": self.name, "label": self.label, "layers": self.layers, "options": dict(self.options), "versions": OPENJPEG}
+        return {
+            "name": self.name,
+            "label": self.label,
+            "layers": self.layers,
+            "options": dict(self.options),
+            "versions": OPENJPEG,
+        }
 
     def code(self, pixels: Pixels) -> Iterator[Coded]:
         """See `Codec`."""
-        options = dict(self.options) | {"quality_mode": "rates", "quality_layers": list(self.layers), "irreversible": False}
+        options = dict(self.options) | {
+            "quality_mode": "rates",
+            "quality_layers": list(self.layers),
+            "irreversible": False,
+        }
         options |= {"num_resolutions": resolutions(pixels)}
         data, encoding = timed(saved, pixels, "JPEG2000", **options)
         stream, size, before = Codestream.of(data), 0, None
@@ -274,7 +290,9 @@ class Layered:
         return low
 
     def within(self, pixels: Pixels, bits: float) -> Coded:
-        """See `Codec`. A stream with one layer for that rate is made; if it is too large, one for a little less."""
+        """See `Codec`. A stream with one layer for that rate is made; if it is too large, one for a
+        little less.
+        """
         found = list(self.code(pixels))
         lossless = found[-1]
         if lossless.bits <= bits:
@@ -299,7 +317,9 @@ def jpeg2000(paper: bool) -> Codec:
     """
     if paper:
         common = {"format": "JPEG2000", "quality_mode": "rates", "irreversible": False}
-        settings = {f"layer {k}": common | {"quality_layers": list(PAPER_LAYERS[:k])} for k in range(1, len(PAPER_LAYERS) + 1)}
+        settings = {
+            f"layer {k}": common | {"quality_layers": list(PAPER_LAYERS[:k])} for k in range(1, len(PAPER_LAYERS) + 1)
+        }
         label = "JPEG2000, JP2, no colour transform"
         return Ladder("jpeg2000", label, settings, saved, opened, packets, OPENJPEG)
     return Layered("jpeg2000", "JPEG2000, 5/3, progressive", LAYERS, (("mct", 1), ("no_jp2", True)))
@@ -326,7 +346,7 @@ def resolutions(pixels: Pixels) -> int:
     return min(6, max(1, smallest.bit_length() - 4))
 
 
-# --- other libraries -----------------------------------------------------------------------------------------------------------
+# --- other libraries
 
 
 def jxl(paper: bool) -> Ladder:
@@ -397,7 +417,9 @@ def flif(paper: bool) -> Codec:
     if shutil.which("flif") is None:
         raise EvaluationError("flif: the program is not on the PATH")
     settings = {"lossless": ""}
-    return Command("flif", "FLIF", "flif -e -E100 {setting} {input} {output}", "flif -d {input} {output}", settings, suffix=".flif")
+    return Command(
+        "flif", "FLIF", "flif -e -E100 {setting} {input} {output}", "flif -d {input} {output}", settings, suffix=".flif"
+    )
 
 
 CLASSICAL: Mapping[str, Callable[[bool], Codec]] = {

@@ -71,7 +71,11 @@ class Codec(Protocol):
 def best_within(points: Sequence[Coded], pixels: Pixels, bits: float) -> Coded:
     """The point with the least error that costs at most `bits`; if all cost more, the cheapest."""
     some = [one for one in points if one.bits <= bits]
-    return min(some, key=lambda one: (mse(pixels, one.pixels), one.bits)) if some else min(points, key=lambda one: one.bits)
+    return (
+        min(some, key=lambda one: (mse(pixels, one.pixels), one.bits))
+        if some
+        else min(points, key=lambda one: one.bits)
+    )
 
 
 @dataclass(frozen=True)
@@ -121,7 +125,9 @@ class Ladder:
         data, encoding = timed(self.encode, pixels, **options)
         back, decoding = timed(self.decode, data)
         payload = self.payload(data)
-        return Coded(name, 8 * len(data), None if payload is None else 8 * payload, rgb(back, pixels.shape), encoding, decoding)
+        return Coded(
+            name, 8 * len(data), None if payload is None else 8 * payload, rgb(back, pixels.shape), encoding, decoding
+        )
 
 
 def _setting(name: str, value: Any) -> str:
@@ -155,7 +161,9 @@ def clocked(function: Callable[..., Any], *given: Any) -> tuple[Any, float]:
 
 
 def rgb(pixels: NDArray[Any], shape: Sequence[int]) -> Pixels:
-    """What a decoder gave, as uint8 (H, W, 3). Raises `ValueError` if it is not such a picture of that shape."""
+    """What a decoder gave, as uint8 (H, W, 3). Raises `ValueError` if it is not such a picture of
+    that shape.
+    """
     found = np.asarray(pixels)
     if found.ndim == 2:
         found = np.repeat(found[:, :, None], 3, 2)

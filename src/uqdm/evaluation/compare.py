@@ -95,7 +95,9 @@ def sheet(original: Pixels, shown: Sequence[Panel], title: str = "", errors: boo
         if errors and panel:
             out.paste(_enlarged(error_map(original, pixels), times), (x, y + h + GAP // 2))
         elif errors:
-            draw.text((x, y + h + GAP), f"below: absolute errors, {GAIN} times\nas bright; black is none", "#6b6b70", plain)
+            draw.text(
+                (x, y + h + GAP), f"below: absolute errors, {GAIN} times\nas bright; black is none", "#6b6b70", plain
+            )
         below = y + cell_h - CAPTION + 6
         label = panel.label if panel else "original"
         draw.text((x, below), _fitted(draw, label, bold, cell_w), COLOURS[bool(panel and panel.ours)], bold)
@@ -117,7 +119,9 @@ def _enlarged(pixels: Pixels, times: int) -> Image.Image:
     return Image.fromarray(np.repeat(np.repeat(pixels, times, 0), times, 1))
 
 
-def _fitted(draw: ImageDraw.ImageDraw, text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, width: int) -> str:
+def _fitted(
+    draw: ImageDraw.ImageDraw, text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, width: int
+) -> str:
     """The text, shortened to a width."""
     while len(text) > 4 and draw.textlength(text, font=font) > width:
         text = text[:-2].rstrip(" ,…") + "…"

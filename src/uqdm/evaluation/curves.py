@@ -127,7 +127,11 @@ class Curve:
 
 
 def point(
-    setting: str, rows: Sequence[Mapping[str, Any]], swd: float | None = None, fid: float | None = None, paper: bool = False
+    setting: str,
+    rows: Sequence[Mapping[str, Any]],
+    swd: float | None = None,
+    fid: float | None = None,
+    paper: bool = False,
 ) -> Point:
     """A setting's point from a row for each picture: bits, payload, pixels (their number), mse, and
     what else was measured.
@@ -185,8 +189,12 @@ def read_published(path: str | Path) -> list[Curve]:
                     raise ValueError(f"{name}: bpp {bpp}, psnr {value}; expected numbers, or .inf for lossless")
                 quality = float(value) if math.isfinite(float(value)) else None
                 realism = None if fid is None else float(fid)
-                points.append(Point(f"{i + 1}", 0, float(bpp), float(bpp) if counted else None, 0, quality, None, fid=realism))
-            found.append(Curve(f"published:{name}", f"{label}, published", tuple(points), hypothetical=counted, published=True))
+                points.append(
+                    Point(f"{i + 1}", 0, float(bpp), float(bpp) if counted else None, 0, quality, None, fid=realism)
+                )
+            found.append(
+                Curve(f"published:{name}", f"{label}, published", tuple(points), hypothetical=counted, published=True)
+            )
         return found
     except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
         raise EvaluationError(f"{path}: no curves of bpp and psnr by name: {type(error).__name__}: {error}") from None
@@ -201,14 +209,18 @@ def read_results(path: str | Path) -> list[Curve]:
         found = [Curve.from_json(one) for one in record["curves"]]
         conditions = record.get("conditions", {})
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise EvaluationError(f"{path}: not the results.json of an evaluation: {type(error).__name__}: {error}") from None
+        raise EvaluationError(
+            f"{path}: not the results.json of an evaluation: {type(error).__name__}: {error}"
+        ) from None
     about = [str(conditions["data"])] if "data" in conditions else []
     about += ["as the paper counts"] if conditions.get("paper") else []
     marked = []
     for curve in found:
         if not curve.published:
             counted = f"n = {max((p.n for p in curve.points), default=0)}"
-            marked.append(dataclasses.replace(curve, label=f"{curve.label} ({'; '.join([*about, counted])})", elsewhere=True))
+            marked.append(
+                dataclasses.replace(curve, label=f"{curve.label} ({'; '.join([*about, counted])})", elsewhere=True)
+            )
     return marked
 
 
@@ -233,13 +245,17 @@ def bd_rate(anchor: Curve, other: Curve, metric: str = "psnr", payload: bool = F
             if not kept or value > kept[-1][1] + 1e-9:
                 kept.append((rate, value))
         if len(kept) < 4:
-            raise EvaluationError(f"{curve.label}: {len(kept)} points of rising {metric}; the Bjøntegaard delta needs four")
+            raise EvaluationError(
+                f"{curve.label}: {len(kept)} points of rising {metric}; the Bjøntegaard delta needs four"
+            )
         qualities = [v for _, v in kept]
         fits.append(PchipInterpolator(qualities, np.log([r for r, _ in kept])))
         low, high = max(low, qualities[0]), min(high, qualities[-1])
     least = 0.01 if metric in ("ssim", "ms_ssim") else 1.0
     if high - low < least:
         common = f"{low:.2f} to {high:.2f}" if high > low else "nothing"
-        raise EvaluationError(f"{anchor.label} and {other.label} have {common} of {metric} in common; expected {least:g} or more")
+        raise EvaluationError(
+            f"{anchor.label} and {other.label} have {common} of {metric} in common; expected {least:g} or more"
+        )
     areas = [float(fit.integrate(low, high)) for fit in fits]
     return 100 * math.expm1((areas[1] - areas[0]) / (high - low))

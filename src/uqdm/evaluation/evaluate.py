@@ -39,7 +39,9 @@ Tick = Callable[[str], None]
 
 @dataclasses.dataclass(frozen=True)
 class Measures:
-    """What is measured besides rates, errors and times, and how many pictures are kept as decoded (their middle)."""
+    """What is measured besides rates, errors and times, and how many pictures are kept as decoded
+    (their middle).
+    """
 
     seed: int = 0
     kept: int = 4  # the first so many
@@ -49,7 +51,9 @@ class Measures:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Measured:
-    """One codec on one picture: a row for each point, what distances of sets need, and perhaps the decoded pictures."""
+    """One codec on one picture: a row for each point, what distances of sets need, and perhaps the
+    decoded pictures.
+    """
 
     rows: list[dict[str, Any]]
     slices: NDArray[np.float32]  # (points + 1, ...) of `metrics.slices`; the last is the true picture's
@@ -70,7 +74,9 @@ class Measured:
         """
         try:
             with np.load(path) as stored:
-                return cls(json.loads(stored["rows"].tobytes()), stored["slices"], stored["features"], stored["decoded"])
+                return cls(
+                    json.loads(stored["rows"].tobytes()), stored["slices"], stored["features"], stored["decoded"]
+                )
         except Exception:
             return None
 
@@ -114,7 +120,9 @@ _Looked = tuple[dict[str, float | None], NDArray[np.float32], NDArray[np.float64
 
 
 def _look(true: Pixels, measures: Measures) -> Callable[[Pixels], _Looked]:
-    """What measures a decoded picture: its distances from the true one, and what distances of sets need."""
+    """What measures a decoded picture: its distances from the true one, and what distances of sets
+    need.
+    """
     extractor = _module(measures.extractor) if measures.extractor else None
     perceptual = _module(measures.perceptual) if measures.perceptual else None
     seed = measures.seed ^ int(_digest(true)[:15], 16)
@@ -124,7 +132,11 @@ def _look(true: Pixels, measures: Measures) -> Callable[[Pixels], _Looked]:
         ssim, ms_ssim = structure.of(picture)
         lpips = metrics.lpips(perceptual, true, picture) if perceptual else None
         quality = {"mse": metrics.mse(true, picture), "ssim": ssim, "ms_ssim": ms_ssim, "lpips": lpips}
-        return quality, metrics.slices(picture, seed), metrics.features(extractor, picture) if extractor else np.zeros(0)
+        return (
+            quality,
+            metrics.slices(picture, seed),
+            metrics.features(extractor, picture) if extractor else np.zeros(0),
+        )
 
     return looked
 
@@ -163,7 +175,9 @@ def _footprint(spec: Spec, pixels: Pixels) -> float | None:
 
 
 def _memory_of(field: str) -> int | None:
-    """KiB that this process holds (VmRSS), or has held at most (VmHWM). `getrusage` would begin with the parent's."""
+    """KiB that this process holds (VmRSS), or has held at most (VmHWM). `getrusage` would begin
+    with the parent's.
+    """
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:
@@ -171,12 +185,14 @@ def _memory_of(field: str) -> int | None:
     return next((int(line.split()[1]) for line in lines if line.startswith(field)), None)
 
 
-# --- over many ---------------------------------------------------------------------------------------------------------------------
+# --- over many
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Results:
-    """What an evaluation found. `kept` has, by codec, the measurements of the first pictures, with the decoded ones."""
+    """What an evaluation found. `kept` has, by codec, the measurements of the first pictures, with
+    the decoded ones.
+    """
 
     curves: list[Curve]
     pictures: list[Pixels]  # the middles of the first pictures, as many as are kept
@@ -187,7 +203,9 @@ class Results:
 
 
 class _Seen:
-    """What is known of the pictures. They are asked for one after the other, so few are in memory at a time."""
+    """What is known of the pictures. They are asked for one after the other, so few are in memory
+    at a time.
+    """
 
     def __init__(self, pictures: Sequence[Pixels], names: Sequence[str], kept: int) -> None:
         self.pictures, self._names, self._kept = pictures, names, kept
@@ -204,7 +222,9 @@ class _Seen:
         return next(i for i in range(len(self.pictures)) if self.digest(i)[0])
 
     def digest(self, i: int) -> tuple[str, Pixels | None]:
-        """A picture's digest, empty if it cannot be read; and the picture, if it was read just now."""
+        """A picture's digest, empty if it cannot be read; and the picture, if it was read just
+        now.
+        """
         if i in self.digests or i in self.left_out:
             return self.digests.get(i, ""), None
         try:
@@ -214,7 +234,9 @@ class _Seen:
         except ImageError as error:
             self.left_out[i] = str(error)
             if len(self.left_out) == len(self.pictures):
-                raise EvaluationError(f"none of {len(self.pictures)} pictures can be read; the first: {self.left_out[0]}") from None
+                raise EvaluationError(
+                    f"none of {len(self.pictures)} pictures can be read; the first: {self.left_out[0]}"
+                ) from None
             return "", None
         self.digests[i] = _digest(pixels)
         self.sizes.add((int(pixels.shape[0]), int(pixels.shape[1])))
@@ -269,7 +291,9 @@ def evaluate(
     return Results(curves, [*seen.middles.values()], kept, failed, seen.left_out, tuple(sorted(seen.sizes)))
 
 
-def _measured(pool: Pool, ahead: int, spec: Spec, seen: _Seen, folder: Path, measures: Measures, tick: Tick) -> list[Measured]:
+def _measured(
+    pool: Pool, ahead: int, spec: Spec, seen: _Seen, folder: Path, measures: Measures, tick: Tick
+) -> list[Measured]:
     """One codec on all pictures that can be read, in their order. New results go into the folder.
 
     At most `ahead` pictures wait to be measured. Raises what the codec raises, with the picture's
@@ -327,8 +351,8 @@ def _slim(one: Measured, i: int) -> Measured:
 
 
 def _memory(pool: Pool, spec: Spec, seen: _Seen, i: int, folder: Path) -> Callable[[], float | None]:
-    """Begins to measure `footprint` on the i-th picture, while others are measured too, and gives what
-    waits for it. It is kept in the folder.
+    """Begins to measure `footprint` on the i-th picture, while others are measured too, and gives
+    what waits for it. It is kept in the folder.
     """
     path = folder / f"{seen.digests[i]}-held.json"
     try:
@@ -388,7 +412,12 @@ def _folder(spec: Spec, cache: Path, measures: Measures) -> Path:
     """The file name of one codec's results. It follows from all that they depend on; the machine
     too, because times are among them.
     """
-    own: dict[str, Any] = {"codec": dict(_codec(spec).identity), "measures": MEASURES, "seed": measures.seed, "machine": machine()}
+    own: dict[str, Any] = {
+        "codec": dict(_codec(spec).identity),
+        "measures": MEASURES,
+        "seed": measures.seed,
+        "machine": machine(),
+    }
     for key, path in (("extractor", measures.extractor), ("perceptual", measures.perceptual)):
         own[key] = hashlib.sha256(Path(path).read_bytes()).hexdigest() if path else None
     digest = hashlib.sha256(json.dumps(own, sort_keys=True, default=list).encode()).hexdigest()[:16]
@@ -396,7 +425,7 @@ def _folder(spec: Spec, cache: Path, measures: Measures) -> Path:
     return cache / f"{readable[-40:]}-{digest}"
 
 
-# --- of this process, and of this machine ------------------------------------------------------------------------------------------
+# --- of this process, and of this machine
 
 
 _CODECS: dict[Any, Any] = {}  # These belong to one process: opening models and modules takes longer than a picture.
@@ -420,5 +449,7 @@ def machine() -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         lines = []
-    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+    model = next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine()
+    )
     return f"{platform.system()}, {model}, {cpus.available()} cores, Python {platform.python_version()}"

@@ -65,7 +65,9 @@ class Command:
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """See `Codec`. It holds the contents of the programs' files. What a script calls in its turn is not seen."""
+        """See `Codec`. It holds the contents of the programs' files. What a script calls in its
+        turn is not seen.
+        """
         programs = {words[0]: _digest(words[0]) for words in map(shlex.split, (self.encode, self.decode)) if words}
         return dataclasses.asdict(self) | {"programs": programs}
 
@@ -100,16 +102,22 @@ class Command:
         try:
             return float(found[1])  # type: ignore[index]
         except (TypeError, IndexError, ValueError):
-            raise EvaluationError(f"{self.name}: {self.estimate!r} finds no bits per pixel in what the command printed") from None
+            raise EvaluationError(
+                f"{self.name}: {self.estimate!r} finds no bits per pixel in what the command printed"
+            ) from None
 
     def _run(self, command: str, source: Path, target: Path, setting: str) -> str:
-        """Runs a command and returns what it printed. Raises `EvaluationError` if it fails, or leaves nothing."""
+        """Runs a command and returns what it printed. Raises `EvaluationError` if it fails, or
+        leaves nothing.
+        """
         words: list[str] = []
         for word in shlex.split(command):
             if word == "{setting}":
                 words += shlex.split(setting)
             else:
-                words.append(word.replace("{input}", str(source)).replace("{output}", str(target)).replace("{setting}", setting))
+                words.append(
+                    word.replace("{input}", str(source)).replace("{output}", str(target)).replace("{setting}", setting)
+                )
         try:
             done = subprocess.run(
                 words,
@@ -158,9 +166,16 @@ def read(path: str | Path) -> dict[str, Command]:
 
 def _command(name: str, table: Any) -> Command:
     """A codec from its table. Raises `TypeError`, `ValueError`."""
-    if not isinstance(table, dict) or not REQUIRED <= table.keys() <= REQUIRED | OPTIONAL or ("decode" in table) == ("estimate" in table):
+    if (
+        not isinstance(table, dict)
+        or not REQUIRED <= table.keys() <= REQUIRED | OPTIONAL
+        or ("decode" in table) == ("estimate" in table)
+    ):
         there = ", ".join(table) if isinstance(table, dict) else repr(table)
-        raise ValueError(f"expected encode, settings, and decode or estimate; label, suffix and environment are optional; found {there}")
+        raise ValueError(
+            "expected encode, settings, and decode or estimate; label, suffix and environment are optional; found"
+            f" {there}"
+        )
     if name.startswith("uqdm"):
         raise ValueError("names that begin with uqdm are those of our models; give it another name")
     settings, environment = table["settings"], table.get("environment", {})
@@ -173,9 +188,13 @@ def _command(name: str, table: Any) -> Command:
         raise TypeError(f"environment is {environment!r}; expected names with text")
     re.compile(table.get("estimate", ""))
     commands = {key: _resolved(table[key]) for key in ("encode", "decode") if key in table}
-    named = {str(s): str(s) for s in settings} if isinstance(settings, list) else {k: str(v) for k, v in settings.items()}
+    named = (
+        {str(s): str(s) for s in settings} if isinstance(settings, list) else {k: str(v) for k, v in settings.items()}
+    )
     label = table.get("label", name) + (", hypothetical" if "estimate" in table else "")
-    fields = {"decode": ""} | commands | {key: table[key] for key in ("suffix", "environment", "estimate") if key in table}
+    fields = (
+        {"decode": ""} | commands | {key: table[key] for key in ("suffix", "environment", "estimate") if key in table}
+    )
     return Command(name=name, label=label, settings=named, **fields)
 
 

@@ -51,8 +51,14 @@ def beside(number: int, systems: Sequence[Codec], pictures: Sequence[Pixels], mi
         [("original", "24 bits/pixel", picture), *((p.label, p.line(), p.pixels) for p in row)]
         for picture, (row, _) in zip(pictures, shown)
     ]
-    record = [[{"codec": p.label, "bpp": p.bpp, "psnr": _finite(p.psnr), "setting": p.setting} for p in row] for row, _ in shown]
-    title = f"Reconstructions at equal rates, at most {rate:g} bits per pixel of whole files. Not shown: {'; '.join(absent)}"
+    record = [
+        [{"codec": p.label, "bpp": p.bpp, "psnr": _finite(p.psnr), "setting": p.setting} for p in row]
+        for row, _ in shown
+    ]
+    title = (
+        f"Reconstructions at equal rates, at most {rate:g} bits per pixel of whole files. Not shown:"
+        f" {'; '.join(absent)}"
+    )
     return _grid(grid, title), {"bpp": rate, "pictures": record, "missing": absent}
 
 
@@ -81,8 +87,12 @@ FLOW: Way = ("flow", "flow", 1.0)
 ANCESTRAL: tuple[Way, ...] = (("ancestral, temperature 0.5", "ancestral", 0.5), ("ancestral", "ancestral", 1.0))
 
 
-def progressive(models: Sequence[str], pictures: Sequence[Pixels], ways: Sequence[Way], title: str, seed: int = 0) -> Found:
-    """Figures 5 and 8: every picture after each step of each model's file, one block of columns for each method."""
+def progressive(
+    models: Sequence[str], pictures: Sequence[Pixels], ways: Sequence[Way], title: str, seed: int = 0
+) -> Found:
+    """Figures 5 and 8: every picture after each step of each model's file, one block of columns for
+    each method.
+    """
     grid, record = [], []
     for model in models:
         one = opened(model)
@@ -95,18 +105,25 @@ def progressive(models: Sequence[str], pictures: Sequence[Pixels], ways: Sequenc
                     shown = one.decode(data, step=step, method=method, seed=seed, temperature=temperature).image
                     quality = psnr(mse(picture, shown))
                     row.append((f"{name}, step {step}", f"{8 * end / area:.2f} bits/pixel, {quality:.1f} dB", shown))
-                    record.append({"model": one.name, "way": name, "step": step, "bpp": 8 * end / area, "psnr": _finite(quality)})
+                    record.append(
+                        {"model": one.name, "way": name, "step": step, "bpp": 8 * end / area, "psnr": _finite(quality)}
+                    )
             row.append((f"whole file, {one.name}", f"{8 * len(data) / area:.2f} bits/pixel, lossless", picture))
             grid.append(row)
     return _grid(grid, title), {"title": title, "rows": record}
 
 
 def sizes(measured: Mapping[str, tuple[float, float]], note: str) -> Found:
-    """Figure 8, right: bits per pixel, lossless, by parameters; published and `measured` (name -> parameters, bits)."""
+    """Figure 8, right: bits per pixel, lossless, by parameters; published and `measured` (name ->
+    parameters, bits).
+    """
     with matplotlib.rc_context(plots.STYLE):
         figure = Figure(figsize=(7, 3.8), layout="constrained")
         axes = figure.subplots()
-        for rows, colour, label in ((PUBLISHED_SIZES, plots.OTHERS[0], "published, ImageNet 64 test"), (measured, plots.OURS[0], note)):
+        for rows, colour, label in (
+            (PUBLISHED_SIZES, plots.OTHERS[0], "published, ImageNet 64 test"),
+            (measured, plots.OURS[0], note),
+        ):
             if not rows:
                 continue
             names, values = list(rows), np.array(list(rows.values()))
@@ -125,7 +142,9 @@ def _finite(value: float) -> float | None:
 
 
 def _grid(rows: Sequence[Sequence[tuple[str, str, Pixels]]], title: str) -> Figure:
-    """Pictures with two lines under each; labels that are the same down a column stand above it once."""
+    """Pictures with two lines under each; labels that are the same down a column stand above it
+    once.
+    """
     columns = max(len(row) for row in rows)
     h, w = rows[0][0][2].shape[:2]
     cell = 1.62

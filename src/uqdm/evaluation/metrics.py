@@ -121,7 +121,9 @@ def _variance(values: Floats, mean: Floats) -> Floats:
 
 
 def _similar(x: Floats, y: Floats, mean: Floats, variance: Floats) -> tuple[float, float]:
-    """Mean SSIM of one channel, and its mean contrast term without the edges. `mean`, `variance`: of y."""
+    """Mean SSIM of one channel, and its mean contrast term without the edges. `mean`, `variance`:
+    of y.
+    """
     first, second = (0.01 * 255) ** 2, (0.03 * 255) ** 2
     own = _blurred(x)
     both = own * mean
@@ -150,7 +152,7 @@ def _batch(pixels: Pixels) -> Any:
     return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))).double()[None]
 
 
-# --- sets: sliced Wasserstein ----------------------------------------------------------------------------------------------------
+# --- sets: sliced Wasserstein
 
 
 @functools.cache
@@ -214,11 +216,13 @@ def sliced_wasserstein(a: NDArray[np.float32], b: NDArray[np.float32]) -> float 
     there = ~np.isnan(a).any((0, 2, 3))
     if not there.any():
         return None
-    one, other = (np.sort(s[:, there].transpose(1, 3, 0, 2).reshape(int(there.sum()), s.shape[3], -1), -1) for s in (a, b))
+    one, other = (
+        np.sort(s[:, there].transpose(1, 3, 0, 2).reshape(int(there.sum()), s.shape[3], -1), -1) for s in (a, b)
+    )
     return float(np.mean(np.abs(one - other)))
 
 
-# --- sets: features that are supplied --------------------------------------------------------------------------------------------
+# --- sets: features that are supplied
 
 
 def frechet(a: Floats, b: Floats) -> float:
@@ -259,7 +263,9 @@ def features(module: Callable[..., Any], pixels: Pixels) -> Floats:
 
 
 def lpips(module: Callable[..., Any], a: Pixels, b: Pixels) -> float:
-    """LPIPS of one picture (Zhang et al. 2018), by a supplied module that takes two float (1, 3, H, W) in [-1, 1]."""
+    """LPIPS of one picture (Zhang et al. 2018), by a supplied module that takes two float (1, 3, H,
+    W) in [-1, 1].
+    """
     import torch
 
     with torch.no_grad():

@@ -28,7 +28,27 @@ from uqdm.format import VERSION, bytes_at, ends, parse
 from uqdm.previews import Method, Way
 from uqdm.walk import CHECK
 
-RATES = (0.1, 0.15, 0.25, 0.4, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0, 12.0)  # bits per pixel of cut files
+RATES = (
+    0.1,
+    0.15,
+    0.25,
+    0.4,
+    0.5,
+    0.75,
+    1.0,
+    1.25,
+    1.5,
+    2.0,
+    2.5,
+    3.0,
+    4.0,
+    5.0,
+    6.0,
+    7.0,
+    8.0,
+    10.0,
+    12.0,
+)  # bits per pixel of cut files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,9 +75,17 @@ class Progressive:
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """See `Codec`. Files follow from the model's fingerprint and the format, and previews follow from the code."""
+        """See `Codec`. Files follow from the model's fingerprint and the format, and previews
+        follow from the code.
+        """
         found = opened(self.model)
-        own = {"name": self.name, "fingerprint": found.fingerprint, "rates": self.rates, "method": self.method, "seed": self.seed}
+        own = {
+            "name": self.name,
+            "fingerprint": found.fingerprint,
+            "rates": self.rates,
+            "method": self.method,
+            "seed": self.seed,
+        }
         return own | {"format": VERSION} | _code()
 
     def code(self, pixels: Pixels) -> Iterator[Coded]:
@@ -89,15 +117,22 @@ def _called(model: str) -> str:
     """A model's name in labels. For published weights it says how they were read."""
     found = package.read(Path(model))
     published = str(found.about.get("description", "")).startswith("published")
-    return f"UQDM, {found.name}, published weights, {found.about.get('reading')}" if published else f"uqdm, {found.name}"
+    return (
+        f"UQDM, {found.name}, published weights, {found.about.get('reading')}" if published else f"uqdm, {found.name}"
+    )
 
 
 @functools.cache
 def _code() -> dict[str, Any]:
-    """The versions of what makes files and previews, ours and others'. Results of other versions are not reused."""
+    """The versions of what makes files and previews, ours and others'. Results of other versions
+    are not reused.
+    """
     root = Path(uqdm.__file__).parent
     apart = {root / name for name in ("cli", "data", "evaluation", "training")}
-    files = [path for path in sorted(root.rglob("*.py")) if not apart & set(path.parents)] + [Path(__file__), Path(prefixes.__file__)]
+    files = [path for path in sorted(root.rglob("*.py")) if not apart & set(path.parents)] + [
+        Path(__file__),
+        Path(prefixes.__file__),
+    ]
     found = {"code": hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16]}
     for name in ("numpy", "onnxruntime", "torch", "numba", "constriction"):
         with contextlib.suppress(metadata.PackageNotFoundError):
@@ -132,7 +167,12 @@ class Estimated:
     @property
     def identity(self) -> Mapping[str, Any]:
         """See `Codec`."""
-        return {"name": self.name, "fingerprint": opened(self.model).fingerprint, "method": self.method, "seed": self.seed} | _code()
+        return {
+            "name": self.name,
+            "fingerprint": opened(self.model).fingerprint,
+            "method": self.method,
+            "seed": self.seed,
+        } | _code()
 
     def code(self, pixels: Pixels) -> Iterator[Coded]:
         """See `Codec`."""
@@ -178,7 +218,11 @@ class Gaussian:
     @property
     def identity(self) -> Mapping[str, Any]:
         """See `Codec`."""
-        files = [path for path in sorted(Path(self.run).iterdir()) if path.name.startswith("checkpoint.") or path.name == "config.json"]
+        files = [
+            path
+            for path in sorted(Path(self.run).iterdir())
+            if path.name.startswith("checkpoint.") or path.name == "config.json"
+        ]
         weights = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
         own = {"name": self.name, "weights": weights, "reconstruction": self.reconstruction, "seed": self.seed}
         return own | {"steps": self.steps, "points": self.points} | _code()
@@ -198,7 +242,9 @@ class Gaussian:
 
 @functools.cache
 def trained(run: str) -> str:
-    """How long a run trained, for labels. Published checkpoints do not say it, so they get nothing."""
+    """How long a run trained, for labels. Published checkpoints do not say it, so they get
+    nothing.
+    """
     from uqdm.training import runs
 
     path = Path(run) / runs.CHECKPOINT

@@ -54,7 +54,9 @@ def is_ours(curve: Curve) -> bool:
 
 
 def looks(curves: Sequence[Curve]) -> list[dict[str, Any]]:
-    """Line styles: ours are red and thick, others cool and thin, published ones dashed, hypothetical ones dotted."""
+    """Line styles: ours are red and thick, others cool and thin, published ones dashed,
+    hypothetical ones dotted.
+    """
     found, ours, others = [], 0, 0
     for curve in curves:
         if is_ours(curve):
@@ -62,11 +64,21 @@ def looks(curves: Sequence[Curve]) -> list[dict[str, Any]]:
         else:
             colour, width, others = OTHERS[others % len(OTHERS)], 1.2, others + 1
         line = "--" if curve.published or curve.elsewhere else ":" if curve.hypothetical else "-"
-        found.append({"color": colour, "linewidth": width, "linestyle": line, "marker": "o", "markersize": 2.5 if is_ours(curve) else 2})
+        found.append(
+            {
+                "color": colour,
+                "linewidth": width,
+                "linestyle": line,
+                "marker": "o",
+                "markersize": 2.5 if is_ours(curve) else 2,
+            }
+        )
     return found
 
 
-def rate_axes(axes: Any, curves: Sequence[Curve], metric: str = "psnr", *, payload: bool = False, most: float | None = None) -> None:
+def rate_axes(
+    axes: Any, curves: Sequence[Curve], metric: str = "psnr", *, payload: bool = False, most: float | None = None
+) -> None:
     """A metric against bits per pixel up to `most`, for the curves that have it.
 
     A lossless point is a mark at the upper end. If it lies outside, it is in the legend.

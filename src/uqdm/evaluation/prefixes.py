@@ -1,5 +1,5 @@
-"""Previews of many beginnings of one file of ours, from one walk. Knows no metric and no codec under
-evaluation.
+"""Previews of many beginnings of one file of ours, from one walk. Knows no metric and no codec
+under evaluation.
 
 A beginning ends after a whole step or inside one. Each whole step is decoded once. A step that is
 cut is decoded anew for each cut, from the state before it, because a model's walk goes on from
@@ -23,7 +23,9 @@ from uqdm.walk import CHECK, Guesser, Reader, walk
 
 @dataclass(frozen=True, eq=False)
 class Preview:
-    """What the first `size` bytes of a file show. `seconds`: what decoding them from the start takes."""
+    """What the first `size` bytes of a file show. `seconds`: what decoding them from the start
+    takes.
+    """
 
     size: int
     pixels: Pixels
@@ -56,7 +58,9 @@ def _reader(model: Codec, family: Walk, state: State, chunk: Chunk) -> Reader:
 
 
 def _after(model: Codec, family: Walk, state: State, chunk: Chunk) -> Any:
-    """The state after one more chunk, or after a part of it; the same one if no symbol is certain."""
+    """The state after one more chunk, or after a part of it; the same one if no symbol is
+    certain.
+    """
     reader = _reader(model, family, state, chunk)
     after = next(walk(family, state, reader, state.step + 1))
     reader.finish()

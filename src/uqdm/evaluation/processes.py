@@ -18,7 +18,9 @@ _SPAWN = multiprocessing.get_context("spawn")  # Forks of a process with threads
 
 
 class Pool:
-    """Worker processes of one thread each. They end with the block; after an error or an interrupt they end at once."""
+    """Worker processes of one thread each. They end with the block; after an error or an interrupt
+    they end at once.
+    """
 
     def __init__(self, jobs: int) -> None:
         self._jobs = jobs
@@ -69,7 +71,9 @@ def alone(function: Callable[..., Any], *given: Any) -> Any:
     return found
 
 
-def _tell(there: "multiprocessing.connection.Connection", families: Sequence[str], function: Callable[..., Any], given: Any) -> None:
+def _tell(
+    there: "multiprocessing.connection.Connection", families: Sequence[str], function: Callable[..., Any], given: Any
+) -> None:
     _begin(families)
     parent = multiprocessing.parent_process()
     assert parent is not None
@@ -88,7 +92,9 @@ def _tell(there: "multiprocessing.connection.Connection", families: Sequence[str
 
 @contextlib.contextmanager
 def _one_thread() -> Iterator[None]:
-    """Processes that start here have one thread: libraries read how many they may have when they are loaded."""
+    """Processes that start here have one thread: libraries read how many they may have when they
+    are loaded.
+    """
     before = {name: os.environ.get(name) for name in THREADS}
     os.environ.update(dict.fromkeys(THREADS, "1"))
     try:

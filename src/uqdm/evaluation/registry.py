@@ -1,4 +1,6 @@
-"""Names to codecs: what `--codec` takes. A spec is small and plain, so that worker processes can make their own."""
+"""Names to codecs: what `--codec` takes. A spec is small and plain, so that worker processes can
+make their own.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +18,10 @@ MODELS = ("uqdm", "uqdm-ancestral", "uqdm-flow")  # each may have :MODEL
 GAUSSIAN = {"vdm": "denoised", "vdm-d": "denoised", "vdm-a": "ancestral", "vdm-f": "flow"}  # each may have :RUN and @T
 # the run of a VDM without one, if uqdm runs from its repository
 BASELINE = Path(uqdm.__file__).parents[2] / "checkpoints" / "tiny-vdm"
-APART = "takes seconds a picture: name vdm-d, vdm-a, vdm-f (@1000 for T = 1000), on fewer pictures, and show that with --beside"
+APART = (
+    "takes seconds a picture: name vdm-d, vdm-a, vdm-f (@1000 for T = 1000), on fewer pictures, and show that with"
+    " --beside"
+)
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,9 @@ class Spec:
         if kind in GAUSSIAN:
             steps, folder = int(last), Path(run) if run else BASELINE
             if steps < 1 or not (folder / "config.json").is_file():
-                raise EvaluationError(f"{self.name}: expected {kind}:RUN, perhaps @T, with a run in the folder RUN and T of at least 1")
+                raise EvaluationError(
+                    f"{self.name}: expected {kind}:RUN, perhaps @T, with a run in the folder RUN and T of at least 1"
+                )
             opened_vdm(str(folder))
             return Gaussian(self.name, str(folder), GAUSSIAN[kind], steps, seed=self.seed)
         raise EvaluationError(f"codec {self.name!r}; {known()}")
@@ -59,7 +66,10 @@ def known() -> str:
     """What there is, in one line."""
     models = ", ".join(f"{m} or {m}:MODEL" for m in MODELS)
     gaussian = ", ".join(f"{g} or {g}:RUN" for g in GAUSSIAN)
-    return f"expected all, {', '.join(CLASSICAL)}, {models}, {gaussian} (@T behind it for T steps), or a name of an --external file"
+    return (
+        f"expected all, {', '.join(CLASSICAL)}, {models}, {gaussian} (@T behind it for T steps), or a name of an"
+        " --external file"
+    )
 
 
 def specs(

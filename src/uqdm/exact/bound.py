@@ -46,7 +46,8 @@ def largest(net: Net, name: str, edge: Array) -> int:
         sums = partial_sums(convolution, low, high)
         if (most := int(sums.max())) >= EXACT:
             raise PackageError(
-                f"{name}: {part}: a partial sum can reach {most}, 2**24 or more: not exact in float32. Quantise with smaller weights"
+                f"{name}: {part}: a partial sum can reach {most}, 2**24 or more: not exact in float32. Quantise with"
+                " smaller weights"
             )
         found = max(found, most)
         if adds:
@@ -87,7 +88,10 @@ def _check(net: Net, name: str, parts: list[_Part]) -> None:
         raise PackageError(f"{name}: {len(net.blocks)} blocks; expected at most {MOST_BLOCKS}")
     for part in parts:
         _check_convolution(f"{name}: {part.name}", part.convolution)
-    for where, down in {"down": net.down, **{f"block {i}, down": block.down for i, block in enumerate(net.blocks)}}.items():
+    for where, down in {
+        "down": net.down,
+        **{f"block {i}, down": block.down for i, block in enumerate(net.blocks)},
+    }.items():
         ranged(f"{name}: {where}", down, net.enter.bias.shape, 0, MOST_SHIFT)
 
 
@@ -96,8 +100,14 @@ def _check_convolution(where: str, convolution: Convolution) -> None:
     computed for.
     """
     shape = convolution.weight.shape
-    if len(shape) != 4 or shape[2:] not in ((1, 1), (3, 3)) or not (0 < shape[0] <= MOST_CHANNELS and 0 < shape[1] <= MOST_CHANNELS):
-        raise PackageError(f"{where}: weights of shape {shape}; expected 1 to {MOST_CHANNELS} outputs and inputs, and 1 x 1 or 3 x 3")
+    if (
+        len(shape) != 4
+        or shape[2:] not in ((1, 1), (3, 3))
+        or not (0 < shape[0] <= MOST_CHANNELS and 0 < shape[1] <= MOST_CHANNELS)
+    ):
+        raise PackageError(
+            f"{where}: weights of shape {shape}; expected 1 to {MOST_CHANNELS} outputs and inputs, and 1 x 1 or 3 x 3"
+        )
     ranged(f"{where}, weight", convolution.weight, shape, -EXACT, EXACT)
     ranged(f"{where}, bias", convolution.bias, shape[:1], -EXACT, EXACT)
     ranged(f"{where}, shift", convolution.shift, shape[:1], 0, MOST_SHIFT)

@@ -47,7 +47,9 @@ class BoxFeatures:
         those above.
         """
         for field in ("middle", "width", "detail", "wide", *fields):
-            ranged(f"{name}: {field}", getattr(self, field), () if field == "detail" else (COORDINATES,), *RANGES[field])
+            ranged(
+                f"{name}: {field}", getattr(self, field), () if field == "detail" else (COORDINATES,), *RANGES[field]
+            )
 
     def limits(self) -> Array:
         """(12 C,) what the features cannot exceed in size."""
@@ -64,7 +66,9 @@ class BoxFeatures:
         # From below too: only damaged or sampled streams make empty boxes, but the bound must hold
         # for them.
         wide = np.clip(high.astype(np.int32) - low + 1, 0, self.wide[:, None, None].astype(np.int32))
-        return gathered(np.concatenate([twice - self.middle[:, None, None].astype(np.int32), self.details(high_passed), wide], 1))
+        return gathered(
+            np.concatenate([twice - self.middle[:, None, None].astype(np.int32), self.details(high_passed), wide], 1)
+        )
 
     def details(self, high_passed: NDArray[np.int32]) -> NDArray[np.int32]:
         """The high-pass as a feature, (N, C, H, W)."""

@@ -9,9 +9,9 @@ refused.
 
 In integers a network is (docs/determinism.md):
 
-    h = floor(enter(features) / 2**shift) + floor(join(others) / 2**shift)       the residual stream; few networks join others
+    h = floor(enter(features) / 2**shift) + floor(join(others) / 2**shift)   the residual stream; few join others
     for each block:
-        a = limit(floor(h / 2**down + 1/2))         limit: to 0 .. 1023, which is the ReLU; or leaky, floor(x / 8 + 1/2) below 0
+        a = limit(floor(h / 2**down + 1/2))     limit: to 0 .. 1023, the ReLU; or leaky, floor(x / 8 + 1/2) below 0
         a = limit(floor(first(a) / 2**shift))
         h = h + floor(second(a) / 2**shift)
     raw = floor(head(limit(floor(h / 2**down + 1/2))) / 2**shift)                 or, without a head, what it would get

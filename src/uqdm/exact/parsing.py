@@ -17,7 +17,9 @@ Take = Callable[[str], Array]
 
 @contextlib.contextmanager
 def described(name: str, what: str) -> Iterator[None]:
-    """An error inside means that a description is not that of `what`, and becomes `PackageError`."""
+    """An error inside means that a description is not that of `what`, and becomes
+    `PackageError`.
+    """
     try:
         yield
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
@@ -67,7 +69,10 @@ def net(take: Take, prefix: str, blocks: int, leaky: bool = False) -> Net:
             return None
         return convolution(part)
 
-    inside = [Block(take(f"{prefix}body.{k}.down"), convolution(f"body.{k}.first"), convolution(f"body.{k}.second")) for k in range(blocks)]
+    inside = [
+        Block(take(f"{prefix}body.{k}.down"), convolution(f"body.{k}.first"), convolution(f"body.{k}.second"))
+        for k in range(blocks)
+    ]
     return Net(convolution("enter"), tuple(inside), take(f"{prefix}down"), perhaps("head"), perhaps("join"), leaky)
 
 

@@ -67,8 +67,9 @@ def proved(runner: Runner, net: Net, edge: NDArray[Any], name: str) -> Runner:
         found = runner(*(np.ascontiguousarray(a, np.float32) for a in fields))
         if not np.array_equal(found, expected):
             raise BackendError(
-                f"{name} does not compute integers exactly on this machine ({np.mean(found != expected):.1%} of a test differ from NumPy), "
-                "so files would not decode elsewhere: switch off reduced precision (TF32, bfloat16 'fast math'), or give another backend"
+                f"{name} does not compute integers exactly on this machine ({np.mean(found != expected):.1%} of a test"
+                " differ from NumPy), so files would not decode elsewhere: switch off reduced precision (TF32,"
+                " bfloat16 'fast math'), or give another backend"
             )
     return runner
 

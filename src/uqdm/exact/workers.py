@@ -92,5 +92,8 @@ class Workers:
                 # is shutting down.
                 self._pool = None
                 pool.shutdown(wait=False)
-                warnings.warn(f"uqdm computes on fewer than {self.threads} threads: {error}; the results are the same", stacklevel=2)
+                warnings.warn(
+                    f"uqdm computes on fewer than {self.threads} threads: {error}; the results are the same",
+                    stacklevel=2,
+                )
         return found

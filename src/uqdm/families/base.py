@@ -1,8 +1,10 @@
-"""What a model family is: the protocols that the codec and the trainer know, and the record that registers one. No bytes, no files.
+"""What a model family is: the protocols that the codec and the trainer know, and the record that
+registers one. No bytes, no files.
 
-A family's models are walks over states: `start`, then for every chunk and every part of it `question` and `update`. The codec knows only
-the protocols below, so that another family (more passes a step, other densities) fits under it without change. `docs/families.md` says how
-one is written.
+A family's models are walks over states: `start`, then for every chunk and every part of it
+`question` and `update`. The codec knows only the protocols below, so that another family (more
+passes a step, other densities) fits under it without change. `docs/families.md` says how one is
+written.
 """
 
 import dataclasses
@@ -21,7 +23,9 @@ Table = Cells | Integers  # logistics cut into cells, or rows (m, K) of masses
 
 
 class Question(Protocol):
-    """What one part of a chunk asks of one picture: `size` symbols, in coding order, each with an integer table."""
+    """What one part of a chunk asks of one picture: `size` symbols, in coding order, each with an
+    integer table.
+    """
 
     @property
     def size(self) -> int:
@@ -69,10 +73,14 @@ class Walk(Protocol):
 
     @property
     def measured(self) -> bool:
-        """Whether an encoder measures how far previews are off, because `bound` tells little. Then `denoise` is the same everywhere."""
+        """Whether an encoder measures how far previews are off, because `bound` tells little. Then
+        `denoise` is the same everywhere.
+        """
 
     def reduced(self, halvings: int) -> "Walk | None":
-        """The walk that asks only what previews need whose sides are halved so often, rounded up. None: the family has no such previews."""
+        """The walk that asks only what previews need whose sides are halved so often, rounded up.
+        None: the family has no such previews.
+        """
 
     def start(self, shape: tuple[int, int], seeds: Sequence[int], grey: bool = False) -> Any:
         """What is known of len(seeds) pictures of `shape` (H, W) before the first chunk."""
@@ -81,7 +89,9 @@ class Walk(Protocol):
         """Pixels (N, 3, H, W) as the integer coordinates that are coded."""
 
     def side(self, state: Any) -> list[bytes]:
-        """What an encoder tells of the next chunk besides symbols, `side_size` bytes for each picture."""
+        """What an encoder tells of the next chunk besides symbols, `side_size` bytes for each
+        picture.
+        """
 
     def parts(self, state: Any) -> int:
         """How many parts the next chunk has."""
@@ -90,7 +100,9 @@ class Walk(Protocol):
         """What part `part` of the next chunk asks, for each picture."""
 
     def update(self, state: Any, part: int, questions: Sequence[Any], answers: Sequence[Integers]) -> Any:
-        """What is known after the answers, which may fall short; after a chunk's last part, `step` has grown by one."""
+        """What is known after the answers, which may fall short; after a chunk's last part, `step`
+        has grown by one.
+        """
 
     def denoise(self, state: Any) -> NDArray[np.uint8]:
         """Preview (N, 3, H, W): the posterior mean."""
@@ -102,7 +114,9 @@ class Walk(Protocol):
         """For each picture, how far a preview's pixels can be from the true ones."""
 
     def guarantees(self, grey: bool = False) -> list[tuple[int, int, int]]:
-        """How far R, G and B of any preview can be from the true ones before the first chunk, after it, ..., after the last."""
+        """How far R, G and B of any preview can be from the true ones before the first chunk, after
+        it, ..., after the last.
+        """
 
 
 class Networks(Protocol):
@@ -127,7 +141,8 @@ class Opening:
 class Family:
     """All that is known of one family from outside its folder.
 
-    Types that stand on PyTorch are in the module `floats`, whose `FLOATS` (see `families.floats`) is asked for only where float models are.
+    Types that stand on PyTorch are in the module `floats`, whose `FLOATS` (see `families.floats`)
+    is asked for only where float models are.
     """
 
     name: str  # as model.json and config.json have it
@@ -139,11 +154,15 @@ class Family:
     optional: tuple[str, ...] = ()  # keys of the section that may be missing
     minor: int = 0  # of the format's version 1: the first that has the family
     modes: tuple[str, ...] = ()  # entropy modes of its streams, the usual one first; none: its models have no streams
-    walk: Callable[[Package, str, Any], Walk] | None = None  # a package in a mode, on opened networks (None: only for what needs none)
+    walk: Callable[[Package, str, Any], Walk] | None = (
+        None  # a package in a mode, on opened networks (None: only for what needs none)
+    )
     networks: Callable[[Package, Opening], Networks] | None = None  # a package's networks, running
 
     def extra(self, mode: str) -> bytes:
-        """The sub-header of a stream in that mode: one byte, the mode's place among those of the format."""
+        """The sub-header of a stream in that mode: one byte, the mode's place among those of the
+        format.
+        """
         return bytes([MODES.index(mode)])
 
     def mode(self, extra: bytes) -> str:
@@ -155,7 +174,9 @@ MODES = ("tight", "paper")  # by their byte in a sub-header
 
 
 def mode_named(extra: bytes) -> str:
-    """The mode that a sub-header of one byte names, as those of our families are. Raises `DamagedError`."""
+    """The mode that a sub-header of one byte names, as those of our families are. Raises
+    `DamagedError`.
+    """
     if len(extra) != 1 or extra[0] >= len(MODES):
         found = extra.hex(" ") or "empty"
         raise DamagedError(f"header: its sub-header is {found}; expected one byte below {len(MODES)}, the entropy mode")

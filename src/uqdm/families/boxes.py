@@ -1,8 +1,8 @@
 """What families have in common: boxes of integers that symbols make smaller, and pixels from what
 is known. Knows no network.
 
-A box is low <= v <= high for every coordinate; low and high are int16 (N, C, H, W). Positions are integers in
-2**-16 pixel values.
+A box is low <= v <= high for every coordinate; low and high are int16 (N, C, H, W). Positions are
+integers in 2**-16 pixel values.
 """
 
 from collections.abc import Iterator
@@ -33,7 +33,9 @@ def everything(count: int, shape: tuple[int, int], space: str) -> tuple[Boxes, B
     """
     h, w = shape
     if 3 * h * w >= 2**31:
-        raise LimitError(f"{w} x {h} is {h * w:,} pixels; places of coordinates are numbers below 2**31: at most 715,827,882 pixels")
+        raise LimitError(
+            f"{w} x {h} is {h * w:,} pixels; places of coordinates are numbers below 2**31: at most 715,827,882 pixels"
+        )
     low, high = (np.empty((count, 3, h, w), np.int16) for _ in range(2))
     for ends, bounds in ((low, colour.LOWEST), (high, colour.HIGHEST)):
         ends[:] = np.array(bounds[space], np.int16)[:, None, None]

@@ -1,7 +1,8 @@
 """Pixels to the coordinates that a model codes, and back; knows nothing of models.
 
-A colour space is the identity or YCoCg-R (Malvar & Sullivan 2003), which is reversible in integers: Y keeps 0 .. 255,
-Co and Cg take -255 .. 255. Previews come back from coordinates in 2**-16 by the same transform without its rounding: all of it in integers.
+A colour space is the identity or YCoCg-R (Malvar & Sullivan 2003), which is reversible in integers:
+Y keeps 0 .. 255, Co and Cg take -255 .. 255. Previews come back from coordinates in 2**-16 by the
+same transform without its rounding: all of it in integers.
 """
 
 import numpy as np
@@ -39,7 +40,8 @@ def preview(positions: NDArray[np.int32], space: str) -> NDArray[np.uint8]:
     if space == "rgb":
         return _pixels(positions)
     out = np.empty(positions.shape, np.uint8)
-    # The integer transform floors two halves, which takes 1/4 off on average; without it previews would be off too.
+    # The integer transform floors two halves, which takes 1/4 off on average; without it previews
+    # would be off too.
     quarter = np.int32(1 << 14)
     for pixels, (y, co, cg) in zip(out, positions):
         t = y - (cg >> 1) + quarter
@@ -58,10 +60,12 @@ def _pixels(positions: NDArray[np.int32]) -> NDArray[np.uint8]:
 
 
 def errors(spans: tuple[int, int, int], space: str) -> tuple[int, int, int]:
-    """How far R, G and B of a preview can be from the true ones, where coordinates are at most `spans` apart.
+    """How far R, G and B of a preview can be from the true ones, where coordinates are at most
+    `spans` apart.
 
-    In YCoCg-R G = Y + ceil(Cg / 2), B = Y - floor(Cg / 2) - floor(Co / 2) and R = B + Co; `preview` has the same without floors, plus a
-    quarter for each, and rounds: for G at most 3/4 besides the spans' halves, for B and R at most 1.
+    In YCoCg-R G = Y + ceil(Cg / 2), B = Y - floor(Cg / 2) - floor(Co / 2) and R = B + Co; `preview`
+    has the same without floors, plus a quarter for each, and rounds: for G at most 3/4 besides the
+    spans' halves, for B and R at most 1.
     """
     if space == "rgb" or not any(spans):
         return spans

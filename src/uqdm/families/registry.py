@@ -1,4 +1,6 @@
-"""Which families there are: those of this package, and what others register. A family is imported when it is first asked for."""
+"""Which families there are: those of this package, and what others register. A family is imported
+when it is first asked for.
+"""
 
 import importlib
 from typing import Any
@@ -8,17 +10,26 @@ from uqdm.errors import DamagedError, FingerprintError, PackageError
 from uqdm.families.base import Family, Networks, Opening, Walk
 from uqdm.format import Header
 
-BUILT_IN = {"uqdm": "uqdm.families.uqdm", "vdm": "uqdm.families.uqdm", "nested": "uqdm.families.nested", "pyramid": "uqdm.families.pyramid"}
+BUILT_IN = {
+    "uqdm": "uqdm.families.uqdm",
+    "vdm": "uqdm.families.uqdm",
+    "nested": "uqdm.families.nested",
+    "pyramid": "uqdm.families.pyramid",
+}
 _registered: dict[str, Family] = {}
 
 
 def register(family: Family) -> None:
-    """Makes a family known, for the codec, the command line, training and evaluation. A second time replaces the first."""
+    """Makes a family known, for the codec, the command line, training and evaluation. A second time
+    replaces the first.
+    """
     _registered[family.name] = family
 
 
 def modules() -> tuple[str, ...]:
-    """Modules that registered families which are not this package's: a process of its own imports them to know these too."""
+    """Modules that registered families which are not this package's: a process of its own imports
+    them to know these too.
+    """
     found = (family.config.__module__ for family in _registered.values())
     return tuple(dict.fromkeys(name for name in found if not name.startswith("uqdm.")))
 
@@ -56,7 +67,8 @@ def of(model: Package) -> Family:
 def mode_of(model: Package, header: Header) -> str:
     """The entropy mode of a file of that package.
 
-    Raises `FingerprintError` for the file of another model, `DamagedError` for a mode that the family has not.
+    Raises `FingerprintError` for the file of another model, `DamagedError` for a mode that the
+    family has not.
     """
     fingerprint = bytes.fromhex(model.fingerprint)[:8]
     if header.fingerprint != fingerprint:
@@ -68,19 +80,25 @@ def mode_of(model: Package, header: Header) -> str:
     found = own.mode(header.extra)
     if found not in own.modes:
         known = ", ".join(own.modes)
-        raise DamagedError(f"header: its sub-header says mode {found}; model {model.name!r}, which it names, has {known} only")
+        raise DamagedError(
+            f"header: its sub-header says mode {found}; model {model.name!r}, which it names, has {known} only"
+        )
     return found
 
 
 def networks(model: Package, opening: Opening) -> Networks:
-    """A package's networks, running. Raises `BackendError` where nothing here runs them, `PackageError` where they are broken."""
+    """A package's networks, running. Raises `BackendError` where nothing here runs them,
+    `PackageError` where they are broken.
+    """
     own = of(model)
     assert own.networks is not None
     return own.networks(model, opening)
 
 
 def walk(model: Package, mode: str, networks: Any) -> Walk:
-    """The walk of a package in an entropy mode, on running networks. Raises `PackageError`, `ValueError` for the mode."""
+    """The walk of a package in an entropy mode, on running networks. Raises `PackageError`,
+    `ValueError` for the mode.
+    """
     own = of(model)
     if mode not in own.modes:
         known = ", ".join(own.modes)

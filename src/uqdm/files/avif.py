@@ -51,7 +51,9 @@ def look(data: bytes) -> Facts:
         several, lost = ("a sequence of pictures",), ("the other pictures of the sequence",)
     if b"tmap" in meta.get(b"iinf", b""):
         dropped.append("a gain map")
-    return Facts("AVIF", width, height, bits, grey, alpha, (*several, *reasons), impossible, dropped=tuple(dropped), lost=lost)
+    return Facts(
+        "AVIF", width, height, bits, grey, alpha, (*several, *reasons), impossible, dropped=tuple(dropped), lost=lost
+    )
 
 
 def _owned(body: bytes, item: int) -> list[int]:

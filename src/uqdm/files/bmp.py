@@ -46,7 +46,8 @@ def look(data: bytes) -> Facts:
     elif bits == 32 and packing == RAW and _fourth_byte(data, start, width * height):
         reasons.append("a fourth byte in each pixel, whose meaning is not defined")
     return Facts(
-        "BMP", width, height, min(bits, 8), grey, alpha, tuple(reasons), impossible, icc=icc, resolution=resolution, dropped=dropped,
+        "BMP", width, height, min(bits, 8), grey, alpha, tuple(reasons), impossible, icc=icc, resolution=resolution,
+        dropped=dropped,
         lost=("the fourth byte of each pixel",) if bits == 32 and reasons else (),
     )  # fmt: skip
 

@@ -1,4 +1,6 @@
-"""Boxes of the ISO base media file format, which JPEG 2000 and AVIF files are made of. Knows no kind of box."""
+"""Boxes of the ISO base media file format, which JPEG 2000 and AVIF files are made of. Knows no
+kind of box.
+"""
 
 import struct
 from collections.abc import Iterator

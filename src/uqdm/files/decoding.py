@@ -47,14 +47,18 @@ DECODERS: dict[str, Any] = {
 
 
 def decoded(facts: Facts, data: bytes) -> tuple[NDArray[np.uint8], Facts]:
-    """uint8 (H, W) or (H, W, C), and the facts, with what only the decoder knows: for AVIF, the metadata."""
+    """uint8 (H, W) or (H, W, C), and the facts, with what only the decoder knows: for AVIF, the
+    metadata.
+    """
     with _unlimited(facts.width * facts.height), _opened(facts, data) as image:
         _same_size(facts, image)  # before the decoder allocates anything by its own reading of the header
         image.load()
         _same_size(facts, image)
         if facts.format == "AVIF":
             info = image.info
-            facts = dataclasses.replace(facts, icc=info.get("icc_profile"), exif=blob(info.get("exif")), xmp=blob(info.get("xmp")))
+            facts = dataclasses.replace(
+                facts, icc=info.get("icc_profile"), exif=blob(info.get("exif")), xmp=blob(info.get("xmp"))
+            )
         if facts.reasons:
             array = _converted(facts, image)
             if facts.format == "JPEG 2000" and facts.bits > 8 and array.ndim == 3:
@@ -79,7 +83,10 @@ def _one_channel(array: Bytes8) -> Bytes8:
 
 def _same_size(facts: Facts, image: Image.Image) -> None:
     if image.size != (facts.width, facts.height):
-        raise ImageError(f"the header says {facts.width} × {facts.height}, the decoder {image.width} × {image.height}: the file is broken")
+        raise ImageError(
+            f"the header says {facts.width} × {facts.height}, the decoder {image.width} × {image.height}: the file is"
+            " broken"
+        )
 
 
 def _mode(facts: Facts) -> str:
@@ -123,7 +130,9 @@ def _converted(facts: Facts, image: Image.Image) -> Bytes8:
 
 
 def _brightest(array: Bytes8, data: bytes) -> Bytes8:
-    """The brightest values of a JPEG 2000 file as 255. The decoder makes them 0; see `jp2.wider`."""
+    """The brightest values of a JPEG 2000 file as 255. The decoder makes them 0; see
+    `jp2.wider`.
+    """
     with Jpeg2KImagePlugin.Jpeg2KImageFile(io.BytesIO(jp2.wider(data)), "") as image:
         image.load()
         other = np.asarray(image)[:, :, : array.shape[2]]
@@ -131,7 +140,9 @@ def _brightest(array: Bytes8, data: bytes) -> Bytes8:
 
 
 def _divided(array: Bytes8) -> Bytes8:
-    """Colours that were multiplied by alpha, divided by it again and rounded to the nearest value."""
+    """Colours that were multiplied by alpha, divided by it again and rounded to the nearest
+    value.
+    """
     alpha = array[:, :, -1:].astype(np.int64)
     colours = (array[:, :, :-1].astype(np.int64) * 255 + alpha // 2) // np.maximum(alpha, 1)
     return np.concatenate([colours.clip(0, 255).astype(np.uint8), array[:, :, -1:]], axis=2)

@@ -1,4 +1,6 @@
-"""What a picture file holds, before any pixel is decoded: one record for all formats. Knows no format and no Pillow."""
+"""What a picture file holds, before any pixel is decoded: one record for all formats. Knows no
+format and no Pillow.
+"""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,6 @@
-"""The formats that are read, and how they are told apart. Whatever is not in the table is refused."""
+"""The formats that are read, and how they are told apart. Whatever is not in the table is
+refused.
+"""
 
 import re
 import struct
@@ -63,7 +65,9 @@ def look(name: str, data: bytes) -> Facts:
             try:
                 return one.look(data)
             except BROKEN as error:
-                raise ImageError(f"{name} is a {one.name} file that is broken or cut: {str(error) or type(error).__name__}") from error
+                raise ImageError(
+                    f"{name} is a {one.name} file that is broken or cut: {str(error) or type(error).__name__}"
+                ) from error
     known = ", ".join(one.name for one in FORMATS)
     others = [what for pattern, what in _OTHERS if re.match(pattern, data[:64], re.DOTALL)]
     kind = f"of no known format ({others[0]})" if others else "of no known format"

@@ -22,7 +22,9 @@ _MOST = 1 << 16  # entries
 
 @dataclass(frozen=True)
 class Entry:
-    """The values of a tag. `place` says where they lie in the file that was read; it is 0 for a new entry."""
+    """The values of a tag. `place` says where they lie in the file that was read; it is 0 for a new
+    entry.
+    """
 
     type: int
     count: int
@@ -48,7 +50,9 @@ def number(type: int, *values: int) -> Entry:
 
 
 def header(data: bytes) -> tuple[str, bool, int]:
-    """Byte order ("<" or ">"), whether the file is a BigTIFF, and where the first directory is. Raises `ValueError`."""
+    """Byte order ("<" or ">"), whether the file is a BigTIFF, and where the first directory is.
+    Raises `ValueError`.
+    """
     order = {b"II": "<", b"MM": ">"}.get(data[:2])
     if order is None or len(data) < 8:
         raise ValueError("no TIFF header")
@@ -102,8 +106,12 @@ def tree(data: bytes, directory: Directory, order: str, big: bool = False) -> di
     return _tree(data, directory, order, big, (EXIF, GPS))
 
 
-def _tree(data: bytes, directory: Directory, order: str, big: bool, below: tuple[int, ...]) -> dict[int, "Entry | Tree"]:
-    """Follows the pointers in `below`. Others are left out, so a directory cannot lead to itself."""
+def _tree(
+    data: bytes, directory: Directory, order: str, big: bool, below: tuple[int, ...]
+) -> dict[int, "Entry | Tree"]:
+    """Follows the pointers in `below`. Others are left out, so a directory cannot lead to
+    itself.
+    """
     found: dict[int, Entry | Tree] = {}
     for tag, entry in directory.items():
         if tag in below:
@@ -157,7 +165,11 @@ def blob(root: "Tree") -> bytes:
 
 def resolution(x: Sequence[int], y: Sequence[int], unit: int) -> dict[int, Entry]:
     """The entries of a resolution: two fractions and a unit (2: inch, 3: centimetre)."""
-    return {X_RESOLUTION: number(RATIONAL, *x), Y_RESOLUTION: number(RATIONAL, *y), RESOLUTION_UNIT: number(SHORT, unit)}
+    return {
+        X_RESOLUTION: number(RATIONAL, *x),
+        Y_RESOLUTION: number(RATIONAL, *y),
+        RESOLUTION_UNIT: number(SHORT, unit),
+    }
 
 
 def resolution_of(exif: bytes) -> tuple[Fraction, Fraction] | None:
@@ -168,7 +180,9 @@ def resolution_of(exif: bytes) -> tuple[Fraction, Fraction] | None:
         unit = found.get(RESOLUTION_UNIT)
         name = unit.numbers()[0] if isinstance(unit, Entry) else 2
         scale = {2: Fraction(1), 3: Fraction(254, 100)}[name]
-        x, y = (Fraction(*struct.unpack("<II", entry.data[:8])) * scale for entry in entries if isinstance(entry, Entry))
+        x, y = (
+            Fraction(*struct.unpack("<II", entry.data[:8])) * scale for entry in entries if isinstance(entry, Entry)
+        )
     except (ValueError, KeyError, IndexError, struct.error, ZeroDivisionError):
         return None
     return (x, y) if x > 0 and y > 0 else None

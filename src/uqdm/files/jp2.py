@@ -68,7 +68,8 @@ def look(data: bytes) -> Facts:
         dropped.append("an ICC profile beside the colour space")
         icc = None
     return Facts(
-        "JPEG 2000", width, height, bits, grey, alpha, tuple(reasons), impossible, premultiplied=premultiplied, icc=icc, exif=exif,
+        "JPEG 2000", width, height, bits, grey, alpha, tuple(reasons), impossible, premultiplied=premultiplied,
+        icc=icc, exif=exif,
         xmp=xmp, dropped=tuple(dict.fromkeys(dropped)), lost=lost,
     )  # fmt: skip
 

@@ -108,6 +108,7 @@ def look(data: bytes) -> Facts:
     if height == 0:
         impossible = "a height that is given after the picture"
     return Facts(
-        "JPEG", width, height, bits, components == 1, reasons=tuple(reasons), impossible=impossible, icc=icc, exif=exif, xmp=xmp,
+        "JPEG", width, height, bits, components == 1, reasons=tuple(reasons), impossible=impossible, icc=icc,
+        exif=exif, xmp=xmp,
         resolution=resolution, dropped=(*dict.fromkeys(dropped), *after(data, _end(data))), lost=tuple(lost),
     )  # fmt: skip

@@ -36,8 +36,9 @@ def _from_file(image: ImageFile.ImageFile) -> Picture:
     source = _source_of(image)
     if source is None:
         raise ImageError(
-            f"the Pillow image was loaded from a {image.format} file, which is closed, and Pillow does not tell whether that held more "
-            "than 8 bits or other channels: give the file, or image.copy() for the pixels as Pillow has them"
+            f"the Pillow image was loaded from a {image.format} file, which is closed, and Pillow does not tell whether"
+            " that held more than 8 bits or other channels: give the file, or image.copy() for the pixels as Pillow"
+            " has them"
         )
     if getattr(image, "is_animated", False) and image.tell() != 0:
         raise ImageError(f"the Pillow image stands at frame {image.tell()} of its file: give image.copy()")
@@ -65,7 +66,9 @@ def _from_memory(image: Image.Image) -> Picture:
     if image.mode not in ("L", "LA", "RGB", "RGBA"):
         names = {"1": "1 bit a pixel", "P": "a palette", "PA": "a palette", "F": "float values", "I": "32-bit integers"}
         why = "16 bits a channel" if image.mode.startswith("I;16") else names.get(image.mode, "other colours")
-        raise ImageError(f"the Pillow image has {why} (mode {image.mode}); {TAKEN}: convert it first, with image.convert")
+        raise ImageError(
+            f"the Pillow image has {why} (mode {image.mode}); {TAKEN}: convert it first, with image.convert"
+        )
     grey = image.mode in ("L", "LA")
     bare = from_array(np.asarray(image.convert("LA" if grey else "RGBA") if "transparency" in image.info else image))
     info = image.info

@@ -10,7 +10,9 @@ from uqdm.errors import OutputError
 
 
 def check_target(path: str | os.PathLike[str], force: bool) -> None:
-    """Raises the `OutputError` that `write_atomic` would raise, if it can be known before the work is done."""
+    """Raises the `OutputError` that `write_atomic` would raise, if it can be known before the work
+    is done.
+    """
     target = Path(path)
     try:
         descriptor = _descriptor(path)
@@ -36,7 +38,9 @@ def check_target(path: str | os.PathLike[str], force: bool) -> None:
 
 
 def _descriptor(path: str | os.PathLike[str]) -> int | None:
-    """The open descriptor that a path stands for, or None. No file can be made there, and it may have no other path."""
+    """The open descriptor that a path stands for, or None. No file can be made there, and it may
+    have no other path.
+    """
     found = re.fullmatch(r"/dev/(stdout|stderr)|/(?:dev|proc/self)/fd/(\d{1,9})", os.path.normpath(os.fspath(path)))
     return None if found is None else ("stdout", "stderr").index(found[1]) + 1 if found[1] else int(found[2])
 

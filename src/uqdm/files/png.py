@@ -1,4 +1,6 @@
-"""What a PNG file holds. The decoder gets only the chunks of its pixels. All others are read here."""
+"""What a PNG file holds. The decoder gets only the chunks of its pixels. All others are read
+here.
+"""
 
 import re
 import struct
@@ -16,7 +18,9 @@ _HEAD = re.compile(rb"\s*\w*\s*(\d+)\s")  # of a raw profile: its kind and its l
 
 
 def chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Name and contents of each chunk up to IEND. Raises `ValueError` if one is cut or its check fails."""
+    """Name and contents of each chunk up to IEND. Raises `ValueError` if one is cut or its check
+    fails.
+    """
     at, name = len(MAGIC), b""
     while name != b"IEND":
         (size,) = struct.unpack_from(">I", data, at)
@@ -32,7 +36,9 @@ def pixels_only(data: bytes) -> bytes:
     """The same picture without its metadata. A palette keeps its transparency."""
     keep = _PIXELS + ((b"tRNS",) if data[25] == PALETTE else ())
     kept = [(name, body) for name, body in chunks(data) if name in keep]
-    return MAGIC + b"".join(struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body)) for name, body in kept)
+    return MAGIC + b"".join(
+        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body)) for name, body in kept
+    )
 
 
 def look(data: bytes) -> Facts:
@@ -67,7 +73,11 @@ def look(data: bytes) -> Facts:
                 dropped.append("pHYs (shape of a pixel)")
         elif name in (b"tEXt", b"zTXt", b"iTXt"):
             keyword, text = _text(name, body)
-            kind = keyword.lower().removeprefix("raw profile type ") if keyword.lower().startswith("raw profile type ") else ""
+            kind = (
+                keyword.lower().removeprefix("raw profile type ")
+                if keyword.lower().startswith("raw profile type ")
+                else ""
+            )
             profile = _raw_profile(text) if kind else None
             if keyword == "XML:com.adobe.xmp":
                 xmp = text
@@ -95,15 +105,18 @@ def look(data: bytes) -> Facts:
     elif bits == 1 or bits > 8:
         reasons += (depth(bits),)
     return Facts(
-        "PNG", width, height, bits, colour in (GREY, GREY_ALPHA), clear or colour in (GREY_ALPHA, RGB_ALPHA), reasons, key=key,
-        icc=icc, exif=exif, xmp=xmp, resolution=resolution, dropped=(*dict.fromkeys(dropped), *after(data, end)), lost=lost,
+        "PNG", width, height, bits, colour in (GREY, GREY_ALPHA), clear or colour in (GREY_ALPHA, RGB_ALPHA),
+        reasons, key=key,
+        icc=icc, exif=exif, xmp=xmp, resolution=resolution, dropped=(*dict.fromkeys(dropped), *after(data, end)),
+        lost=lost,
     )  # fmt: skip
 
 
 def _name(chunk: bytes) -> str:
     """A chunk's name, with its meaning if that is not plain."""
     name = chunk.decode("latin-1")
-    meaning = {"gAMA": "gamma", "cHRM": "primaries", "cICP": "colour space", "sRGB": "rendering intent", "bKGD": "background",
+    meaning = {"gAMA": "gamma", "cHRM": "primaries", "cICP": "colour space", "sRGB": "rendering intent",
+    "bKGD": "background",
                "tIME": "date", "sBIT": "significant bits"}.get(name)  # fmt: skip
     return f"{name} ({meaning})" if meaning else name
 

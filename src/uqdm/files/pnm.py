@@ -42,4 +42,6 @@ def look(data: bytes) -> Facts:
         reasons += (f"{depth(16)} (greatest value {most})",)
     elif most != 255:
         reasons += (f"a greatest value of {most}, not 255",)
-    return Facts("PNM", width, height, bits, samples == 1, reasons=reasons, dropped=("a comment",) if comment else (), lost=lost)
+    return Facts(
+        "PNM", width, height, bits, samples == 1, reasons=reasons, dropped=("a comment",) if comment else (), lost=lost
+    )

@@ -21,7 +21,9 @@ MAX_PIXELS = 1 << 26  # the same as the container's
 TAKEN = "only 8-bit grey or RGB, with or without straight alpha, is taken as it is"
 
 
-def read(source: str | os.PathLike[str] | bytes | BinaryIO, convert: bool = False, *, max_pixels: int = MAX_PIXELS) -> Picture:
+def read(
+    source: str | os.PathLike[str] | bytes | BinaryIO, convert: bool = False, *, max_pixels: int = MAX_PIXELS
+) -> Picture:
     """A picture from a path, from the bytes of a picture file, or from an open binary file.
 
     These are taken as they are: 8-bit grey and RGB, each with or without straight alpha or one
@@ -42,7 +44,8 @@ def read(source: str | os.PathLike[str] | bytes | BinaryIO, convert: bool = Fals
     pixels = facts.width * facts.height
     if pixels > max_pixels:
         raise LimitError(
-            f"{name} is {facts.width} × {facts.height}, {pixels} pixels; the limit is {max_pixels}: raise it with --max-pixels (max_pixels)"
+            f"{name} is {facts.width} × {facts.height}, {pixels} pixels; the limit is {max_pixels}: raise it with"
+            " --max-pixels (max_pixels)"
         )
     check(name, facts, convert)
     try:
@@ -50,7 +53,9 @@ def read(source: str | os.PathLike[str] | bytes | BinaryIO, convert: bool = Fals
     except ImageError as error:
         raise ImageError(f"{name}: {error}") from error
     except MemoryError as error:
-        raise LimitError(f"{name} needs more memory than there is, or is broken: {facts.width} × {facts.height} pixels") from error
+        raise LimitError(
+            f"{name} needs more memory than there is, or is broken: {facts.width} × {facts.height} pixels"
+        ) from error
     # what Pillow raises for a broken file depends on its format and on the place of the fault
     except Exception as error:
         if facts.reasons:
@@ -66,7 +71,9 @@ def read(source: str | os.PathLike[str] | bytes | BinaryIO, convert: bool = Fals
 def check(name: str, facts: Facts, convert: bool) -> None:
     """Raises `ImageError` if the file holds what is not taken."""
     if facts.impossible:
-        raise ImageError(f"{name} has {facts.impossible}; {TAKEN}: turn it into an 8-bit PNG or TIFF with another program first")
+        raise ImageError(
+            f"{name} has {facts.impossible}; {TAKEN}: turn it into an 8-bit PNG or TIFF with another program first"
+        )
     if facts.reasons and not convert:
         raise ImageError(f"{name} has {' and '.join(facts.reasons)}; {TAKEN}: use --convert (convert=True)")
 
@@ -86,17 +93,21 @@ def _reason(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-# --- metadata --------------------------------------------------------------------------------------------------------------------
+# --- metadata
 
 
 def _with_resolution(facts: Facts) -> tuple[bytes | None, tuple[str, ...]]:
-    """EXIF, and what is dropped. A resolution that the format says elsewhere becomes EXIF if the file has no EXIF."""
+    """EXIF, and what is dropped. A resolution that the format says elsewhere becomes EXIF if the
+    file has no EXIF.
+    """
     if facts.resolution is None:
         return facts.exif or None, facts.dropped
     if not facts.exif:
         return ifd.blob(ifd.resolution(*facts.resolution)), facts.dropped
     said = ifd.resolution_of(facts.exif)
-    x, y = (Fraction(*value) * (Fraction(254, 100) if facts.resolution[2] == 3 else 1) for value in facts.resolution[:2])
+    x, y = (
+        Fraction(*value) * (Fraction(254, 100) if facts.resolution[2] == 3 else 1) for value in facts.resolution[:2]
+    )
     if said is not None and all(abs(a - b) * 100 < a for a, b in zip((x, y), said, strict=True)):
         return facts.exif, facts.dropped
     return facts.exif, (*facts.dropped, f"resolution ({float(x):.4g} × {float(y):.4g} dpi)")

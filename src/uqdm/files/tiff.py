@@ -16,14 +16,17 @@ MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
     256, 257, 258, 259, 262, 266, 273, 277, 278, 279)  # fmt: skip
 PLANES, PREDICTOR, SUB_PICTURES, EXTRA, SAMPLE_FORMAT, XMP, ICC = 284, 317, 330, 338, 339, 700, 34675
 _STRUCTURE = {
-    254, 255, 256, 257, 258, 259, 262, 263, 264, 265, 266, 273, 277, 278, 279, 280, 281, 284, 288, 289, 290, 291, 292, 293, 317, 320, 321,
-    322, 323, 324, 325, 326, 327, 328, 330, 332, 333, 334, 336, 337, 338, 339, 340, 341, 342, 343, 344, 345, 346, 347, 351, 400, 401, 402,
+    254, 255, 256, 257, 258, 259, 262, 263, 264, 265, 266, 273, 277, 278, 279, 280, 281, 284, 288, 289, 290, 291,
+    292, 293, 317, 320, 321,
+    322, 323, 324, 325, 326, 327, 328, 330, 332, 333, 334, 336, 337, 338, 339, 340, 341, 342, 343, 344, 345, 346,
+    347, 351, 400, 401, 402,
     403, 404, 433, 434, 435, 512, 513, 514, 515, 517, 518, 519, 520, 521, 529, 530, 531, 532, 559, 700, 34675,
 }  # fmt: skip
 _DECODING = _STRUCTURE - {SUB_PICTURES, XMP, ICC}
 _WHITE_IS_ZERO, _GREY, _RGB, _PALETTE, _CMYK, _YCBCR = 0, 1, 2, 3, 5, 6
 _NAMES = {4: "a mask", 8: "Lab colours", 9: "Lab colours", 10: "Lab colours", 32803: "the raw values of a sensor (CFA)",
-          32844: "LogL values", 32845: "LogLuv values", 34892: "the raw values of a sensor", 51177: "a depth map"}  # fmt: skip
+          32844: "LogL values", 32845: "LogLuv values", 34892: "the raw values of a sensor",
+          51177: "a depth map"}  # fmt: skip
 _JPEG = 7
 # compressions that every build of the decoder has, and Zstandard, which some have
 _UNPACKED = {1, 2, 3, 4, 5, _JPEG, 8, 32773, 32946, 34925, 50000}
@@ -89,7 +92,9 @@ def look(data: bytes) -> Facts:
             reasons += ("colours multiplied by alpha (associated alpha)",)
         if bands > 1 or not alpha:
             more = bands - alpha
-            reasons += (f"{samples} bands, of which {more} {'is' if more == 1 else 'are'} neither colour nor known to be alpha",)
+            reasons += (
+                f"{samples} bands, of which {more} {'is' if more == 1 else 'are'} neither colour nor known to be alpha",
+            )
             lost += (f"{more} band{'s' * (more > 1)} beside colour and alpha",)
     icc = first[ICC].data if ICC in first else None
     if icc and colours == _CMYK:
@@ -143,7 +148,9 @@ def _count(data: bytes, order: str, big: bool, first: int, following: int) -> in
 
 
 def _exif(data: bytes, first: ifd.Directory, order: str, big: bool) -> tuple[bytes | None, tuple[str, ...]]:
-    """All tags that describe the picture and not the file, as an EXIF blob; and what is not carried."""
+    """All tags that describe the picture and not the file, as an EXIF blob; and what is not
+    carried.
+    """
     dropped: list[str] = []
     described: ifd.Directory = {}
     for tag, entry in first.items():
@@ -173,7 +180,7 @@ def _is_plain(found: Tree) -> bool:
     return values.get(ifd.ORIENTATION, b"\1\0") == b"\1\0" and not sized and values.get(282) == values.get(283)
 
 
-# --- writing ---------------------------------------------------------------------------------------------------------------------
+# --- writing
 
 
 def write(picture: Picture) -> bytes:
@@ -209,7 +216,9 @@ def write(picture: Picture) -> bytes:
 
 
 def described(exif: bytes | None) -> tuple[dict[int, "Entry | Tree"], tuple[str, ...]]:
-    """EXIF's directories, without what belongs to the file it came from; and what TIFF does not hold of it."""
+    """EXIF's directories, without what belongs to the file it came from; and what TIFF does not
+    hold of it.
+    """
     if not exif:
         return {}, ()
     try:

@@ -21,7 +21,9 @@ from uqdm.picture import Picture, to_array
 
 @dataclass(frozen=True)
 class Kind:
-    """What a format holds. `limit` is the most pixels in a row or column. `options` are what its encoder is told."""
+    """What a format holds. `limit` is the most pixels in a row or column. `options` are what its
+    encoder is told.
+    """
 
     name: str
     suffixes: tuple[str, ...]
@@ -39,7 +41,8 @@ class Kind:
 KINDS = (
     Kind("PNG", (".png",), icc=True, exif=True, xmp=True),
     Kind("TIFF", (".tif", ".tiff"), icc=True, exif=True, xmp=True),
-    Kind("WEBP", (".webp",), grey=False, icc=True, exif=True, xmp=True, limit=16383, options=(("lossless", True), ("exact", True))),
+    Kind("WEBP", (".webp",), grey=False, icc=True, exif=True, xmp=True, limit=16383, options=(("lossless", True),
+    ("exact", True))),
     Kind("JPEG2000", (".jp2",), options=(("irreversible", False),)),
     Kind("BMP", (".bmp",), alpha=False),
     Kind("PPM", (".ppm",), grey=False, alpha=False),
@@ -47,7 +50,8 @@ KINDS = (
     Kind("PNM", (".pnm",), alpha=False),
     Kind("JPEG", (".jpg", ".jpeg"), exact=False, alpha=False, icc=True, exif=True, xmp=True, limit=65535,
          options=(("quality", 95), ("subsampling", 0))),
-    Kind("AVIF", (".avif",), exact=False, icc=True, exif=True, xmp=True, limit=65536, options=(("quality", 95), ("subsampling", "4:4:4"))),
+    Kind("AVIF", (".avif",), exact=False, icc=True, exif=True, xmp=True, limit=65536, options=(("quality", 95),
+    ("subsampling", "4:4:4"))),
 )  # fmt: skip
 EXACT = tuple(suffix for kind in KINDS if kind.exact for suffix in kind.suffixes)
 WRITABLE = frozenset(suffix for kind in KINDS for suffix in kind.suffixes)
@@ -63,7 +67,8 @@ def format_of(path: str | os.PathLike[str]) -> str:
     suffix = Path(path).suffix.lower()
     if suffix and suffix not in _BY_SUFFIX:
         raise OutputError(
-            f"{os.fspath(path)}: pictures cannot be written with the suffix {suffix}; use .png (exact are {', '.join(EXACT)})"
+            f"{os.fspath(path)}: pictures cannot be written with the suffix {suffix}; use .png (exact are"
+            f" {', '.join(EXACT)})"
         )
     return _BY_SUFFIX[suffix].name if suffix else "PNG"
 
@@ -79,12 +84,17 @@ def check_format(format: str, *, grey: bool, alpha: bool, lossy: bool, size: tup
             f"use {', '.join(EXACT)}, or allow it with --lossy-output (lossy=True)"
         )
     if alpha and not kind.alpha:
-        raise OutputError(f"a picture with alpha ({'LA' if grey else 'RGBA'}) cannot be written as {kind.name}; use .png")
+        raise OutputError(
+            f"a picture with alpha ({'LA' if grey else 'RGBA'}) cannot be written as {kind.name}; use .png"
+        )
     if not (kind.grey if grey else kind.rgb) and kind.name != "WEBP":  # WebP holds grey as three equal channels
         colour, other = ("grey", ".pgm") if grey else ("RGB", ".ppm")
         raise OutputError(f"a picture in {colour} cannot be written as {kind.name}; use {other} or .png")
     if max(size) > kind.limit:
-        raise OutputError(f"a picture of {size[1]} × {size[0]} cannot be written as {kind.name}, whose limit is {kind.limit}; use .png")
+        raise OutputError(
+            f"a picture of {size[1]} × {size[0]} cannot be written as {kind.name}, whose limit is {kind.limit}; use"
+            " .png"
+        )
 
 
 def encode(picture: Picture, format: str = "PNG", *, lossy: bool = False) -> bytes:
@@ -127,7 +137,9 @@ def _encoded(picture: Picture, format: str, lossy: bool) -> tuple[bytes, tuple[s
     except ImageError as error:
         raise OutputError(str(error)) from error
     except Exception as error:  # what Pillow raises depends on the format
-        raise OutputError(f"the picture cannot be written as {kind.name}: {str(error) or type(error).__name__}; use .png") from error
+        raise OutputError(
+            f"the picture cannot be written as {kind.name}: {str(error) or type(error).__name__}; use .png"
+        ) from error
     return data, unheld(picture, format)
 
 
@@ -163,7 +175,12 @@ def _is_text(data: bytes) -> bool:
 
 
 def write(
-    picture: Picture, target: str | os.PathLike[str] | BinaryIO, format: str | None = None, *, force: bool = False, lossy: bool = False
+    picture: Picture,
+    target: str | os.PathLike[str] | BinaryIO,
+    format: str | None = None,
+    *,
+    force: bool = False,
+    lossy: bool = False,
 ) -> None:
     """Writes a picture file, to a path (whole or not at all) or to an open binary file.
 

@@ -21,7 +21,9 @@ def pack_alpha(alpha: Plane) -> bytes:
     """
     if (alpha == alpha.flat[0]).all():
         return bytes([_CONSTANT, int(alpha.flat[0])])
-    candidates = [bytes([kind]) + zlib.compress(_filtered(alpha, kind).tobytes(), 9) for kind in (_PLAIN, _LEFT, _UP, _BOTH)]
+    candidates = [
+        bytes([kind]) + zlib.compress(_filtered(alpha, kind).tobytes(), 9) for kind in (_PLAIN, _LEFT, _UP, _BOTH)
+    ]
     return min(candidates, key=len)
 
 

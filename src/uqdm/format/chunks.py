@@ -29,7 +29,8 @@ from uqdm.format.limits import MAX_CHUNKS, MAX_METADATA, MAX_PIXELS, PIECE, larg
 
 ICC, EXIF, XMP, ALPHA, ERRORS, CORRECTION, STEP = 1, 2, 3, 4, 5, 15, 16
 KIND_NAMES = {
-    ICC: "ICC profile", EXIF: "EXIF", XMP: "XMP", ALPHA: "alpha plane", ERRORS: "errors", CORRECTION: "correction", STEP: "step",
+    ICC: "ICC profile", EXIF: "EXIF", XMP: "XMP", ALPHA: "alpha plane", ERRORS: "errors", CORRECTION: "correction",
+    STEP: "step",
 }  # fmt: skip
 
 _FIRST_STEP_TAG = STEP  # tag of step index i is 15 + i
@@ -38,10 +39,11 @@ _HEAD_CHECK = 2  # bytes
 
 @dataclass(frozen=True)
 class Chunk:
-    """One chunk, or the beginning of a step: `kind` is ICC, EXIF, XMP, ALPHA, ERRORS, CORRECTION
-    or STEP; `index` counts steps from 1 and is 0 for the others. `payload`: its bytes, checks taken out. `start`,
-    `end`: its place in the file, in bytes, head and checks included. `size`: bytes of the payload
-    when whole. `verified`: the first so many bytes of `payload` are under a check that passed.
+    """One chunk, or the beginning of a step: `kind` is ICC, EXIF, XMP, ALPHA, ERRORS, CORRECTION or
+    STEP; `index` counts steps from 1 and is 0 for the others. `payload`: its bytes, checks taken
+    out. `start`, `end`: its place in the file, in bytes, head and checks included. `size`: bytes of
+    the payload when whole. `verified`: the first so many bytes of `payload` are under a check that
+    passed.
 
     Where not `whole` (steps only), `payload` and `end` are what is there so far:
     `payload[verified:]` may be damaged.
@@ -93,9 +95,13 @@ def write_chunk(kind: int, index: int, payload: bytes, before: bytes | bytearray
         if not 1 <= index <= MAX_CHUNKS:
             raise ValueError(f"step index is {index}; expected 1 to {MAX_CHUNKS}")
     elif kind not in KIND_NAMES or index != 0:
-        raise ValueError(f"kind {kind} with index {index}; expected one of {sorted(KIND_NAMES)}, and index 0 for all but steps")
+        raise ValueError(
+            f"kind {kind} with index {index}; expected one of {sorted(KIND_NAMES)}, and index 0 for all but steps"
+        )
     if kind in (ICC, EXIF, XMP) and len(payload) > MAX_METADATA:
-        raise LimitError(f"the {KIND_NAMES[kind]} has {len(payload)} bytes; the format carries at most {MAX_METADATA}: remove it")
+        raise LimitError(
+            f"the {KIND_NAMES[kind]} has {len(payload)} bytes; the format carries at most {MAX_METADATA}: remove it"
+        )
     if len(before) < CHECK:
         raise ValueError(f"a chunk needs what stands before it, at least {CHECK} bytes; found {len(before)}")
     start = int.from_bytes(before[-CHECK:], "little")
@@ -149,7 +155,9 @@ class ChunkReader:
     damage have been given.
     """
 
-    def __init__(self, stream: BinaryIO, *, steps: int | None = None, max_pixels: int | None = MAX_PIXELS, salvage: bool = False) -> None:
+    def __init__(
+        self, stream: BinaryIO, *, steps: int | None = None, max_pixels: int | None = MAX_PIXELS, salvage: bool = False
+    ) -> None:
         if steps is not None and steps < 0:
             raise ValueError(f"steps is {steps}; expected 0 or more")
         self._stream = stream
@@ -210,7 +218,11 @@ class ChunkReader:
             return
         start = self.position
         if self._read(1):
-            last = f"after step {done} of {total}, the last" if self._last_tag != CORRECTION else f"after the correction of step {done}"
+            last = (
+                f"after step {done} of {total}, the last"
+                if self._last_tag != CORRECTION
+                else f"after the correction of step {done}"
+            )
             raise DamagedError(
                 f"{last}: the file should end at byte {start}, but goes on: "
                 f"bytes were added there, what is before them still decodes with --step {done} or --salvage"
@@ -285,10 +297,13 @@ class ChunkReader:
             crc = fields.crc32(bytes(payload[verified:]), crc)
             if crc != (check := int.from_bytes(stored, "little")):
                 if self._salvage and verified and head.kind == STEP:
-                    self.partial = Chunk(STEP, head.index, bytes(payload[:verified]), head.start, start, size, False, verified)
+                    self.partial = Chunk(
+                        STEP, head.index, bytes(payload[:verified]), head.start, start, size, False, verified
+                    )
                 raise DamagedError(
-                    f"{self._where(head.start, head.kind)}: checksum differs in bytes {start} to {self.position - 1}, "
-                    f"{end - verified} of the payload and their check: that is {check:08x}, but the bytes give {crc:08x}. {self._remedy()}"
+                    f"{self._where(head.start, head.kind)}: checksum differs in bytes {start} to {self.position - 1},"
+                    f" {end - verified} of the payload and their check: that is {check:08x}, but the bytes give"
+                    f" {crc:08x}. {self._remedy()}"
                 )
             self._checked, verified = self.position, end
             if end == size:
@@ -301,7 +316,9 @@ class ChunkReader:
         """
         total, last = self.header.chunks, self._last_tag
         if tag in (ERRORS, CORRECTION) and not self.header.minor:
-            raise self._damaged(start, f"a chunk of kind {tag}, which files of format version {self.header.version} do not have")
+            raise self._damaged(
+                start, f"a chunk of kind {tag}, which files of format version {self.header.version} do not have"
+            )
         if tag == CORRECTION:
             if not self._done:
                 raise self._damaged(start, "a correction, but no step before it")
@@ -320,7 +337,9 @@ class ChunkReader:
         if expected == 1 and self.header.alpha and last != ALPHA:
             raise self._damaged(start, "a step, but the alpha plane that the header announces is missing")
         if index != expected:
-            raise self._damaged(start, f"step {index} of {total} is {'repeated' if index < expected else 'out of order'}")
+            raise self._damaged(
+                start, f"step {index} of {total} is {'repeated' if index < expected else 'out of order'}"
+            )
         return STEP, index
 
     def _check_length(self, kind: int, length: int, start: int) -> None:
@@ -328,9 +347,13 @@ class ChunkReader:
         step = largest_step(pixels)
         limit = {ALPHA: largest_alpha(pixels), ERRORS: MAX_CHUNKS, CORRECTION: step, STEP: step}.get(kind, MAX_METADATA)
         if kind == ERRORS and length != self.header.chunks - 1:
-            raise self._damaged(start, f"{length} errors; a file of {self.header.chunks} steps has one less than it has steps")
+            raise self._damaged(
+                start, f"{length} errors; a file of {self.header.chunks} steps has one less than it has steps"
+            )
         if length > limit:
-            raise LimitError(f"{self._where(start, kind)}: a payload of {length} bytes; at most {limit} are possible here")
+            raise LimitError(
+                f"{self._where(start, kind)}: a payload of {length} bytes; at most {limit} are possible here"
+            )
 
     @property
     def _done(self) -> int:
@@ -349,7 +372,9 @@ class ChunkReader:
 
     def _remedy(self) -> str:
         if self._done:
-            return f"Earlier previews still decode with --step {self._done}, everything before the damage with --salvage"
+            return (
+                f"Earlier previews still decode with --step {self._done}, everything before the damage with --salvage"
+            )
         return "No step before it can be decoded; what there is before the damage decodes with --salvage"
 
     def _damaged(self, start: int, what: str) -> DamagedError:
@@ -357,7 +382,9 @@ class ChunkReader:
         return DamagedError(f"{self._where(start)}: {what}; expected {expected} there. {self._remedy()}")
 
 
-def parse(data: bytes, *, steps: int | None = None, max_pixels: int | None = MAX_PIXELS, salvage: bool = False) -> Contents:
+def parse(
+    data: bytes, *, steps: int | None = None, max_pixels: int | None = MAX_PIXELS, salvage: bool = False
+) -> Contents:
     """Header and chunks of a file, or of its beginning.
 
     `steps`, `max_pixels` and `salvage` as for `ChunkReader`, and it raises what `ChunkReader`

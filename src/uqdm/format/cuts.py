@@ -48,7 +48,9 @@ def truncate(data: Source, *, nbytes: int | None = None, bpp: float | None = Non
             raise LimitError(f"step {step} was asked for; this file has steps 0 to {header.chunks}")
         found = ends(parse(data, steps=step, max_pixels=None))
         if len(found) <= step:
-            raise LimitError(f"step {step} was asked for; the file was cut and holds {len(found) - 1} of {header.chunks} whole steps")
+            raise LimitError(
+                f"step {step} was asked for; the file was cut and holds {len(found) - 1} of {header.chunks} whole steps"
+            )
         return data[: found[step]]
     pixels = header.width * header.height
     if bpp is not None:

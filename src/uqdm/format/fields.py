@@ -24,7 +24,9 @@ def varint(value: int) -> bytes:
 
 
 def decode_varint(data: bytes, at: int) -> tuple[int, int] | None:
-    """Value and the position after it. None: cut, longer than 64 bits, or needless zeros at its end."""
+    """Value and the position after it. None: cut, longer than 64 bits, or needless zeros at its
+    end.
+    """
     value = 0
     for i in range(10):
         if at + i >= len(data):

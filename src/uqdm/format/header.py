@@ -10,7 +10,8 @@ from uqdm.format import fields
 from uqdm.format.fields import decode_varint, varint
 from uqdm.format.limits import MAX_CHUNKS, MAX_EXTRA, MAX_NAME, MAX_SIDE
 
-# In the manner of PNG: a byte above 127 (7-bit transports), CR LF and LF (text-mode transfers), and ^Z (typing the file in DOS).
+# In the manner of PNG: a byte above 127 (7-bit transports), CR LF and LF (text-mode transfers), and
+# ^Z (typing the file in DOS).
 MAGIC = b"\x89UQD\r\n\x1a\n"
 FIRST = 0x10  # major in the high four bits, minor in the low four: 1.0, the oldest version that is read
 VERSION = 0x11  # the newest one
@@ -66,11 +67,22 @@ class Header:
             raise ValueError(f"extra has {len(self.extra)} bytes; expected at most {MAX_EXTRA}")
         if not 0 <= self.seed < 1 << 64:
             raise ValueError(f"seed is {self.seed}; expected 0 to 2**64 - 1")
-        # A name from a file may end in a path or on a terminal: no separators, no "..", nothing unprintable.
-        if not self.model or not self.model.isprintable() or "/" in self.model or "\\" in self.model or self.model[0] == ".":
-            raise ValueError(f"model name {self.model!r} is empty, begins with a dot, or holds slashes or control characters")
+        # A name from a file may end in a path or on a terminal: no separators, no "..", nothing
+        # unprintable.
+        if (
+            not self.model
+            or not self.model.isprintable()
+            or "/" in self.model
+            or "\\" in self.model
+            or self.model[0] == "."
+        ):
+            raise ValueError(
+                f"model name {self.model!r} is empty, begins with a dot, or holds slashes or control characters"
+            )
         if len(self.model.encode()) > MAX_NAME:
-            raise ValueError(f"model name {self.model!r} has {len(self.model.encode())} bytes; expected at most {MAX_NAME}")
+            raise ValueError(
+                f"model name {self.model!r} has {len(self.model.encode())} bytes; expected at most {MAX_NAME}"
+            )
 
     @property
     def version(self) -> str:
@@ -136,7 +148,8 @@ def read_header(read: Callable[[int], bytes], max_pixels: int | None) -> tuple[H
     found = fields.crc32(data + body, 0)
     if found != stored:
         raise DamagedError(
-            f"header (bytes 0 to {len(data + rest)}): checksum {stored:08x}, but its bytes give {found:08x}; nothing can be decoded"
+            f"header (bytes 0 to {len(data + rest)}): checksum {stored:08x}, but its bytes give {found:08x}; nothing"
+            " can be decoded"
         )
     return _parse_body(body, max_pixels, data[len(MAGIC)] - FIRST), stored
 
@@ -145,10 +158,14 @@ def _parse_body(body: bytes, max_pixels: int | None, minor: int) -> Header:
     """The fields of a header whose checksum is right; what is wrong here was written wrong."""
     flags = body[0] if body else 0
     if flags & ~_KNOWN_FLAGS:
-        raise DamagedError(f"header: flags {flags:#04x} with unknown bits; this reader knows {_KNOWN_FLAGS:#04x}: update uqdm")
+        raise DamagedError(
+            f"header: flags {flags:#04x} with unknown bits; this reader knows {_KNOWN_FLAGS:#04x}: update uqdm"
+        )
     arithmetic = flags >> _ARITHMETIC_SHIFT & 3
     if arithmetic >= len(ARITHMETIC):
-        raise DamagedError(f"header: arithmetic {arithmetic} is unknown; this reader knows 0 to {len(ARITHMETIC) - 1}: update uqdm")
+        raise DamagedError(
+            f"header: arithmetic {arithmetic} is unknown; this reader knows 0 to {len(ARITHMETIC) - 1}: update uqdm"
+        )
     at = 1
     width = decode_varint(body, at)
     height = decode_varint(body, width[1]) if width else None
@@ -176,8 +193,8 @@ def _parse_body(body: bytes, max_pixels: int | None, minor: int) -> Header:
         raise LimitError(f"header: size {w} × {h}; each side is 1 to {MAX_SIDE} pixels")
     if max_pixels is not None and w * h > max_pixels:
         raise LimitError(
-            f"header: size {w} × {h} is {w * h} pixels, the limit is {max_pixels}; if you trust the file and have the memory, "
-            f"raise it with max_pixels={w * h} (--max-pixels)"
+            f"header: size {w} × {h} is {w * h} pixels, the limit is {max_pixels}; if you trust the file and have the"
+            f" memory, raise it with max_pixels={w * h} (--max-pixels)"
         )
     try:
         return Header(

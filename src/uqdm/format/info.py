@@ -67,7 +67,9 @@ def inspect(data: Source) -> Info:
         seed=header.seed,
         version=header.version,
         header_bytes=contents.header_size,
-        metadata_bytes={KIND_NAMES[chunk.kind]: chunk.end - chunk.start for chunk in contents.chunks if chunk.kind != STEP},
+        metadata_bytes={
+            KIND_NAMES[chunk.kind]: chunk.end - chunk.start for chunk in contents.chunks if chunk.kind != STEP
+        },
         step_bytes=[chunk.end - chunk.start for chunk in steps],
         bpp=[8 * chunk.end / (header.width * header.height) for chunk in steps],
         chunks=header.chunks,

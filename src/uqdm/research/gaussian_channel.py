@@ -136,7 +136,9 @@ class Sent(NamedTuple):
 
 
 class Wire(Protocol):
-    """The only thing in which the two ends differ: the sender's takes symbols, the receiver's gives them."""
+    """The only thing in which the two ends differ: the sender's takes symbols, the receiver's gives
+    them.
+    """
 
     bits: float
 
@@ -183,7 +185,9 @@ def _symbol(wire: Wire, value: int | None, weights: Reals) -> int:
 
 
 def _number(wire: Wire, value: int | None, weights: Reals) -> int:
-    """An integer >= 1: how many bits it has under `weights` (BUCKETS,), then the bits behind the first, as they are."""
+    """An integer >= 1: how many bits it has under `weights` (BUCKETS,), then the bits behind the
+    first, as they are.
+    """
     bucket = _symbol(wire, None if value is None else value.bit_length() - 1, weights)
     found = 1
     for low in range(bucket - bucket % 8, -1, -8):
@@ -211,7 +215,9 @@ class _Place(NamedTuple):
 
     def halves(self, attempt: int) -> tuple["_Place", "_Place"]:
         cut = self.size // 2
-        return _Place(self.step, self.begin, cut, attempt), _Place(self.step, self.begin + cut, self.size - cut, attempt)
+        return _Place(self.step, self.begin, cut, attempt), _Place(
+            self.step, self.begin + cut, self.size - cut, attempt
+        )
 
 
 def _raw(channel: Channel, purpose: int, at: _Place, count: int, start: int = 0) -> NDArray[np.uint32]:
@@ -223,7 +229,9 @@ def _raw(channel: Channel, purpose: int, at: _Place, count: int, start: int = 0)
 
 
 def _normals(integers: NDArray[np.uint32]) -> NDArray[np.float32]:
-    """An even number of integers -> as many standard normals (Box and Muller 1958). float32, for speed."""
+    """An even number of integers -> as many standard normals (Box and Muller 1958). float32, for
+    speed.
+    """
     half = len(integers) // 2
     radius = integers[:half].astype(np.float32)
     radius += np.float32(0.5)
@@ -246,7 +254,9 @@ def _uniforms(integers: NDArray[np.uint32]) -> Reals:
 
 
 def _candidates(channel: Channel, at: _Place, chunk: int) -> NDArray[np.float32]:
-    """Candidates of a block, some at a time: (n, size) standard normals. n follows from the size."""
+    """Candidates of a block, some at a time: (n, size) standard normals. n follows from the
+    size.
+    """
     size = at.size
     n = max(1, CHUNK // size)
     even = n * size + n * size % 2
@@ -286,13 +296,16 @@ class _Mix:
 
 
 class _Law:
-    """What both ends know of a step's blocks: m is about N(0, v) per coordinate, candidates are N(0, wide)."""
+    """What both ends know of a step's blocks: m is about N(0, v) per coordinate, candidates are
+    N(0, wide).
+    """
 
     def __init__(self, level: int, channel: Channel) -> None:
         self.channel = channel
         self.v = 2 ** ((32 - level) / 4)
         self.wide = 1 + self.v if channel.widened else 1.0
-        # Of log r of one coordinate, nats: its mean; its variance; and the variance of its mean given m.
+        # Of log r of one coordinate, nats: its mean; its variance; and the variance of its mean
+        # given m.
         self.mean = self._fixed() + self.v / (2 * self.wide)
         self.between = (self.v / self.wide) ** 2 / 2
         self.variance = self.v / self.wide if channel.widened else self.v + self.v**2 / 2
@@ -354,7 +367,9 @@ class _Told(NamedTuple):
 
 
 def _race(m: Reals, law: _Law, at: _Place, cap: float) -> tuple[int, int]:
-    """The winner's number from 1, or 0 if it is to be what is above the cap; and how many numbers were looked at."""
+    """The winner's number from 1, or 0 if it is to be what is above the cap; and how many numbers
+    were looked at.
+    """
     channel, size = law.channel, at.size
     # Decide first whether to race at all. One private draw of q answers with the right probability,
     # whatever that is.
@@ -385,7 +400,9 @@ def _choose(m: Reals, law: _Law, at: _Place, work: int) -> _Told:
         if at.size == 1 or not channel.limit:
             return _Told(LAYERED, 1, 0)
         first, rest = at.halves(at.attempt)
-        return _Told(SPLIT, 1, 0, (_choose(m[: first.size], law, first, work), _choose(m[first.size :], law, rest, work)))
+        return _Told(
+            SPLIT, 1, 0, (_choose(m[: first.size], law, first, work), _choose(m[first.size :], law, rest, work))
+        )
     cap = law.cap(m, work)
     winner, looked = _race(m, law, at, cap)
     if winner:
@@ -396,9 +413,14 @@ def _choose(m: Reals, law: _Law, at: _Place, work: int) -> _Told:
     if at.size > 1 and not at.attempt:
         for attempt in range(1, ATTEMPTS + 1):
             first, rest = at.halves(attempt)
-            told = _choose(m[: first.size], law, first, work // SHARE), _choose(m[first.size :], law, rest, work // SHARE)
+            told = (
+                _choose(m[: first.size], law, first, work // SHARE),
+                _choose(m[first.size :], law, rest, work // SHARE),
+            )
             looked += told[0].looked + told[1].looked
-            z = np.concatenate([_found(m[: first.size], law, first, told[0]), _found(m[first.size :], law, rest, told[1])])
+            z = np.concatenate(
+                [_found(m[: first.size], law, first, told[0]), _found(m[first.size :], law, rest, told[1])]
+            )
             if -coins.exponential() > cap - law.ratio_of(m, z):
                 return _Told(PAIR, attempt, looked, told)
     attempt = 1
@@ -421,12 +443,16 @@ def _found(m: Reals, law: _Law, at: _Place, told: _Told) -> Reals:
 
 def _winner(law: _Law, at: _Place, number: int) -> Reals:
     n = max(1, CHUNK // at.size)
-    z: Reals = math.sqrt(law.wide) * _candidates(law.channel, at, (number - 1) // n)[(number - 1) % n].astype(np.float64)
+    z: Reals = math.sqrt(law.wide) * _candidates(law.channel, at, (number - 1) // n)[(number - 1) % n].astype(
+        np.float64
+    )
     return z
 
 
 def _layers(channel: Channel, at: _Place, attempt: int) -> tuple[Reals, Reals]:
-    """Widths and dithers in (-1/2, 1/2) of a block's layered quantizers at an attempt from 1: (size,) each."""
+    """Widths and dithers in (-1/2, 1/2) of a block's layered quantizers at an attempt from 1:
+    (size,) each.
+    """
     size = at.size
     integers = _raw(channel, _LAYERS, at, 5 * size, (attempt - 1) * 5 * size)
     normals = _normals(integers[: 4 * size]).reshape(4, size)[:3].astype(np.float64)
@@ -447,7 +473,9 @@ def _layered(wire: Wire, m: Reals | None, law: _Law, at: _Place, attempt: int) -
     for i in np.flatnonzero(symbols == len(near)).tolist():  # far ones one by one: sign, then how far
         value = None if whole is None else int(whole[i])
         sign = _symbol(wire, None if value is None else int(value < 0), np.ones(2))
-        found[i] = (NEAR + _number(wire, None if value is None else abs(value) - NEAR, _falling(0.7, BUCKETS))) * (1 - 2 * sign)
+        found[i] = (NEAR + _number(wire, None if value is None else abs(value) - NEAR, _falling(0.7, BUCKETS))) * (
+            1 - 2 * sign
+        )
     z: Reals = widths * (found - dithers)
     return z
 
@@ -474,7 +502,9 @@ def _tell(wire: Wire, m: Reals | None, law: _Law, at: _Place, told: _Told | None
         z = np.concatenate(parts)
     if m is not None and told and kind != SPLIT:
         score = float(m @ (z - m)) / math.sqrt(max(float(m @ m), 1e-300))
-        blocks.append(Block(at.step, at.size, kind, law.divergence(m) / math.log(2), wire.bits - before, told.looked, score))
+        blocks.append(
+            Block(at.step, at.size, kind, law.divergence(m) / math.log(2), wire.bits - before, told.looked, score)
+        )
     return z
 
 
@@ -487,7 +517,15 @@ def _block(wire: Wire, m: Reals | None, law: _Law, at: _Place, blocks: list[Bloc
 
 
 def _step(
-    model: VDM, channel: Channel, wire: Wire, z: Tensor, x_hat: Tensor, real: Tensor | None, index: int, level: int, seen: list[Block]
+    model: VDM,
+    channel: Channel,
+    wire: Wire,
+    z: Tensor,
+    x_hat: Tensor,
+    real: Tensor | None,
+    index: int,
+    level: int,
+    seen: list[Block],
 ) -> tuple[Tensor, int, Step]:
     """z_s from z_t at `index`, at both ends. `real`, x in [-1, 1], is None at the receiver. `level`
     is the last step's.
@@ -511,7 +549,11 @@ def _step(
     noise = torch.from_numpy(mix.back(found)).view(z.shape)
     z_s = (k.b * z.double() + k.c * x_hat.double() + width * noise).to(z.dtype)
     ideal = 0.0 if m is None else float(m @ m) / (2 * math.log(2))
-    return z_s, level, Step(ideal, sum(b.divergence for b in seen[blocks:]), wire.bits - bits, time.perf_counter() - begin)
+    return (
+        z_s,
+        level,
+        Step(ideal, sum(b.divergence for b in seen[blocks:]), wire.bits - bits, time.perf_counter() - begin),
+    )
 
 
 def _start(model: VDM, shape: tuple[int, ...], channel: Channel) -> Tensor:
@@ -553,7 +595,9 @@ def decode(model: VDM, data: bytes, shape: tuple[int, int, int], channel: Channe
     no stream could lead there.
     """
     if not data or data[0] > channel.steps:
-        raise DamagedError(f"{data[0] if data else 'no'} steps; expected at most {channel.steps}: other settings, or no such stream")
+        raise DamagedError(
+            f"{data[0] if data else 'no'} steps; expected at most {channel.steps}: other settings, or no such stream"
+        )
     wire, level = _Reader(data[1:]), FIRST_LEVEL
     latents = [_start(model, (1, *shape), channel)]
     for index in range(data[0]):
@@ -576,7 +620,9 @@ def noise(model: VDM, x: Tensor, latents: list[Tensor], steps: int) -> Reals:
     found = []
     for i, (z_t, z_s) in enumerate(pairwise(latents)):
         k = step_constants(wide(gamma[i]), wide(gamma[i + 1]))
-        found.append(((z_s.double() - k.b * z_t.double() - k.c * real) / (k.sigma_s * torch.sqrt(k.e))).numpy().reshape(-1))
+        found.append(
+            ((z_s.double() - k.b * z_t.double() - k.c * real) / (k.sigma_s * torch.sqrt(k.e))).numpy().reshape(-1)
+        )
     return np.stack(found)
 
 

@@ -88,7 +88,12 @@ class Run:
     start: str | None = None  # the run of a VDM whose weights this run begins with
 
 
-FIXED = {"learned_prior_scale": False, "prior_type": "logistic", "base_prior_scale": "default", "noise_schedule": "learned_linear"}
+FIXED = {
+    "learned_prior_scale": False,
+    "prior_type": "logistic",
+    "base_prior_scale": "default",
+    "noise_schedule": "learned_linear",
+}
 
 
 def plan(small: bool) -> list[Run]:
@@ -98,25 +103,45 @@ def plan(small: bool) -> list[Run]:
     found += [Run(f"uqdm-{t}", "swirl", {"n_timesteps": t}) for t in steps]
     found += [Run(f"fixed-{t}", "swirl", {"n_timesteps": t, **FIXED}) for t in steps]
     found += [Run("gaussian-5", "swirl", {"n_timesteps": 5, "prior_type": "gaussian"})]
-    found += [Run(f"{kind}-5", "swirl", {"n_timesteps": 5, "noise_schedule": kind}) for kind in ("fixed_linear", "learned_monotone")]
-    return found + [Run(f"tuned-{t}", "swirl", {"n_timesteps": t, **FIXED}, start="vdm") for t in ((5,) if small else (5, 10, 20))]
+    found += [
+        Run(f"{kind}-5", "swirl", {"n_timesteps": 5, "noise_schedule": kind})
+        for kind in ("fixed_linear", "learned_monotone")
+    ]
+    return found + [
+        Run(f"tuned-{t}", "swirl", {"n_timesteps": t, **FIXED}, start="vdm") for t in ((5,) if small else (5, 10, 20))
+    ]
 
 
 def perform(run: Run, out: Path, steps: int, seed: int) -> str:
     """Trains a run to its end, or goes on with it."""
     torch.set_num_threads(1)
-    every = {"checkpoint_every_steps": 1000, "log_metrics_every_steps": 500, "eval_every_steps": 1 << 30, "n_steps": steps}
+    every = {
+        "checkpoint_every_steps": 1000,
+        "log_metrics_every_steps": 500,
+        "eval_every_steps": 1 << 30,
+        "n_steps": steps,
+    }
     config = override(preset(run.preset), {**run.changes, **every, "decay": "cosine"})
     start = None
     if run.start is not None:
         start = UQDM.over(_trained(run.start, out))
         config = override(config, {"lr": config.optim.lr / 4})
-    train(config, Whole(swirl()), None, out / "runs" / run.name, steps=steps if run.start is None else steps // 4, seed=seed, start=start)
+    train(
+        config,
+        Whole(swirl()),
+        None,
+        out / "runs" / run.name,
+        steps=steps if run.start is None else steps // 4,
+        seed=seed,
+        start=start,
+    )
     return run.name
 
 
 def measure(model: Diffusion, steps: int, indices: list[int] | None = None, draws: int = DRAWS) -> dict[str, Any]:
-    """Bits per dimension after each step, and at each latent the quality of ancestral pictures; T = `steps`."""
+    """Bits per dimension after each step, and at each latent the quality of ancestral pictures; T =
+    `steps`.
+    """
     x = swirl()
     found = evaluate(model, [x] * draws, steps=steps)
     real, generator = model.to_real(x), torch.Generator().manual_seed(1)
@@ -179,7 +204,12 @@ def main() -> None:
 
 
 def everything(
-    out: Path, small: bool = False, steps: int | None = None, seed: int = 0, jobs: int = 2, say: Callable[[str], object] = lambda line: None
+    out: Path,
+    small: bool = False,
+    steps: int | None = None,
+    seed: int = 0,
+    jobs: int = 2,
+    say: Callable[[str], object] = lambda line: None,
 ) -> dict[str, Any]:
     """Trains and measures all runs, and writes results.json, table.md and figures 2, 6 and 7 into
     the folder `out`. Returns curves by run.
@@ -213,7 +243,9 @@ def table(curves: dict[str, Any]) -> str:
     rows = ["| run | T | bits/dim | samples: sliced Wasserstein | gamma(0), gamma(1) |", "|---|---|---|---|---|"]
     for name, c in curves.items():
         ends = f"{c['gamma'][0]:.2f}, {c['gamma'][1]:.2f}"
-        rows.append(f"| {name} | {c['T']} | {c['bits_per_dimension']:.3f} | {c['samples_sliced_wasserstein']:.4f} | {ends} |")
+        rows.append(
+            f"| {name} | {c['T']} | {c['bits_per_dimension']:.3f} | {c['samples_sliced_wasserstein']:.4f} | {ends} |"
+        )
     return "\n".join(rows) + "\n"
 
 
@@ -259,7 +291,9 @@ def figures(curves: dict[str, Any], out: Path) -> None:
     right.legend(fontsize=8)
     figure.savefig(out / "figure6.png", dpi=110)
     shown = [c for name, c in sorted(curves.items(), key=lambda item: item[1]["T"]) if name.startswith("uqdm-")]
-    figure, axes = pyplot.subplots(1, len(shown), figsize=(2.3 * len(shown), 2.6), constrained_layout=True, squeeze=False)
+    figure, axes = pyplot.subplots(
+        1, len(shown), figsize=(2.3 * len(shown), 2.6), constrained_layout=True, squeeze=False
+    )
     for one, c in zip(axes[0], shown):
         one.scatter(*np.array(c["samples"]).T, s=2, color="tab:orange")
         one.set(title=f"T = {c['T']}", xlim=(-5, 260), ylim=(-5, 260), aspect="equal", xticks=[], yticks=[])

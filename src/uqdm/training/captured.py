@@ -30,7 +30,9 @@ class Captured:
     There is one graph for each shape of `x`. They share their memory.
     """
 
-    def __init__(self, objective: nn.Module, run: Callable[[Tensor, torch.Generator], Found], device: torch.device) -> None:
+    def __init__(
+        self, objective: nn.Module, run: Callable[[Tensor, torch.Generator], Found], device: torch.device
+    ) -> None:
         """`run` calls the objective and goes backward."""
         self._parameters = list(objective.parameters())
         self._run, self._device = run, device

@@ -167,8 +167,16 @@ class Batches:
         if self.weights is not None:
             weights = np.array(self.weights, np.float64)
             lengths = np.array([len(s) for s in self.sources])
-            if weights.shape != lengths.shape or not np.isfinite(weights).all() or (weights < 0).any() or not weights.any():
-                raise ValueError(f"weights are {self.weights}; expected one for each of {len(lengths)} sources, none negative, not all 0")
+            if (
+                weights.shape != lengths.shape
+                or not np.isfinite(weights).all()
+                or (weights < 0).any()
+                or not weights.any()
+            ):
+                raise ValueError(
+                    f"weights are {self.weights}; expected one for each of {len(lengths)} sources, none negative, not"
+                    " all 0"
+                )
             if not self.shuffle:
                 raise ValueError("weights draw pictures at random, which needs shuffle")
             if (lengths[weights > 0] == 0).any():
@@ -199,7 +207,9 @@ class Batches:
     def rows(self, step: int, begin: int, end: int) -> torch.Tensor:
         """Rows `begin` to `end` of `batch(step)`. No others are decoded."""
         if step < 0 or not 0 <= begin < end <= self.batch_size:
-            raise ValueError(f"step {step}, rows {begin} to {end}; expected a step from 0 and rows of a batch of {self.batch_size}")
+            raise ValueError(
+                f"step {step}, rows {begin} to {end}; expected a step from 0 and rows of a batch of {self.batch_size}"
+            )
         if self.every_second is not None:
             if step % 2:
                 return self.every_second.batch(step // 2)
@@ -216,11 +226,16 @@ class Batches:
         """
         begin, end, stride = (rows or slice(None)).indices(self.batch_size)
         if stride != 1 or depth < 1 or workers < 1:
-            raise ValueError(f"rows {rows}, depth {depth}, workers {workers}; expected neighbouring rows and at least 1 of the others")
+            raise ValueError(
+                f"rows {rows}, depth {depth}, workers {workers}; expected neighbouring rows and at least 1 of the"
+                " others"
+            )
         steps = iter(numbers) if isinstance(numbers, Iterable) else itertools.count(numbers)
         return self._ahead(steps, depth, workers, begin, end)
 
-    def _ahead(self, steps: Iterator[int], depth: int, workers: int, begin: int, end: int) -> Generator[torch.Tensor, None, None]:
+    def _ahead(
+        self, steps: Iterator[int], depth: int, workers: int, begin: int, end: int
+    ) -> Generator[torch.Tensor, None, None]:
         pool = ThreadPoolExecutor(workers, "uqdm-batches")
         try:
             waiting = deque(pool.submit(self.rows, step, begin, end) for step in itertools.islice(steps, depth))
@@ -241,7 +256,13 @@ class Batches:
             first = self.left_out[min(self.left_out)]
             named = [self.left_out[i] for i in sorted(self.left_out)[1:NAMED]]
             more = [f"and {len(self.left_out) - NAMED} more"] if len(self.left_out) > NAMED else []
-            return "\n  ".join([f"{len(self.left_out)} of {len(self._all)} pictures left out so far; the first: {first}", *named, *more])
+            return "\n  ".join(
+                [
+                    f"{len(self.left_out)} of {len(self._all)} pictures left out so far; the first: {first}",
+                    *named,
+                    *more,
+                ]
+            )
 
     def _number(self, k: int) -> int:
         """Which picture is the k-th of the stream."""
@@ -255,7 +276,9 @@ class Batches:
     def _stream(self, begin: int, end: int) -> torch.Tensor:
         """Pictures `begin` to `end` of the stream."""
         if not len(self._all):
-            raise ImageError("there are no pictures for this part of the data: all of them are in the other; give more, or held=")
+            raise ImageError(
+                "there are no pictures for this part of the data: all of them are in the other; give more, or held="
+            )
         out: torch.Tensor | None = None
         for k in range(begin, end):
             picture = self._usable(self._number(k))
@@ -268,7 +291,8 @@ class Batches:
                 out = torch.empty((end - begin, 3, h, w), dtype=torch.uint8)
             if out.shape[2:] != (h, w):
                 raise ImageError(
-                    f"pictures of {w} x {h} and of {out.shape[3]} x {out.shape[2]} in one batch; give crop= to cut to one size"
+                    f"pictures of {w} x {h} and of {out.shape[3]} x {out.shape[2]} in one batch; give crop= to cut to"
+                    " one size"
                 )
             out.numpy()[k - begin] = picture.transpose(2, 0, 1)
         assert out is not None
@@ -291,7 +315,8 @@ class Batches:
                         self.broken.add(i)
                 if warn:
                     warnings.warn(
-                        f"left out: {error}; the next usable picture takes its place, here and for all others like it", stacklevel=2
+                        f"left out: {error}; the next usable picture takes its place, here and for all others like it",
+                        stacklevel=2,
                     )
         raise ImageError(f"none of {n} pictures is usable; the first: {self.left_out[0]}")
 
@@ -301,7 +326,9 @@ class Batches:
             raise ImageError(f"{self._all.name(i)}: {picture.dtype} of shape {picture.shape}; expected uint8 (H, W, 3)")
         crop = self.augment.crop
         if crop is not None and min(picture.shape[:2]) < crop:
-            raise _Small(f"{self._all.name(i)}: {picture.shape[1]} x {picture.shape[0]} is smaller than the crop of {crop}")
+            raise _Small(
+                f"{self._all.name(i)}: {picture.shape[1]} x {picture.shape[0]} is smaller than the crop of {crop}"
+            )
         return picture
 
 
@@ -366,7 +393,15 @@ def load_data(
         weights = [float(len(source) > 0) for source in train]
     flip = bool(getattr(config, "flip", True))
     return (
-        Batches(train, batch_size, shuffle, Augment(crop, flip, scales), seed, weights, _larger(train, config, crop, flip, seed, weights)),
+        Batches(
+            train,
+            batch_size,
+            shuffle,
+            Augment(crop, flip, scales),
+            seed,
+            weights,
+            _larger(train, config, crop, flip, seed, weights),
+        ),
         Batches(kept, batch_size, False, Augment(crop, flip=False), seed),
     )
 
@@ -374,15 +409,23 @@ def load_data(
 def _larger(
     sources: Sequence[Source], config: Any, crop: int | None, flip: bool, seed: int, weights: Sequence[float] | None
 ) -> Batches | None:
-    """Every second batch: crops of `config.large` pixels a side, as many as cover what a batch of `crop` covers."""
+    """Every second batch: crops of `config.large` pixels a side, as many as cover what a batch of
+    `crop` covers.
+    """
     large = int(getattr(config, "large", 0))
     if not large or crop is None:
         return None
-    chosen = [(s, w) for s, w in zip(sources, weights or [1.0] * len(sources)) if min(max(sizes(s) or {(large, large)}, key=min)) >= large]
+    chosen = [
+        (s, w)
+        for s, w in zip(sources, weights or [1.0] * len(sources))
+        if min(max(sizes(s) or {(large, large)}, key=min)) >= large
+    ]
     if not chosen:
         raise ImageError(f"no source has pictures of {large} x {large}, which every second batch needs; give large=0")
     count = max(1, config.batch_size * crop**2 // large**2)
-    return Batches([s for s, _ in chosen], count, True, Augment(large, flip), seed, [w for _, w in chosen] if weights else None)
+    return Batches(
+        [s for s, _ in chosen], count, True, Augment(large, flip), seed, [w for _, w in chosen] if weights else None
+    )
 
 
 def _several(source: Data) -> list[Data]:
@@ -399,15 +442,21 @@ def _short(source: Data) -> str:
 
 
 def _crop(crop: int | None, train: Sequence[Source], kept: Sequence[Source]) -> int | None:
-    """`crop`, or its default. Raises `ImageError` if pictures of known sizes do not fit it, or one another."""
+    """`crop`, or its default. Raises `ImageError` if pictures of known sizes do not fit it, or one
+    another.
+    """
     known = [sizes(s) for s in [*train, *kept] if len(s)]
     if crop is None and None in known:
         crop = 64
     for part in (train, kept):
         if crop is None and len(found := sorted(Joined(part).sizes or ())) > 1:
-            raise ImageError(f"pictures of {found[0]} and of {found[1]} (height, width); give crop= to cut them to one size")
+            raise ImageError(
+                f"pictures of {found[0]} and of {found[1]} (height, width); give crop= to cut them to one size"
+            )
         for source in part:
             h, w = max(sizes(source) or {(0, 0)}, key=min)
             if crop is not None and 0 < min(h, w) < crop and len(source):
-                raise ImageError(f"{name(source, 0)}: {w} x {h} is smaller than the crop of {crop}; give a smaller crop=")
+                raise ImageError(
+                    f"{name(source, 0)}: {w} x {h} is smaller than the crop of {crop}; give a smaller crop="
+                )
     return crop

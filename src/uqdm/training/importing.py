@@ -1,4 +1,6 @@
-"""A published checkpoint, or a run of `uqdm train`, as a model folder of floats that the codec runs."""
+"""A published checkpoint, or a run of `uqdm train`, as a model folder of floats that the codec
+runs.
+"""
 
 from pathlib import Path
 
@@ -20,7 +22,8 @@ def package_of(model: runs.Model, name: str, reading: str, source: str = PUBLISH
         return found
     if floats.quantise is not None:
         raise CheckpointError(
-            f"{name}: family {family!r}; its networks become integers on pictures: uqdm quantise {name} OUT --data PICTURES"
+            f"{name}: family {family!r}; its networks become integers on pictures: uqdm quantise {name} OUT --data"
+            " PICTURES"
         )
     raise CheckpointError(f"{name}: family is {family!r}; only a UQDM's steps can be sent by universal quantization")
 
@@ -34,4 +37,6 @@ def import_checkpoint(folder: str | Path, out: str | Path, reading: str = "ema",
     bundle.check_target(out, force)
     out, trained = Path(out), (Path(folder) / runs.CHECKPOINT).is_file()
     source = {"source": TRAINED} if trained else {}
-    return bundle.write(package_of(runs.read_folder(folder, reading), out.resolve().name, reading, **source), out, force)
+    return bundle.write(
+        package_of(runs.read_folder(folder, reading), out.resolve().name, reading, **source), out, force
+    )

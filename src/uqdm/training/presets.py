@@ -7,8 +7,9 @@ from uqdm.families.nested.config import NestedConfig
 from uqdm.families.pyramid.config import PyramidConfig
 from uqdm.families.uqdm.config import ModelConfig
 
-# The published sizes, ImageNet 64x64, T = 4. All that differs is the three columns; appendix C.3 gives 128 channels for medium,
-# but the published file has 256, and only these give the size that is stated there.
+# The published sizes, ImageNet 64x64, T = 4. All that differs is the three columns; appendix C.3
+# gives 128 channels for medium, but the published file has 256, and only these give the size that
+# is stated there.
 #   name:  embedding_dim, n_blocks, norm_groups   parameters of the network
 _SIZES = {
     "tiny": (32, 1, 8),  #      167,494
@@ -16,22 +17,35 @@ _SIZES = {
     "medium": (256, 32, 32),  # 122,143,494
     "big": (256, 64, 32),  #    237,609,734
 }
-SIZES: dict[str, ModelConfig] = {name: ModelConfig(embedding_dim=d, n_blocks=n, norm_groups=g) for name, (d, n, g) in _SIZES.items()}
+SIZES: dict[str, ModelConfig] = {
+    name: ModelConfig(embedding_dim=d, n_blocks=n, norm_groups=g) for name, (d, n, g) in _SIZES.items()
+}
 
-_GAUSSIAN = {"learned_prior_scale": False, "base_prior_scale": "default", "prior_type": "gaussian"}  # sigma_Q, as a VDM has it
+_GAUSSIAN = {
+    "learned_prior_scale": False,
+    "base_prior_scale": "default",
+    "prior_type": "gaussian",
+}  # sigma_Q, as a VDM has it
 _CIFAR = ModelConfig(embedding_dim=128, n_blocks=8, norm_groups=32, dropout_prob=0.1)  # appendix C.2
 _SWIRL = ModelConfig(  # appendix C.1; the ends of gamma are those of VDM's example
-    network="points", n_channels=2, embedding_dim=512, gamma_min=-13.3, gamma_max=5.0, fix_gamma_max=False, base_prior_scale="default",
+    network="points", n_channels=2, embedding_dim=512, gamma_min=-13.3, gamma_max=5.0, fix_gamma_max=False,
+    base_prior_scale="default",
     ema_rate=0.999, n_timesteps=5,
 )  # fmt: skip
 _HALF = ModelConfig(embedding_dim=40, downsample=2, ema_rate=0.999)  # ours, for two cores
 
 
-def _preset(family: str, model: ModelConfig, loss: str, batch: int, lr: float, warmup: int, steps: int, crop: int, flip: bool) -> Config:
+def _preset(
+    family: str, model: ModelConfig, loss: str, batch: int, lr: float, warmup: int, steps: int, crop: int, flip: bool
+) -> Config:
     every = max(1, steps // 50)
     training = TrainingConfig(steps, max(1, every // 5), every, every, max(1, 500 // batch), loss)
     return Config(
-        model, training, OptimConfig(lr=lr, warmup=warmup), DataConfig(True, batch_size=batch, crop=crop, flip=flip), family=family
+        model,
+        training,
+        OptimConfig(lr=lr, warmup=warmup),
+        DataConfig(True, batch_size=batch, crop=crop, flip=flip),
+        family=family,
     )
 
 

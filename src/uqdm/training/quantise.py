@@ -81,11 +81,15 @@ def tensor(picture: NDArray[np.uint8]) -> torch.Tensor:
 def in_integers(
     model: runs.Model, name: str, pictures: Sequence[NDArray[np.uint8]], say: Say = lambda line: None
 ) -> tuple[Package, list[float]]:
-    """A float model as a package of integers, and log2 of each step's largest partial sum. Raises `PackageError`."""
+    """A float model as a package of integers, and log2 of each step's largest partial sum. Raises
+    `PackageError`.
+    """
     floats = registry.floats(model.config.family)
     if floats.quantise is None:
         raise PackageError(f"{name}: family {model.config.family!r}; its models cannot be turned into integers")
-    found: tuple[Package, list[float]] = floats.quantise(model, name, pictures, lambda made: rates(Codec(made), pictures), say)
+    found: tuple[Package, list[float]] = floats.quantise(
+        model, name, pictures, lambda made: rates(Codec(made), pictures), say
+    )
     return found
 
 

@@ -1,4 +1,6 @@
-"""What a run says while it trains: rows of metrics, and lines for whoever listens. Knows no step."""
+"""What a run says while it trains: rows of metrics, and lines for whoever listens. Knows no
+step.
+"""
 
 import json
 import math
@@ -105,7 +107,9 @@ class Window:
 
 
 def _step_of(line: str) -> float:
-    """The step of a line of metrics; infinity for a line that a killed process left half written."""
+    """The step of a line of metrics; infinity for a line that a killed process left half
+    written.
+    """
     try:
         return int(json.loads(line)["step"])
     except (ValueError, KeyError, TypeError):

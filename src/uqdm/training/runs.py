@@ -28,23 +28,35 @@ Model = Any  # a float model of any family: an `nn.Module` with `config`
 
 
 def new_model(config: Config) -> Model:
-    """A fresh model of the family that the config names, in float32, from torch's default generator."""
+    """A fresh model of the family that the config names, in float32, from torch's default
+    generator.
+    """
     return registry.floats(config.family).new(config)
 
 
 def write(path: Path, tensors: dict[str, Tensor], counters: dict[str, Any]) -> None:
-    """Writes tensors and counters (anything that JSON holds) as a checkpoint, beside its place, then renamed."""
+    """Writes tensors and counters (anything that JSON holds) as a checkpoint, beside its place,
+    then renamed.
+    """
     with atomic.beside(path, sync=True) as beside:
-        save_file({k: t.detach().contiguous() for k, t in tensors.items()}, beside, {"kind": KIND, "counters": json.dumps(counters)})
+        save_file(
+            {k: t.detach().contiguous() for k, t in tensors.items()},
+            beside,
+            {"kind": KIND, "counters": json.dumps(counters)},
+        )
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Reads what `write` wrote. Raises `CheckpointError` if the file is missing, damaged or of another kind."""
+    """Reads what `write` wrote. Raises `CheckpointError` if the file is missing, damaged or of
+    another kind.
+    """
     try:
         with safe_open(path, "pt") as file:
             about = file.metadata() or {}
             if about.get("kind") != KIND:
-                raise CheckpointError(f"{path}: not a checkpoint of `uqdm train`: kind is {about.get('kind')!r}; expected {KIND!r}")
+                raise CheckpointError(
+                    f"{path}: not a checkpoint of `uqdm train`: kind is {about.get('kind')!r}; expected {KIND!r}"
+                )
             return {name: file.get_tensor(name) for name in file.keys()}, json.loads(about["counters"])  # noqa: SIM118
     except (OSError, SafetensorError, ValueError, KeyError) as error:
         raise CheckpointError(f"{path}: cannot be read as a checkpoint of `uqdm train` ({error})") from None
@@ -68,7 +80,9 @@ def fill(model: torch.nn.Module, tensors: dict[str, Tensor], prefix: str, path: 
     found = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
     if own.keys() != found.keys():
         odd = min(own.keys() ^ found.keys())
-        raise CheckpointError(f"{path}: {prefix}{odd} is {'missing' if odd in own else 'not in the model of config.json'}")
+        raise CheckpointError(
+            f"{path}: {prefix}{odd} is {'missing' if odd in own else 'not in the model of config.json'}"
+        )
     for name, parameter in own.items():
         if parameter.shape != found[name].shape or not torch.isfinite(found[name]).all():
             where = f"{path}: {prefix}{name}, of shape {tuple(found[name].shape)}"
@@ -92,7 +106,9 @@ def read_run(folder: str | Path, reading: str = "ema") -> Model:
 
 
 def read_folder(folder: str | Path, reading: str = "ema") -> Model:
-    """The model of a run, or of a published checkpoint. Raises `CheckpointError` if the folder holds neither."""
+    """The model of a run, or of a published checkpoint. Raises `CheckpointError` if the folder
+    holds neither.
+    """
     if (Path(folder) / CHECKPOINT).is_file():
         return read_run(folder, reading)
     return read_published(folder, reading)

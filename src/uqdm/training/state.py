@@ -1,4 +1,6 @@
-"""All that a run is at one step: weights, their averages, the optimiser's moments, two counters. Knows no data."""
+"""All that a run is at one step: weights, their averages, the optimiser's moments, two counters.
+Knows no data.
+"""
 
 import dataclasses
 from pathlib import Path
@@ -23,7 +25,9 @@ class Objective(nn.Module):
         self.model, self.floats, self.loss = model, floats, loss
 
     def forward(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """uint8 (B, C, H, W) -> mean bits per pixel (), and for the report sums and counts of each term."""
+        """uint8 (B, C, H, W) -> mean bits per pixel (), and for the report sums and counts of each
+        term.
+        """
         return self.floats.loss(self.model, x, generator, self.loss)
 
 
@@ -44,12 +48,16 @@ class TrainingState:
         torch.manual_seed(mixed(seed, 0))
         model = runs.new_model(config)
         if start is not None:
-            runs.fill(model, {k: p.detach().cpu() for k, p in start.named_parameters()}, "", Path("the model to start from"))
+            runs.fill(
+                model, {k: p.detach().cpu() for k, p in start.named_parameters()}, "", Path("the model to start from")
+            )
         model.to(device).train()
         if device.type == "cuda":
             model.to(memory_format=torch.channels_last)
         o = config.optim
-        optimiser = torch.optim.AdamW(model.parameters(), o.lr, (o.beta1, o.beta2), o.eps, o.weight_decay, fused=device.type == "cuda")
+        optimiser = torch.optim.AdamW(
+            model.parameters(), o.lr, (o.beta1, o.beta2), o.eps, o.weight_decay, fused=device.type == "cuda"
+        )
         return cls(model, {k: p.detach().clone() for k, p in model.named_parameters()}, optimiser)
 
     def save(self, path: Path, seed: int) -> None:
@@ -63,12 +71,16 @@ class TrainingState:
     def load(self, path: Path, seed: int) -> None:
         tensors, counters = runs.read(path)
         if counters["seed"] != seed:
-            raise TrainingError(f"{path} is a run with seed {counters['seed']}, not {seed}; give that seed, or another folder")
+            raise TrainingError(
+                f"{path} is a run with seed {counters['seed']}, not {seed}; give that seed, or another folder"
+            )
         runs.fill(self.model, tensors, "model/", path)
         for name, parameter in self.model.named_parameters():
             self.average[name].copy_(tensors[f"average/{name}"])
             self.optimiser.state[parameter] = {
-                slot: torch.empty_like(parameter, requires_grad=False).copy_(tensors[key])  # in the parameter's memory format
+                slot: torch.empty_like(parameter, requires_grad=False).copy_(
+                    tensors[key]
+                )  # in the parameter's memory format
                 if slot != "step"
                 else tensors[key].to(parameter.device if self.optimiser.defaults["fused"] else "cpu")
                 for slot in SLOTS

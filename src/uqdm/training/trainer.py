@@ -151,7 +151,8 @@ def train(
         floats.network(state.model).compile()
     if world > 1:
         objective = DistributedDataParallel(objective, device_ids=[where.index] if where.type == "cuda" else None)
-    # Some models compute in pixel values, for which the 10 bits of TF32 are too few. What should be fast is in bfloat16 anyway.
+    # Some models compute in pixel values, for which the 10 bits of TF32 are too few. What should be
+    # fast is in bfloat16 anyway.
     with _Listening() as listening, torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         _Run(config, state, objective, out, seed, rank, world, where, total, minutes, held, say, listening)(data)
     return state
@@ -189,7 +190,9 @@ class _Run:
             self.listening.number = 0
             if self.world == 1 and (self.state.step > self.kept or not (self.out / runs.CHECKPOINT).exists()):
                 self.save()
-            raise Stopped(f"stopped after step {self.kept}, which {self.out} holds: {stopped}", stopped.number) from None
+            raise Stopped(
+                f"stopped after step {self.kept}, which {self.out} holds: {stopped}", stopped.number
+            ) from None
 
     def steps(self, data: Stream, log: "Log | None") -> None:
         """Runs steps up to the end."""
@@ -206,7 +209,8 @@ class _Run:
                 for one in (window, word.window):
                     one.add(loss, norm, sums, counts, data.batch_size * c.accumulate * self.world)
                 report, keep, look = (
-                    (state.step + 1) % n == 0 for n in (c.log_metrics_every_steps, c.checkpoint_every_steps, c.eval_every_steps)
+                    (state.step + 1) % n == 0
+                    for n in (c.log_metrics_every_steps, c.checkpoint_every_steps, c.eval_every_steps)
                 )
                 number, due = self.told(time.monotonic() - saved >= 60 * SAVED)
                 keep = keep or due or number > 0
@@ -335,7 +339,9 @@ class _Run:
                 continue
             kept = self.out / runs.CHECKPOINT
             there = f"{kept} holds the last good state" if kept.exists() else "no checkpoint had been written yet"
-            raise TrainingError(f"step {step}: {problem}; {there}. Try a smaller learning rate (now {self.lr(step):.2g}), or float32")
+            raise TrainingError(
+                f"step {step}: {problem}; {there}. Try a smaller learning rate (now {self.lr(step):.2g}), or float32"
+            )
         return usual
 
     def save(self) -> None:
@@ -350,7 +356,9 @@ class _Run:
             how = {"seed": self.seed, "batches": self.config.training.eval_steps_to_run}
             floats: Floats = registry.floats(self.config.family)
             found: Evaluation = floats.held_out(self.state.averaged(), self.heard(), self.config.training.loss, **how)
-            log({"step": self.state.step, **_flat(found)}, f"step {self.state.step}, held out, averages: {found.line()}")
+            log(
+                {"step": self.state.step, **_flat(found)}, f"step {self.state.step}, held out, averages: {found.line()}"
+            )
         if self.world > 1:
             dist.barrier()
 
@@ -378,7 +386,10 @@ class _Run:
         terms = " + ".join(f"{v:.3f}" for v in row.get("terms", []))
         rest = f"{max(0.0, min(left)) / 60:.1f} min left" if min(left) < math.inf else ""
         goal = f"/{self.total}" if self.total < 1 << 62 else ""
-        line = f"step {row['step']}{goal}: {row['loss']:.4f} bits/dim{f' = {terms}' if terms else ''}, |g| {row['gradient']:.3g}"
+        line = (
+            f"step {row['step']}{goal}: {row['loss']:.4f} bits/dim{f' = {terms}' if terms else ''}, |g|"
+            f" {row['gradient']:.3g}"
+        )
         return f"{line}, {row['images_per_second']:.1f} images/s, {rest}"
 
 
@@ -406,14 +417,22 @@ def check_folder(out: str | Path, config: Config) -> None:
         except CheckpointError as error:
             raise TrainingError(f"{error}; give another folder") from None
         free = {name: getattr(config.training, name) for name in MAY_CHANGE}
-        alike = dataclasses.replace(there, training=dataclasses.replace(there.training, **free), restore_ckpt=config.restore_ckpt)
+        alike = dataclasses.replace(
+            there, training=dataclasses.replace(there.training, **free), restore_ckpt=config.restore_ckpt
+        )
         if alike != config:
             a, b = json.loads(to_json(there)), json.loads(to_json(config))
-            odd = [f"{s}.{k}" for s in a if isinstance(a[s], dict) for k in a[s] if a[s][k] != b[s][k] and k not in free]
+            odd = [
+                f"{s}.{k}" for s in a if isinstance(a[s], dict) for k in a[s] if a[s][k] != b[s][k] and k not in free
+            ]
             what = ", ".join(f"{k} {a[k.split('.')[0]][k.split('.')[1]]!r}" for k in odd)
             what = f"family {there.family!r}" if there.family != config.family else what
             raise TrainingError(f"{out} holds another run: there {what}; give the same settings, or another folder")
 
 
 def _flat(found: Evaluation) -> dict[str, Any]:
-    return {"held/bits_per_dimension": found.bits_per_dimension(), "held/bits_per_pixel": found.bits[-1], "held/cumulative": found.bits}
+    return {
+        "held/bits_per_dimension": found.bits_per_dimension(),
+        "held/bits_per_pixel": found.bits[-1],
+        "held/cumulative": found.bits,
+    }

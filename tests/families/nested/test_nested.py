@@ -1,4 +1,6 @@
-"""A nested model's walk: lossless at any size, any cut decodes, previews keep their promise, and bits are those of the model in floats."""
+"""A nested model's walk: lossless at any size, any cut decodes, previews keep their promise, and
+bits are those of the model in floats.
+"""
 
 import dataclasses
 from collections.abc import Callable
@@ -240,7 +242,9 @@ def test_no_bit_depends_on_the_tiles(made: Package) -> None:
         if a is not None and b is not None:
             assert (a == b).all()
         for number in range(4):
-            for one, other in zip(whole.mixture(step, number, a, low, high), short.mixture(step, number, a, low, high), strict=True):
+            for one, other in zip(
+                whole.mixture(step, number, a, low, high), short.mixture(step, number, a, low, high), strict=True
+            ):
                 assert (one == other).all()
 
 

@@ -1,4 +1,6 @@
-"""Cells are nested and dithered as universal quantization wants them, and a step's bits are a true distribution's, told pass by pass."""
+"""Cells are nested and dithered as universal quantization wants them, and a step's bits are a true
+distribution's, told pass by pass.
+"""
 
 from itertools import pairwise
 from typing import Any
@@ -21,7 +23,12 @@ from uqdm.training.presets import PRESETS
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 WIDTHS = ((45, 117, 90), (5, 13, 10), (1, 1, 1))
-SMALL: dict[str, Any] = {"widths": WIDTHS, "trunks": ((0, 0), (8, 1), (8, 1)), "passes": ((6, 0), (8, 1), (8, 1)), "n_mixtures": 2}
+SMALL: dict[str, Any] = {
+    "widths": WIDTHS,
+    "trunks": ((0, 0), (8, 1), (8, 1)),
+    "passes": ((6, 0), (8, 1), (8, 1)),
+    "n_mixtures": 2,
+}
 
 
 def fresh(perturbed: float = 0.3, **changes: Any) -> Nested:
@@ -83,7 +90,9 @@ def test_children_of_a_cell_share_all_of_its_mass() -> None:
 
 
 def test_a_pass_sees_nothing_of_what_is_told_later() -> None:
-    """A step's bits are those of its passes, each computed from what has been told by then and no more."""
+    """A step's bits are those of its passes, each computed from what has been told by then and no
+    more.
+    """
     model, v = fresh(), nested.coordinates(pictures(1, 8))
     levels = model.levels(v, seeded())
     for step, (parent, child) in zip(model.steps, pairwise(levels)):
@@ -121,7 +130,9 @@ def test_a_mixtures_mean_is_that_of_its_integers_shares_of_the_cell() -> None:
     generator = seeded(2)
     location = torch.rand(1, 1, 3, 40, 1, generator=generator) * 300 - 100
     mixture = nested.FloatMixture(
-        location, torch.rand(location.shape, generator=generator) * 6 - 2, torch.log_softmax(torch.rand(location.shape), 2)
+        location,
+        torch.rand(location.shape, generator=generator) * 6 - 2,
+        torch.log_softmax(torch.rand(location.shape), 2),
     )
     low = torch.floor(torch.rand(1, 1, 40, 1, generator=generator) * 100)
     known = FloatCells(low, low + 30)
@@ -129,7 +140,10 @@ def test_a_mixtures_mean_is_that_of_its_integers_shares_of_the_cell() -> None:
     at = low[..., None].double() - 0.5 + 31 * points
     t = (at[:, :, None] - mixture.location[..., None]) / torch.exp(mixture.log_scale[..., None].double())
     density = (
-        torch.exp(mixture.log_weight[..., None]) * torch.sigmoid(t) * torch.sigmoid(-t) / torch.exp(mixture.log_scale[..., None])
+        torch.exp(mixture.log_weight[..., None])
+        * torch.sigmoid(t)
+        * torch.sigmoid(-t)
+        / torch.exp(mixture.log_scale[..., None])
     ).sum(2)
     expected = torch.minimum(torch.maximum((density * at).sum(-1) / density.sum(-1), low), low + 30)
     there = density.mean(-1) > 1e-9  # elsewhere a sum of doubles knows nothing

@@ -1,4 +1,6 @@
-"""The wavelet comes back at every size, its coefficients keep to their ranges, and cells of all bands weigh alike."""
+"""The wavelet comes back at every size, its coefficients keep to their ranges, and cells of all
+bands weigh alike.
+"""
 
 import itertools
 
@@ -32,17 +34,27 @@ def test_details_side_by_side_come_apart_again(size: tuple[int, int]) -> None:
 
 
 def test_a_picture_is_split_until_two_pixels_are_left_or_six_times() -> None:
-    assert [lattice.levels(*size) for size in [(1, 1), (2, 2), (3, 1), (64, 64), (65, 64), (4000, 3)]] == [0, 0, 1, 5, 6, 6]
+    assert [lattice.levels(*size) for size in [(1, 1), (2, 2), (3, 1), (64, 64), (65, 64), (4000, 3)]] == [
+        0,
+        0,
+        1,
+        5,
+        6,
+        6,
+    ]
 
 
 def test_coefficients_of_extreme_pictures_keep_to_their_ranges() -> None:
-    """Black and white in the pattern of each coefficient's own filter, which drives it as far as pictures can."""
+    """Black and white in the pattern of each coefficient's own filter, which drives it as far as
+    pictures can.
+    """
     random = np.random.default_rng(0)
     for level in range(1, 4):
         side = 8 << level
         for band in range(3):
             for channel in range(3):
-                # Which way each pixel moves this coefficient, from random pictures one pixel apart in value.
+                # Which way each pixel moves this coefficient, from random pictures one pixel apart
+                # in value.
                 probe = np.zeros((1, 3, side, side), np.int32)
                 low, bands = lattice.forward(probe, level)
                 bands[level - 1][band][0, channel, 2, 2] = 1 << 12
@@ -102,7 +114,9 @@ def test_base_widths_have_to_decrease_to_one(bases: tuple[int, ...]) -> None:
 
 
 def test_guesses_have_no_bias_from_rounding_down() -> None:
-    """The inverse for guesses takes off what the exact one rounds down on average (edges, where it rounds less, apart)."""
+    """The inverse for guesses takes off what the exact one rounds down on average (edges, where it
+    rounds less, apart).
+    """
     random = np.random.default_rng(5)
     layers = [np.kron(random.normal(0, 20, (60, 3, 64 >> k, 64 >> k)), np.ones((1 << k, 1 << k))) for k in range(6)]
     v = np.sum(layers, 0).astype(np.int32)

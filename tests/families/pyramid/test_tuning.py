@@ -33,7 +33,9 @@ def test_a_correction_has_a_place_for_every_output_of_its_channel() -> None:
 
 
 def sample(bias: float, spread: float, channel: int = 0, size: int = 8192) -> tuple[Sample, Layout]:
-    """Coefficients whose location is off by `bias` times a neighbour, and whose scale is off by the factor `spread`."""
+    """Coefficients whose location is off by `bias` times a neighbour, and whose scale is off by the
+    factor `spread`.
+    """
     random = np.random.default_rng(1)
     layout = Layout(12, 1, channel)
     planes = random.integers(-200, 200, (9 * 12, size)).astype(np.int32)
@@ -45,7 +47,9 @@ def sample(bias: float, spread: float, channel: int = 0, size: int = 8192) -> tu
         level = np.clip(48 + (raw[0, 3 + channel, 0].astype(np.int64) >> 6), 0, 127)
         shape = (1, 1, size, 1)
         ones = np.full(shape, 256, np.uint16)
-        return Mixture(location.astype(np.int32).reshape(shape), level.astype(np.uint8).reshape(shape), ones, ones[..., 0], None)  # type: ignore[arg-type]
+        return Mixture(
+            location.astype(np.int32).reshape(shape), level.astype(np.uint8).reshape(shape), ones, ones[..., 0], None
+        )  # type: ignore[arg-type]
 
     parent = np.full(size, -2000), np.full(size, 2000)
     return Sample(planes, raw, np.zeros((1, 3, 1, size), np.int64), [], [], parent, (truth, truth), 1, mixture), layout
@@ -62,7 +66,9 @@ def test_scores_are_the_slopes_of_the_bits() -> None:
             moved[i] += sign * step
             ends.append(tuning.scores(layout, one, tuning.corrected(layout, one, moved), False)[0])
         slope = -(ends[0] - ends[1]) / (2 * step) * np.log(2)
-        assert gradients[i].sum() == pytest.approx(slope, rel=0.02, abs=0.02 * np.abs(gradients[i]).sum() / np.sqrt(one.size))
+        assert gradients[i].sum() == pytest.approx(
+            slope, rel=0.02, abs=0.02 * np.abs(gradients[i]).sum() / np.sqrt(one.size)
+        )
 
 
 def test_a_fit_finds_what_is_wrong_and_only_that() -> None:

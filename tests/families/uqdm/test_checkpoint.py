@@ -1,4 +1,6 @@
-"""A published checkpoint loads as it was trained or as it was scored, runs nothing, and says what is wrong with it."""
+"""A published checkpoint loads as it was trained or as it was scored, runs nothing, and says what
+is wrong with it.
+"""
 
 import collections
 import dataclasses
@@ -25,13 +27,19 @@ SMALL = ModelConfig(embedding_dim=8, norm_groups=4)
 
 
 def made(folder: Path, config: ModelConfig = SMALL) -> dict[str, Any]:
-    """A checkpoint of the published form, random weights; averages are the weights plus 1, w is 17."""
+    """A checkpoint of the published form, random weights; averages are the weights plus 1, w is
+    17.
+    """
     torch.manual_seed(0)
     (folder / "config.json").write_text(to_json(Config(config)))
     model = UQDM(Config(config))
     weights = {k: torch.randn_like(v) for k, v in model.network.state_dict().items()}
     shadow = [w + 1 for w in weights.values()] + [torch.tensor(17.0) for _ in model.schedule.parameters()]
-    return {"model": collections.OrderedDict(weights), "ema": {"decay": 0.9999, "num_updates": 3, "shadow_params": shadow}, "step": 3}
+    return {
+        "model": collections.OrderedDict(weights),
+        "ema": {"decay": 0.9999, "num_updates": 3, "shadow_params": shadow},
+        "step": 3,
+    }
 
 
 def saved(folder: Path, record: Any) -> Path:
@@ -77,7 +85,10 @@ def renamed_for_old_numpy(folder: Path) -> Path:
         entries = {n: archive.read(n) for n in archive.namelist()}
     with zipfile.ZipFile(path, "w") as archive:
         for name, data in entries.items():
-            archive.writestr(name, data.replace(b"numpy._core.multiarray", b"numpy.core.multiarray") if name.endswith(".pkl") else data)
+            archive.writestr(
+                name,
+                data.replace(b"numpy._core.multiarray", b"numpy.core.multiarray") if name.endswith(".pkl") else data,
+            )
     return folder
 
 

@@ -28,7 +28,9 @@ def perturbed(config: ModelConfig, seed: int = 0) -> UNet:
     return net
 
 
-@pytest.mark.parametrize(("size", "count"), [("tiny", 167_494), ("small", 2_238_150), ("medium", 122_143_494), ("big", 237_609_734)])
+@pytest.mark.parametrize(
+    ("size", "count"), [("tiny", 167_494), ("small", 2_238_150), ("medium", 122_143_494), ("big", 237_609_734)]
+)
 def test_each_size_has_its_number_of_parameters(size: str, count: int) -> None:
     with torch.device("meta"):
         net = UNet(SIZES[size])

@@ -1,4 +1,6 @@
-"""Floats to integers: the nearest level, the nearest point of a grid as fine as the scale asks for, at any offset."""
+"""Floats to integers: the nearest level, the nearest point of a grid as fine as the scale asks for,
+at any offset.
+"""
 
 import numpy as np
 import pytest

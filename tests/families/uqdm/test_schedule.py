@@ -1,4 +1,6 @@
-"""Noise only grows with time, and the constants of a step give the mean and variance that the paper promises."""
+"""Noise only grows with time, and the constants of a step give the mean and variance that the paper
+promises.
+"""
 
 import math
 
@@ -9,7 +11,15 @@ pytest.importorskip("torch")
 import torch
 
 from uqdm.families.uqdm import constants
-from uqdm.families.uqdm.torch.schedule import FixedLinear, LearnedLinear, LearnedMonotone, alpha, new_schedule, sigma, step_constants
+from uqdm.families.uqdm.torch.schedule import (
+    FixedLinear,
+    LearnedLinear,
+    LearnedMonotone,
+    alpha,
+    new_schedule,
+    sigma,
+    step_constants,
+)
 
 KINDS = ["fixed_linear", "learned_linear", "learned_monotone"]
 
@@ -78,7 +88,8 @@ def test_step_constants_are_those_written_below_equation_4() -> None:
     t, s = torch.tensor(1.5), torch.tensor(-3.0)
     k = step_constants(t, s)
     a_t, a_s, v_t, v_s = (
-        float(f(g.double())) for f, g in [(alpha, t), (alpha, s), (lambda g: sigma(g) ** 2, t), (lambda g: sigma(g) ** 2, s)]
+        float(f(g.double()))
+        for f, g in [(alpha, t), (alpha, s), (lambda g: sigma(g) ** 2, t), (lambda g: sigma(g) ** 2, s)]
     )
     v_ts = v_t - (a_t / a_s) ** 2 * v_s
     assert float(k.b) == pytest.approx(a_t / a_s * v_s / v_t, rel=1e-12)
@@ -90,14 +101,19 @@ def test_step_constants_are_those_written_below_equation_4() -> None:
 @pytest.mark.parametrize("ends", [(6.0, -12.3), (1.5, 1.4), (-3.0, -12.0)])
 def test_packages_and_models_in_floats_have_the_same_constants(ends: tuple[float, float]) -> None:
     """Equation 4 is written once, for numbers and for tensors."""
-    stored, found = constants.step_constants(*ends), step_constants(*(torch.tensor(gamma, dtype=torch.float64) for gamma in ends))
+    stored, found = (
+        constants.step_constants(*ends),
+        step_constants(*(torch.tensor(gamma, dtype=torch.float64) for gamma in ends)),
+    )
     for own, other in zip(stored, found, strict=True):
         assert float(other) == pytest.approx(own, rel=1e-12)
 
 
 @pytest.mark.parametrize("steps", [2, 4, 8])
 def test_a_chain_of_uniform_steps_has_the_variance_of_the_gaussian_one(steps: int) -> None:
-    """Appendix A.2: given z_T and x, every z_t has mean b z_T + c x and variance sigma_Q^2 of the one step from T to t."""
+    """Appendix A.2: given z_T and x, every z_t has mean b z_T + c x and variance sigma_Q^2 of the
+    one step from T to t.
+    """
     torch.manual_seed(steps)
     gamma = torch.linspace(6.0, -12.3, steps + 1, dtype=torch.float64)
     n, x, start = 200_000, 0.3, -0.8

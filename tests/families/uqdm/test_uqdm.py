@@ -1,4 +1,6 @@
-"""The UQDM walk on toy networks: universal quantization, boxes, both entropy modes, answers that fall short, rounding of floats."""
+"""The UQDM walk on toy networks: universal quantization, boxes, both entropy modes, answers that
+fall short, rounding of floats.
+"""
 
 import dataclasses
 import math
@@ -20,7 +22,9 @@ FAMILIES = [Tight, Paper]
 
 
 class Answerer:
-    """Answers from pictures, at most `limit` symbols a question in the chunks from `first` on; keeps the ideal bits of each chunk."""
+    """Answers from pictures, at most `limit` symbols a question in the chunks from `first` on;
+    keeps the ideal bits of each chunk.
+    """
 
     def __init__(self, values, limit=None, first=0):
         self.values, self.limit, self.first = values, limit, first
@@ -35,10 +39,14 @@ class Answerer:
         symbols, table = question.symbols(self.values[i], part), question.table(part)
         masses = table.masses(part) if isinstance(table, Cells) else table
         assert (masses.sum(1) == 2**24).all()
-        assert (masses >= (np.arange(masses.shape[1]) < question.children(part)[:, None])).all()  # every child can be sent
+        assert (
+            masses >= (np.arange(masses.shape[1]) < question.children(part)[:, None])
+        ).all()  # every child can be sent
         assert (symbols >= 0).all()
         assert (symbols < question.children(part)).all()
-        self.bits[self.step] = self.bits.get(self.step, 0) + (24 - np.log2(np.take_along_axis(masses, symbols[:, None], 1))).sum()
+        self.bits[self.step] = (
+            self.bits.get(self.step, 0) + (24 - np.log2(np.take_along_axis(masses, symbols[:, None], 1))).sum()
+        )
         return symbols if self.limit is None or self.step < self.first else symbols[: self.limit]
 
 
@@ -105,7 +113,8 @@ def test_the_noise_of_universal_quantization_is_uniform_and_ignores_the_picture(
 
 
 def test_the_last_latent_has_the_variance_of_the_gaussian_forward_process() -> None:
-    # Appendix A.2: z_t given x has the mean alpha_t x and the variance sigma_t^2 whatever the noise's shape, but for b z_T.
+    # Appendix A.2: z_t given x has the mean alpha_t x and the variance sigma_t^2 whatever the
+    # noise's shape, but for b z_T.
     model = Paper(constants(), Floats())
     rgb = pixels(64, 64)
     states, _ = encode(model, rgb)
@@ -132,9 +141,10 @@ def test_tight_never_costs_more_than_what_is_left_and_paper_costs_more_than_tigh
 
 
 def test_tight_lengths_are_a_distribution_over_pictures() -> None:
-    # One coordinate, three channels fixed: the code lengths of all 256 values of one channel must satisfy Kraft with equality
-    # (each value's path is one leaf of a tree whose tables sum to one), up to the integer tables' leftovers: each of at most four
-    # tables leaves at most 1,024 of its 2**24 parts to no child.
+    # One coordinate, three channels fixed: the code lengths of all 256 values of one channel must
+    # satisfy Kraft with equality (each value's path is one leaf of a tree whose tables sum to one),
+    # up to the integer tables' leftovers: each of at most four tables leaves at most 1,024 of its
+    # 2**24 parts to no child.
     class Alone(Floats):
         def __call__(self, step, z, low, high):
             return (low + high) / 2, np.log2((high - low + 1) / 5.0)
@@ -160,14 +170,16 @@ def test_tight_lengths_are_a_distribution_over_pictures() -> None:
     assert 1 - 4 * 1024 / 2**24 <= total <= 1 + 1e-12
 
 
-# --- answers that fall short -----------------------------------------------------------------------------------------------------
+# --- answers that fall short
 
 
 @pytest.mark.parametrize("grey", [False, True])
 @pytest.mark.parametrize("network", [Floats(), Integers(mixed=True), Integers(sees_z=True)])
 @pytest.mark.parametrize("space", SPACES)
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_answered_prefix_is_a_state_that_holds_the_truth_and_more_symbols_never_widen_a_box(family, space, network, grey) -> None:
+def test_every_answered_prefix_is_a_state_that_holds_the_truth_and_more_symbols_never_widen_a_box(
+    family, space, network, grey
+) -> None:
     model = family(constants(space), network)
     rgb = pixels(9, 8, grey=grey)
     values = model.values(rgb)
@@ -227,7 +239,7 @@ def test_the_middle_of_a_step_gets_better_with_every_part_of_it() -> None:
         assert all(a > b for a, b in pairwise(errors))
 
 
-# --- grey, sizes, previews -------------------------------------------------------------------------------------------------------
+# --- grey, sizes, previews
 
 
 @pytest.mark.parametrize("space", SPACES)
@@ -277,11 +289,13 @@ def test_the_bound_of_a_published_preview_is_none_since_nothing_holds_it_in_the_
     assert model.bound(states[5])[0] == 0
 
 
-# --- floats become integers in one place -----------------------------------------------------------------------------------------
+# --- floats become integers in one place
 
 
 class Boundary(Floats):
-    """The toy, with one location and one scale of every step where an offset of 0 rounds them to either side; and `drift` added."""
+    """The toy, with one location and one scale of every step where an offset of 0 rounds them to
+    either side; and `drift` added.
+    """
 
     def __init__(self, place=(5, 6), drift=0.0, **options):
         super().__init__(**options)
@@ -294,7 +308,9 @@ class Boundary(Floats):
         scale[:, 0, y, x] = -5  # level 0, whose grid is the finest
         scale[:, 1, y, x] = 1 + 1 / 16  # half between two levels
         random = np.random.default_rng(step)
-        return location + self.drift * random.choice([-1, 1], location.shape), scale + self.drift * random.choice([-1, 1], scale.shape)
+        return location + self.drift * random.choice([-1, 1], location.shape), scale + self.drift * random.choice(
+            [-1, 1], scale.shape
+        )
 
 
 @pytest.mark.parametrize("mode", ["tight", "paper"])
@@ -402,7 +418,8 @@ def test_intervals_may_be_as_wide_as_the_package_may_say(family, grey) -> None:
 
 @pytest.mark.parametrize("space", SPACES)
 def test_a_published_models_sample_is_what_was_drawn_last_whatever_its_boxes_say(space) -> None:
-    # Intervals drawn by chance contradict each other in `Paper`, and samples were the largest of their lower ends.
+    # Intervals drawn by chance contradict each other in `Paper`, and samples were the largest of
+    # their lower ends.
     model = Paper(constants(space), Integers())
     states = list(walk(model, model.start((12, 12), (3,)), Guesser(3)))
     assert (states[-1].low == states[-1].high).all()

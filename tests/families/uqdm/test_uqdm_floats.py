@@ -1,4 +1,6 @@
-"""Bits are counted as eq. 1 says, for any number of steps and either density, and pictures come back from any step."""
+"""Bits are counted as eq. 1 says, for any number of steps and either density, and pictures come
+back from any step.
+"""
 
 import dataclasses
 import math
@@ -76,7 +78,9 @@ def test_both_base_scales_give_the_standard_deviation_they_name() -> None:
 
 
 def test_a_step_costs_the_log_ratio_of_its_two_densities() -> None:
-    """q is 1/Delta on its box, p = g * U; the bits of a step are the mean over the box of log2 q/p (eq. 1, appendix B.2)."""
+    """q is 1/Delta on its box, p = g * U; the bits of a step are the mean over the box of log2 q/p
+    (eq. 1, appendix B.2).
+    """
     model, x = fresh(), pictures(1)
     gamma, z = model.gammas(), model.trajectory(x, seeded())
     k = step_constants(gamma[1], gamma[2])
@@ -162,7 +166,11 @@ def test_an_index_outside_the_steps_is_refused() -> None:
 def measured(model: UQDM, x: Tensor, batch: int = 3) -> list[float]:
     generator = seeded()
     with torch.inference_mode():
-        return torch.cat([model.nelbo(part, generator).cumulative()[1:] for part in torch.split(x, batch)], 1).mean(1).tolist()
+        return (
+            torch.cat([model.nelbo(part, generator).cumulative()[1:] for part in torch.split(x, batch)], 1)
+            .mean(1)
+            .tolist()
+        )
 
 
 def published(shared: Path, dev: Any, reading: str, every: int) -> tuple[UQDM, Tensor]:
@@ -183,18 +191,26 @@ def test_a_few_pictures_cost_about_what_the_published_model_needs(reading: str, 
 @pytest.mark.slow  # ten minutes
 @pytest.mark.parametrize("reading", ["raw", "ema"])
 def test_a_hundred_pictures_cost_what_the_published_model_needs(reading: str, shared: Path, dev: Any) -> None:
-    """Term by term. The table's first step had one z_T for all pictures, which alone moves it by 3 % from seed to seed."""
-    found, expected = (np.diff(v, prepend=0) for v in (measured(*published(shared, dev, reading, 5), batch=4), MEASURED[reading]))
+    """Term by term. The table's first step had one z_T for all pictures, which alone moves it by 3
+    % from seed to seed.
+    """
+    found, expected = (
+        np.diff(v, prepend=0) for v in (measured(*published(shared, dev, reading, 5), batch=4), MEASURED[reading])
+    )
     for value, term, tolerance in zip(found, expected, [0.06, 0.01, 0.005, 0.005, 0.005]):
         assert value == pytest.approx(term, rel=tolerance)
 
 
 @pytest.mark.parametrize("gamma", [-14.0, -12.3, -9.0, -6.0, -2.0, 3.0])
 def test_the_likelihood_of_pixels_leaves_out_only_what_does_not_count(gamma: float) -> None:
-    """Against the softmax over all 256 values, also where z_0 is far from the pixel or outside the range; values and gradients."""
+    """Against the softmax over all 256 values, also where z_0 is far from the pixel or outside the
+    range; values and gradients.
+    """
     model = fresh().double()
     x = torch.randint(0, 256, (3, 3, 4, 4), generator=seeded(3), dtype=torch.uint8)
-    off = torch.randn(x.shape, generator=seeded(4), dtype=torch.float64) * torch.tensor([0.01, 0.2, 3.0]).view(3, 1, 1, 1)
+    off = torch.randn(x.shape, generator=seeded(4), dtype=torch.float64) * torch.tensor([0.01, 0.2, 3.0]).view(
+        3, 1, 1, 1
+    )
     found = []
     for every in (False, True):
         z = (model.to_real(x) + off).requires_grad_()

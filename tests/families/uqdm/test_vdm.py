@@ -1,7 +1,9 @@
-"""A VDM's bits are divergences of normals, its limit and its single steps agree with the whole sum, and a UQDM can stand on it.
+"""A VDM's bits are divergences of normals, its limit and its single steps agree with the whole sum,
+and a UQDM can stand on it.
 
-Where the rest is: what both families share (test_uqdm.py, test_schedule.py); that UQDM's chain has this one's marginals, and the rate of a
-uniform step (test_theory.py); training on these losses, and the swirl (tests/training/).
+Where the rest is: what both families share (test_uqdm.py, test_schedule.py); that UQDM's chain has
+this one's marginals, and the rate of a uniform step (test_theory.py); training on these losses, and
+the swirl (tests/training/).
 """
 
 import math
@@ -27,12 +29,23 @@ from uqdm.training.presets import PRESETS
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 PIXELS: dict[str, Any] = {"embedding_dim": 8, "norm_groups": 4}
-POINTS: dict[str, Any] = {"network": "points", "n_channels": 2, "embedding_dim": 32, "gamma_min": -6.0, "fix_gamma_max": False}
-KNOWN = {"logistic": 0.37959, "gaussian": 0.39937}  # bits a coordinate and step where x_hat = x and sigma = sigma_Q (test_theory.py)
+POINTS: dict[str, Any] = {
+    "network": "points",
+    "n_channels": 2,
+    "embedding_dim": 32,
+    "gamma_min": -6.0,
+    "fix_gamma_max": False,
+}
+KNOWN = {
+    "logistic": 0.37959,
+    "gaussian": 0.39937,
+}  # bits a coordinate and step where x_hat = x and sigma = sigma_Q (test_theory.py)
 
 
 def fresh(kind: type[Diffusion] = VDM, perturbed: float = 0.0, **changes: Any) -> Any:
-    """A model in float64; with `perturbed`, its network's last layer is not zero but random: it is wrong, smoothly."""
+    """A model in float64; with `perturbed`, its network's last layer is not zero but random: it is
+    wrong, smoothly.
+    """
     torch.manual_seed(0)
     model = kind(Config(ModelConfig(learned_prior_scale=False, **changes), family=kind.__name__.lower())).double()
     last = model.network.layers[-1] if changes.get("network") == "points" else model.network.conv_out[-1]
@@ -58,7 +71,7 @@ def levels(gamma: Tensor) -> tuple[Tensor, Tensor]:
     return snr / (1 + snr), 1 / (1 + snr)
 
 
-# --- the terms of eq. 1 ------------------------------------------------------------------------------------------------------------
+# --- the terms of eq. 1
 
 
 @pytest.mark.parametrize("steps", [1, 3, 50])
@@ -93,7 +106,9 @@ def test_z_T_costs_its_divergence_from_the_standard_normal(gamma: float) -> None
 
 
 def test_the_trajectory_has_the_marginals_of_q_and_is_a_markov_chain() -> None:
-    """q(z_t | x) = N(alpha_t x, sigma_t^2), and z_t, z_s have the covariance alpha_{t|s} sigma_s^2, neighbours or not (appendix A.1)."""
+    """q(z_t | x) = N(alpha_t x, sigma_t^2), and z_t, z_s have the covariance alpha_{t|s} sigma_s^2,
+    neighbours or not (appendix A.1).
+    """
     model, n, value = fresh(**PIXELS, gamma_max=1.0), 3 * 256**2, 200
     x = torch.full((1, 3, 256, 256), value, dtype=torch.uint8)
     gamma, z = model.gammas(5), model.trajectory(x, seeded(3), 5)
@@ -104,11 +119,15 @@ def test_the_trajectory_has_the_marginals_of_q_and_is_a_markov_chain() -> None:
         assert noise[i].mean().item() == pytest.approx(0, abs=4 * math.sqrt(variance / n))
         assert noise[i].var().item() == pytest.approx(variance.item(), rel=4 * math.sqrt(2 / n))
         ordered = torch.special.ndtr(torch.sort(noise[i] / torch.sqrt(variance)).values)
-        assert (ordered - (torch.arange(n) + 0.5) / n).abs().max().item() < 1.95 / math.sqrt(n)  # Kolmogorov-Smirnov, 0.1 %
+        assert (ordered - (torch.arange(n) + 0.5) / n).abs().max().item() < 1.95 / math.sqrt(
+            n
+        )  # Kolmogorov-Smirnov, 0.1 %
     for i, s in ((a, b) for b in range(6) for a in range(b)):
         (signal_t, variance_t), (signal_s, variance_s) = (levels(gamma[j].detach()) for j in (i, s))
         correlation = torch.sqrt(signal_t / signal_s * variance_s / variance_t)
-        assert torch.corrcoef(torch.stack([noise[i], noise[s]]))[0, 1].item() == pytest.approx(correlation.item(), abs=4 / math.sqrt(n))
+        assert torch.corrcoef(torch.stack([noise[i], noise[s]]))[0, 1].item() == pytest.approx(
+            correlation.item(), abs=4 / math.sqrt(n)
+        )
 
 
 def test_a_learned_reverse_variance_is_refused() -> None:
@@ -116,7 +135,7 @@ def test_a_learned_reverse_variance_is_refused() -> None:
         VDM(Config(ModelConfig(**PIXELS, learned_prior_scale=True), family="vdm"))
 
 
-# --- pictures ----------------------------------------------------------------------------------------------------------------------
+# --- pictures
 
 
 def test_pictures_come_back_from_every_step_when_the_network_knows_them_and_the_steps_are_free() -> None:
@@ -155,11 +174,13 @@ def test_flow_is_deterministic_sampling_follows_its_generator_and_pictures_are_d
     assert 0 <= drawn.min() <= drawn.max() <= 255
 
 
-# --- the limit of many steps -------------------------------------------------------------------------------------------------------
+# --- the limit of many steps
 
 
 def test_more_steps_cost_less_and_their_limit_is_the_continuous_loss() -> None:
-    """Kingma et al. 2021: eq. 1 falls with T; what is left falls as 1/T, so twice a sum less the sum of half as many steps has none."""
+    """Kingma et al. 2021: eq. 1 falls with T; what is left falls as 1/T, so twice a sum less the
+    sum of half as many steps has none.
+    """
     model, x = fresh(perturbed=0.01, **POINTS, gamma_max=1.0), points(8000)
     with torch.no_grad():
         z, clipped = model.trajectory(x[:1000], seeded(), 16), 0.0
@@ -167,7 +188,9 @@ def test_more_steps_cost_less_and_their_limit_is_the_continuous_loss() -> None:
             clipped = max(clipped, (model.predict(latent, gamma)[0].abs() == 1).double().mean().item())
         assert clipped < 0.002  # else the two losses would differ: the limit does not clip
         limit, limit_error = mean_and_error(torch.stack([model.continuous_nelbo(x, seeded(i)) for i in range(16)], 1))
-        found = {steps: mean_and_error(model.nelbo(x, seeded(steps), steps).total()) for steps in (1, 2, 4, 8, 16, 32, 64)}
+        found = {
+            steps: mean_and_error(model.nelbo(x, seeded(steps), steps).total()) for steps in (1, 2, 4, 8, 16, 32, 64)
+        }
     for (more, more_error), (less, less_error) in pairwise(found.values()):
         assert less < more + 3 * math.hypot(more_error, less_error)
     assert found[1][0] > found[4][0] + 1 > found[16][0] + 1
@@ -194,7 +217,9 @@ def test_the_limit_depends_on_the_ends_of_the_schedule_alone() -> None:
         if kind == "learned_monotone":
             model = bent(model)
             middle = model.schedule(torch.tensor(0.5, dtype=torch.float64)).item()
-            torch.testing.assert_close(model.gammas(1), torch.tensor([6.0, -6.0], dtype=torch.float64), atol=1e-5, rtol=0)
+            torch.testing.assert_close(
+                model.gammas(1), torch.tensor([6.0, -6.0], dtype=torch.float64), atol=1e-5, rtol=0
+            )
             assert abs(middle) > 2  # a line's is 0
         with torch.no_grad():
             found.append(mean_and_error(torch.stack([model.continuous_nelbo(x, seeded(i)) for i in range(24)], 1)))
@@ -205,7 +230,9 @@ def test_the_limit_depends_on_the_ends_of_the_schedule_alone() -> None:
 
 @pytest.mark.parametrize("kind", ["learned_linear", "learned_monotone"])
 @pytest.mark.parametrize("fixed_end", [True, False])
-def test_gradients_of_the_limit_reach_every_parameter_of_the_schedule_and_are_its_derivatives(fixed_end: bool, kind: str) -> None:
+def test_gradients_of_the_limit_reach_every_parameter_of_the_schedule_and_are_its_derivatives(
+    fixed_end: bool, kind: str
+) -> None:
     model, x = fresh(perturbed=0.05, **{**POINTS, "fix_gamma_max": fixed_end}, noise_schedule=kind), points(64)
     loss = model.continuous_nelbo(x, seeded(1)).mean()
     loss.backward()
@@ -232,13 +259,15 @@ def test_gradients_of_the_sum_reach_every_parameter() -> None:
     assert model.schedule.ends.b.grad.abs() > 0
 
 
-# --- one step a picture --------------------------------------------------------------------------------------------------------------
+# --- one step a picture
 
 
 @pytest.mark.parametrize("family", [VDM, UQDM])
 @pytest.mark.parametrize("steps", [1, 3, 8])
 def test_one_step_a_picture_gives_the_sum_in_the_mean(steps: int, family: type[Diffusion]) -> None:
-    """Section 5's single-step estimate against eq. 1: the total, and the steps alone, over many draws of five different points."""
+    """Section 5's single-step estimate against eq. 1: the total, and the steps alone, over many
+    draws of five different points.
+    """
     model, x, n = fresh(family, perturbed=0.05, **POINTS), points(5), 600
     generator, other = seeded(1), seeded(2)
     with torch.no_grad():
@@ -258,7 +287,7 @@ def test_one_step_a_picture_gives_the_sum_in_the_mean(steps: int, family: type[D
     assert ((counts == 5 // steps) | (counts == -(-5 // steps))).all()  # spread evenly over each batch
 
 
-# --- UQDM over VDM -------------------------------------------------------------------------------------------------------------------
+# --- UQDM over VDM
 
 
 def test_a_uqdm_over_a_vdm_shares_its_weights_and_schedule() -> None:
@@ -280,7 +309,9 @@ def test_a_uqdm_over_a_vdm_shares_its_weights_and_schedule() -> None:
 
 @pytest.mark.parametrize("density", KNOWN)
 def test_where_the_network_knows_the_picture_a_uqdm_over_a_vdm_pays_the_constant_of_each_step(density: str) -> None:
-    """Appendix B.2: matching moments alone costs a constant a coordinate and step, which B.1's steps do not have."""
+    """Appendix B.2: matching moments alone costs a constant a coordinate and step, which B.1's
+    steps do not have.
+    """
     x = pictures(size=32)
     vdm = knowing(fresh(**PIXELS), x)
     for steps in (1, 4, 10):
@@ -292,9 +323,11 @@ def test_where_the_network_knows_the_picture_a_uqdm_over_a_vdm_pays_the_constant
 
 @pytest.mark.parametrize("density", KNOWN)
 def test_a_uqdm_over_a_vdm_pays_that_constant_and_less_than_the_vdm_for_its_errors(density: str) -> None:
-    """So with many steps it costs more than the VDM, and with few and an untrained network less: UQDM's p is wider, by the box.
+    """So with many steps it costs more than the VDM, and with few and an untrained network less:
+    UQDM's p is wider, by the box.
 
-    That it costs what a UQDM of fixed variance costs that was trained as one (section 5.1) takes training: uqdm.research.swirl.
+    That it costs what a UQDM of fixed variance costs that was trained as one (section 5.1) takes
+    training: uqdm.research.swirl.
     """
     vdm, x = fresh(perturbed=0.02, **POINTS), points(3000)
     uqdm = UQDM.over(vdm, density)
@@ -307,7 +340,9 @@ def test_a_uqdm_over_a_vdm_pays_that_constant_and_less_than_the_vdm_for_its_erro
         assert constant - 3 * error < bits < constant + gaussian + 3 * math.hypot(error, gaussian_error)
         if steps >= 16:
             assert found.total().mean() > other.total().mean() + 5
-    assert (bits - constant) / gaussian == pytest.approx(0.5, abs=0.1)  # small errors count about half, over twice the variance
+    assert (bits - constant) / gaussian == pytest.approx(
+        0.5, abs=0.1
+    )  # small errors count about half, over twice the variance
 
 
 @pytest.mark.parametrize("name", ["tiny-vdm", "swirl-vdm"])

@@ -45,9 +45,14 @@ def checked(backend: str | None) -> None:
 
 def _runtime(backend: str | None, device: str, threads: int | None, precision: str) -> tuple[Runtime, str]:
     """What runs an exact network, and its name."""
-    fitting = [n for n in MODULES if (device == "cpu" or n == "torch") and (precision == "float32" or n != "onnxruntime")]
+    fitting = [
+        n for n in MODULES if (device == "cpu" or n == "torch") and (precision == "float32" or n != "onnxruntime")
+    ]
     if backend is not None and backend not in fitting:
-        raise BackendError(f"{backend} runs networks on the CPU only{', in float32' * (backend == 'onnxruntime')}; leave the backend out")
+        raise BackendError(
+            f"{backend} runs networks on the CPU only{', in float32' * (backend == 'onnxruntime')}; leave the"
+            " backend out"
+        )
     for name in fitting if backend is None else [backend]:
         try:
             return _open(name, device, threads, precision), name

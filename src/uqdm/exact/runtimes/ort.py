@@ -21,9 +21,11 @@ TELEMETRY = "ORT_DISABLE_TELEMETRY"
 
 
 def _without_telemetry() -> Any:
-    """ONNX Runtime, imported. Since 1.31 it starts a thread that reports to its makers, unless a variable says no.
+    """ONNX Runtime, imported. Since 1.31 it starts a thread that reports to its makers, unless a
+    variable says no.
 
-    Nothing here should report. And a forked child would wait for that thread for ever when it exits. The variable is as it was afterwards.
+    Nothing here should report. And a forked child would wait for that thread for ever when it
+    exits. The variable is as it was afterwards.
     """
     before = os.environ.get(TELEMETRY)
     os.environ[TELEMETRY] = "1"
@@ -53,9 +55,13 @@ class Runner:
         # faster.
         options.enable_cpu_mem_arena = False
         options.log_severity_level = QUIET
-        self._session = onnxruntime.InferenceSession(graph(net).SerializeToString(), options, providers=["CPUExecutionProvider"])
+        self._session = onnxruntime.InferenceSession(
+            graph(net).SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
 
-    def __call__(self, features: NDArray[np.float32], context: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+    def __call__(
+        self, features: NDArray[np.float32], context: NDArray[np.float32] | None = None
+    ) -> NDArray[np.float32]:
         given = {"features": features} if context is None else {"features": features, "context": context}
         found: NDArray[np.float32] = self._session.run(None, given)[0]
         return found
@@ -73,9 +79,12 @@ def graph(net: Net) -> onnx.ModelProto:
         a = drawn.limited(drawn.convolution(drawn.activation(h, block.down), block.first))
         h = drawn.node("Add", h, drawn.floor(drawn.convolution(a, block.second)))
     out = drawn.activation(h, net.down)
-    out, size = (out, net.channels) if net.head is None else (drawn.floor(drawn.convolution(out, net.head)), len(net.head.bias))
+    out, size = (
+        (out, net.channels) if net.head is None else (drawn.floor(drawn.convolution(out, net.head)), len(net.head.bias))
+    )
     *given, outputs = (
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, channels, None, None]) for name, channels in [*inputs, (out, size)]
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, channels, None, None])
+        for name, channels in [*inputs, (out, size)]
     )
     made = helper.make_graph(drawn.nodes, "network", given, [outputs], drawn.constants)
     return helper.make_model(made, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR)

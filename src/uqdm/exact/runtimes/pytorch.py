@@ -134,7 +134,9 @@ class Runner:
         with SETTINGS.ours(device.type, threads):  # even a copy takes PyTorch's threads
             self._enter, self._down = self._convolution(net.enter), self._unit(net.down)
             self._head, self._join = (None if c is None else self._convolution(c) for c in (net.head, net.join))
-            self._blocks = [(self._unit(b.down), self._convolution(b.first), self._convolution(b.second)) for b in net.blocks]
+            self._blocks = [
+                (self._unit(b.down), self._convolution(b.first), self._convolution(b.second)) for b in net.blocks
+            ]
 
     def __call__(self, features: NDArray[np.float32], context: NDArray[np.float32] | None = None) -> NDArray[Any]:
         # A caller's autocast would round to 16 bits, and not where the runtime proves itself if

@@ -21,7 +21,9 @@ def _networks(package: Package, opening: Opening) -> Any:
 
     found = runtimes.opened(opening)
     if (kind := package.network.get("kind")) != "nested":
-        raise PackageError(f"{package.name}: network kind {kind!r} in a model of the family 'nested'; they do not belong together")
+        raise PackageError(
+            f"{package.name}: network kind {kind!r} in a model of the family 'nested'; they do not belong together"
+        )
     return running.NestedNetworks(package, found.runtime, found.name, workers=found.workers)
 
 

@@ -58,7 +58,12 @@ def _mixture(
 
 
 def mixture(
-    step: NestedStep, number: int, raw: NDArray[np.float32], low: NDArray[np.int16], high: NDArray[np.int16], high_passed: NDArray[np.int32]
+    step: NestedStep,
+    number: int,
+    raw: NDArray[np.float32],
+    low: NDArray[np.int16],
+    high: NDArray[np.int16],
+    high_passed: NDArray[np.int32],
 ) -> Mixture:
     """`step.mixture`."""
     one = step.passes[number]

@@ -59,7 +59,9 @@ def phase(field: Any, number: int) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class NestedPass:
-    """One pass: its network, and what is added to what that says. C coordinates, J logistics each."""
+    """One pass: its network, and what is added to what that says. C coordinates, J logistics
+    each.
+    """
 
     net: Net
     offset: Array  # (C, J) to locations, 2**-16 pixel values
@@ -79,7 +81,9 @@ class NestedPass:
         """
         logistics = self.offset.shape[1] if self.offset.ndim == 2 else 0
         if not 1 <= logistics <= MOST_LOGISTICS:
-            raise PackageError(f"{name}: offsets of shape {self.offset.shape}; expected 3 rows of 1 to {MOST_LOGISTICS} logistics")
+            raise PackageError(
+                f"{name}: offsets of shape {self.offset.shape}; expected 3 rows of 1 to {MOST_LOGISTICS} logistics"
+            )
         for field in PASS:
             shape = (COORDINATES,) if field == "skip" else (COORDINATES, logistics)
             ranged(f"{name}: {field}", getattr(self, field), shape, *RANGES[field])
@@ -92,7 +96,9 @@ class NestedPass:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NestedStep(BoxFeatures):
-    """One step; `width` is that of the parents. `trunk` is None where the passes see all features."""
+    """One step; `width` is that of the parents. `trunk` is None where the passes see all
+    features.
+    """
 
     trunk: Net | None
     passes: tuple[NestedPass, ...]
@@ -145,7 +151,9 @@ class NestedStep(BoxFeatures):
         location = (offset.astype(np.int64) * self.width[:, None, None, None]) >> LOCATION_BITS
         location += one.offset[:, None, None]
         location += self.base(twice, phase(high_passed, number), one.skip)[..., None]
-        levels = np.clip((level + one.level[:, None, None].astype(np.int32)) >> LEVEL_BITS, 0, LEVELS - 1).astype(np.uint8)
+        levels = np.clip((level + one.level[:, None, None].astype(np.int32)) >> LEVEL_BITS, 0, LEVELS - 1).astype(
+            np.uint8
+        )
         weight = weights(logarithm)
         mean = ((levels.astype(np.int32) * weight).sum(-1) // TOTAL).astype(np.uint8)
         return Mixture(np.clip(location, -FARTHEST, FARTHEST).astype(np.int32), levels, weight, mean)

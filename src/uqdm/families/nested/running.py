@@ -30,7 +30,9 @@ class NestedNetworks:
 
     exact = True
 
-    def __init__(self, package: Package, runtime: Runtime, name: str, tile: int = TILE, workers: Workers | None = None) -> None:
+    def __init__(
+        self, package: Package, runtime: Runtime, name: str, tile: int = TILE, workers: Workers | None = None
+    ) -> None:
         self.name, self.tile, self.workers = name, tile, workers
         self._steps = networks.parse(package.name, package.network, package.weights)
         self._runner = Runners(runtime, name)

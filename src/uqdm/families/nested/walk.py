@@ -61,8 +61,14 @@ class NestedConstants:
 
     def __post_init__(self) -> None:
         rows = (*self.widths, self.priority)
-        if any(len(row) != 3 or any(type(v) is not int for v in row) for row in rows) or not 1 <= len(self.widths) <= MAX_STEPS:
-            raise PackageError(f"widths {self.widths}, priority {self.priority}: expected 3 integers for each of 1 .. {MAX_STEPS} steps")
+        if (
+            any(len(row) != 3 or any(type(v) is not int for v in row) for row in rows)
+            or not 1 <= len(self.widths) <= MAX_STEPS
+        ):
+            raise PackageError(
+                f"widths {self.widths}, priority {self.priority}: expected 3 integers for each of 1 .. {MAX_STEPS}"
+                " steps"
+            )
         if self.widths[-1] != (1, 1, 1) or any(not 1 <= w <= MAX_WIDTH for row in self.widths for w in row):
             raise PackageError(f"widths {self.widths}: expected 1 .. {MAX_WIDTH}, and 1, 1, 1 in the end")
         if any(a % b for above, below in zip(self.widths, self.widths[1:]) for a, b in zip(above, below)):
@@ -125,7 +131,14 @@ class NestedQuestion(CellsQuestion):
     """What one run of one pass asks of one picture."""
 
     def __init__(
-        self, asked: NDArray[np.int32], place: NDArray[np.int32], low: Boxes, high: Boxes, offset: Boxes, mixture: Any, width: Integers
+        self,
+        asked: NDArray[np.int32],
+        place: NDArray[np.int32],
+        low: Boxes,
+        high: Boxes,
+        offset: Boxes,
+        mixture: Any,
+        width: Integers,
     ) -> None:
         super().__init__(asked, offset[asked].astype(np.int32))
         self._place = place  # (M,) flat positions in the phase's (C, h, w)
@@ -169,7 +182,9 @@ class NestedWalk:
         offset, plane = np.empty_like(low), shape[0] * shape[1]
         for channel, most in enumerate(self.constants.widths[0]):
             for one, seed in zip(offset, seeds):
-                one[channel] = randomness.below(most, randomness.raw(seed, DITHER, plane, channel * plane)).reshape(shape)
+                one[channel] = randomness.below(most, randomness.raw(seed, DITHER, plane, channel * plane)).reshape(
+                    shape
+                )
         return NestedState(0, low, high, offset, grey)
 
     def values(self, pixels: NDArray[np.uint8]) -> NDArray[np.int16]:
@@ -196,7 +211,9 @@ class NestedWalk:
         mixture = heard.mixture
         return [self._question(state, i, number, run, tuple(a[i] for a in mixture)) for i in range(len(state.low))]
 
-    def update(self, state: NestedState, part: int, questions: Sequence[NestedQuestion], answers: Sequence[Integers]) -> NestedState:
+    def update(
+        self, state: NestedState, part: int, questions: Sequence[NestedQuestion], answers: Sequence[Integers]
+    ) -> NestedState:
         """What is known after the answers: smaller boxes. Answers may fall short.
 
         The state before a chunk stays as it is; between parts it is the walk's own and changes in
@@ -225,7 +242,9 @@ class NestedWalk:
     # --- previews
 
     def denoise(self, state: NestedState) -> NDArray[np.uint8]:
-        """The `denoise` reconstruction: the posterior mean. uint8 (N, 3, H, W); exact at the end."""
+        """The `denoise` reconstruction: the posterior mean. uint8 (N, 3, H, W); exact at the
+        end.
+        """
         if state.step >= self.chunks:
             return colour.inverse(state.low, SPACE)
         return shown(self.mean(state), state.low, state.high, SPACE, state.grey)
@@ -254,7 +273,9 @@ class NestedWalk:
             one += ((other - one).astype(np.int64) * state.share >> 16).astype(np.int32)
         return own
 
-    def _filled(self, step: int, trunk: Any, low: Boxes, high: Boxes, before_low: Boxes, before_high: Boxes) -> NDArray[np.int32]:
+    def _filled(
+        self, step: int, trunk: Any, low: Boxes, high: Boxes, before_low: Boxes, before_high: Boxes
+    ) -> NDArray[np.int32]:
         """Means of a step's mixtures, truncated to the boxes (N, C, H, W), in 2**-16.
 
         A pass would be told cells of the phases before it. Here it sees their means instead. Boxes
@@ -308,7 +329,9 @@ class NestedWalk:
         """Before the first chunk, after it, ..., after the last: what the widths of cells allow."""
         found = [(255, 255, 255)]
         for row in self.constants.widths:
-            y, co, cg = (min(w - 1, high - low) for w, low, high in zip(row, colour.LOWEST[SPACE], colour.HIGHEST[SPACE]))
+            y, co, cg = (
+                min(w - 1, high - low) for w, low, high in zip(row, colour.LOWEST[SPACE], colour.HIGHEST[SPACE])
+            )
             found.append((y,) * 3 if grey else colour.errors((y, co, cg), SPACE))
         return found
 
@@ -325,10 +348,14 @@ class NestedWalk:
         flat = tuple(a.reshape(-1, count) for a in mixture[:3])
         channels = 1 if state.grey else 3
         widths = np.array(self.constants.widths[state.step], np.int32)[:channels, None, None]
-        low, high, shift = (phase(a[i, :channels], number).astype(np.int32) for a in (state.low, state.high, state.offset))
+        low, high, shift = (
+            phase(a[i, :channels], number).astype(np.int32) for a in (state.low, state.high, state.offset)
+        )
         # A coordinate whose box lies in one cell is certain: nothing is asked of it.
         asked = (low - shift) // widths < (high - shift) // widths
-        level = mixture[3][:channels] + (np.array(self.constants.priority[:channels], np.int32)[:, None, None] + (MOST_PRIORITY + 1))
+        level = mixture[3][:channels] + (
+            np.array(self.constants.priority[:channels], np.int32)[:, None, None] + (MOST_PRIORITY + 1)
+        )
         turn = (level * asked).astype(np.uint8).reshape(channels, -1)
         where = order.run((h, w), run)
         ordered = order.by_priority(turn[:, where].reshape(-1))
@@ -336,7 +363,9 @@ class NestedWalk:
         at = _inside(state, number, where)[index] + channel * np.int32(state.low[0, 0].size)
         place = where[index] + channel * np.int32(h * w)
         boxes = state.low[i].reshape(-1), state.high[i].reshape(-1)
-        return NestedQuestion(at, place, *boxes, state.offset[i].reshape(-1), flat, np.array(self.constants.widths[state.step], np.int64))
+        return NestedQuestion(
+            at, place, *boxes, state.offset[i].reshape(-1), flat, np.array(self.constants.widths[state.step], np.int64)
+        )
 
     def _colourless(self, state: NestedState, i: int, low: Boxes, high: Boxes, number: int, run: int) -> None:
         """The chroma of a grey picture, of a run that has been told: the cells of 0."""
@@ -344,7 +373,10 @@ class NestedWalk:
         inside = _inside(state, number, order.run((h, w), run))
         for channel in (1, 2):
             at = inside + np.int32(channel * (len(low) // 3))
-            offset, width = state.offset[i].reshape(-1)[at].astype(np.int32), np.int32(self.constants.widths[state.step][channel])
+            offset, width = (
+                state.offset[i].reshape(-1)[at].astype(np.int32),
+                np.int32(self.constants.widths[state.step][channel]),
+            )
             bottom = -offset // width * width + offset
             low[at] = np.maximum(bottom, low[at])
             high[at] = np.minimum(bottom + width - 1, high[at])

@@ -1,4 +1,6 @@
-"""The family `pyramid`: nested dithered cells of an integer wavelet, for photographs (docs/pyramid.md)."""
+"""The family `pyramid`: nested dithered cells of an integer wavelet, for photographs
+(docs/pyramid.md).
+"""
 
 from typing import Any
 
@@ -21,7 +23,9 @@ def _networks(package: Package, opening: Opening) -> Any:
 
     found = runtimes.opened(opening)
     if (kind := package.network.get("kind")) != "pyramid":
-        raise PackageError(f"{package.name}: network kind {kind!r} in a model of the family 'pyramid'; they do not belong together")
+        raise PackageError(
+            f"{package.name}: network kind {kind!r} in a model of the family 'pyramid'; they do not belong together"
+        )
     return running.PyramidNetworks(package, found.runtime, found.name, workers=found.workers)
 
 

@@ -1,8 +1,10 @@
-"""The family's lattice: the reversible 5/3 wavelet, the ranges of its coefficients, the widths of cells; NumPy integers only.
+"""The family's lattice: the reversible 5/3 wavelet, the ranges of its coefficients, the widths of
+cells; NumPy integers only.
 
-A picture in YCoCg-R is split `levels` times. Level 1 is the finest. A field of h x w becomes a low-pass LL of ceil(h/2) x ceil(w/2) and
-three bands: HL (high-pass along rows) of ceil(h/2) x floor(w/2), LH of floor(h/2) x ceil(w/2), HH of floor(h/2) x floor(w/2). The rows are
-split last and joined first, as in JPEG 2000 (ISO 15444-1, annex F).
+A picture in YCoCg-R is split `levels` times. Level 1 is the finest. A field of h x w becomes a
+low-pass LL of ceil(h/2) x ceil(w/2) and three bands: HL (high-pass along rows) of ceil(h/2) x
+floor(w/2), LH of floor(h/2) x ceil(w/2), HH of floor(h/2) x floor(w/2). The rows are split last and
+joined first, as in JPEG 2000 (ISO 15444-1, annex F).
 """
 
 import functools
@@ -16,7 +18,8 @@ from numpy.typing import NDArray
 BANDS = ("HL", "LH", "HH")  # in the order in which a level sends them
 MOST_LEVELS = 6
 SMALLEST = 2  # pixels: a field whose longer side is no larger is not split again
-# What an error of 1 in a coefficient of HL (or LH) and of HH does to the picture, the root of the sum of squares; levels 1 to 6.
+# What an error of 1 in a coefficient of HL (or LH) and of HH does to the picture, the root of the
+# sum of squares; levels 1 to 6.
 NORMS = (
     (1.038, 0.719), (1.592, 0.922), (2.919, 1.586), (5.703, 3.043), (11.33, 6.019), (22.64, 12.01),
 )  # fmt: skip
@@ -27,7 +30,9 @@ Widths = tuple[tuple[tuple[tuple[int, ...], ...], ...], ...]  # [step][level - 1
 
 
 def levels(height: int, width: int) -> int:
-    """How many times a picture is split: until its longer side is at most SMALLEST, at most MOST_LEVELS."""
+    """How many times a picture is split: until its longer side is at most SMALLEST, at most
+    MOST_LEVELS.
+    """
     side, count = max(height, width), 0
     while count < MOST_LEVELS and side > SMALLEST:
         side, count = (side + 1) // 2, count + 1
@@ -42,11 +47,13 @@ def shapes(height: int, width: int, count: int) -> list[tuple[int, int]]:
     return found
 
 
-# --- the transform --------------------------------------------------------------------------------------------------------------
+# --- the transform
 
 
 def _split(a: Array, axis: int) -> tuple[Array, Array]:
-    """-> low and high along an axis, of int32. The picture is continued by mirroring, without repeating its edge."""
+    """-> low and high along an axis, of int32. The picture is continued by mirroring, without
+    repeating its edge.
+    """
     a = np.moveaxis(a, axis, -1)
     even, odd = a[..., ::2], a[..., 1::2]
     if not odd.shape[-1]:
@@ -58,7 +65,9 @@ def _split(a: Array, axis: int) -> tuple[Array, Array]:
 
 
 def _join(low: Array, high: Array, axis: int, bits: int = 0) -> Array:
-    """Inverse of `_split`; with `bits`, of best guesses that have as many behind the point (`level_up_values`)."""
+    """Inverse of `_split`; with `bits`, of best guesses that have as many behind the point
+    (`level_up_values`).
+    """
     even_less, odd_less, half = (1 << (bits - 3), 1 << (bits - 2), 1) if bits else (0, 0, 0)
     low, high = np.moveaxis(low, axis, -1), np.moveaxis(high, axis, -1)
     found = np.empty((*low.shape[:-1], low.shape[-1] + high.shape[-1]), low.dtype)
@@ -85,7 +94,9 @@ def _sides(high: Array, count: int) -> tuple[Array, Array]:
 
 
 def forward(v: Array, count: int) -> tuple[Array, list[tuple[Array, Array, Array]]]:
-    """Integers (..., H, W) -> the last low-pass, and HL, LH, HH of levels 1, ..., `count`, all int32."""
+    """Integers (..., H, W) -> the last low-pass, and HL, LH, HH of levels 1, ..., `count`, all
+    int32.
+    """
     low, bands = v.astype(np.int32), []
     for _ in range(count):
         top, bottom = _split(low, -2)
@@ -110,14 +121,15 @@ def inverse(low: Array, bands: Sequence[tuple[Array, Array, Array]]) -> Array:
 def level_up_values(low: Array, bands: tuple[Array, Array, Array], bits: int) -> Array:
     """One level of the inverse for best guesses, integers with `bits` (3 or more) behind the point.
 
-    `level_up` rounds in whole values: on average it adds 1/2 less 3/8 to what an even sample loses, and takes 1/4 from an odd one.
-    A guess with bits is hardly rounded, so 1/8 and 1/4 are taken off here in its place.
+    `level_up` rounds in whole values: on average it adds 1/2 less 3/8 to what an even sample loses,
+    and takes 1/4 from an odd one. A guess with bits is hardly rounded, so 1/8 and 1/4 are taken off
+    here in its place.
     """
     hl, lh, hh = bands
     return _join(_join(low, hl, -1, bits), _join(lh, hh, -1, bits), -2, bits)
 
 
-# --- details side by side ---------------------------------------------------------------------------------------------------------
+# --- details side by side
 
 
 def sides(finer: tuple[int, int], band: int) -> tuple[int, int]:
@@ -127,7 +139,9 @@ def sides(finer: tuple[int, int], band: int) -> tuple[int, int]:
 
 
 def side_by_side(bands: tuple[Array, Array, Array]) -> Array:
-    """HL, LH, HH (N, C, ., .) -> (N, 3 C, h, w), h and w the low-pass image's; a shorter band repeats its edge, an empty one is 0."""
+    """HL, LH, HH (N, C, ., .) -> (N, 3 C, h, w), h and w the low-pass image's; a shorter band
+    repeats its edge, an empty one is 0.
+    """
     hl, lh, hh = bands
     n, c = hl.shape[:2]
     h, w = hl.shape[2], lh.shape[3]
@@ -139,7 +153,9 @@ def side_by_side(bands: tuple[Array, Array, Array]) -> Array:
 
 
 def repeat_edge(field: Array, size: tuple[int, ...]) -> None:
-    """Puts the last row and column of the first `size` of a field (..., h, w) into the one behind it, where there is one, in place."""
+    """Puts the last row and column of the first `size` of a field (..., h, w) into the one behind
+    it, where there is one, in place.
+    """
     rows, columns = size
     if 0 < columns < field.shape[-1]:
         field[..., columns] = field[..., columns - 1]
@@ -154,11 +170,26 @@ def apart(details: Array, finer: tuple[int, int]) -> tuple[Array, Array, Array]:
     return hl, lh, hh
 
 
-# --- ranges and widths ----------------------------------------------------------------------------------------------------------
+# --- ranges and widths
 
-_Y = ((383, 510), (519, 796), (592, 965), (608, 1004), (615, 1015), (620, 1031))  # attained by extreme pictures: HL and LH, HH
+_Y = (
+    (383, 510),
+    (519, 796),
+    (592, 965),
+    (608, 1004),
+    (615, 1015),
+    (620, 1031),
+)  # attained by extreme pictures: HL and LH, HH
 _C = ((765, 1020), (1037, 1594), (1185, 1930), (1214, 2007), (1229, 2029), (1240, 2060))
-_LOW_Y = ((0, 255), (-158, 415), (-208, 465), (-235, 491), (-239, 495), (-243, 500), (-244, 502))  # of LL by level, from the picture itself
+_LOW_Y = (
+    (0, 255),
+    (-158, 415),
+    (-208, 465),
+    (-235, 491),
+    (-239, 495),
+    (-243, 500),
+    (-244, 502),
+)  # of LL by level, from the picture itself
 _LOW_C = ((-255, 255), (-575, 575), (-675, 675), (-727, 727), (-735, 735), (-744, 744), (-750, 750))
 MARGIN = 64  # beyond what extreme pictures were seen to attain
 
@@ -177,10 +208,12 @@ def low_range(level: int, channel: int) -> tuple[int, int]:
 
 @functools.cache
 def widths(bases: tuple[int, ...]) -> Widths:
-    """Of cells after each step, by level, band and channel: about base * factor / norm, each a multiple of the next step's.
+    """Of cells after each step, by level, band and channel: about base * factor / norm, each a
+    multiple of the next step's.
 
-    `bases`: of the steps, decreasing, the last one 1: that step's widths are all 1. From there upward each width is the one below it times
-    the integer that brings it nearest to its target, so that rounding does not pile up.
+    `bases`: of the steps, decreasing, the last one 1: that step's widths are all 1. From there
+    upward each width is the one below it times the integer that brings it nearest to its target, so
+    that rounding does not pile up.
     """
     if bases[-1:] != (1,) or any(a <= b for a, b in itertools.pairwise(bases)):
         raise ValueError(f"base widths are {bases}; expected them to decrease to 1")
@@ -189,7 +222,10 @@ def widths(bases: tuple[int, ...]) -> Widths:
         rows.insert(
             0,
             [
-                [[_nearest(rows[0][i][b][c], base * f / norms[b == 2]) for c, f in enumerate(FACTORS)] for b in range(3)]
+                [
+                    [_nearest(rows[0][i][b][c], base * f / norms[b == 2]) for c, f in enumerate(FACTORS)]
+                    for b in range(3)
+                ]
                 for i, norms in enumerate(NORMS)
             ],
         )

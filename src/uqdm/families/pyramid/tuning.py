@@ -1,16 +1,20 @@
-"""What a file tells a pyramid's networks about its own picture: small corrections of what a band's network says of a channel.
+"""What a file tells a pyramid's networks about its own picture: small corrections of what a band's
+network says of a channel.
 
-The networks are trained on many pictures, and a photograph has habits of its own: how sharp it is, how its noise is coloured. So the
-encoder fits a correction to each channel of each large band, and tells it in the file where it pays:
+The networks are trained on many pictures, and a photograph has habits of its own: how sharp it is,
+how its noise is coloured. So the encoder fits a correction to each channel of each large band, and
+tells it in the file where it pays:
 
     the linear part of locations gets other weights on its 3 x 3 neighbourhood, and a constant
     the raw outputs of the channel (offsets, levels, weights, couplings) get constants
 
-All are integers, so every machine computes the same. The fit is by natural gradient on the bits of a sample of coefficients, with the
-empirical Fisher information as metric (Amari 1998). Its sums are of integers and exact. So the encoder writes the same file everywhere too.
+All are integers, so every machine computes the same. The fit is by natural gradient on the bits of
+a sample of coefficients, with the empirical Fisher information as metric (Amari 1998). Its sums are
+of integers and exact. So the encoder writes the same file everywhere too.
 
-A correction is a row of groups, each of one power of two: a group's weights are q * 2**exponent. They are told in three questions: whether
-there is one; every group's exponent and every weight's size, as a number of bits; the bits.
+A correction is a row of groups, each of one power of two: a group's weights are q * 2**exponent.
+They are told in three questions: whether there is one; every group's exponent and every weight's
+size, as a number of bits; the bits.
 """
 
 import dataclasses
@@ -54,7 +58,9 @@ Array = NDArray[np.float64]
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """Where the weights of a correction are. `planes`: of the linear part; `mixtures`: J; `channel`: which of three."""
+    """Where the weights of a correction are. `planes`: of the linear part; `mixtures`: J;
+    `channel`: which of three.
+    """
 
     planes: int
     mixtures: int
@@ -62,7 +68,9 @@ class Layout:
 
     @functools.cached_property
     def groups(self) -> tuple[int, ...]:
-        """How many weights each group has: planes of nine taps, the constant, offsets, levels, weights, and couplings if there are any."""
+        """How many weights each group has: planes of nine taps, the constant, offsets, levels,
+        weights, and couplings if there are any.
+        """
         return (*[TAPS] * self.planes, 1, *[self.mixtures] * 3, *([2 * self.channel] if self.channel else []))
 
     @property
@@ -85,7 +93,9 @@ class Layout:
 
 
 def linear_weights(layout: Layout, weights: Integers) -> tuple[Integers, int]:
-    """Those of the planes, (1, I, 3, 3), and what is added to every location in 2**-FRACTION pixel values."""
+    """Those of the planes, (1, I, 3, 3), and what is added to every location in 2**-FRACTION pixel
+    values.
+    """
     own = weights[: layout.linear - 1].reshape(1, layout.planes, 3, 3)
     return own, int(weights[layout.linear - 1]) * CONSTANT << LINEAR_SHIFT
 
@@ -109,9 +119,13 @@ BIT = (1, 1)
 
 
 class Told:
-    """A question of symbols with fixed tables. `answer` gives an encoder's symbols; `rows` says which rows have which table."""
+    """A question of symbols with fixed tables. `answer` gives an encoder's symbols; `rows` says
+    which rows have which table.
+    """
 
-    def __init__(self, rows: Sequence[tuple[int, tuple[int, ...]]], answer: Callable[[NDArray[np.int16]], Integers]) -> None:
+    def __init__(
+        self, rows: Sequence[tuple[int, tuple[int, ...]]], answer: Callable[[NDArray[np.int16]], Integers]
+    ) -> None:
         self._answer = answer
         self._likely = np.repeat(np.arange(len(rows)), [count for count, _ in rows])
         self._table = np.stack([_masses(likely) for _, likely in rows]) if rows else np.zeros((0, 2), np.int64)
@@ -144,7 +158,9 @@ def sizes_of(layout: Layout, exponents: Integers, quotients: Integers) -> Intege
 
 
 def bits_of(quotients: Integers) -> Integers:
-    """The symbols of the third one: of each weight that is not 0 its sign, and its bits below the highest, the higher first."""
+    """The symbols of the third one: of each weight that is not 0 its sign, and its bits below the
+    highest, the higher first.
+    """
     found: list[int] = []
     for q in quotients.tolist():
         if q:
@@ -253,7 +269,9 @@ def cost(layout: Layout, exponents: Integers, quotients: Integers) -> float:
 
 
 def _coarse(layout: Layout, weights: Array, information: Array) -> tuple[Integers, Integers]:
-    """A weight is as coarse as a step of its deviation costs little: half a nat for a whole group at most."""
+    """A weight is as coarse as a step of its deviation costs little: half a nat for a whole group
+    at most.
+    """
     exponents, quotients, at = [], [], 0
     for count in layout.groups:
         own, known = weights[at : at + count], information[at : at + count].max()
@@ -268,7 +286,9 @@ def _coarse(layout: Layout, weights: Array, information: Array) -> tuple[Integer
 
 
 def _rounded(gradients: Array) -> tuple[Array, Array]:
-    """Rows as integers of at most FINE, in place, and what a unit of each is, a power of two: so sums of products are exact."""
+    """Rows as integers of at most FINE, in place, and what a unit of each is, a power of two: so
+    sums of products are exact.
+    """
     largest = np.maximum(gradients.max(1), -gradients.min(1))
     unit = np.ldexp(1.0, np.frexp(largest)[1]) / FINE
     gradients *= (1 / unit)[:, None]
@@ -276,7 +296,9 @@ def _rounded(gradients: Array) -> tuple[Array, Array]:
 
 
 def _solved(matrix: Array, right: Array) -> Array:
-    """Of a symmetric positive matrix, by elimination: the same operations in the same order on every machine."""
+    """Of a symmetric positive matrix, by elimination: the same operations in the same order on
+    every machine.
+    """
     n = len(right)
     scale = np.sqrt(np.diag(matrix))
     scale[scale == 0] = 1
@@ -292,14 +314,19 @@ def _solved(matrix: Array, right: Array) -> Array:
 
 
 def scores(layout: Layout, sample: Sample, mixture: Mixture, gradients: bool = True) -> tuple[float, Array]:
-    """Bits of the sample, and the derivatives (n, M) of each coefficient's log-probability (nats) with respect to the weights."""
+    """Bits of the sample, and the derivatives (n, M) of each coefficient's log-probability (nats)
+    with respect to the weights.
+    """
     location, level = (a.reshape(sample.size, -1).astype(np.int64) for a in mixture[:2])
     share = mixture.weight.reshape(sample.size, -1) / TOTAL
     mantissa, shift = tables.scales()
     scale = np.ldexp(mantissa[level].astype(np.float64), -shift[level])  # pixel values
     parts = []
     for low, high in (sample.child, sample.parent):
-        ends = [(position << FRACTION)[:, None] + half for position, half in ((low, -(1 << (FRACTION - 1))), (high, 1 << (FRACTION - 1)))]
+        ends = [
+            (position << FRACTION)[:, None] + half
+            for position, half in ((low, -(1 << (FRACTION - 1))), (high, 1 << (FRACTION - 1)))
+        ]
         below, above = (tables.cdf(end, location, level) / 2.0**tables.CDF_BITS for end in ends)
         mass = np.maximum(above - below, 2.0**-tables.CDF_BITS)
         total = (share * mass).sum(1)

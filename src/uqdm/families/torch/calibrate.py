@@ -144,7 +144,13 @@ class _Quantiser:
         out = []
         for block in inside:
             first = _rounded(block.first, stream * 2.0**block.down, block.sums, block.shift)
-            out.append(Block(block.down.numpy().astype(np.int8), first, _convolution(block.second, block.scale, block.finest, stream)))
+            out.append(
+                Block(
+                    block.down.numpy().astype(np.int8),
+                    first,
+                    _convolution(block.second, block.scale, block.finest, stream),
+                )
+            )
         down = _shift(self.streams[-1] / stream)
         scale = stream * 2.0**down
         head = join = None
@@ -250,7 +256,9 @@ def _bias(conv: nn.Conv2d) -> Tensor:
     return torch.zeros(conv.out_channels) if conv.bias is None else conv.bias.detach()
 
 
-def _row_scale(conv: nn.Conv2d, inputs: Tensor, largest: Tensor, largest_weight: int = LARGEST_WEIGHT, leak: float = 0.0) -> Tensor:
+def _row_scale(
+    conv: nn.Conv2d, inputs: Tensor, largest: Tensor, largest_weight: int = LARGEST_WEIGHT, leak: float = 0.0
+) -> Tensor:
     """(O,) the finest scale of a row's sums: weights within `largest_weight`, sums well below
     2**24.
 

@@ -1,4 +1,6 @@
-"""What a model's steps cost and how good its pictures are, over held-out batches. Knows no family."""
+"""What a model's steps cost and how good its pictures are, over held-out batches. Knows no
+family.
+"""
 
 import dataclasses
 import itertools

@@ -44,16 +44,26 @@ class ModelConfig:
         # Far above every model there is, and low enough that a hostile file cannot keep the machine
         # busy building one.
         most = {"n_timesteps": 10_000, "n_attention_heads": 1024, "n_channels": 16, "vocab_size": 65536}
-        for name, limit in {**most, "embedding_dim": 4096, "n_blocks": 1024, "norm_groups": 4096, "downsample": 8}.items():
+        for name, limit in {
+            **most,
+            "embedding_dim": 4096,
+            "n_blocks": 1024,
+            "norm_groups": 4096,
+            "downsample": 8,
+        }.items():
             if not 1 <= getattr(self, name) <= limit:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected 1 to {limit}")
         for name in ("norm_groups", "n_attention_heads"):
             if self.embedding_dim % getattr(self, name):
-                raise ValueError(f"embedding_dim is {self.embedding_dim}, not a multiple of {name}, {getattr(self, name)}")
+                raise ValueError(
+                    f"embedding_dim is {self.embedding_dim}, not a multiple of {name}, {getattr(self, name)}"
+                )
         if self.embedding_dim < 4 or self.embedding_dim % 2:
             raise ValueError(f"embedding_dim is {self.embedding_dim}; expected an even number from 4")
         if not -100 < self.gamma_min < self.gamma_max < 100:
-            raise ValueError(f"gamma_min is {self.gamma_min}, gamma_max {self.gamma_max}; expected an increase within -100 .. 100")
+            raise ValueError(
+                f"gamma_min is {self.gamma_min}, gamma_max {self.gamma_max}; expected an increase within -100 .. 100"
+            )
         if not 0 <= self.dropout_prob < 1 or not 0 <= self.ema_rate < 1:
             raise ValueError(f"dropout_prob is {self.dropout_prob}, ema_rate {self.ema_rate}; expected 0 <= both < 1")
 

@@ -88,7 +88,11 @@ def prior_table() -> list[int]:
 
 
 def diffusion_constants(
-    gamma: Sequence[float], space: str, offset: Sequence[float], scale: Sequence[float], priority: Sequence[int] | None = None
+    gamma: Sequence[float],
+    space: str,
+    offset: Sequence[float],
+    scale: Sequence[float],
+    priority: Sequence[int] | None = None,
 ) -> dict[str, object]:
     """`UqdmConstants` as a package stores them, from gamma at t = 1 .. 0 (T + 1 values).
 
@@ -153,21 +157,36 @@ class UqdmConstants:
         sizes |= {"pixel_spread": channels, "priority": channels}
         for name, size in sizes.items():
             if len(getattr(self, name)) != size:
-                raise PackageError(f"constant {name!r} has {len(getattr(self, name))} entries, expected {size} for T = {t}")
+                raise PackageError(
+                    f"constant {name!r} has {len(getattr(self, name))} entries, expected {size} for T = {t}"
+                )
         if not isinstance(self.space, str) or self.space not in colour.LOWEST:
             raise PackageError(f"colour space {self.space!r}; expected one of {', '.join(colour.LOWEST)}")
-        if not 1 <= t <= MAX_STEPS or not 2 <= len(self.prior) <= MOST_QUANTILES or len(self.prior) & (len(self.prior) - 1):
-            raise PackageError(f"T = {t}, {len(self.prior)} quantiles; expected T of 1 .. {MAX_STEPS} and a power of two of quantiles")
+        if (
+            not 1 <= t <= MAX_STEPS
+            or not 2 <= len(self.prior) <= MOST_QUANTILES
+            or len(self.prior) & (len(self.prior) - 1)
+        ):
+            raise PackageError(
+                f"T = {t}, {len(self.prior)} quantiles; expected T of 1 .. {MAX_STEPS} and a power of two of quantiles"
+            )
         positive = [*self.alpha, *self.sigma, *self.scale, *self.pixel_spread]
         reals = [*positive, *self.b, *self.c, *self.offset]
         if not all(abs(v) <= FAR for v in reals) or min(positive) < 1 / FAR:  # not so of what is no number, either
-            raise PackageError("the constants hold a value that is not finite or beyond 2**24, or a scale that is not positive")
-        if any(a > b for a, b in itertools.pairwise(self.alpha)) or any(a < b for a, b in itertools.pairwise(self.sigma)):
+            raise PackageError(
+                "the constants hold a value that is not finite or beyond 2**24, or a scale that is not positive"
+            )
+        if any(a > b for a, b in itertools.pairwise(self.alpha)) or any(
+            a < b for a, b in itertools.pairwise(self.sigma)
+        ):
             raise PackageError("alpha falls or sigma rises on the way to the picture; expected ever less noise")
         if max(self.pixel_spread) > MOST_SPREAD:
             raise PackageError(f"pixel_spread is {self.pixel_spread}; expected at most {MOST_SPREAD:g} pixel values")
         if any(len(row) != channels or not all(type(w) is int and 16 <= w < 2**31 for w in row) for row in self.widths):
-            raise PackageError("a box width is not one of 16 .. 2**31 - 1 (in 2**-16 pixel values) for each channel: gamma reaches too far")
+            raise PackageError(
+                "a box width is not one of 16 .. 2**31 - 1 (in 2**-16 pixel values) for each channel: gamma reaches"
+                " too far"
+            )
         if any(type(q) is not int or abs(q) >= 2**31 for q in self.prior):
             raise PackageError("a quantile of the prior is no integer below 2**31 in size")
         if any(type(p) is not int or abs(p) > MOST_PRIORITY for p in self.priority):
@@ -199,4 +218,6 @@ class UqdmConstants:
         for i in range(self.steps):
             middle = model.weights.get(f"{i}.middle", np.zeros(0, np.int16)).tolist()
             if len(middle) != 3 or any(m and low < 0 for m, low in zip(middle, colour.LOWEST[self.space])):
-                raise PackageError(f"{model.name}, step {i + 1}: middle is {middle}; expected 0 where {self.space} goes below 0")
+                raise PackageError(
+                    f"{model.name}, step {i + 1}: middle is {middle}; expected 0 where {self.space} goes below 0"
+                )

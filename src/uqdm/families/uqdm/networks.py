@@ -109,8 +109,14 @@ def parse(name: str, network: Mapping[str, Any], weights: Mapping[str, Array]) -
 
 
 def described(step: UqdmStep) -> dict[str, int]:
-    """A step as a package's network has it: channels and residual blocks; 0 channels: no network."""
-    return {"channels": 0, "blocks": 0} if step.net is None else {"channels": step.net.channels, "blocks": len(step.net.blocks)}
+    """A step as a package's network has it: channels and residual blocks; 0 channels: no
+    network.
+    """
+    return (
+        {"channels": 0, "blocks": 0}
+        if step.net is None
+        else {"channels": step.net.channels, "blocks": len(step.net.blocks)}
+    )
 
 
 def named(step: UqdmStep, prefix: str) -> dict[str, Array]:

@@ -23,7 +23,9 @@ class PaperQuestion(Question):
     `first` (M,), up to `last`.
     """
 
-    def __init__(self, asked: Any, dither: Any, width: Integers, first: Integers, last: Integers, rows: Any, middle: Integers) -> None:
+    def __init__(
+        self, asked: Any, dither: Any, width: Integers, first: Integers, last: Integers, rows: Any, middle: Integers
+    ) -> None:
         super().__init__(asked, dither)
         self.width, self.first, self.last, self._rows, self._middle = width, first, last, rows, middle
 
@@ -92,10 +94,13 @@ class Paper(UniversallyQuantized):
             suggestion = self.predict(state)
             return tables.mean(suggestion.location, suggestion.level, state.low, state.high)
         lowest, highest = (
-            np.array(bound[self.constants.space], np.int32)[:, None, None] << FRACTION for bound in (colour.LOWEST, colour.HIGHEST)
+            np.array(bound[self.constants.space], np.int32)[:, None, None] << FRACTION
+            for bound in (colour.LOWEST, colour.HIGHEST)
         )
         if state.step == self.dithered:
-            observed = np.rint(np.ldexp(np.clip(self._observed(state.z), -(2.0**13), 2.0**13), FRACTION)).astype(np.int32)
+            observed = np.rint(np.ldexp(np.clip(self._observed(state.z), -(2.0**13), 2.0**13), FRACTION)).astype(
+                np.int32
+            )
             bounds = (a.astype(np.int32) << FRACTION for a in (state.low, state.high))
             return np.clip(observed, *bounds)
         return np.clip(self.predict(state).location, lowest, highest)
@@ -115,7 +120,9 @@ class Paper(UniversallyQuantized):
         scale, offset = (np.array(a, np.float64)[:, None, None] for a in (c.scale, c.offset))
         return z / c.alpha[-1] * scale + offset
 
-    def _candidates(self, state: UqdmState, i: int, where: NDArray[np.int32], part: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    def _candidates(
+        self, state: UqdmState, i: int, where: NDArray[np.int32], part: int
+    ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """Flat positions and dithers of what a chunk asks for, channel by channel."""
         plane, channels = state.low[0, 0].size, self._channels(state)
         at = np.concatenate([where + np.int32(channel * plane) for channel in channels])
@@ -125,7 +132,9 @@ class Paper(UniversallyQuantized):
         space = self.constants.space
         return np.array(colour.LOWEST[space], np.int64)[channel], np.array(colour.HIGHEST[space], np.int64)[channel]
 
-    def _question(self, state: UqdmState, i: int, part: int, where: NDArray[np.int32], location: Any, level: Any) -> PaperQuestion:
+    def _question(
+        self, state: UqdmState, i: int, part: int, where: NDArray[np.int32], location: Any, level: Any
+    ) -> PaperQuestion:
         # As published, a step does not use what earlier intervals exclude: its alphabet is what the
         # pixel range allows.
         at, dither = self._candidates(state, i, where, part)
@@ -162,7 +171,9 @@ class Paper(UniversallyQuantized):
         at, dither = self._candidates(state, i, where, 0)
         channel = (at // state.low[0, 0].size).astype(np.int64)
         assert state.z is not None
-        position = np.rint(np.ldexp(self._observed(state.z[i : i + 1]).reshape(-1)[at], 8)).astype(np.int64) << (FRACTION - 8)
+        position = np.rint(np.ldexp(self._observed(state.z[i : i + 1]).reshape(-1)[at], 8)).astype(np.int64) << (
+            FRACTION - 8
+        )
         lowest, highest = self._range(channel)
         reach = np.array([int(np.ceil(4 * s)) + 2 for s in self.constants.pixel_spread], np.int64)[channel]
         middle = np.clip((position + ONE // 2) >> FRACTION, lowest, highest)

@@ -81,7 +81,9 @@ def margin(location: Floats, log2_scale: Floats, coarsest: Integers, offset: int
     return min(float(np.abs(a - np.floor(a) - 0.5).min()) for a in (levels, positions))
 
 
-def rounded(location: Floats, log2_scale: Floats, coarsest: Integers, side: Sequence[bytes]) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
+def rounded(
+    location: Floats, log2_scale: Floats, coarsest: Integers, side: Sequence[bytes]
+) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
     """Floats (N, C, H, W) to integers, each picture with its offset."""
     locations, levels = np.empty(location.shape, np.int32), np.empty(location.shape, np.uint8)
     for i, one in enumerate(side):

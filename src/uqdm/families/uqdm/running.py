@@ -24,7 +24,9 @@ class ExactDenoiser:
     exact = True
     sees_z = False
 
-    def __init__(self, package: Package, runtime: Runtime, name: str, tile: int = TILE, workers: Workers | None = None) -> None:
+    def __init__(
+        self, package: Package, runtime: Runtime, name: str, tile: int = TILE, workers: Workers | None = None
+    ) -> None:
         self.name, self.tile, self.workers = name, tile, workers
         self.mixed = bool(package.network.get("mixed"))
         self._steps = networks.parse(package.name, package.network, package.weights)
@@ -40,7 +42,9 @@ class ExactDenoiser:
         def call(low: Boxes, high: Boxes) -> tuple[NDArray[Any], ...]:
             return own.suggest(run(own.features(low, high)), low, high)
 
-        location, level = tiling.overlapping(tiling.evened(call), (low, high), self.tile, own.reach, workers=self.workers)
+        location, level = tiling.overlapping(
+            tiling.evened(call), (low, high), self.tile, own.reach, workers=self.workers
+        )
         return location, level
 
 
@@ -58,8 +62,8 @@ def denoiser(package: Package, opening: Opening) -> Denoiser:
         return ExactDenoiser(package, found.runtime, found.name, workers=found.workers)
     if kind != "unet":
         raise PackageError(
-            f"{package.name}: network kind {kind!r} in a model of the family 'uqdm', of which this version runs exact and unet networks; "
-            "they do not belong together"
+            f"{package.name}: network kind {kind!r} in a model of the family 'uqdm', of which this version runs exact"
+            " and unet networks; they do not belong together"
         )
     why = f"{package.name} is a network of floats, which only PyTorch runs in float64"
     runtimes.checked(opening.backend)

@@ -23,7 +23,13 @@ class TightQuestion(CellsQuestion):
     """Of mode `tight`."""
 
     def __init__(
-        self, asked: NDArray[np.int32], dither: NDArray[np.int32], low: Boxes, high: Boxes, suggestion: tuple[Any, Any], width: Integers
+        self,
+        asked: NDArray[np.int32],
+        dither: NDArray[np.int32],
+        low: Boxes,
+        high: Boxes,
+        suggestion: tuple[Any, Any],
+        width: Integers,
     ):
         super().__init__(asked, dither)
         self._low, self._high, self._suggestion, self._width = low, high, suggestion, width  # (C * H * W,); widths (C,)
@@ -39,7 +45,9 @@ class TightQuestion(CellsQuestion):
 
 
 class Tight(UniversallyQuantized):
-    """Densities truncated to the boxes already known; the last step codes the integers themselves."""
+    """Densities truncated to the boxes already known; the last step codes the integers
+    themselves.
+    """
 
     @property
     def chunks(self) -> int:
@@ -77,7 +85,9 @@ class Tight(UniversallyQuantized):
         """Whether a network can be asked about a state in the middle of a step."""
         return state.cut and self.denoiser.mixed and state.step + 1 < self.chunks
 
-    def _question(self, state: UqdmState, i: int, part: int, where: NDArray[np.int32], location: Any, level: Any) -> TightQuestion:
+    def _question(
+        self, state: UqdmState, i: int, part: int, where: NDArray[np.int32], location: Any, level: Any
+    ) -> TightQuestion:
         low, high = state.low[i].reshape(-1), state.high[i].reshape(-1)
         widths = np.array(self._widths(state.step), np.int64)
         plane, channels = len(low) // 3, self._channels(state)

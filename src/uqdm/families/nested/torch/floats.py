@@ -1,4 +1,6 @@
-"""What the trainer, evaluation and the quantiser know of the family `nested`: its record `FLOATS`."""
+"""What the trainer, evaluation and the quantiser know of the family `nested`: its record
+`FLOATS`.
+"""
 
 from collections.abc import Callable, Iterable, Sequence
 
@@ -20,7 +22,13 @@ def _loss(model: Nested, x: Tensor, generator: torch.Generator, loss: str) -> tu
 
 
 def _held_out(
-    model: Nested, held: Iterable[Tensor], loss: str = "full", *, seed: int = 0, batches: int | None = None, **simulated: object
+    model: Nested,
+    held: Iterable[Tensor],
+    loss: str = "full",
+    *,
+    seed: int = 0,
+    batches: int | None = None,
+    **simulated: object,
 ) -> Evaluation:
     """Files are what they are: there is no other T to simulate, and one kind of preview."""
     return evaluate_coded(model, held, seed=seed, batches=batches)
@@ -33,7 +41,11 @@ def _size(config: Config, side: int | None) -> Size:
 
 
 def _quantise(
-    model: Nested, name: str, pictures: Pictures, measure: Callable[[Package], Sequence[float]], say: Callable[[str], None]
+    model: Nested,
+    name: str,
+    pictures: Pictures,
+    measure: Callable[[Package], Sequence[float]],
+    say: Callable[[str], None],
 ) -> tuple[Package, list[float]]:
     from uqdm.families.nested.torch.quantise import package_of
 

@@ -44,7 +44,9 @@ MIXED = 0.25
 
 
 def offsets(shape: tuple[int, ...], widths: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """(B, C, H, W) one for every coordinate, uniform on 0 .. w - 1 of its channel's greatest width."""
+    """(B, C, H, W) one for every coordinate, uniform on 0 .. w - 1 of its channel's greatest
+    width.
+    """
     u = torch.rand(shape, generator=generator, device=generator.device)
     most = _channels(widths, u)
     return torch.minimum(torch.floor(u * most), most - 1)
@@ -93,7 +95,9 @@ class FloatPass(nn.Module):
         self.stretch = nn.Parameter(torch.full((coordinates, mixtures), -1.5))
         self.skip = nn.Parameter(torch.full((coordinates, 1), -0.7))
 
-    def forward(self, trunk: Tensor | None, features: Tensor, centre: Tensor, detail: Tensor, width: Tensor) -> FloatMixture:
+    def forward(
+        self, trunk: Tensor | None, features: Tensor, centre: Tensor, detail: Tensor, width: Tensor
+    ) -> FloatMixture:
         """trunk (B, K, h, w); features (B, inputs, h, w); of the phase's coordinates: centre,
         detail (B, C, h, w), width (1, C, 1, 1).
         """
@@ -120,12 +124,16 @@ class FloatStep(nn.Module):
     width: Tensor
     middle: Tensor
 
-    def __init__(self, width: tuple[float, ...], trunk: tuple[int, ...], passes: tuple[int, ...], mixtures: int) -> None:
+    def __init__(
+        self, width: tuple[float, ...], trunk: tuple[int, ...], passes: tuple[int, ...], mixtures: int
+    ) -> None:
         super().__init__()
         c, (channels, blocks) = len(width), trunk
         self.register_buffer("width", torch.tensor(width).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("middle", torch.tensor(MIDDLE).view(1, -1, 1, 1), persistent=False)
-        self.passes = nn.ModuleList([FloatPass(channels, (4 if channels else 12) * c, passes, c, mixtures) for _ in PHASES])
+        self.passes = nn.ModuleList(
+            [FloatPass(channels, (4 if channels else 12) * c, passes, c, mixtures) for _ in PHASES]
+        )
         self.channels = channels
         if channels:
             self.enter = nn.Conv2d(12 * c, channels, 3, padding=1)
@@ -137,7 +145,11 @@ class FloatStep(nn.Module):
         """
         centre = (known.low + known.high) / 2
         detail = high_pass(centre) / self.width
-        return centre, detail, torch.cat([(centre - self.middle) / 64, detail, (known.high - known.low + 1) / self.width], 1)
+        return (
+            centre,
+            detail,
+            torch.cat([(centre - self.middle) / 64, detail, (known.high - known.low + 1) / self.width], 1),
+        )
 
     def trunk(self, known: FloatCells) -> Tensor | None:
         """(B, K, H/2, W/2), activations; None where there is no trunk."""
@@ -173,7 +185,9 @@ class FloatStep(nn.Module):
         for number in range(len(PHASES)):
             mixture = self.mixture(trunk, FloatCells(low, high), number)
             own = FloatCells(phase(child.low, number), phase(child.high, number))
-            total = total + mixture.truncated_bits(FloatCells(phase(parent.low, number), phase(parent.high, number)), own).sum((1, 2, 3))
+            total = total + mixture.truncated_bits(
+                FloatCells(phase(parent.low, number), phase(parent.high, number)), own
+            ).sum((1, 2, 3))
             phase(turns, number).copy_(turn(mixture).detach() - 1000 * number)
             low, high = low.clone(), high.clone()
             phase(low, number).copy_(own.low)
@@ -194,7 +208,9 @@ class Nested(nn.Module):
         self.config, self.widths = config, model.widths
         start = tuple(float(high - low) for low, high in RANGE)
         parents = [start, *(tuple(map(float, w)) for w in self.widths[:-1])]
-        self.layers = nn.ModuleList([FloatStep(*each, model.n_mixtures) for each in zip(parents, model.trunks, model.passes)])
+        self.layers = nn.ModuleList(
+            [FloatStep(*each, model.n_mixtures) for each in zip(parents, model.trunks, model.passes)]
+        )
 
     @property
     def steps(self) -> list[FloatStep]:
@@ -233,7 +249,9 @@ class Nested(nn.Module):
             cost, turns = step.bits(step.trunk(parent), parent, child)
             bits.append(cost)
             if some and k + 1 < len(self.steps):
-                before, behind, after = (FloatCells(c.low[:some], c.high[:some]) for c in (parent, child, levels[k + 2]))
+                before, behind, after = (
+                    FloatCells(c.low[:some], c.high[:some]) for c in (parent, child, levels[k + 2])
+                )
                 state = partly(before, behind, turns[:some], generator)
                 next_step = self.steps[k + 1]
                 others.append(next_step.bits(next_step.trunk(state), state, after)[0].mean())
@@ -255,7 +273,9 @@ class Nested(nn.Module):
         return Terms(none, torch.stack(bits), none), [*shown, x.float()]
 
     def multiply_adds(self) -> float:
-        """A pixel, all steps: a whole file. A preview after a step takes as much as the next step."""
+        """A pixel, all steps: a whole file. A preview after a step takes as much as the next
+        step.
+        """
         return sum(step.multiply_adds() for step in self.steps)
 
 

@@ -29,7 +29,11 @@ Ends = tuple[NDArray[np.int32], NDArray[np.int32]]  # low, high (N, C, H, W)
 
 
 def package_of(
-    model: Nested, name: str, pictures: Pictures, measure: Callable[[Package], Sequence[float]], say: Callable[[str], None]
+    model: Nested,
+    name: str,
+    pictures: Pictures,
+    measure: Callable[[Package], Sequence[float]],
+    say: Callable[[str], None],
 ) -> tuple[Package, list[float]]:
     """A nested model in integers, calibrated on `pictures` (H, W, 3); and log2 of each step's
     largest partial sum.
@@ -67,7 +71,10 @@ def _package(model: Nested, name: str, steps: Sequence[NestedStep]) -> Package:
         weights |= networks.named(step, f"{i}.")
     network = {"kind": "nested", "steps": [networks.described(step) for step in steps]}
     constants = {"widths": [list(w) for w in model.widths], "priority": list(nested.PRIORITY)}
-    about = {"description": f"nested universal quantization, T = {len(steps)}", "multiply_adds_per_pixel": model.multiply_adds()}
+    about = {
+        "description": f"nested universal quantization, T = {len(steps)}",
+        "multiply_adds_per_pixel": model.multiply_adds(),
+    }
     return Package(name, "nested", network, constants, weights, about)
 
 
@@ -111,10 +118,14 @@ def quantise_nested(step: nested.FloatStep, states: Sequence[Shown], quantile: f
         c, scale = len(width), None
         if step.channels:
             samples = [Sample(torch.from_numpy(bare.features(*_short(state.parent)))) for state in states]
-            trunk, scale = quantised(Layers(step.enter, step.body, leaky=True), units, bare.limits(), samples, None, None, quantile)
+            trunk, scale = quantised(
+                Layers(step.enter, step.body, leaky=True), units, bare.limits(), samples, None, None, quantile
+            )
             bare = dataclasses.replace(bare, trunk=trunk)
             units = units[4 * c : 8 * c]
-        made = tuple(_pass(step, bare, number, units, scale, states, quantile) for number in range(len(networks.PHASES)))
+        made = tuple(
+            _pass(step, bare, number, units, scale, states, quantile) for number in range(len(networks.PHASES))
+        )
     return dataclasses.replace(bare, passes=made)
 
 
@@ -127,7 +138,9 @@ def _pass(
     states: Sequence[Shown],
     quantile: float,
 ) -> NestedPass:
-    """One pass, calibrated on the states that it sees: the phases before it are children already."""
+    """One pass, calibrated on the states that it sees: the phases before it are children
+    already.
+    """
     one = step.passes[number]
     assert isinstance(one, nested.FloatPass)
     samples = []

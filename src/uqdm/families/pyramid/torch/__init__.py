@@ -1,1 +1,3 @@
-"""The family's model in floats: training, evaluation, quantising. The only part of the family that needs PyTorch."""
+"""The family's model in floats: training, evaluation, quantising. The only part of the family that
+needs PyTorch.
+"""

@@ -1,4 +1,6 @@
-"""What the trainer, evaluation and the quantiser know of the family `pyramid`: its record `FLOATS`."""
+"""What the trainer, evaluation and the quantiser know of the family `pyramid`: its record
+`FLOATS`.
+"""
 
 from collections.abc import Callable, Iterable, Sequence
 
@@ -19,7 +21,13 @@ def _loss(model: Pyramid, x: Tensor, generator: torch.Generator, loss: str) -> t
 
 
 def _held_out(
-    model: Pyramid, held: Iterable[Tensor], loss: str = "full", *, seed: int = 0, batches: int | None = None, **simulated: object
+    model: Pyramid,
+    held: Iterable[Tensor],
+    loss: str = "full",
+    *,
+    seed: int = 0,
+    batches: int | None = None,
+    **simulated: object,
 ) -> Evaluation:
     """Files are what they are: there is no other T to simulate, and one kind of preview."""
     return evaluate_coded(model, held, seed=seed, batches=batches)
@@ -32,11 +40,23 @@ def _size(config: Config, side: int | None) -> Size:
 
 
 def _quantise(
-    model: Pyramid, name: str, pictures: Pictures, measure: Callable[[Package], Sequence[float]], say: Callable[[str], None]
+    model: Pyramid,
+    name: str,
+    pictures: Pictures,
+    measure: Callable[[Package], Sequence[float]],
+    say: Callable[[str], None],
 ) -> tuple[Package, list[float]]:
     from uqdm.families.pyramid.torch.quantise import package_of
 
     return package_of(model, name, pictures, measure, say)
 
 
-FLOATS = Floats(new=Pyramid, loss=_loss, held_out=_held_out, size=_size, quantise=_quantise, network=lambda model: model, recordable=True)
+FLOATS = Floats(
+    new=Pyramid,
+    loss=_loss,
+    held_out=_held_out,
+    size=_size,
+    quantise=_quantise,
+    network=lambda model: model,
+    recordable=True,
+)

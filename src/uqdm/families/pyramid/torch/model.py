@@ -1,17 +1,21 @@
-"""The pyramid in floats: cells of wavelet coefficients, told step over step, level over level, band over band; knows no bytes.
+"""The pyramid in floats: cells of wavelet coefficients, told step over step, level over level, band
+over band; knows no bytes.
 
-A picture becomes YCoCg-R and then the reversible 5/3 wavelet (`families.pyramid.lattice`). Every coefficient has one random offset and
-cells of widths w_1 >= w_2 >= ... >= w_T = 1, each a multiple of the next (as in `models.nested`). A step goes from the coarsest level to
-the finest. At a level it knows the level's low-pass image, and asks for HL, LH and HH in turn, in each for Y, Co and Cg in turn. A network
-gives each coefficient a mixture of logistics, truncated to the cell that is known of it. Three things it sees are from this very step:
-what earlier bands were told, how wrong the predictions were there, and how wrong they were at the level above.
+A picture becomes YCoCg-R and then the reversible 5/3 wavelet (`families.pyramid.lattice`). Every
+coefficient has one random offset and cells of widths w_1 >= w_2 >= ... >= w_T = 1, each a multiple
+of the next (as in `models.nested`). A step goes from the coarsest level to the finest. At a level
+it knows the level's low-pass image, and asks for HL, LH and HH in turn, in each for Y, Co and Cg in
+turn. A network gives each coefficient a mixture of logistics, truncated to the cell that is known
+of it. Three things it sees are from this very step: what earlier bands were told, how wrong the
+predictions were there, and how wrong they were at the level above.
 
-A coefficient whose predicted scale is below `threshold` times the step's width is not asked for: its cell stays, and a later step tells it
-from there. Both ends know the prediction, so nothing is sent for that. The loss counts every coefficient all the same; else networks
-learn to predict tiny scales and to ask for nothing.
+A coefficient whose predicted scale is below `threshold` times the step's width is not asked for:
+its cell stays, and a later step tells it from there. Both ends know the prediction, so nothing is
+sent for that. The loss counts every coefficient all the same; else networks learn to predict tiny
+scales and to ask for nothing.
 
-The details of a level are (B, 9, h, w): HL, LH, HH, of each Y, Co, Cg, all of the low-pass image's size. A band that is shorter repeats its
-edge there, and those places count nowhere.
+The details of a level are (B, 9, h, w): HL, LH, HH, of each Y, Co, Cg, all of the low-pass image's
+size. A band that is shorter repeats its edge there, and those places count nowhere.
 """
 
 import functools
@@ -71,7 +75,9 @@ class Answer(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What the networks of a level saw in a step, for calibration. (B, 9, h, w), but for the image and the unit."""
+    """What the networks of a level saw in a step, for calibration. (B, 9, h, w), but for the image
+    and the unit.
+    """
 
     step: int
     level: int
@@ -86,7 +92,8 @@ class Seen(NamedTuple):
 
 
 class Pass(nn.Module):
-    """The network of one band: the trunk and what earlier bands were told -> mixtures for three channels, in turn.
+    """The network of one band: the trunk and what earlier bands were told -> mixtures for three
+    channels, in turn.
 
     `seen`: planes of earlier bands, 0, 9 or 18. `shape`: channels and blocks.
     """
@@ -101,7 +108,9 @@ class Pass(nn.Module):
         self.linear = zero(nn.Conv2d(CHANNELS + DETAILS + seen // 3, CHANNELS, 3, padding=1, bias=False))
         self.mixtures = mixtures
         self.offset = nn.Parameter(torch.linspace(-0.05, 0.05, mixtures).mul(mixtures > 1).repeat(CHANNELS, 1))
-        self.stretch = nn.Parameter(torch.linspace(-2.5, -0.5, mixtures).add(-1.0 * (mixtures == 1)).repeat(CHANNELS, 1))
+        self.stretch = nn.Parameter(
+            torch.linspace(-2.5, -0.5, mixtures).add(-1.0 * (mixtures == 1)).repeat(CHANNELS, 1)
+        )
 
     def forward(self, trunk: Tensor, seen: Tensor | None) -> Tensor:
         """-> raw offsets, stretches, weights and couplings (B, 9 J + 6, h, w): see `answer`."""
@@ -112,7 +121,9 @@ class Pass(nn.Module):
 
 
 class LevelNet(nn.Module):
-    """The networks of one level, or of all coarse ones, in one step. `trunk`, `passes`: channels, blocks, second kernel of a block."""
+    """The networks of one level, or of all coarse ones, in one step. `trunk`, `passes`: channels,
+    blocks, second kernel of a block.
+    """
 
     def __init__(self, trunk: tuple[int, int, int], passes: tuple[int, int, int], mixtures: int) -> None:
         super().__init__()
@@ -137,8 +148,13 @@ class Pyramid(nn.Module):
         super().__init__()
         self.config, model = config, config.model
         self.bases, self.threshold = model.bases, model.threshold
-        widths = torch.tensor([[[w for band in level for w in band] for level in step] for step in lattice.widths(model.bases)])
-        ends = [[lattice.detail_range(n + 1, band, c) for band in range(3) for c in range(CHANNELS)] for n in range(lattice.MOST_LEVELS)]
+        widths = torch.tensor(
+            [[[w for band in level for w in band] for level in step] for step in lattice.widths(model.bases)]
+        )
+        ends = [
+            [lattice.detail_range(n + 1, band, c) for band in range(3) for c in range(CHANNELS)]
+            for n in range(lattice.MOST_LEVELS)
+        ]
         # Constants that are no weights, on the weights' device.
         self.register_buffer("widths", widths.float(), persistent=False)  # (T, levels, 9)
         self.register_buffer("ends", torch.tensor(ends).float(), persistent=False)  # (levels, 9)
@@ -153,7 +169,9 @@ class Pyramid(nn.Module):
             self.layers.append(row_nets)
 
     def compile(self, *args: Any, **options: Any) -> None:
-        """Compiles what is done coordinate by coordinate. It is most of the work beside the convolutions."""
+        """Compiles what is done coordinate by coordinate. It is most of the work beside the
+        convolutions.
+        """
         self._answer = torch.compile(answer, dynamic=True)
 
     @property
@@ -167,24 +185,32 @@ class Pyramid(nn.Module):
         return len(self.bases)
 
     def net(self, step: int, level: int) -> LevelNet | None:
-        """The network of a level (from 1) in a step (from 0): levels 1 and 2 have one each, the others share one. None: not visited."""
+        """The network of a level (from 1) in a step (from 0): levels 1 and 2 have one each, the
+        others share one. None: not visited.
+        """
         found = self.layers[step][min(level, 3) - 1]  # type: ignore[index]
         return found if isinstance(found, LevelNet) else None
 
     def start(self, v: Tensor) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-        """Coordinates (B, 3, H, W) -> the last low-pass, details (B, 9, h, w) by level, and 0 or 1 where they count (1, 9, h, w)."""
+        """Coordinates (B, 3, H, W) -> the last low-pass, details (B, 9, h, w) by level, and 0 or 1
+        where they count (1, 9, h, w).
+        """
         height, width = v.shape[2:]
         count = lattice.levels(height, width)
         low, bands = _forward(v, count)
         details, valid = [], []
         for (h, w), level in zip(lattice.shapes(height, width, count)[1:], bands):
             parts = [
-                F.pad(b, (0, w - b.shape[-1], 0, h - b.shape[-2]), mode="replicate") if b.numel() else b.new_zeros(len(b), CHANNELS, h, w)
+                F.pad(b, (0, w - b.shape[-1], 0, h - b.shape[-2]), mode="replicate")
+                if b.numel()
+                else b.new_zeros(len(b), CHANNELS, h, w)
                 for b in level
             ]
             details.append(torch.cat(parts, 1))
             ones = [
-                F.pad(torch.ones_like(b[:1]), (0, w - b.shape[-1], 0, h - b.shape[-2])) if b.numel() else b.new_zeros(1, CHANNELS, h, w)
+                F.pad(torch.ones_like(b[:1]), (0, w - b.shape[-1], 0, h - b.shape[-2]))
+                if b.numel()
+                else b.new_zeros(1, CHANNELS, h, w)
                 for b in level
             ]
             valid.append(torch.cat(ones, 1))
@@ -198,9 +224,11 @@ class Pyramid(nn.Module):
         record: Callable[[Seen], None] | None = None,
         learning: Sequence[int] = (),
     ) -> "Walked":
-        """All steps over coordinates (B, 3, H, W). `means`: previews too. `record` is told what networks see.
+        """All steps over coordinates (B, 3, H, W). `means`: previews too. `record` is told what
+        networks see.
 
-        `learning`: steps, from 1, that keep what gradients need. It ends after the last one. None: all.
+        `learning`: steps, from 1, that keep what gradients need. It ends after the last one. None:
+        all.
         """
         low, details, valid = self.start(v)
         size = (v.shape[2], v.shape[3])
@@ -237,7 +265,9 @@ class Pyramid(nn.Module):
         means: bool,
         record: Callable[[Seen], None] | None,
     ) -> tuple[Tensor, Tensor]:
-        """All levels of one step -> bits (B,) of all details, and of those asked for. `told` and `best` are replaced, level by level."""
+        """All levels of one step -> bits (B,) of all details, and of those asked for. `told` and
+        `best` are replaced, level by level.
+        """
         cost, sent = low.new_zeros(len(low)), low.new_zeros(len(low))
         if step == 0:
             sent = cost = low.new_full((len(low),), float(LOW_BITS * CHANNELS * low[0, 0].numel()))
@@ -306,18 +336,23 @@ class Pyramid(nn.Module):
         return Spoken(known, loud, cost, sent, mean)
 
     def _widths(self, step: int, level: int) -> tuple[Tensor, Tensor, Tensor]:
-        """(9,) each: of the children's cells, of what networks count in (the parents' cells), of the first step's cells."""
+        """(9,) each: of the children's cells, of what networks count in (the parents' cells), of
+        the first step's cells.
+        """
         rows: Tensor = self.widths[:, level - 1]  # type: ignore[index]
         return rows[step], rows[step - 1] if step else FIRST * rows[0], rows[0]
 
     def nelbo(self, x: Tensor, generator: torch.Generator) -> Terms:
-        """-log2 p(x | offsets) with one draw of the offsets, by step: bits per pixel of what is asked for."""
+        """-log2 p(x | offsets) with one draw of the offsets, by step: bits per pixel of what is
+        asked for.
+        """
         found = self.walk(coordinates(x), generator).asked
         none = found.new_zeros(len(x))
         return Terms(none, found, none)
 
     def bits_of_all(self, x: Tensor, generator: torch.Generator) -> tuple[Terms, Tensor]:
-        """`nelbo`, and what training sums: bits per pixel of every coefficient in every step, (T, B), asked for or not.
+        """`nelbo`, and what training sums: bits per pixel of every coefficient in every step, (T,
+        B), asked for or not.
 
         Both are 0 after the last step that learns.
         """
@@ -326,7 +361,9 @@ class Pyramid(nn.Module):
         return Terms(none, found.asked, none), found.bits
 
     def coded(self, x: Tensor, generator: torch.Generator) -> tuple[Terms, list[Tensor]]:
-        """`nelbo`, and T + 1 previews: before the first step, after it, ... as RGB (B, 3, H, W), 0 .. 255."""
+        """`nelbo`, and T + 1 previews: before the first step, after it, ... as RGB (B, 3, H, W), 0
+        .. 255.
+        """
         found = self.walk(coordinates(x), generator, means=True)
         none = found.bits.new_zeros(len(x))
         grey = torch.full_like(x, 128, dtype=torch.float32)
@@ -343,7 +380,9 @@ class Pyramid(nn.Module):
 
 
 class Walked(NamedTuple):
-    """Bits per pixel by step, (T, B): of every coefficient, and of those asked for; previews after each step."""
+    """Bits per pixel by step, (T, B): of every coefficient, and of those asked for; previews after
+    each step.
+    """
 
     bits: Tensor
     asked: Tensor
@@ -364,11 +403,13 @@ def answer(
     unit: Tensor,
     threshold: float,
 ) -> Answer:
-    """What one band of one level answers: Y, Co and Cg in turn, each moved by the errors of those before it.
+    """What one band of one level answers: Y, Co and Cg in turn, each moved by the errors of those
+    before it.
 
-    `offset`, `stretch` (C, J) and `raw` (B, 3 C J + 6, h, w) are a pass's constants and outputs. `base` is where locations begin. Like the
-    cells, and `several`, whether there is a choice, it is (B, 3, h, w). `width` and `unit` are (1, 3, 1, 1). What has a scale below
-    `threshold` widths is not asked for. All are contiguous: one compiled function serves every size.
+    `offset`, `stretch` (C, J) and `raw` (B, 3 C J + 6, h, w) are a pass's constants and outputs.
+    `base` is where locations begin. Like the cells, and `several`, whether there is a choice, it is
+    (B, 3, h, w). `width` and `unit` are (1, 3, 1, 1). What has a scale below `threshold` widths is
+    not asked for. All are contiguous: one compiled function serves every size.
     """
     channels, mixtures = offset.shape
     each = channels * mixtures
@@ -400,7 +441,11 @@ def answer(
         for part, found in zip(parts, (value, error / unit[0, c], loud, ask, place, size)):
             part.append(found)
     value, error, loud, ask, place, size = (torch.stack(part, 1) for part in parts)
-    mixture, parent, child = FloatMixture(place, size, log_weights), FloatCells(low, high), FloatCells(child_low, child_high)
+    mixture, parent, child = (
+        FloatMixture(place, size, log_weights),
+        FloatCells(low, high),
+        FloatCells(child_low, child_high),
+    )
     bits = torch.where(several, mixture.truncated_bits(parent, child), 0.0)
     return Answer(value, error, loud, ask, bits, *mixture)
 
@@ -422,7 +467,9 @@ def _cells(v: Tensor, offset: Tensor, width: Tensor, within: Told) -> FloatCells
 
 
 def _edged(field: Tensor, finer: tuple[int, int]) -> Tensor:
-    """Details (B, 9, h, w) with the edge of a shorter band repeated again; `finer`: the size of the field that they make."""
+    """Details (B, 9, h, w) with the edge of a shorter band repeated again; `finer`: the size of the
+    field that they make.
+    """
     h, w = finer
     if h % 2 == 0 and w % 2 == 0:
         return field
@@ -457,7 +504,9 @@ def _split(a: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _join(low: Tensor, high: Tensor, exact: bool) -> Tensor:
-    """Inverse of `_split`. Not `exact`: of real numbers, with the mean that rounding down leaves behind (1/4 and 3/8)."""
+    """Inverse of `_split`. Not `exact`: of real numbers, with the mean that rounding down leaves
+    behind (1/4 and 3/8).
+    """
     if not high.shape[-1]:
         return low
     before, behind = _sides(high, low.shape[-1])

@@ -1,4 +1,6 @@
-"""A trained pyramid to a model in integers: walks calibration pictures to see what its networks see, and gives every channel a scale."""
+"""A trained pyramid to a model in integers: walks calibration pictures to see what its networks
+see, and gives every channel a scale.
+"""
 
 import dataclasses
 from collections import defaultdict
@@ -26,13 +28,18 @@ MOST_POSITIONS = 60_000  # of calibration, a network
 
 
 def package_of(
-    model: Pyramid, name: str, pictures: Pictures, measure: Callable[[Package], Sequence[float]], say: Callable[[str], None]
+    model: Pyramid,
+    name: str,
+    pictures: Pictures,
+    measure: Callable[[Package], Sequence[float]],
+    say: Callable[[str], None],
 ) -> tuple[Package, list[float]]:
-    """A pyramid in integers, calibrated on `pictures` (H, W, 3); and log2 of each step's largest partial sum.
+    """A pyramid in integers, calibrated on `pictures` (H, W, 3); and log2 of each step's largest
+    partial sum.
 
-    How much of what a channel reaches has to fit is tried step by step: too much is coarse, too little is cut off. `measure` says what
-    each step of a model costs. Raises `PackageError`
-    where no scales keep the bound.
+    How much of what a channel reaches has to fit is tried step by step: too much is coarse, too
+    little is cut off. `measure` says what each step of a model costs. Raises `PackageError` where
+    no scales keep the bound.
     """
     say(f"walking through {len(pictures)} pictures")
     seen = recorded(model, pictures)
@@ -43,7 +50,10 @@ def package_of(
         tried.append({key: quantised_net(model, key, own, quantile) for key, own in seen.items()})
         costs.append(measure(assembled(model, name, tried[-1])))
     best = {key: tried[min(range(len(tried)), key=lambda k: costs[k][key[0]])][key] for key in seen}
-    largest = [max(one.check(f"{name}, step {step + 1}") for (s, _), one in best.items() if s == step) for step in range(model.n_steps)]
+    largest = [
+        max(one.check(f"{name}, step {step + 1}") for (s, _), one in best.items() if s == step)
+        for step in range(model.n_steps)
+    ]
     return assembled(model, name, best), largest
 
 
@@ -73,7 +83,10 @@ def assembled(model: Pyramid, name: str, made: dict[Key, LevelNet]) -> Package:
         weights |= networks.named(one, f"{step}.{kind}.")
     steps = [[networks.described(made.get((step, kind))) for kind in range(3)] for step in range(model.n_steps)]
     constants = {"bases": list(model.bases), "threshold": round(model.threshold * (1 << walk.THRESHOLD_BITS))}
-    about = {"description": f"pyramid of nested cells, T = {model.n_steps}", "multiply_adds_per_pixel": model.multiply_adds()}
+    about = {
+        "description": f"pyramid of nested cells, T = {model.n_steps}",
+        "multiply_adds_per_pixel": model.multiply_adds(),
+    }
     return Package(name, "pyramid", {"kind": "pyramid", "steps": steps}, constants, weights, about)
 
 
@@ -93,16 +106,25 @@ def quantised_net(model: Pyramid, key: Key, seen: Sequence[Seen], quantile: floa
     return dataclasses.replace(bare, passes=passes)
 
 
-def _pass(net: FloatNet, bare: LevelNet, band: int, seen: Sequence[Seen], scale: Tensor, quantile: float) -> networks.PyramidPass:
+def _pass(
+    net: FloatNet, bare: LevelNet, band: int, seen: Sequence[Seen], scale: Tensor, quantile: float
+) -> networks.PyramidPass:
     one = net.passes[band]
     assert isinstance(one, Pass)
     part = one.mixtures * 3
-    each = [2.0**-LOCATION_BITS] * part + [RAW_LEVEL] * part + [2.0**-WEIGHT_BITS] * part + [2.0**-COUPLING_BITS] * COUPLINGS
+    each = (
+        [2.0**-LOCATION_BITS] * part
+        + [RAW_LEVEL] * part
+        + [2.0**-WEIGHT_BITS] * part
+        + [2.0**-COUPLING_BITS] * COUPLINGS
+    )
     raw = torch.tensor(each)
     limits = bare.pass_limits(band)
     if band == 0:
         samples = [Sample(s.trunk / scale[:, None, None]) for s in seen]
-        made, _ = quantised(Layers(one.join, one.body, one.head, leaky=True), scale, limits, samples, raw, None, quantile)
+        made, _ = quantised(
+            Layers(one.join, one.body, one.head, leaky=True), scale, limits, samples, raw, None, quantile
+        )
     else:
         assert one.enter is not None
         units = torch.cat([torch.full((6 * band,), 2.0**-UNIT_BITS), torch.full((3 * band,), 2.0**-LOUD_BITS)])
@@ -140,4 +162,6 @@ def _features(seen: Seen) -> NDArray[np.float32]:
 def _seen(seen: Seen, band: int) -> NDArray[np.float32]:
     made = 3 * band
     error = seen.error * seen.unit[:, None, None]
-    return networks.seen(band, _values(seen.value[:, :made]), _values(error[:, :made]), _louds(seen.loud[:, :made]), _unit(seen))
+    return networks.seen(
+        band, _values(seen.value[:, :made]), _values(error[:, :made]), _louds(seen.loud[:, :made]), _unit(seen)
+    )

@@ -72,8 +72,12 @@ def _load(path: Path) -> dict[str, Any]:
             record = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # damaged archives and pickles fail in every way there is
         reason = str(error).split("\n\t")[0].splitlines()
-        why = next((line.strip() for line in reason if "Unsupported" in line or "GLOBAL" in line), reason[0] if reason else "")
-        raise CheckpointError(f"{path}: refused, since it is damaged or holds more than tensors and plain values: {why}") from None
+        why = next(
+            (line.strip() for line in reason if "Unsupported" in line or "GLOBAL" in line), reason[0] if reason else ""
+        )
+        raise CheckpointError(
+            f"{path}: refused, since it is damaged or holds more than tensors and plain values: {why}"
+        ) from None
     if not isinstance(record, dict):
         raise CheckpointError(f"{path}: holds {type(record).__name__}; expected a dict with 'model' and 'ema'")
     return record
@@ -103,10 +107,13 @@ def _averages(path: Path, record: dict[str, Any], model: UQDM) -> tuple[dict[str
         raise CheckpointError(f"{path}: no list 'ema.shadow_params' of averaged weights; 'raw' reads a file without it")
     network, schedule = dict(model.network.named_parameters()), dict(model.schedule.named_parameters())
     if len(schedule) > 1:  # no such model was published, and nothing says in which order these would stand
-        raise CheckpointError(f"{path}: config.json has a schedule of {len(schedule)} parameters; 'ema' reads at most one, 'raw' any")
+        raise CheckpointError(
+            f"{path}: config.json has a schedule of {len(schedule)} parameters; 'ema' reads at most one, 'raw' any"
+        )
     if len(found) != len(network) + len(schedule):
         raise CheckpointError(
-            f"{path}: {len(found)} averaged tensors; this config.json needs {len(network)} and {len(schedule)} of the schedule"
+            f"{path}: {len(found)} averaged tensors; this config.json needs {len(network)} and {len(schedule)} of the"
+            " schedule"
         )
     names = [f"ema[{i}], being {name!r}," for i, name in enumerate([*network, *schedule])]
     fitting = [_fitting(path, n, f, e) for n, f, e in zip(names, found, [*network.values(), *schedule.values()])]
@@ -120,7 +127,9 @@ def _fitting(path: Path, name: str, found: Any, expected: Tensor) -> Tensor:
     if not isinstance(found, Tensor) or not found.dtype.is_floating_point or found.layout != torch.strided:
         raise CheckpointError(f"{path}: {name} is no dense tensor of floating-point numbers")
     if found.shape != expected.shape:
-        raise CheckpointError(f"{path}: {name} has shape {tuple(found.shape)}; config.json makes it {tuple(expected.shape)}")
+        raise CheckpointError(
+            f"{path}: {name} has shape {tuple(found.shape)}; config.json makes it {tuple(expected.shape)}"
+        )
     copy = found.detach().to(torch.float32, copy=True).contiguous()
     if not bool(torch.isfinite(copy).all()):
         raise CheckpointError(f"{path}: {name} holds values that are not finite; the file is damaged")

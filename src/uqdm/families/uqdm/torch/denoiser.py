@@ -35,14 +35,22 @@ class FloatDenoiser:
     sees_z = True
     mixed = False
 
-    def __init__(self, package: Package, device_name: str = "cpu", threads: int | None = None, precision: str = "float64") -> None:
+    def __init__(
+        self, package: Package, device_name: str = "cpu", threads: int | None = None, precision: str = "float64"
+    ) -> None:
         self._device, self._threads = pytorch.device(device_name), threads
         try:
-            self._steps: Callable[..., tuple[Floats, Floats]] = _UNetSteps(package, self._device, pytorch.DTYPES[precision])
+            self._steps: Callable[..., tuple[Floats, Floats]] = _UNetSteps(
+                package, self._device, pytorch.DTYPES[precision]
+            )
         except (KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError) as error:
-            raise PackageError(f"{package.name}: the network's description is broken: {type(error).__name__}: {error}") from None
+            raise PackageError(
+                f"{package.name}: the network's description is broken: {type(error).__name__}: {error}"
+            ) from None
 
-    def __call__(self, step: int, z: Floats | None, low: NDArray[np.int16], high: NDArray[np.int16]) -> tuple[Floats, Floats]:
+    def __call__(
+        self, step: int, z: Floats | None, low: NDArray[np.int16], high: NDArray[np.int16]
+    ) -> tuple[Floats, Floats]:
         """See `walk.Denoiser`."""
         ours = pytorch.SETTINGS.ours(None if self._device.type == "cpu" else self._device.type, self._threads)
         with ours, torch.inference_mode(), torch.autocast(self._device.type, enabled=False):
@@ -63,16 +71,27 @@ class _UNetSteps:
         config = ModelConfig(**network["config"])
         self._tile = network.get("tile", UNET_TILE)
         if type(self._tile) is not int or not 8 <= self._tile <= 1024 or self._tile % config.downsample:
-            raise PackageError(f"{package.name}: tile is {self._tile!r}; expected 8 to 1024, a multiple of {config.downsample}")
+            raise PackageError(
+                f"{package.name}: tile is {self._tile!r}; expected 8 to 1024, a multiple of {config.downsample}"
+            )
         self._gamma = floats(network["gamma"])
         # Per step: log2 of the logistic scale in pixel values where the factor is 1.
         self._base = floats(network["log2_scale"])
         self._alpha, self._sigma = floats(c["alpha"]), floats(c["sigma"])
         steps = len(self._alpha) - 1
-        if len(self._gamma) != steps + 1 or len(self._base) != steps or not np.isfinite([*self._gamma, *self._base]).all():
-            raise PackageError(f"{package.name}: gamma and log2_scale are not {steps + 1} and {steps} finite numbers, as there are steps")
+        if (
+            len(self._gamma) != steps + 1
+            or len(self._base) != steps
+            or not np.isfinite([*self._gamma, *self._base]).all()
+        ):
+            raise PackageError(
+                f"{package.name}: gamma and log2_scale are not {steps + 1} and {steps} finite numbers, as there are"
+                " steps"
+            )
         if config.network != "unet" or config.n_channels != 3:
-            raise PackageError(f"{package.name}: network {config.network!r} of {config.n_channels} channels; expected 'unet' of 3")
+            raise PackageError(
+                f"{package.name}: network {config.network!r} of {config.n_channels} channels; expected 'unet' of 3"
+            )
         self._net = _filled(lambda: UNet(config), package)
         self._net.to(device=device, dtype=dtype).eval()
         self._offset, self._scale = (np.array(floats(c[k]))[:, None, None] for k in ("offset", "scale"))
@@ -95,7 +114,9 @@ def _filled(make: Callable[[], Any], package: Package) -> Any:
     with torch.device("meta"):
         shapes = {name: tuple(tensor.shape) for name, tensor in make().state_dict().items()}
     if odd := sorted(shapes.keys() ^ package.weights.keys()):
-        raise PackageError(f"{package.name}: {odd[0]!r} is {'missing' if odd[0] in shapes else 'no part of the network'}")
+        raise PackageError(
+            f"{package.name}: {odd[0]!r} is {'missing' if odd[0] in shapes else 'no part of the network'}"
+        )
     for name, array in package.weights.items():
         if array.shape != shapes[name]:
             raise PackageError(f"{package.name}: {name} has the shape {array.shape}, expected {shapes[name]}")

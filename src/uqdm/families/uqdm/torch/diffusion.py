@@ -78,8 +78,12 @@ class Diffusion(nn.Module, abc.ABC):
         """
 
     @abc.abstractmethod
-    def forward_step(self, x: Tensor, z: Tensor, gamma_t: Tensor, gamma_s: Tensor, generator: torch.Generator) -> Tensor:
-        """z_s ~ q(z_s | z_t, x). x in [-1, 1], z: (B, C, H, W), gammas () or (B,) -> z_s, like z."""
+    def forward_step(
+        self, x: Tensor, z: Tensor, gamma_t: Tensor, gamma_s: Tensor, generator: torch.Generator
+    ) -> Tensor:
+        """z_s ~ q(z_s | z_t, x). x in [-1, 1], z: (B, C, H, W), gammas () or (B,) -> z_s, like
+        z.
+        """
 
     @abc.abstractmethod
     def step_bits(self, x: Tensor, z_t: Tensor, z_s: Tensor, gamma_t: Tensor, gamma_s: Tensor) -> tuple[Tensor, Tensor]:
@@ -89,7 +93,9 @@ class Diffusion(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def backward_step(self, z: Tensor, gamma_t: Tensor, gamma_s: Tensor, generator: torch.Generator) -> Tensor:
-        """z_s ~ p(z_s | z_t), a draw of the reverse process. z (B, C, H, W), gammas () -> like z."""
+        """z_s ~ p(z_s | z_t), a draw of the reverse process. z (B, C, H, W), gammas () -> like
+        z.
+        """
 
     # ---- shared ----
 
@@ -119,7 +125,11 @@ class Diffusion(nn.Module, abc.ABC):
         """The nearest pixel values; inverse of `to_real` for those. Floating, any shape -> int64 in
         0 .. vocab_size - 1.
         """
-        return torch.round(((x + 1) * self.config.model.vocab_size - 1) / 2).clamp(0, self.config.model.vocab_size - 1).long()
+        return (
+            torch.round(((x + 1) * self.config.model.vocab_size - 1) / 2)
+            .clamp(0, self.config.model.vocab_size - 1)
+            .long()
+        )
 
     def prior(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
         """z_T ~ p(z_T) = N(0, 1), of the network's dtype."""
@@ -135,7 +145,8 @@ class Diffusion(nn.Module, abc.ABC):
         return torch.clamp((z - sigma(gamma) * eps) / alpha(gamma), -1, 1).to(z.dtype), factor
 
     def pixel_bits(self, x: Tensor, z_0: Tensor, gamma_0: Tensor) -> Tensor:
-        """-log2 p(x | z_0), bits per pixel (B,): the categorical likelihood of section 3.2, as in VDM. x uint8, z_0 like x.
+        """-log2 p(x | z_0), bits per pixel (B,): the categorical likelihood of section 3.2, as in
+        VDM. x uint8, z_0 like x.
 
         A softmax over the values v with logits -exp(-gamma_0) (z_0 / alpha_0 - x_v)^2 / 2: the
         Gaussian likelihood of z_0. Values so far from z_0 that all of them together have less than
@@ -147,7 +158,9 @@ class Diffusion(nn.Module, abc.ABC):
         # A few pictures at a time: vocab_size logits per coordinate would otherwise be the largest
         # tensor of all.
         count = max(1, LIKELIHOOD_VALUES // (z_0[0].numel() * min(size, 2 * reach + 1)))
-        parts = [self._pixel_nats(v, c, weight, reach) for v, c in zip(torch.split(x, count), torch.split(centre, count))]
+        parts = [
+            self._pixel_nats(v, c, weight, reach) for v, c in zip(torch.split(x, count), torch.split(centre, count))
+        ]
         return per_pixel(torch.cat(parts), z_0)
 
     def _pixel_nats(self, x: Tensor, centre: Tensor, weight: Tensor, reach: int) -> Tensor:

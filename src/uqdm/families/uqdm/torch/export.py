@@ -21,11 +21,17 @@ def package_of(model: Any, name: str, reading: str, source: str) -> Package:
     """
     config = model.config.model
     if not isinstance(model, UQDM):
-        raise CheckpointError(f"{name}: family is {model.config.family!r}; only a UQDM's steps can be sent by universal quantization")
+        raise CheckpointError(
+            f"{name}: family is {model.config.family!r}; only a UQDM's steps can be sent by universal quantization"
+        )
     if config.prior_type != "logistic":
-        raise CheckpointError(f"{name}: prior_type is {config.prior_type!r}; the codec's tables are of the logistic (eq. 7)")
+        raise CheckpointError(
+            f"{name}: prior_type is {config.prior_type!r}; the codec's tables are of the logistic (eq. 7)"
+        )
     if config.vocab_size != 256 or config.n_channels != 3:
-        raise CheckpointError(f"{name}: {config.n_channels} channels of {config.vocab_size} values; the codec's pictures have 3 of 256")
+        raise CheckpointError(
+            f"{name}: {config.n_channels} channels of {config.vocab_size} values; the codec's pictures have 3 of 256"
+        )
     gamma = model.gammas(config.n_timesteps).detach().tolist()
     half = config.vocab_size / 2
     constants = diffusion_constants(gamma, "rgb", [half - 0.5] * 3, [half] * 3)

@@ -1,4 +1,6 @@
-"""What the trainer, evaluation and the codec know of the families `uqdm` and `vdm`: their records."""
+"""What the trainer, evaluation and the codec know of the families `uqdm` and `vdm`: their
+records.
+"""
 
 from collections.abc import Iterable, Sequence
 
@@ -17,7 +19,9 @@ from uqdm.families.uqdm.torch.vdm import VDM
 
 
 def _loss(model: Diffusion, x: Tensor, generator: torch.Generator, loss: str) -> tuple[Tensor, Tensor, Tensor]:
-    """ "full": eq. 1. "single": one step a picture (section 5). "continuous": a VDM's limit T -> infinity, which has no terms."""
+    """ "full": eq. 1. "single": one step a picture (section 5). "continuous": a VDM's limit T ->
+    infinity, which has no terms.
+    """
     if loss == "continuous":
         assert isinstance(model, VDM)
         bits = model.continuous_nelbo(x, generator)
@@ -64,4 +68,6 @@ def _package(model: Diffusion, name: str, reading: str, source: str) -> Package:
     return package_of(model, name, reading, source)
 
 
-FLOATS = Floats(new=UQDM, loss=_loss, held_out=_held_out, size=_size, package=_package, network=lambda model: model.network)
+FLOATS = Floats(
+    new=UQDM, loss=_loss, held_out=_held_out, size=_size, package=_package, network=lambda model: model.network
+)

@@ -51,7 +51,9 @@ def evaluate(
         z, latent = model.start(real, generator, gamma[0])
         spent, shown = [latent], {name: [] for name in reconstructions}  # type: ignore[var-annotated]
 
-        def show(i: int, z: Tensor, x_hat: Tensor | None, real: Tensor = real, shown: dict[str, list[Tensor]] = shown) -> None:
+        def show(
+            i: int, z: Tensor, x_hat: Tensor | None, real: Tensor = real, shown: dict[str, list[Tensor]] = shown
+        ) -> None:
             if i not in chosen:
                 return
             for name in reconstructions:
@@ -89,6 +91,9 @@ def evaluate_limit(model: VDM, held: Iterable[Tensor], *, seed: int = 0, batches
     training = model.training
     model.eval()
     generator = torch.Generator(model.device).manual_seed(seed)
-    bits = [model.continuous_nelbo(x.to(model.device), generator)[None].double().cpu() for x in itertools.islice(held, batches)]
+    bits = [
+        model.continuous_nelbo(x.to(model.device), generator)[None].double().cpu()
+        for x in itertools.islice(held, batches)
+    ]
     model.train(training)
     return summary(model, bits, [], {})

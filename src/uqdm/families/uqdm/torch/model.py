@@ -33,7 +33,9 @@ class UQDM(Diffusion):
         are shared, not copied.
         """
         model = dataclasses.replace(other.config.model, prior_type=density, base_prior_scale="default")
-        training = dataclasses.replace(other.config.training, loss="full" if other.config.family == "vdm" else other.config.training.loss)
+        training = dataclasses.replace(
+            other.config.training, loss="full" if other.config.family == "vdm" else other.config.training.loss
+        )
         found = cls(dataclasses.replace(other.config, family="uqdm", model=model, training=training))
         found.network, found.schedule = other.network, other.schedule
         return found.train(other.training)
@@ -44,7 +46,9 @@ class UQDM(Diffusion):
         """
         return self.prior(tuple(x.shape), generator), x.new_zeros(len(x))
 
-    def forward_step(self, x: Tensor, z: Tensor, gamma_t: Tensor, gamma_s: Tensor, generator: torch.Generator) -> Tensor:
+    def forward_step(
+        self, x: Tensor, z: Tensor, gamma_t: Tensor, gamma_s: Tensor, generator: torch.Generator
+    ) -> Tensor:
         """z_s ~ q(z_s | z_t, x) = b z_t + c x + U(-Delta/2, Delta/2), eq. 4."""
         k = constants(gamma_t, gamma_s)
         u = torch.rand(z.shape, generator=generator, device=z.device, dtype=z.dtype) - 0.5

@@ -87,7 +87,9 @@ class AttentionBlock(nn.Module):
     def __init__(self, channels: int, heads: int, groups: int) -> None:
         super().__init__()
         last = _zeroed(nn.Conv2d(channels, channels, 1))
-        self.layers = nn.Sequential(nn.GroupNorm(groups, channels), nn.Conv2d(channels, 3 * channels, 1), Attention(heads), last)
+        self.layers = nn.Sequential(
+            nn.GroupNorm(groups, channels), nn.Conv2d(channels, 3 * channels, 1), Attention(heads), last
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.layers(x)  # type: ignore[no-any-return]
@@ -100,7 +102,9 @@ class UpDownBlock(nn.Module):
         super().__init__()
         d = config.embedding_dim
         self.resnet_block = ResnetBlock(inputs, d, 4 * d, config.norm_groups, config.dropout_prob)
-        self.attn_block = AttentionBlock(d, config.n_attention_heads, config.norm_groups) if config.attention_everywhere else None
+        self.attn_block = (
+            AttentionBlock(d, config.n_attention_heads, config.norm_groups) if config.attention_everywhere else None
+        )
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         h = self.resnet_block(x, condition)
@@ -140,7 +144,9 @@ class UNet(nn.Module):
         self.mid_resnet_block_2 = ResnetBlock(d, d, 4 * d, groups, dropout)
         self.up_blocks = nn.ModuleList(UpDownBlock(config, 2 * d) for _ in range(config.n_blocks + 1))
         outputs = 2 * c if config.learned_prior_scale else c
-        self.conv_out = nn.Sequential(nn.GroupNorm(groups, d), nn.SiLU(), _zeroed(nn.Conv2d(d, outputs * area, 3, padding=1)))
+        self.conv_out = nn.Sequential(
+            nn.GroupNorm(groups, d), nn.SiLU(), _zeroed(nn.Conv2d(d, outputs * area, 3, padding=1))
+        )
 
     def forward(self, z: Tensor, gamma: Tensor) -> tuple[Tensor, Tensor]:
         """z (B, C, H, W) float32 or float64 as the weights, gamma (B,) or () -> eps_hat, factor >
@@ -153,7 +159,9 @@ class UNet(nn.Module):
         t = ((gamma.to(z) - low) / (high - low)).expand(len(z))
         condition = self.embed_conditioning(timestep_embedding(t, self.config.embedding_dim))
         features = torch.cat([z, fourier_features(z)], 1) if self.config.use_fourier_features else z
-        h = self.conv_in(F.pixel_unshuffle(features, self.config.downsample) if self.config.downsample > 1 else features)
+        h = self.conv_in(
+            F.pixel_unshuffle(features, self.config.downsample) if self.config.downsample > 1 else features
+        )
         skips = []
         for block in self.down_blocks:
             skips.append(h)
@@ -165,7 +173,9 @@ class UNet(nn.Module):
         for block in self.up_blocks:
             h = block(torch.cat([h, skips.pop()], 1), condition)
         out = self.conv_out(h)
-        return _read_out(F.pixel_shuffle(out, self.config.downsample) if self.config.downsample > 1 else out, z, self.config)
+        return _read_out(
+            F.pixel_shuffle(out, self.config.downsample) if self.config.downsample > 1 else out, z, self.config
+        )
 
     def multiply_adds(self, height: int, width: int) -> tuple[int, int]:
         """Multiply-adds per pixel and call at this size: (in convolutions, in attention).

@@ -24,7 +24,9 @@ class VDM(Diffusion):
 
     def __init__(self, config: Config) -> None:
         if config.model.learned_prior_scale:
-            raise ValueError("learned_prior_scale is true; a VDM's reverse variance is that of its forward process (appendix B.1)")
+            raise ValueError(
+                "learned_prior_scale is true; a VDM's reverse variance is that of its forward process (appendix B.1)"
+            )
         super().__init__(config)
 
     def marginal(self, x: Tensor, gamma: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -42,7 +44,9 @@ class VDM(Diffusion):
         nats = (variance - 1 - torch.log(variance) + (1 - variance) * x.double() ** 2) / 2
         return z, per_pixel(nats, x).to(x.dtype)
 
-    def forward_step(self, x: Tensor, z: Tensor, gamma_t: Tensor, gamma_s: Tensor, generator: torch.Generator) -> Tensor:
+    def forward_step(
+        self, x: Tensor, z: Tensor, gamma_t: Tensor, gamma_s: Tensor, generator: torch.Generator
+    ) -> Tensor:
         """z_s ~ q(z_s | z_t, x) = N(b z_t + c x, sigma_Q^2), appendix A.1; sigma_Q = sigma_s
         sqrt(e).
         """
