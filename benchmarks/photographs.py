@@ -20,7 +20,7 @@ import uqdm
 from uqdm import files, format, library
 from uqdm.data.sources import load_pack
 from uqdm.evaluation import classical
-from uqdm.evaluation.codecs import Codec
+from uqdm.evaluation.codecs import Contender
 from uqdm.evaluation.prefixes import previews
 from uqdm.previews import Way
 
@@ -38,7 +38,7 @@ def psnr(a: np.ndarray, b: np.ndarray) -> float:
     return float(10 * np.log10(255**2 / max(1e-9, np.mean((a.astype(np.float64) - b) ** 2))))
 
 
-def other(codec: Codec, pixels: np.ndarray) -> tuple[float, list[float]]:
+def other(codec: Contender, pixels: np.ndarray) -> tuple[float, list[float]]:
     """Bits per pixel without loss (nan if it cannot), and PSNR at the rates."""
     area = pixels.shape[0] * pixels.shape[1]
     points = sorted(

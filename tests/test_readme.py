@@ -44,8 +44,8 @@ SMALLER = {  # a line of the README, without its comment -> what runs in its pla
     "uqdm reproduce fig4 fig5 --data photos/": "uqdm reproduce fig5 --data photos/ --limit 1",
 }
 MADE = {  # what the commands leave
-    "photo.uqdm", "out.png", "lively.png", "small.png", "small.uqdm", "near.uqdm", "dream.png", "photos/0-0.png",
-    "packed/0-0.uqdm",
+    "photo.uqdm", "out.png", "lively.png", "small.png", "small.uqdm", "near.uqdm", "good.uqdm", "dream.png",
+    "photos/0-0.png", "packed/0-0.uqdm",
     "mine.uqdm", "models/my-photo/model.json", "models/tiny/model.json", "report/report.html", "photo-compare.png",
     "parrots.uqdm", "figures/fig5.png", "runs/photo/checkpoint.safetensors", "runs/tiny/metrics.jsonl",
 }  # fmt: skip

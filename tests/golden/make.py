@@ -92,7 +92,7 @@ def nested_by_chance() -> package.Package:
     """A small nested model, T = 3, its weights by chance."""
     from untrained import small_nested
 
-    from uqdm.training.quantise import in_integers
+    from uqdm.training.integers import in_integers
 
     return in_integers(small_nested(), "nested-by-chance", [drawn(32, 32 + 2 * i) for i in range(3)])[0]
 
@@ -102,7 +102,7 @@ def pyramid_by_chance() -> package.Package:
     from families.pyramid.test_pyramid import STEPS
     from families.pyramid.test_pyramid import by_chance as model
 
-    from uqdm.training.quantise import in_integers
+    from uqdm.training.integers import in_integers
 
     return in_integers(model(STEPS), "pyramid-by-chance", [drawn(48, 48 + 2 * i) for i in range(2)])[0]
 

@@ -104,7 +104,7 @@ def quantise(model: str, out: str, data: tuple[str, ...], count: int, force: boo
     """
     from uqdm import bundle as package
     from uqdm.training.data import load_data
-    from uqdm.training.quantise import quantise_run
+    from uqdm.training.integers import quantise_run
 
     package.check_target(out, force)
     train, held = load_data(data)

@@ -19,7 +19,7 @@ import PIL
 from PIL import Image, features
 
 from uqdm.errors import EvaluationError
-from uqdm.evaluation.codecs import Codec, Coded, Ladder, Pixels, best_within, rgb, timed
+from uqdm.evaluation.codecs import Coded, Contender, Ladder, Pixels, best_within, rgb, timed
 from uqdm.evaluation.external import Command
 
 JPEG_QUALITIES = (1, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 100)  # the paper's
@@ -237,7 +237,7 @@ class Layered:
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """See `Codec`."""
+        """See `Contender`."""
         return {
             "name": self.name,
             "label": self.label,
@@ -247,7 +247,7 @@ class Layered:
         }
 
     def code(self, pixels: Pixels) -> Iterator[Coded]:
-        """See `Codec`."""
+        """See `Contender`."""
         options = dict(self.options) | {
             "quality_mode": "rates",
             "quality_layers": list(self.layers),
@@ -290,7 +290,7 @@ class Layered:
         return low
 
     def within(self, pixels: Pixels, bits: float) -> Coded:
-        """See `Codec`. A stream with one layer for that rate is made; if it is too large, one for a
+        """See `Contender`. A stream with one layer for that rate is made; if it is too large, one for a
         little less.
         """
         found = list(self.code(pixels))
@@ -311,7 +311,7 @@ class Layered:
             return False
 
 
-def jpeg2000(paper: bool) -> Codec:
+def jpeg2000(paper: bool) -> Contender:
     """One lossless JPEG2000 stream, progressive by quality. As published: for each k a file of its
     own with the first k layers.
     """
@@ -399,7 +399,7 @@ def has_bpg() -> bool:
     return shutil.which("bpgenc") is not None and shutil.which("bpgdec") is not None
 
 
-def bpg(paper: bool) -> Codec:
+def bpg(paper: bool) -> Contender:
     """BPG by `bpgenc` and `bpgdec` if they are on the PATH. Otherwise HEIC by x265, which is HEVC
     in other boxes, with a label that says so.
     """
@@ -412,7 +412,7 @@ def bpg(paper: bool) -> Codec:
     return Command("bpg", label, encode, "bpgdec -o {output} {input}", settings, suffix=".bpg")
 
 
-def flif(paper: bool) -> Codec:
+def flif(paper: bool) -> Contender:
     """FLIF by its program, if that is on the PATH."""
     if shutil.which("flif") is None:
         raise EvaluationError("flif: the program is not on the PATH")
@@ -422,7 +422,7 @@ def flif(paper: bool) -> Codec:
     )
 
 
-CLASSICAL: Mapping[str, Callable[[bool], Codec]] = {
+CLASSICAL: Mapping[str, Callable[[bool], Contender]] = {
     "jpeg": jpeg,
     "jpeg2000": jpeg2000,
     "jpeg2000-97": jpeg2000_97,

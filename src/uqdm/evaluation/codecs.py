@@ -36,7 +36,7 @@ class Coded:
     decode: float | None = None
 
 
-class Codec(Protocol):
+class Contender(Protocol):
     """A codec under evaluation."""
 
     @property
@@ -96,16 +96,16 @@ class Ladder:
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """See `Codec`."""
+        """See `Contender`."""
         return {"name": self.name, "label": self.label, "settings": self.settings, "versions": self.versions}
 
     def code(self, pixels: Pixels) -> Iterator[Coded]:
-        """See `Codec`."""
+        """See `Contender`."""
         for name, options in self.settings.items():
             yield self._coded(name, options, pixels)
 
     def within(self, pixels: Pixels, bits: float) -> Coded:
-        """See `Codec`. The setting is found by bisection along the dial."""
+        """See `Contender`. The setting is found by bisection along the dial."""
         if not self.dial:
             return best_within(list(self.code(pixels)), pixels, bits)
 

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from uqdm.errors import EvaluationError
-from uqdm.evaluation.codecs import Codec, Pixels, said
+from uqdm.evaluation.codecs import Contender, Pixels, said
 from uqdm.evaluation.metrics import mse, ssim
 from uqdm.quality import psnr
 
@@ -38,7 +38,7 @@ class Panel:
         return f"{self.bpp:.3f} bits/pixel, {quality}"
 
 
-def panels(codecs: Sequence[Codec], pixels: Pixels, bpp: float) -> tuple[list[Panel], dict[str, str]]:
+def panels(codecs: Sequence[Contender], pixels: Pixels, bpp: float) -> tuple[list[Panel], dict[str, str]]:
     """What each codec shows at the rate, and the codecs that failed, with the reason.
 
     A codec shows its best point that costs at most `bpp`; settings between its usual ones are tried

@@ -60,19 +60,19 @@ class Command:
 
     @property
     def hypothetical(self) -> bool:
-        """See `Codec`."""
+        """See `Contender`."""
         return self.estimate is not None
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """See `Codec`. It holds the contents of the programs' files. What a script calls in its
+        """See `Contender`. It holds the contents of the programs' files. What a script calls in its
         turn is not seen.
         """
         programs = {words[0]: _digest(words[0]) for words in map(shlex.split, (self.encode, self.decode)) if words}
         return dataclasses.asdict(self) | {"programs": programs}
 
     def code(self, pixels: Pixels) -> Iterator[Coded]:
-        """See `Codec`. Raises `EvaluationError` where a command fails."""
+        """See `Contender`. Raises `EvaluationError` where a command fails."""
         for name, setting in self.settings.items():
             with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
                 source, back = Path(one) / "picture.png", Path(other) / "back.png"
@@ -94,7 +94,7 @@ class Command:
                 yield Coded(name, bits, None, rgb(found, pixels.shape), encoding, decoding)
 
     def within(self, pixels: Pixels, bits: float) -> Coded:
-        """See `Codec`. Only the given settings are tried."""
+        """See `Contender`. Only the given settings are tried."""
         return best_within(list(self.code(pixels)), pixels, bits)
 
     def _estimated(self, said: str) -> float:

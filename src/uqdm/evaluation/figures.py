@@ -15,7 +15,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from uqdm.evaluation import plots
-from uqdm.evaluation.codecs import Codec, Pixels
+from uqdm.evaluation.codecs import Contender, Pixels
 from uqdm.evaluation.compare import panels
 from uqdm.evaluation.curves import Curve
 from uqdm.evaluation.metrics import mse
@@ -38,7 +38,7 @@ ABSENT = "{}: not installed (docs/benchmarks.md says how to add them)"
 Found = tuple[Figure, dict[str, Any]]
 
 
-def beside(number: int, systems: Sequence[Codec], pictures: Sequence[Pixels], missing: Sequence[str] = ()) -> Found:
+def beside(number: int, systems: Sequence[Contender], pictures: Sequence[Pixels], missing: Sequence[str] = ()) -> Found:
     """Figures 1, 9 and 10: a row for each picture, a column for each codec, each at most
     `RATES[number]` bits per pixel.
     """

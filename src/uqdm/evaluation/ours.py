@@ -70,12 +70,12 @@ class Progressive:
 
     @property
     def label(self) -> str:
-        """See `Codec`."""
+        """See `Contender`."""
         return _called(self.model) + (f", {self.method}" if self.method != "denoise" else "")
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """See `Codec`. Files follow from the model's fingerprint and the format, and previews
+        """See `Contender`. Files follow from the model's fingerprint and the format, and previews
         follow from the code.
         """
         found = opened(self.model)
@@ -89,7 +89,7 @@ class Progressive:
         return own | {"format": VERSION} | _code()
 
     def code(self, pixels: Pixels) -> Iterator[Coded]:
-        """See `Codec`."""
+        """See `Contender`."""
         model = opened(self.model)
         data, encoding = timed(model.compress, pixels, seed=self.seed)
         area = pixels.shape[0] * pixels.shape[1]
@@ -103,7 +103,7 @@ class Progressive:
             yield Coded(name, 8 * n, 8 * _payload(data[:n], model), one.pixels, encoding, one.seconds)
 
     def within(self, pixels: Pixels, bits: float) -> Coded:
-        """See `Codec`. The file is cut there."""
+        """See `Contender`. The file is cut there."""
         model = opened(self.model)
         data, encoding = timed(model.compress, pixels, seed=self.seed)
         size = parse(data, steps=0).header_size
@@ -161,12 +161,12 @@ class Estimated:
 
     @property
     def label(self) -> str:
-        """See `Codec`."""
+        """See `Contender`."""
         return f"{_called(self.model)}, model entropy" + (f", {self.method}" if self.method != "denoise" else "")
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """See `Codec`."""
+        """See `Contender`."""
         return {
             "name": self.name,
             "fingerprint": opened(self.model).fingerprint,
@@ -175,7 +175,7 @@ class Estimated:
         } | _code()
 
     def code(self, pixels: Pixels) -> Iterator[Coded]:
-        """See `Codec`."""
+        """See `Contender`."""
         model = opened(self.model)
         mode = "paper" if "paper" in model.modes else None
         bits = np.concatenate([[0.0], np.cumsum(model.estimate(pixels, mode=mode, seed=self.seed))])
@@ -185,7 +185,7 @@ class Estimated:
             yield Coded(f"step {step}", own, own, one.pixels, encoding, one.seconds)
 
     def within(self, pixels: Pixels, bits: float) -> Coded:
-        """See `Codec`. It is a whole step."""
+        """See `Contender`. It is a whole step."""
         return best_within(list(self.code(pixels)), pixels, bits)
 
 
@@ -211,13 +211,13 @@ class Gaussian:
 
     @property
     def label(self) -> str:
-        """See `Codec`."""
+        """See `Contender`."""
         letter = {"denoised": "D", "ancestral": "A", "flow": "F"}[self.reconstruction]
         return f"VDM-{letter}, T = {self.steps}, hypothetical{trained(self.run)}"
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """See `Codec`."""
+        """See `Contender`."""
         files = [
             path
             for path in sorted(Path(self.run).iterdir())
@@ -228,7 +228,7 @@ class Gaussian:
         return own | {"steps": self.steps, "points": self.points} | _code()
 
     def code(self, pixels: Pixels) -> Iterator[Coded]:
-        """See `Codec`."""
+        """See `Contender`."""
         import torch
 
         model = opened_vdm(self.run)
@@ -236,7 +236,7 @@ class Gaussian:
             yield from _gaussian(self, model, torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))[None])
 
     def within(self, pixels: Pixels, bits: float) -> Coded:
-        """See `Codec`. It is one of the points."""
+        """See `Contender`. It is one of the points."""
         return best_within(list(self.code(pixels)), pixels, bits)
 
 

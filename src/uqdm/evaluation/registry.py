@@ -11,7 +11,7 @@ from uqdm import library
 from uqdm.errors import EvaluationError, UqdmError
 from uqdm.evaluation import external
 from uqdm.evaluation.classical import CLASSICAL, has_bpg
-from uqdm.evaluation.codecs import Codec
+from uqdm.evaluation.codecs import Contender
 from uqdm.evaluation.ours import Estimated, Gaussian, Progressive, opened_vdm
 
 MODELS = ("uqdm", "uqdm-ancestral", "uqdm-flow")  # each may have :MODEL
@@ -37,7 +37,7 @@ class Spec:
     described: str | None = None
     seed: int = 0
 
-    def make(self) -> Codec:
+    def make(self) -> Contender:
         """The codec. Raises `EvaluationError` if it is not known, or cannot run here."""
         if self.described is not None:
             return external.read(self.described)[self.name]

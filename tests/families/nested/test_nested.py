@@ -33,7 +33,7 @@ from uqdm.families.nested import networks, walk
 from uqdm.families.nested.running import NestedNetworks
 from uqdm.families.nested.torch import model as nested
 from uqdm.families.nested.torch.model import Nested
-from uqdm.training.quantise import in_integers
+from uqdm.training.integers import in_integers
 
 SIZES = [(16, 16), (1, 1), (1, 6), (7, 1), (2, 3), (13, 18)]
 
@@ -308,7 +308,7 @@ def test_damage_inside_a_step_is_noticed(coder: Codec) -> None:
 
 
 def test_a_run_becomes_a_model_folder_by_its_averages(tmp_path: Path, floats: Nested) -> None:
-    from uqdm.training.quantise import quantise_run
+    from uqdm.training.integers import quantise_run
     from uqdm.training.trainer import train
 
     class Data:

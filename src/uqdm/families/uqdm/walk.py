@@ -169,7 +169,9 @@ class UniversallyQuantized:
         where = order.run(field(state.low), part)
         return [self._question(state, i, part, where, location[i], level[i]) for i in range(len(state.seeds))]
 
-    def update(self, state: UqdmState, part: int, questions: Sequence[Question], answers: Sequence[Integers]) -> UqdmState:
+    def update(
+        self, state: UqdmState, part: int, questions: Sequence[Question], answers: Sequence[Integers]
+    ) -> UqdmState:
         """What is known after the answers: smaller boxes, and z_{t-1} = b z_t + c y (eq. 4).
         Answers may fall short.
 
@@ -202,7 +204,9 @@ class UniversallyQuantized:
         parts = self.parts(state)
         done = part == parts - 1 and got == asked
         share = 0 if done else max(1, ((part << 16) + (got << 16) // max(asked, 1)) // parts)
-        return UqdmState(state.step + done, low, high, z, state.seeds, state.grey, share, Heard() if done else state.heard)
+        return UqdmState(
+            state.step + done, low, high, z, state.seeds, state.grey, share, Heard() if done else state.heard
+        )
 
     # --- previews
 
@@ -230,7 +234,8 @@ class UniversallyQuantized:
             ratio = c.sigma[t + 1] / c.sigma[t]
             shrink = round(ratio * c.alpha[t] / c.alpha[t + 1] * ONE)
             low, high = (
-                (mean + (((a.astype(np.int64) << FRACTION) - mean) * shrink >> FRACTION) + ONE // 2 >> FRACTION) for a in (s.low, s.high)
+                (mean + (((a.astype(np.int64) << FRACTION) - mean) * shrink >> FRACTION) + ONE // 2 >> FRACTION)
+                for a in (s.low, s.high)
             )
             z = None
             if s.z is not None:
@@ -295,7 +300,9 @@ class UniversallyQuantized:
         location, scale = self.denoiser(state.step, state.z, state.low, state.high)
         exact = self.denoiser.exact
         if not exact and not (np.isfinite(location).all() and np.isfinite(scale).all()):
-            raise NumericsError(f"step {state.step + 1}: the network's output is not finite; nothing can be coded with this model here")
+            raise NumericsError(
+                f"step {state.step + 1}: the network's output is not finite; nothing can be coded with this model here"
+            )
         if state.grey and self.constants.space == "rgb":
             location, scale = (np.repeat(a[:, 1:2], 3, 1) for a in (location, scale))
         if not exact:
@@ -305,7 +312,9 @@ class UniversallyQuantized:
     def _shown(self, state: UqdmState, mean: NDArray[np.int32]) -> NDArray[np.uint8]:
         return shown(mean, state.low, state.high, self.constants.space, self._colourless(state))
 
-    def _question(self, state: UqdmState, i: int, part: int, where: NDArray[np.int32], location: Any, level: Any) -> Question:
+    def _question(
+        self, state: UqdmState, i: int, part: int, where: NDArray[np.int32], location: Any, level: Any
+    ) -> Question:
         raise NotImplementedError
 
     def _widths(self, step: int) -> tuple[int, ...]:
@@ -353,7 +362,9 @@ class UniversallyQuantized:
         x = (y - np.array(c.offset)[channel]) / np.array(c.scale)[channel]
         z[at] = c.b[state.step] * z[at] + c.c[state.step] * x
 
-    def _settle(self, state: UqdmState, i: int, part: int, q: Question, low: Boxes, high: Boxes, z: Floats | None) -> None:
+    def _settle(
+        self, state: UqdmState, i: int, part: int, q: Question, low: Boxes, high: Boxes, z: Floats | None
+    ) -> None:
         """The intervals of coordinates that no symbol was needed for: those of one possible
         interval, and grey chroma, which is 0.
 
