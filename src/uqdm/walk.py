@@ -24,7 +24,9 @@ from uqdm.families.base import Question, State, Walk
 BLOCK = 1 << 14  # symbols coded at once; no bit depends on it
 CHECK = 4  # bytes of a step's check of its symbols
 Symbols = NDArray[np.int64]
-Progress = Callable[[int, int, int], None]  # told after each part: its step, its number in it, of how many; all from 1 on
+Progress = Callable[
+    [int, int, int], None
+]  # told after each part: its step, its number in it, of how many; all from 1 on
 
 
 class Answers(Protocol):
@@ -37,28 +39,42 @@ class Answers(Protocol):
         """The symbols of picture i, maybe fewer than asked for."""
 
 
-def walk(model: Walk, state: State, answers: Answers, steps: int | None = None, progress: Progress | None = None) -> Iterator[State]:
+def walk(
+    model: Walk,
+    state: State,
+    answers: Answers,
+    steps: int | None = None,
+    progress: Progress | None = None,
+    spend: bool = False,
+) -> Iterator[State]:
     """The one loop: yields what is known after each step from `state` on, up to `steps` steps in
     all.
 
-    An answer shorter than its question ends the walk with what it made known.
+    An answer shorter than its question ends the walk with what it made known. `spend`: nobody looks
+    at a state, the given one too, once the walk has gone on from it. So a family may use its memory
+    for the next one.
     """
+    spending: Callable[[State], None] | None = getattr(model, "spending", None) if spend else None  # few families can
     for step in range(state.step, model.chunks if steps is None else steps):
+        if spending is not None:
+            spending(state)
         side = answers.side(model, state)
         parts = model.parts(state)
         for part in range(parts):
             questions = model.question(state, part, side)
             given = [answers(i, question) for i, question in enumerate(questions)]
             state = model.update(state, part, questions, given)
+            short = any(len(a) < q.size for a, q in zip(given, questions))
+            del questions, given  # before the next ones are made: those of a large picture take much memory
             if progress is not None:
                 progress(step + 1, part + 1, parts)
-            if any(len(a) < q.size for a, q in zip(given, questions)):
+            if short:
                 yield state
                 return
         yield state
 
 
-def check(symbols: Symbols, before: int = 0) -> int:
+def check(symbols: NDArray[Any], before: int = 0) -> int:
     """CRC-32 of a step's symbols, continued from part to part. It tells whether they are the
     encoder's.
     """
@@ -133,11 +149,13 @@ class Reader:
         self._beginning = beginning
         for payload in payloads:
             if whole and (len(payload) < self._head or (len(payload) > self._head and payload[-1] == 0)):
-                raise DamagedError(f"step {number}: its payload of {len(payload)} bytes is not one that an encoder writes")
+                raise DamagedError(
+                    f"step {number}: its payload of {len(payload)} bytes is not one that an encoder writes"
+                )
         self._sides = [payload[:side_size] for payload in payloads]
         self._expected = [int.from_bytes(payload[side_size : self._head], "big") for payload in payloads]
         self._coders = [coder.Decoder(payload[self._head :], whole, kind) for payload in payloads]
-        self._got: list[list[Symbols]] = [[] for _ in payloads]
+        self._got: list[list[NDArray[np.uint16]]] = [[] for _ in payloads]  # symbols, in as few bytes as hold them
         self._turns = [0] * len(payloads)
 
     def side(self, model: Walk, state: Any) -> list[bytes]:
@@ -149,7 +167,9 @@ class Reader:
         was decoded already.
         """
         if whole and payload[-1:] == b"\0" and len(payload) > self._head:
-            raise DamagedError(f"step {self._number}: its payload of {len(payload)} bytes is not one that an encoder writes")
+            raise DamagedError(
+                f"step {self._number}: its payload of {len(payload)} bytes is not one that an encoder writes"
+            )
         self._coders[0].extend(payload[self._head :], whole)
         self._turns, self.whole = [0], whole
 
@@ -157,8 +177,8 @@ class Reader:
         """The symbols that the bytes make certain."""
         turn, self._turns[i] = self._turns[i], self._turns[i] + 1
         if turn == len(self._got[i]):
-            self._got[i].append(np.zeros(0, np.int64))
-        pieces = [self._got[i][turn]]
+            self._got[i].append(np.zeros(0, np.uint16))
+        pieces = [self._got[i][turn].astype(np.int64)]
         try:
             for part in _blocks(len(pieces[0]), question.size):
                 table = question.table(part)
@@ -172,8 +192,9 @@ class Reader:
                     break
         except DamagedError:
             raise self._wrong("the stream leaves the tables") from None
-        self._got[i][turn] = np.concatenate(pieces)
-        return self._got[i][turn]
+        found = np.concatenate(pieces)
+        self._got[i][turn] = found.astype(np.uint16)
+        return found
 
     @property
     def received(self) -> int:
@@ -205,13 +226,14 @@ class Reader:
         before = f"Earlier steps decode (--step {self._number - 1})"
         if self._exact:
             why = (
-                "the model computes in integers, the same everywhere, and the bytes pass their checks: the file was damaged before it was "
-                f"written, was forged, or was written by a broken program. {before}; get the file again from where it was made"
+                "the model computes in integers, the same everywhere, and the bytes pass their checks: the file was "
+                f"damaged before it was written, was forged, or was written by a broken program. {before}; get the "
+                "file again from where it was made"
             )
         else:
             why = (
-                f"the network's arithmetic, in floats, differs from the writer's. {before}; for all of them decode where the file was "
-                "written, or write it again with a model that computes in integers, or in float64"
+                f"the network's arithmetic, in floats, differs from the writer's. {before}; for all of them decode "
+                "where the file was written, or write it again with a model that computes in integers, or in float64"
             )
         return NumericsError(f"step {self._number}: the decoded symbols are not the encoder's ({what}): {why}")
 
@@ -247,7 +269,9 @@ class Guesser:
         chances = randomness.raw(self._seed, stream, question.size)
         if self._share < 1 << 16:
             chances = (((chances.astype(np.int64) - (1 << 31)) * self._share >> 16) + (1 << 31)).astype(np.uint32)
-        return np.concatenate([received, *(question.draw(part, chances[part]) for part in _blocks(len(received), question.size))])
+        return np.concatenate(
+            [received, *(question.draw(part, chances[part]) for part in _blocks(len(received), question.size))]
+        )
 
 
 class Estimator:

@@ -5,18 +5,59 @@ Where arithmetic is not exact, the rule is part of what a file means: writer and
 field into the same tiles.
 """
 
+import ctypes
+import functools
+import math
+import mmap
+import sys
 import threading
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from uqdm.exact.workers import Workers
 
 LEAST = 4096  # pixels that are worth a thread of their own: below, halos and handing over cost more than they bring
 
+LARGE = 1 << 20  # bytes of an array that has pages of its own
+
 Arrays = tuple[NDArray[Any], ...]
+
+
+def room(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+    """An array to be filled. A large one has pages of its own, which go back to the system with it.
+
+    The C library keeps the place of much that is let go, between what stays.
+    """
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    if size < LARGE:
+        return np.empty(shape, dtype)
+    if sys.platform == "win32":
+        pages = mmap.mmap(-1, size)
+    else:
+        pages = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    return np.frombuffer(pages, dtype).reshape(shape)
+
+
+def swept() -> None:
+    """What the C library keeps of memory that was let go, on any thread, goes back to the system.
+
+    That is a third of what a large picture takes. Only the C library of most Linux systems can be
+    told so, and only there is it needed.
+    """
+    trim = _trim()
+    if trim is not None:
+        trim(0)
+
+
+@functools.cache
+def _trim() -> Callable[[int], int] | None:
+    if sys.platform != "linux":
+        return None
+    found: Callable[[int], int] | None = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    return found
 
 
 def _starts(length: int, tile: int) -> list[int]:
@@ -39,7 +80,12 @@ def fixed(call: Callable[..., Arrays], fields: Arrays, tile: int, batch: int) ->
     out: Arrays = ()
     for begin in range(0, len(places), batch):
         some = places[begin : begin + batch]
-        results = call(*(np.stack([np.pad(f[i, :, y : y + tile, x : x + tile], pad, "symmetric") for i, y, x in some]) for f in fields))
+        results = call(
+            *(
+                np.stack([np.pad(f[i, :, y : y + tile, x : x + tile], pad, "symmetric") for i, y, x in some])
+                for f in fields
+            )
+        )
         out = out or tuple(np.empty((n, r.shape[1], h, w), r.dtype) for r in results)
         for whole, result in zip(out, results):
             for (i, y, x), piece in zip(some, result):
@@ -48,8 +94,24 @@ def fixed(call: Callable[..., Arrays], fields: Arrays, tile: int, batch: int) ->
     return out
 
 
+class Field(Protocol):
+    """What pieces are cut from: an array (N, C, H, W), or what makes a piece when it is asked for."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, C, H, W)"""
+
+    def __getitem__(self, at: tuple[slice, slice, slice, slice], /) -> NDArray[Any]:
+        """The piece between the slices' ends, which are given for all axes but the second."""
+
+
 def overlapping(
-    call: Callable[..., Arrays], fields: Arrays, tile: int, halo: int, scale: int = 1, workers: Workers | None = None
+    call: Callable[..., Arrays],
+    fields: Sequence[Field],
+    tile: int,
+    halo: int,
+    scale: int = 1,
+    workers: Workers | None = None,
 ) -> Arrays:
     """`call`, a convolutional network that sees `halo` pixels around a pixel, on tiles with that
     much around them.
@@ -63,7 +125,7 @@ def overlapping(
     n, _, h, w = fields[0].shape
     batch, rows, columns = _cut(n, h, w, tile, halo, workers.threads if workers else 1)
     if n <= batch and h <= rows and w <= columns:
-        return call(*fields)
+        return call(*(f[:n, :, 0 : f.shape[2], 0 : f.shape[3]] for f in fields))
     out: list[NDArray[Any]] = []
     lock = threading.Lock()
 
@@ -74,13 +136,16 @@ def overlapping(
         pieces = []
         for f in fields:
             k = h // f.shape[2]
-            pieces.append(f[some, :, top // k : min(bottom + halo, h) // k, left // k : min(right + halo, w) // k])
+            beside = slice(top // k, min(bottom + halo, h) // k), slice(left // k, min(right + halo, w) // k)
+            pieces.append(f[some, :, *beside])
         results = call(*pieces)
         with lock:
             if not out:
-                out.extend(np.empty((n, r.shape[1], h // scale, w // scale, *r.shape[4:]), r.dtype) for r in results)
+                out.extend(room((n, r.shape[1], h // scale, w // scale, *r.shape[4:]), r.dtype) for r in results)
         for whole, result in zip(out, results):
-            inner = result[:, :, (y - top) // scale : (bottom - top) // scale, (x - left) // scale : (right - left) // scale]
+            inner = result[
+                :, :, (y - top) // scale : (bottom - top) // scale, (x - left) // scale : (right - left) // scale
+            ]
             whole[some, :, y // scale : bottom // scale, x // scale : right // scale] = inner
 
     places = [(i, y, x) for i in range(0, n, batch) for y in range(0, h, rows) for x in range(0, w, columns)]
@@ -105,7 +170,9 @@ def _cut(n: int, h: int, w: int, tile: int, halo: int, threads: int) -> tuple[in
     if h * w <= area:
         return area // (h * w), h, w
     count = -(-h * w // area)
-    grids = [(_part(h, i), _part(w, -(-count // i))) for i in range(1, min(count, h // 2) + 1) if -(-count // i) <= w // 2]
+    grids = [
+        (_part(h, i), _part(w, -(-count // i))) for i in range(1, min(count, h // 2) + 1) if -(-count // i) <= w // 2
+    ]
 
     def work(size: tuple[int, int]) -> int:
         return -(-h // size[0]) * -(-w // size[1]) * (size[0] + 2 * halo) * (size[1] + 2 * halo)

@@ -1,7 +1,10 @@
-"""A pyramid's walk: lossless at any size, any cut decodes, the same bits everywhere, and bits are those of the model in floats."""
+"""A pyramid's walk: lossless at any size, any cut decodes, the same bits everywhere, and bits are
+those of the model in floats.
+"""
 
 import dataclasses
 import functools
+import types
 
 import numpy as np
 import pytest
@@ -12,18 +15,21 @@ pytest.importorskip("torch")
 import torch
 
 from uqdm import bundle, library
+from uqdm import walk as loop
 from uqdm.bundle import Package
 from uqdm.codec import Codec
 from uqdm.config import Config
+from uqdm.entropy import randomness
 from uqdm.errors import LimitError, PackageError, UqdmError
 from uqdm.exact import network as exact
 from uqdm.exact.runtimes import available
-from uqdm.families import colour, registry
-from uqdm.families.pyramid import lattice, networks
+from uqdm.families import boxes, colour, registry
+from uqdm.families.pyramid import fields, lattice, networks, tuning
 from uqdm.families.pyramid.config import PyramidConfig
+from uqdm.families.pyramid.correcting import Correcting
 from uqdm.families.pyramid.running import PyramidNetworks
 from uqdm.families.pyramid.torch.model import Pass, Pyramid
-from uqdm.training.quantise import in_integers
+from uqdm.training.integers import in_integers
 
 SIZES = [(16, 16), (1, 1), (2, 2), (1, 6), (7, 1), (3, 3), (13, 18), (33, 20)]
 NONE, SMALL = (0, 0, 0, 0), (6, 1, 8, 1)
@@ -32,7 +38,9 @@ ONCE = PyramidConfig(bases=(1,), networks=((SMALL, SMALL, SMALL),), n_mixtures=1
 
 
 def by_chance(config: PyramidConfig) -> Pyramid:
-    """A model that nobody trained: predictions that differ from place to place, some of them sure, so that much is skipped."""
+    """A model that nobody trained: predictions that differ from place to place, some of them sure,
+    so that much is skipped.
+    """
     generator = torch.Generator().manual_seed(5)
     torch.manual_seed(5)
     model = Pyramid(Config(config, family="pyramid")).eval()
@@ -148,6 +156,75 @@ def test_no_bit_depends_on_tiles(made: Package) -> None:
     assert (bits[0] == bits[1]).all()
 
 
+@pytest.mark.parametrize("grey", [False, True])
+def test_a_walk_that_spends_its_states_writes_the_same_and_any_other_leaves_them_as_they_are(
+    coder: Codec, grey: bool
+) -> None:
+    family = coder.family()
+    pixels = np.stack([photograph(21, 30, i).transpose(2, 0, 1) for i in range(2)])
+    if grey:
+        pixels[:] = pixels[:, :1]
+    kept, payloads = [family.start((21, 30), [1, 2], grey)], []
+    writer = loop.Writer(family.values(pixels))
+    for state in loop.walk(family, kept[0], writer):
+        kept.append(state)
+        payloads.append(writer.take())
+    shown = [family.denoise(state) for state in kept]
+    writer, turn = loop.Writer(family.values(pixels)), 0
+    for turn, state in enumerate(loop.walk(family, family.start((21, 30), [1, 2], grey), writer, spend=True), 1):
+        assert writer.take() == payloads[turn - 1]
+        assert (family.denoise(state) == shown[turn]).all()
+    assert turn == family.chunks
+    for step, before in enumerate(kept[:-1]):  # from a state that was kept the walk goes on as it did then
+        writer = loop.Writer(family.values(pixels))
+        after = next(loop.walk(family, before, writer, step + 1))
+        assert writer.take() == payloads[step]
+        assert (family.denoise(after) == shown[step + 1]).all()
+
+
+def test_fields_that_are_made_in_pieces_are_those_made_at_once() -> None:
+    random = np.random.default_rng(0)
+    planes = [random.integers(-9, 9, (2, 3, 4)).astype(np.int16) for _ in range(5)]
+    whole = fields.Planes(planes)
+    assert (whole[0:2, :, 0:3, 0:4] == np.stack(planes, 1)).all()
+    assert (whole[1:2, 1::3, 1:3, 0:2] == np.stack(planes, 1)[1:2, 1::3, 1:3, 0:2]).all()
+    assert (whole[1] == np.stack(planes, 1)[1]).all()
+    assert fields.Planes([], (2, 3, 4))[0:1, :, 1:3, 0:4].shape == (1, 0, 2, 4)
+    twice = np.stack(planes, 1).repeat(2, 2).repeat(2, 3)
+    for bottom, right in ((6, 8), (5, 7)):
+        for top, left in ((0, 0), (1, 2), (2, 3)):
+            piece = fields.doubled(planes, (bottom, right))[0:2, :, top:bottom, left:right]
+            assert (piece == twice[:, :, top:bottom, left:right]).all()
+
+
+def test_offsets_are_the_same_however_they_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One stream for all planes of all levels, in their order."""
+    limits, shapes = [[3] * 9, [1000] * 9], [(7, 9), (4, 5)]
+    drawn = randomness.raw(5, fields.DITHER, 9 * (63 + 20))
+    expected = np.concatenate([randomness.below(3, drawn[: 9 * 63]), randomness.below(1000, drawn[9 * 63 :])])
+    monkeypatch.setattr(boxes, "BLOCK", 13)
+    offsets = fields.Offsets([5], limits, shapes)
+    found = [offsets.plane(level, k)[0].reshape(-1) for level in (1, 2) for k in range(9)]
+    assert (np.concatenate(found) == expected).all()
+
+
+def test_corrections_that_leave_32_bits_are_exact() -> None:
+    """The largest that can be told take more than 32 bits with what the linear part gives."""
+    h, w = 6, 5
+    large = np.full((1, h, w), (1 << 31) - 5, np.int32)
+    place = types.SimpleNamespace(
+        layout=tuning.Layout(12, 1, 0),
+        raw=np.zeros((1, 15, h, w), np.int16),
+        base=[large],
+        linear=lambda n, weights: np.arange(h * w, dtype=np.int64).reshape(1, 1, h, w),
+    )
+    place.base *= 3
+    Correcting(place)._apply(0, np.zeros(place.layout.size, np.int64))  # type: ignore[arg-type]
+    assert place.base[0].dtype == np.int64
+    assert (place.base[0] == large.astype(np.int64) + np.arange(h * w).reshape(h, w)).all()
+    assert place.base[1].dtype == np.int32
+
+
 def test_files_are_as_long_as_the_estimate_says(coder: Codec) -> None:
     pixels = photograph(40, 40, 6)
     estimate = float(np.sum(coder.estimate(pixels))) / 8
@@ -167,7 +244,9 @@ def test_integers_cost_what_floats_cost() -> None:
 
 
 def test_what_is_skipped_is_told_later(made: Package, coder: Codec) -> None:
-    """A higher threshold asks for less in early steps; the whole is lossless all the same, and every detail is told by the end."""
+    """A higher threshold asks for less in early steps; the whole is lossless all the same, and
+    every detail is told by the end.
+    """
     pixels = photograph(32, 32, 8)
     much = dataclasses.replace(made, constants=dict(made.constants) | {"threshold": 250})
     few, many = (Codec(p).estimate(pixels) for p in (much, made))
@@ -197,7 +276,15 @@ def test_methods_draw_what_a_file_does_not_say(coder: Codec) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"bases": [4, 4, 1]}, {"bases": [24, 6, 2]}, {"threshold": 256}, {"threshold": -1}, {"bases": "no"}, {"bases": [6, 1]}]
+    "change",
+    [
+        {"bases": [4, 4, 1]},
+        {"bases": [24, 6, 2]},
+        {"threshold": 256},
+        {"threshold": -1},
+        {"bases": "no"},
+        {"bases": [6, 1]},
+    ],
 )
 def test_constants_that_cannot_be_are_refused(made: Package, change: dict[str, object]) -> None:
     with pytest.raises(PackageError):
@@ -226,8 +313,10 @@ def test_compiled_arithmetic_is_that_of_numpy(made: Package) -> None:
         for channel in range(3):
             errors = [random.integers(-2047, 2048, (2, 7, 5)).astype(np.int32) for _ in range(channel)]
             louds = [random.integers(-22, 113, (2, 7, 5)).astype(np.int16) for _ in range(channel)]
-            expected = net.mixture(band, channel, raw, base, unit, errors, louds)
-            for a, b in zip(expected, kernels.mixture(net, band, channel, raw, base, unit, errors, louds), strict=True):
+            expected = net.mixture(band, channel, raw, base[:, channel], unit, errors, louds)
+            for a, b in zip(
+                expected, kernels.mixture(net, band, channel, raw, base[:, channel], unit, errors, louds), strict=True
+            ):
                 assert (a == b).all()
     planes = random.integers(-(1 << 16), 1 << 16, (2, 12, 6, 9)).astype(np.int32)
     weight = random.integers(-(1 << 15), 1 << 15, (3, 12, 3, 3)) * random.integers(0, 2, (3, 12, 3, 3))
@@ -236,7 +325,9 @@ def test_compiled_arithmetic_is_that_of_numpy(made: Package) -> None:
 
 @pytest.mark.parametrize("size", [(40, 52), (33, 20), (7, 1), (2, 2)])
 @pytest.mark.parametrize("halvings", [1, 2, 6])
-def test_a_reduced_picture_is_the_low_pass_and_asks_no_finer_network(coder: Codec, size: tuple[int, int], halvings: int) -> None:
+def test_a_reduced_picture_is_the_low_pass_and_asks_no_finer_network(
+    coder: Codec, size: tuple[int, int], halvings: int
+) -> None:
     picture = photograph(*size)
     data = coder.compress(picture)
     asked: list[int] = []

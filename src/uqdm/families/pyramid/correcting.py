@@ -1,6 +1,8 @@
-"""The corrections of one band and channel while they are told, and what they do to its networks' outputs (see `tuning`).
+"""The corrections of one band and channel while they are told, and what they do to its networks'
+outputs (see `tuning`).
 
-Knows the walk's arrays, and nothing of bytes. An encoder's side of it gathers a sample of coefficients and fits; both sides apply.
+Knows the walk's arrays, and nothing of bytes. An encoder's side of it gathers a sample of
+coefficients and fits; both sides apply.
 """
 
 import dataclasses
@@ -10,13 +12,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from uqdm.exact.features import high_pass
 from uqdm.families.boxes import Integers
 from uqdm.families.pyramid import tuning
-from uqdm.families.pyramid.networks import Mixture
-from uqdm.families.pyramid.tuning import Layout, Sample, Told
+from uqdm.families.pyramid.fields import Planes, strips
+from uqdm.families.pyramid.networks import CHANNELS, VALUE_BITS, Mixture, relative
+from uqdm.families.pyramid.tuning import TAPS, Layout, Sample, Told
 
-CORRECTED, SIZES, BITS = 3, 4, 5  # digits of a part: whether there is a correction, the sizes of its weights, their bits
+CORRECTED, SIZES, BITS = (
+    3,
+    4,
+    5,
+)  # digits of a part: whether there is a correction, the sizes of its weights, their bits
 Values = NDArray[np.int16]
 
 
@@ -26,21 +32,27 @@ class Place:
 
     layout: Layout
     image: Values  # (N, 3, h, w)
-    before: Values  # (N, 9, h, w)
-    told: Values  # (N, 3 band, h, w) values of earlier bands
+    before: Planes  # (N, 9, h, w)
+    told: Planes  # (N, 3 band, h, w) values of earlier bands
     raw: NDArray[np.int16]  # (N, 9 J + 6, h, w)
-    base: Integers  # (N, 3, h, w)
-    errors: Sequence[NDArray[np.int32]]  # (N, h, w) of earlier channels of the band
-    louds: Sequence[NDArray[np.int16]]
+    base: list[
+        NDArray[Any]
+    ]  # of the band's channels (N, h, w) each, int32 or int64; one may be replaced by a wider one
+    errors: Sequence[NDArray[np.int16]]  # (N, h, w) of earlier channels of the band, values
+    louds: Sequence[NDArray[Any]]
     cells: tuple[Values, Values]  # (N, h, w)
     offset: Values
     several: NDArray[np.bool_]  # whether there is a choice
     width: int
-    unit: int
+    units: Integers  # (channel + 1,) of the band's channels up to this one
     begin: int  # of the band and channel among a picture's coefficients
     asked: Callable[[Mixture], NDArray[np.bool_]]  # which are asked for, by their mixtures
-    mixture: Callable[[NDArray[np.int16], Integers, Sequence[Any], Sequence[Any]], Mixture]
-    linear: Callable[[int, Integers], Integers]  # picture and weights (1, I, 3, 3) -> what is added to locations, (1, 1, h, w)
+    mixture: Callable[
+        [NDArray[np.int16], NDArray[Any], Sequence[Any], Sequence[Any]], Mixture
+    ]  # as `PyramidNetworks.mixture` has it
+    linear: Callable[
+        [int, Integers], Integers
+    ]  # picture and weights (1, I, 3, 3) -> what is added to locations, (1, 1, h, w)
 
 
 class Correcting:
@@ -48,7 +60,7 @@ class Correcting:
 
     def __init__(self, place: Place) -> None:
         self._place = place
-        n = len(place.base)
+        n = len(place.raw)
         self._fitted: list[Any] = [None] * n  # by an encoder: (exponents, quotients), or False
         self._there = np.zeros(n, bool)
         self._sizes = [np.zeros(0, np.int64)] * n
@@ -91,8 +103,13 @@ class Correcting:
     def _apply(self, i: int, weights: Integers) -> None:
         p = self._place
         linear, constant = tuning.linear_weights(p.layout, weights)
-        p.base[i, p.layout.channel] += self._place.linear(i, linear)[0, 0] + constant
-        tuning.add(p.raw[i : i + 1], p.layout, weights)
+        moved, c = p.linear(i, linear)[0, 0], p.layout.channel
+        for rows in strips((1, *moved.shape)):
+            tuning.add(p.raw[i : i + 1, :, rows], p.layout, weights)
+            place = p.base[c][i, rows] + moved[rows] + constant
+            if p.base[c].dtype == np.int32 and not fits(place):
+                p.base[c] = p.base[c].astype(np.int64)
+            p.base[c][i, rows] = place
 
     # --- an encoder's side
 
@@ -114,38 +131,60 @@ class Correcting:
         y, x = np.divmod(at, p.offset.shape[2])
         errors, louds = ([a[i, y, x][None, None] for a in one] for one in (p.errors, p.louds))
         low, high = (end[i, y, x].astype(np.int64) for end in p.cells)
-        offset = p.offset[i, y, x].astype(np.int64)
+        offset, c = p.offset[i, y, x].astype(np.int64), p.layout.channel
         truth = values[at + p.begin].astype(np.int64)
         bottom = (truth - offset) // p.width * p.width + offset
+        base = np.zeros((1, CHANNELS, 1, len(at)), np.int64)
+        base[0, c, 0] = p.base[c][i, y, x]
         return Sample(
             planes=self._taps(i, y, x) if taps else np.zeros((0, len(at)), np.int32),
             raw=p.raw[i : i + 1, :, y, x][:, :, None],
-            base=p.base[i : i + 1, :, y, x][:, :, None],
-            errors=errors,
+            base=base,
+            errors=[relative(e[None], VALUE_BITS, p.units[j : j + 1])[0] for j, e in enumerate(errors)],
             louds=louds,
             parent=(low, high),
             child=(np.maximum(bottom, low), np.minimum(bottom + p.width - 1, high)),
-            unit=p.unit,
-            mixture=lambda raw, base: p.mixture(raw, base, errors, louds),
+            unit=int(p.units[c]),
+            mixture=lambda raw, base: p.mixture(raw, base[:, c], errors, louds),
         )
 
     def _taps(self, i: int, y: Integers, x: Integers) -> NDArray[np.int32]:
         """(9 I, M): what the linear part sees around each position, zeros outside the field."""
         p = self._place
-        sharp = (high_pass(p.image[i : i + 1].astype(np.int32)) + 8)[0] >> 4
         h, w = p.offset.shape[1:]
-        planes = [(sharp.reshape(3, -1), 0), (p.before[i].reshape(len(p.before[i]), -1), 3)]
-        if made := p.told.shape[1]:
-            planes.append((p.told[i].reshape(made, -1), 3 + len(p.before[i])))
-        found = np.zeros((p.layout.planes, 9, len(y)), np.int32)
-        for tap in range(9):
+        made = p.told.shape[1]
+        planes = [plane[i].reshape(-1) for plane in (*p.before.planes, *p.told.planes)]
+        sharp = self._sharp(i, y, x)
+        found = np.zeros((p.layout.planes, TAPS, len(y)), np.int32)
+        for tap in range(TAPS):
             down, right = y + (tap // 3 - 1), x + (tap % 3 - 1)
             outside = (down < 0) | (down >= h) | (right < 0) | (right >= w)
             at = np.where(outside, 0, down * w + right)
-            for plane, first in planes:
-                found[first : first + len(plane), tap] = plane.take(at, 1)
+            found[:CHANNELS, tap] = sharp[:, tap // 3, tap % 3]
+            for k, plane in enumerate(planes, CHANNELS):
+                found[k, tap] = plane.take(at)
             if outside.any():
                 found[:, tap, outside] = 0
         if made:
-            found[-made:] -= found[3 : 3 + made]
+            found[-made:] -= found[CHANNELS : CHANNELS + made]
         return found.reshape(-1, len(y))
+
+    def _sharp(self, i: int, y: Integers, x: Integers) -> NDArray[np.int32]:
+        """(3, 3, 3, M): the image's high-pass around each position, as `networks.planes` has it,
+        from the 5 x 5 that decide it.
+        """
+        image = self._place.image[i].reshape(CHANNELS, -1)
+        h, w = self._place.image.shape[2:]
+        rows, columns = ([np.clip(at + k, 0, most - 1) for k in range(-2, 3)] for at, most in ((y, h), (x, w)))
+        near = np.empty((CHANNELS, 5, 5, len(y)), np.int32)
+        for k, row in enumerate(rows):
+            for j, column in enumerate(columns):
+                near[:, k, j] = image.take(row * w + column, 1)
+        across = near[:, :, :3] + 2 * near[:, :, 1:4] + near[:, :, 2:]
+        found: NDArray[np.int32] = 16 * near[:, 1:4, 1:4] - (across[:, :3] + 2 * across[:, 1:4] + across[:, 2:])
+        return (found + 8) >> 4
+
+
+def fits(place: NDArray[Any]) -> bool:
+    """Whether integers fit in 32 bits."""
+    return bool(place.min() >= -(1 << 31) and place.max() < 1 << 31)

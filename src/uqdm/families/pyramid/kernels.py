@@ -1,4 +1,6 @@
-"""Parts of a pyramid's arithmetic in machine code, made by Numba: the same integers as `networks.LevelNet` gives with NumPy."""
+"""Parts of a pyramid's arithmetic in machine code, made by Numba: the same integers as
+`networks.LevelNet` gives with NumPy.
+"""
 
 from typing import Any
 
@@ -11,7 +13,16 @@ from uqdm.entropy.mixtures import TOTAL
 from uqdm.entropy.shares import weigh
 from uqdm.entropy.tables import FRACTION
 from uqdm.exact.features import FARTHEST, LEVEL_BITS, LEVELS, LOCATION_BITS
-from uqdm.families.pyramid.networks import COUPLING_BITS, LOUD_BITS, UNIT_BITS, VALUE_BITS, LevelNet, Mixture, nat, unit_level
+from uqdm.families.pyramid.networks import (
+    COUPLING_BITS,
+    LOUD_BITS,
+    UNIT_BITS,
+    VALUE_BITS,
+    LevelNet,
+    Mixture,
+    nat,
+    unit_level,
+)
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -41,10 +52,12 @@ def summed(planes: NDArray[np.int32], weight: NDArray[np.int64]) -> NDArray[np.i
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _mixture(
-    raw: Any, channel: int, base: Any, unit: int, offset: Any, level: Any, errors: Any, louds: Any, nats: int, least: int, tables: Any,
-    location: Any, levels: Any, weight: Any, turn: Any, guess: Any,
+    raw: Any, channel: int, base: Any, unit: int, offset: Any, level: Any, errors: Any, louds: Any, nats: int,
+    least: int, tables: Any, location: Any, levels: Any, weight: Any, turn: Any, guess: Any,
 ) -> None:  # fmt: skip
-    """raw (N, 9 J + 6, h, w); base (N, h, w); offset, level (J,); errors, louds (channel, N, h, w); results as `Mixture` has them."""
+    """raw (N, 9 J + 6, h, w); base (N, h, w); offset, level (J,); errors, louds (channel, N, h, w);
+    results as `Mixture` has them.
+    """
     n, _, height, columns = raw.shape
     count = offset.shape[0]
     shares = np.empty(count, np.int64)
@@ -62,7 +75,9 @@ def _mixture(
                 weigh(raw[i, logs : logs + count, y, x], tables, shares)
                 sum_of_levels, mean = np.int64(0), np.int64(0)
                 for j in range(count):
-                    where = place + ((np.int64(raw[i, channel * count + j, y, x]) + offset[j]) * unit << (FRACTION - LOCATION_BITS))
+                    where = place + (
+                        (np.int64(raw[i, channel * count + j, y, x]) + offset[j]) * unit << (FRACTION - LOCATION_BITS)
+                    )
                     where = min(max(where, -FARTHEST), FARTHEST)
                     own = (np.int64(raw[i, (3 + channel) * count + j, y, x]) + level[j] + stretch) >> LEVEL_BITS
                     own = min(max(own, 0), LEVELS - 1)
@@ -79,7 +94,7 @@ def mixture(
     band: int,
     channel: int,
     raw: NDArray[np.int16],
-    base: NDArray[np.int64],
+    base: NDArray[Any],
     unit: NDArray[np.int64],
     errors: list[NDArray[np.int32]],
     loudness: list[NDArray[np.int16]],
@@ -95,5 +110,6 @@ def mixture(
     earlier = (np.stack(a).astype(np.int64) if a else np.zeros((0, n, h, w), np.int64) for a in (errors, loudness))
     kernel: Any = _mixture
     least = unit_level(u) + (1 << (LEVEL_BITS - 1))
-    kernel(raw, channel, base[:, channel], u, *constants, *earlier, nat(), least, mixtures.exponentials(), *found)
+    given = np.ascontiguousarray(raw), channel, np.ascontiguousarray(base, np.int64), u
+    kernel(*given, *constants, *earlier, nat(), least, mixtures.exponentials(), *found)
     return found

@@ -1,16 +1,23 @@
-"""One level of one step in integers: features, trunk, three passes, mixtures; knows no runtime (`torch/model.py` is the same in floats).
+"""One level of one step in integers: features, trunk, three passes, mixtures; knows no runtime
+(`torch/model.py` is the same in floats).
 
-Details are (N, 9, h, w): HL, LH, HH, of each Y, Co, Cg. Values are int16 in 2**-VALUE_BITS pixel values. Everything that networks see
-or say goes through here, in NumPy's integers. What is relative to a coefficient's unit (its cells' width before the step) is counted in
-2**-UNIT_BITS units, within +-LIMITED, so that one network serves levels of any width.
+Details are (N, 9, h, w): HL, LH, HH, of each Y, Co, Cg. Values are int16 in 2**-VALUE_BITS pixel
+values. Everything that networks see or say goes through here, in NumPy's integers. What is relative
+to a coefficient's unit (its cells' width before the step) is counted in 2**-UNIT_BITS units, within
++-LIMITED, so that one network serves levels of any width.
 
-    features    low-pass image, its high-pass, values, widths of cells, how wrong predictions were at the level above: what a trunk sees
-    seen        values and errors of the bands before: what a pass sees besides the trunk's activations
-    linear      the linear part of locations, in 64-bit integers: nothing there is limited, so sharp edges are seen whole
-    mixture     a pass's raw outputs to locations, scale levels and weights of one channel, given the errors of the channels before
+    features    what a trunk sees: low-pass image, its high-pass, values, widths of cells, how wrong
+                predictions were at the level above
+    seen        what a pass sees besides the trunk's activations: values and errors of the bands
+                before
+    linear      the linear part of locations, in 64-bit integers: nothing there is limited, so sharp
+                edges are seen whole
+    mixture     a pass's raw outputs to locations, scale levels and weights of one channel, given
+                the errors of the channels before
 
-Raw outputs of a pass are (N, 9 J + 6, h, w): for three channels J offsets in 2**-LOCATION_BITS units, then J levels in 2**-LEVEL_BITS, then
-J logarithms of weights in 2**-WEIGHT_BITS nats; at last six couplings in 2**-COUPLING_BITS.
+Raw outputs of a pass are (N, 9 J + 6, h, w): for three channels J offsets in 2**-LOCATION_BITS
+units, then J levels in 2**-LEVEL_BITS, then J logarithms of weights in 2**-WEIGHT_BITS nats; at
+last six couplings in 2**-COUPLING_BITS.
 """
 
 import dataclasses
@@ -87,7 +94,11 @@ def louds() -> NDArray[np.int16]:
     with localcontext() as context:
         context.prec = 50
         return np.array(
-            [int(((1 + Decimal(i) / 32).ln() * 2**LOUD_BITS).to_integral_value()) for i in range(32 * FARTHEST_ERROR + 1)], np.int16
+            [
+                int(((1 + Decimal(i) / 32).ln() * 2**LOUD_BITS).to_integral_value())
+                for i in range(32 * FARTHEST_ERROR + 1)
+            ],
+            np.int16,
         )
 
 
@@ -95,7 +106,9 @@ def relative(x: Array, bits: int, unit: NDArray[np.int64]) -> NDArray[np.int32]:
     """x (N, k, h, w), with `bits` behind the point, in units (k,): to the nearest 2**-UNIT_BITS, limited."""
     reciprocal = ((1 << RECIPROCAL_BITS) // unit)[:, None, None]
     shift = RECIPROCAL_BITS + bits - UNIT_BITS
-    found: NDArray[np.int32] = np.clip((x * reciprocal + (1 << (shift - 1))) >> shift, -LIMITED, LIMITED).astype(np.int32)
+    found: NDArray[np.int32] = np.clip((x * reciprocal + (1 << (shift - 1))) >> shift, -LIMITED, LIMITED).astype(
+        np.int32
+    )
     return found
 
 
@@ -115,17 +128,29 @@ def features(
     above: NDArray[np.int16],
     unit: NDArray[np.int64],
 ) -> NDArray[np.float32]:
-    """image (N, 3, h, w), the rest (N, 9, h, w), values; width: of cells, pixel values; unit (9,) -> (N, 33, h, w) as float32."""
-    flat = np.clip((image.astype(np.int32) - (np.array(MIDDLE, np.int32) << (VALUE_BITS - 1))[:, None, None]) >> 2, -LIMITED, LIMITED)
+    """image (N, 3, h, w), the rest (N, 9, h, w), values; width: of cells, pixel values; unit (9,)
+    -> (N, 33, h, w) as float32.
+    """
+    flat = np.clip(
+        (image.astype(np.int32) - (np.array(MIDDLE, np.int32) << (VALUE_BITS - 1))[:, None, None]) >> 2,
+        -LIMITED,
+        LIMITED,
+    )
     sharp = relative(high_pass(image.astype(np.int32)), SHARP_BITS, unit[:CHANNELS])
     wide = np.minimum(relative(width, 0, unit), WIDEST)
     return np.concatenate([flat, sharp, relative(value, VALUE_BITS, unit), wide, above], 1).astype(np.float32)
 
 
-def seen(band: int, value: NDArray[np.int16], error: Array, loudness: Array, unit: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Of the bands before: values, errors (N, 3 band, h, w), both values, and loudness -> (N, 9 band, h, w) as float32."""
+def seen(
+    band: int, value: NDArray[np.int16], error: Array, loudness: Array, unit: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Of the bands before: values, errors (N, 3 band, h, w), both values, and loudness -> (N, 9
+    band, h, w) as float32.
+    """
     unit = unit[: 3 * band]
-    return np.concatenate([relative(value, VALUE_BITS, unit), relative(error, VALUE_BITS, unit), loudness], 1).astype(np.float32)
+    return np.concatenate([relative(value, VALUE_BITS, unit), relative(error, VALUE_BITS, unit), loudness], 1).astype(
+        np.float32
+    )
 
 
 def summed(planes: NDArray[np.int32], weight: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -139,8 +164,8 @@ def summed(planes: NDArray[np.int32], weight: NDArray[np.int64]) -> NDArray[np.i
 
 
 def planes(image: NDArray[np.int16], before: NDArray[np.int16], now: NDArray[np.int16]) -> NDArray[np.int32]:
-    """What the linear part of locations sees, values (N, 12 + 3 band, h, w): the image's high-pass, values before the step, and how far
-    those of earlier bands, `now` (N, 3 band, h, w), have moved.
+    """What the linear part of locations sees, values (N, 12 + 3 band, h, w): the image's high-pass,
+    values before the step, and how far those of earlier bands, `now` (N, 3 band, h, w), have moved.
     """
     sharp = (high_pass(image.astype(np.int32)) + 8) >> 4
     return np.concatenate([sharp, before, now.astype(np.int32) - before[:, : now.shape[1]]], 1)
@@ -183,16 +208,23 @@ class LevelNet:
         return np.array([LIMITED] * (6 * band) + [LOUDEST] * (3 * band), np.int64)
 
     def check(self, name: str) -> float:
-        """log2 of the largest partial sum there can be. Raises `PackageError` from 2**24 on, or where it is no such network."""
+        """log2 of the largest partial sum there can be. Raises `PackageError` from 2**24 on, or
+        where it is no such network.
+        """
         if self.trunk.head is not None or self.trunk.join is not None or len(self.passes) != len(lattice.BANDS):
-            raise PackageError(f"{name}: {len(self.passes)} passes, expected {len(lattice.BANDS)}; a trunk has no head and joins nothing")
+            raise PackageError(
+                f"{name}: {len(self.passes)} passes, expected {len(lattice.BANDS)}; "
+                "a trunk has no head and joins nothing"
+            )
         found = [1, largest(self.trunk, f"{name}, trunk", self.limits())]
         for band, one in enumerate(self.passes):
             where = f"{name}, pass {band + 1}"
             found.append(largest(one.net, where, self.pass_limits(band)))
             head, join = one.net.head, one.net.join
             fits = head is not None and len(head.bias) == 3 * one.offset.size + 6
-            fits = fits and (join is None if band == 0 else join is not None and join.weight.shape[1] == self.trunk.channels)
+            fits = fits and (
+                join is None if band == 0 else join is not None and join.weight.shape[1] == self.trunk.channels
+            )
             if not fits or one.offset.ndim != 2:
                 raise PackageError(f"{where}: the layers' sizes do not fit together")
             shape = (CHANNELS, one.offset.shape[1])
@@ -200,6 +232,13 @@ class LevelNet:
             ranged(f"{where}: level", one.level, shape, -(1 << 15), 1 << 15)
             ranged(f"{where}: linear", one.linear, (CHANNELS, CHANNELS + DETAILS + 3 * band, 3, 3), -(1 << 16), 1 << 16)
         return float(np.log2(max(found)))
+
+    def narrow(self, band: int) -> bool:
+        """Whether `linear` fits in 32 bits whatever it sees. What its weights are multiplied with
+        is at most 2**16 in size.
+        """
+        most = int(np.abs(self.passes[band].linear.astype(np.int64)).sum((1, 2, 3)).max()) << (16 + LINEAR_SHIFT)
+        return most + (1 << (15 + FRACTION - VALUE_BITS)) < 1 << 31
 
     def linear(
         self,
@@ -209,10 +248,11 @@ class LevelNet:
         now: NDArray[np.int16],
         add: Callable[[NDArray[np.int32], NDArray[np.int64]], NDArray[np.int64]],
     ) -> NDArray[np.int64]:
-        """The linear part of a band's locations and the values that it starts from: (N, 3, h, w) in 2**-16 pixel values.
+        """The linear part of a band's locations and the values that it starts from: (N, 3, h, w) in
+        2**-16 pixel values.
 
-        `before`: values (N, 9, h, w) as the step began; `now`: those of earlier bands (N, 3 band, h, w). `add`: `summed`, or what gives
-        the same.
+        `before`: values (N, 9, h, w) as the step began; `now`: those of earlier bands (N, 3 band,
+        h, w). `add`: `summed`, or what gives the same.
         """
         found = add(planes(image, before, now), self.passes[band].linear.astype(np.int64))
         found <<= LINEAR_SHIFT
@@ -226,18 +266,24 @@ class LevelNet:
         band: int,
         channel: int,
         raw: Array,
-        base: NDArray[np.int64],
+        base: NDArray[Any],
         unit: NDArray[np.int64],
         errors: list[NDArray[np.int32]],
         loudness: list[NDArray[np.int16]],
     ) -> Mixture:
-        """Of one channel of a band: raw outputs (N, 9 J + 6, h, w), base (N, 3, h, w) of `linear`, unit (9,) of the level.
+        """Of one channel of a band: raw outputs (N, 9 J + 6, h, w), base (N, h, w) of `linear`,
+        this channel's, unit (9,) of the level.
 
-        `errors`, relative to their units, and `loudness` (N, h, w): of the channels before this one.
+        `errors`, relative to their units, and `loudness` (N, h, w): of the channels before this
+        one.
         """
         one, u = self.passes[band], int(unit[3 * band + channel])
         j = one.offset.shape[1]
-        pick: Callable[[int], Array] = lambda kind: raw[:, (3 * kind + channel) * j : (3 * kind + channel + 1) * j].transpose(0, 2, 3, 1)  # noqa: E731
+
+        def pick(kind: int) -> Array:
+            begin = (3 * kind + channel) * j
+            return raw[:, begin : begin + j].transpose(0, 2, 3, 1)
+
         coupling = raw[:, 9 * j :].astype(np.int64)
         shift, stretch = np.zeros((2, *raw.shape[:1], *raw.shape[2:]), np.int64)
         for other in range(channel):
@@ -246,11 +292,15 @@ class LevelNet:
             stretch += coupling[:, at + 1] * loudness[other]
         stretch = stretch * nat() >> (COUPLING_BITS + LOUD_BITS)
         offset = pick(0).astype(np.int64) + one.offset[channel].astype(np.int64)
-        location = (offset * u << (FRACTION - LOCATION_BITS)) + (shift * u << (FRACTION - COUPLING_BITS - UNIT_BITS))[..., None]
-        location += base[:, channel, :, :, None]
+        location = offset * u << (FRACTION - LOCATION_BITS)
+        location += (shift * u << (FRACTION - COUPLING_BITS - UNIT_BITS))[..., None]
+        location += base[..., None]
         location = np.clip(location, -FARTHEST, FARTHEST).astype(np.int32)
         level = (
-            pick(1).astype(np.int64) + one.level[channel].astype(np.int64) + stretch[..., None] + (unit_level(u) + (1 << (LEVEL_BITS - 1)))
+            pick(1).astype(np.int64)
+            + one.level[channel].astype(np.int64)
+            + stretch[..., None]
+            + (unit_level(u) + (1 << (LEVEL_BITS - 1)))
         )
         level = np.clip(level >> LEVEL_BITS, 0, LEVELS - 1).astype(np.uint8)
         weight = weights(pick(2))
@@ -289,7 +339,9 @@ def parse(name: str, network: Mapping[str, Any], arrays: Mapping[str, Array]) ->
 
 
 def described(one: LevelNet | None) -> dict[str, Any] | None:
-    """A level's networks as a package's description has them: numbers of residual blocks; None: the level is not visited."""
+    """A level's networks as a package's description has them: numbers of residual blocks; None: the
+    level is not visited.
+    """
     return None if one is None else {"trunk": len(one.trunk.blocks), "passes": len(one.passes[0].net.blocks)}
 
 

@@ -1,9 +1,11 @@
-"""A pyramid's networks on any runtime: features in NumPy's integers, convolutions by what is given; knows no runtime.
+"""A pyramid's networks on any runtime: features in NumPy's integers, convolutions by what is given;
+knows no runtime.
 
-Levels of any size are one field: large ones go in tiles with as much around them as the networks see, so memory is bounded and no bit
-depends on where tiles lie.
+Levels of any size are one field: large ones go in tiles with as much around them as the networks
+see, so memory is bounded and no bit depends on where tiles lie.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,13 +14,15 @@ from numpy.typing import NDArray
 from uqdm.bundle import Package
 from uqdm.exact import tiling
 from uqdm.exact.running import Runners, Runtime
+from uqdm.exact.tiling import Field, room
 from uqdm.exact.workers import Workers
 from uqdm.families.pyramid import networks
-from uqdm.families.pyramid.networks import LevelNet, Mixture
+from uqdm.families.pyramid.fields import strips
+from uqdm.families.pyramid.networks import VALUE_BITS, LevelNet, Mixture, relative
 
 TILE = 192  # positions a side
 
-Field = NDArray[Any]
+Array = NDArray[Any]
 Integers = NDArray[np.int64]
 
 
@@ -27,7 +31,9 @@ class PyramidNetworks:
 
     exact = True
 
-    def __init__(self, package: Package, runtime: Runtime, name: str, tile: int = TILE, workers: Workers | None = None) -> None:
+    def __init__(
+        self, package: Package, runtime: Runtime, name: str, tile: int = TILE, workers: Workers | None = None
+    ) -> None:
         self.name, self.tile, self.workers = name, tile, workers
         self._steps = networks.parse(package.name, package.network, package.weights)
         self._runner = Runners(runtime, name)
@@ -43,12 +49,14 @@ class PyramidNetworks:
         assert found is not None
         return found
 
-    def trunk(self, step: int, level: int, image: Field, value: Field, width: Field, above: Field, unit: Integers) -> Field:
+    def trunk(
+        self, step: int, level: int, image: Field, value: Field, width: Field, above: Field, unit: Integers
+    ) -> Array:
         """Activations (N, K, h, w), int16 (see `LevelNet.features`)."""
         net = self.net(step, level)
         run = self._runner(net.trunk, net.limits())
 
-        def call(image: Field, value: Field, width: Field, above: Field) -> tuple[Field, ...]:
+        def call(image: Array, value: Array, width: Array, above: Array) -> tuple[Array, ...]:
             return (run(networks.features(image, value, width, above, unit)).astype(np.int16),)
 
         return tiling.overlapping(call, (image, value, width, above), self.tile, net.reach + 1, workers=self.workers)[0]
@@ -62,30 +70,37 @@ class PyramidNetworks:
         image: Field,
         before: Field,
         told: Field,
-        errors: Field | None,
-        louds: Field | None,
+        errors: Field,
+        louds: Field,
         unit: Integers,
-    ) -> tuple[Field, Field]:
-        """A pass's raw outputs (N, 9 J + 6, h, w), int16, and the linear part of its locations (N, 3, h, w), int64."""
+    ) -> tuple[Array, list[Array]]:
+        """A pass's raw outputs (N, 9 J + 6, h, w), int16, and the linear part of its locations:
+        three channels (N, h, w).
+
+        These are int32 where all of them fit in it, else int64.
+        """
         net = self.net(step, level)
         run = self._runner(net.passes[band].net, net.pass_limits(band))
+        dtype = np.int32 if net.narrow(band) else np.int64
 
-        def call(trunk: Field, image: Field, before: Field, told: Field, *seen: Field) -> tuple[Field, ...]:
+        def call(trunk: Array, image: Array, before: Array, told: Array, *seen: Array) -> tuple[Array, ...]:
             given = [trunk.astype(np.float32)]
             if seen:
                 given.insert(0, networks.seen(band, told, seen[0], seen[1], unit))
             raw = np.clip(run(*given), -32768, 32767).astype(np.int16)
-            return raw, net.linear(band, image, before, told, self._kernels.summed)
+            base = net.linear(band, image, before, told, self._kernels.summed).astype(dtype)
+            return raw, *(base[:, c : c + 1] for c in range(networks.CHANNELS))
 
-        planes = () if errors is None or louds is None else (errors, louds)
-        halo = max(net.pass_reach(band), 2)
-        raw, base = tiling.overlapping(call, (trunk, image, before, told, *planes), self.tile, halo, workers=self.workers)
-        return raw, base
+        fields = (trunk, image, before, told, *((errors, louds) if band else ()))
+        raw, *base = tiling.overlapping(call, fields, self.tile, max(net.pass_reach(band), 2), workers=self.workers)
+        return raw, [one[:, 0] for one in base]
 
-    def moved(self, image: Field, before: Field, told: Field, weights: Integers) -> Field:
-        """What more weights (C, I, 3, 3) of the linear part add to locations: (N, C, h, w), int64 (see `networks.planes`)."""
+    def moved(self, image: Field, before: Field, told: Field, weights: Integers) -> Array:
+        """What more weights (C, I, 3, 3) of the linear part add to locations: (N, C, h, w), int64
+        (see `networks.planes`).
+        """
 
-        def call(image: Field, before: Field, told: Field) -> tuple[Field, ...]:
+        def call(image: Array, before: Array, told: Array) -> tuple[Array, ...]:
             return (self._kernels.summed(networks.planes(image, before, told), weights) << networks.LINEAR_SHIFT,)
 
         return tiling.overlapping(call, (image, before, told), self.tile, 2, workers=self.workers)[0]
@@ -96,14 +111,37 @@ class PyramidNetworks:
         level: int,
         band: int,
         channel: int,
-        raw: Field,
-        base: Field,
+        raw: Array,
+        base: Array,
         unit: Integers,
-        errors: list[Field],
-        louds: list[Field],
+        errors: Sequence[Array],
+        louds: Sequence[Array],
     ) -> Mixture:
-        """Of one channel of a band (see `LevelNet.mixture`)."""
-        found: Mixture = self._kernels.mixture(self.net(step, level), band, channel, raw, base, unit, errors, louds)
+        """Of one channel of a band (see `LevelNet.mixture`): base (N, h, w) is the channel's; errors are values."""
+        net, first = self.net(step, level), networks.CHANNELS * band
+        n, (h, w), j = len(base), base.shape[1:], net.passes[band].offset.shape[1]
+        each, one = (n, h, w, j), (n, h, w)
+        found = Mixture(
+            location=room(each, np.int32),
+            level=room(each, np.uint8),
+            weight=room(each, np.uint16),
+            turn=room(one, np.uint16),
+            guess=room(one, np.int16),
+        )
+        arrays: tuple[Array, ...] = found
+
+        def fill(rows: slice) -> None:
+            near = [relative(e[:, None, rows], VALUE_BITS, unit[k : k + 1])[:, 0] for k, e in enumerate(errors, first)]
+            far = [one[:, rows] for one in louds]
+            part: Mixture = self._kernels.mixture(net, band, channel, raw[:, :, rows], base[:, rows], unit, near, far)
+            for whole, piece in zip(arrays, part):
+                whole[:, rows] = piece
+
+        if self.workers is None:
+            for rows in strips(base.shape):
+                fill(rows)
+        else:
+            self.workers.each(fill, list(strips(base.shape)))
         return found
 
 

@@ -1,47 +1,50 @@
 """The pyramid as a walk over integers (`torch/model.py` says what it is); knows nothing of bytes.
 
-A picture is the coefficients of a wavelet (`lattice`). Both ends draw one offset for each detail, uniform below its first width. Its
-cell after step k is the interval of w_k integers, counted from the offset, that holds it. The first step tells the last low-pass as it is.
+A picture is the coefficients of a wavelet (`lattice`). Both ends draw one offset for each detail,
+uniform below its first width. Its cell after step k is the interval of w_k integers, counted from
+the offset, that holds it. The first step tells the last low-pass as it is.
 
-A step goes from the coarsest level to the finest, and at each level over HL, LH, HH, and in each over Y, Co, Cg. A part tells in which
-child of its known cell each detail of one band and channel lies, under a mixture of logistics truncated to that cell. The most uncertain
-come first. A detail whose predicted scale is below `threshold` widths is not asked for, and keeps its cell. Every number here is an
-integer. So nothing has to be told besides symbols, and every preview is the same everywhere.
+A step goes from the coarsest level to the finest, and at each level over HL, LH, HH, and in each
+over Y, Co, Cg. A part tells in which child of its known cell each detail of one band and channel
+lies, under a mixture of logistics truncated to that cell. The most uncertain come first. A detail
+whose predicted scale is below `threshold` widths is not asked for, and keeps its cell. Every number
+here is an integer. So nothing has to be told besides symbols, and every preview is the same
+everywhere.
 
-Details are kept by level, (N, 9, h, w) of the size of the level's low-pass image: HL, LH, HH, of each Y, Co, Cg. A band that is shorter
-repeats its edge there; these places are never asked for.
+Details are kept by level, (N, 9, h, w) of the size of the level's low-pass image: HL, LH, HH, of
+each Y, Co, Cg. A band that is shorter repeats its edge there; these places are never asked for.
 """
 
 import dataclasses
 import functools
 from collections.abc import Iterator, Sequence
-from decimal import ROUND_CEILING, Decimal, localcontext
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from uqdm.bundle import Package, tuples
-from uqdm.entropy import randomness, tables
+from uqdm.entropy import tables
 from uqdm.entropy.mixtures import TOTAL
-from uqdm.entropy.tables import FRACTION, Cells
+from uqdm.entropy.tables import FRACTION
 from uqdm.errors import LimitError, PackageError
+from uqdm.exact.tiling import LARGE, swept
 from uqdm.families import colour, order
-from uqdm.families.boxes import CellsQuestion, Integers, drawn, pieces
+from uqdm.families.boxes import Integers, pieces
 from uqdm.families.pyramid import lattice
+from uqdm.families.pyramid.band import DIGIT, NOTHING, Band, Ground, Question, above_threshold, several
+from uqdm.families.pyramid.band import THRESHOLD_BITS as THRESHOLD_BITS
 from uqdm.families.pyramid.correcting import BITS, CORRECTED, SIZES, Correcting, Place
-from uqdm.families.pyramid.networks import COUPLINGS, FIRST, VALUE_BITS, Mixture, loud, relative
+from uqdm.families.pyramid.fields import Cut, Offsets, Planes, copied, doubled, strips
+from uqdm.families.pyramid.networks import COUPLINGS, FIRST, VALUE_BITS, Mixture
 from uqdm.families.pyramid.tuning import LEAST, Layout
 
 SPACE = "ycocg-r"
-DITHER = 1  # stream of the offsets
 CHANNELS, BANDS, DETAILS = 3, 3, 9
-NOTHING = 2
-DIGIT = 64  # children are told in two digits where there can be more than tables hold: first in groups of so many
 MOST_STEPS = 16
-THRESHOLD_BITS = 8
 PREVIEW_BITS = 8  # behind the point of what previews are made from
 
+Array = NDArray[Any]
 Values = NDArray[np.int16]
 
 
@@ -53,7 +56,7 @@ class Networks(Protocol):
     def visited(self, step: int, level: int) -> bool:
         """Whether a step asks about a level."""
 
-    def trunk(self, step: int, level: int, image: Values, value: Values, width: Values, above: Values, unit: Integers) -> Any:
+    def trunk(self, step: int, level: int, image: Values, value: Planes, width: Cut, above: Cut, unit: Integers) -> Any:
         """What the passes of a level share (see `LevelNet.features`)."""
 
     def outputs(
@@ -63,19 +66,28 @@ class Networks(Protocol):
         band: int,
         trunk: Any,
         image: Values,
-        before: Values,
-        now: Values,
-        errors: Any,
-        louds: Any,
+        before: Planes,
+        now: Planes,
+        errors: Planes,
+        louds: Planes,
         unit: Integers,
-    ) -> tuple[Any, Any]:
-        """A pass's raw outputs and the linear part of its locations (see `LevelNet`)."""
+    ) -> tuple[Any, list[Array]]:
+        """A pass's raw outputs, and the linear part of its locations by channel (see `LevelNet`)."""
 
-    def moved(self, image: Values, before: Values, told: Values, weights: Integers) -> Any:
+    def moved(self, image: Values, before: Planes, told: Planes, weights: Integers) -> Any:
         """What more weights of the linear part add to locations."""
 
     def mixture(
-        self, step: int, level: int, band: int, channel: int, raw: Any, base: Any, unit: Integers, errors: Any, louds: Any
+        self,
+        step: int,
+        level: int,
+        band: int,
+        channel: int,
+        raw: Any,
+        base: Array,
+        unit: Integers,
+        errors: Any,
+        louds: Any,
     ) -> Mixture:
         """Of one channel of a band (see `LevelNet.mixture`)."""
 
@@ -88,10 +100,18 @@ class Constants:
     threshold: int  # in 2**-THRESHOLD_BITS widths
 
     def __post_init__(self) -> None:
-        if not 1 <= len(self.bases) <= MOST_STEPS or any(type(b) is not int for b in self.bases) or type(self.threshold) is not int:
-            raise PackageError(f"base widths {self.bases}, threshold {self.threshold}: expected 1 to {MOST_STEPS} integers, and one")
+        if (
+            not 1 <= len(self.bases) <= MOST_STEPS
+            or any(type(b) is not int for b in self.bases)
+            or type(self.threshold) is not int
+        ):
+            raise PackageError(
+                f"base widths {self.bases}, threshold {self.threshold}: expected 1 to {MOST_STEPS} integers, and one"
+            )
         if self.bases[0] > 256 or not 0 <= self.threshold < 1 << THRESHOLD_BITS:
-            raise PackageError(f"base widths {self.bases}, threshold {self.threshold}: expected at most 256, and 0 to 255")
+            raise PackageError(
+                f"base widths {self.bases}, threshold {self.threshold}: expected at most 256, and 0 to 255"
+            )
         try:
             lattice.widths(self.bases)
         except ValueError as error:
@@ -124,9 +144,11 @@ class Constants:
 
 
 class Part(NamedTuple):
-    """One question of a step. `level` 0: the last low-pass, `digit` 0 its groups, 1 the rest. Else `digit` 0: groups of many children.
+    """One question of a step. `level` 0: the last low-pass, `digit` 0 its groups, 1 the rest. Else
+    `digit` 0: groups of many children.
 
-    A step that asks nothing has one part of digit NOTHING. Before a channel of a large band come the parts of its correction.
+    A step that asks nothing has one part of digit NOTHING. Before a channel of a large band come
+    the parts of its correction.
     """
 
     level: int
@@ -138,91 +160,23 @@ class Part(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class State:
-    """What the receiver knows of N pictures after `step` chunks and, where it is `cut`, of parts of the next one. Lists are by level."""
+    """What the receiver knows of N pictures after `step` chunks and, where it is `cut`, of parts of
+    the next one. Lists are by level.
+    """
 
     step: int
     size: tuple[int, int]  # (H, W)
     grey: bool
     ground: Values  # (N, 3, h, w) the last low-pass, pixel values
-    low: list[Values]  # (N, 9, h, w) the cells, ends included
-    high: list[Values]
-    value: list[Values]  # best guesses in 2**-VALUE_BITS: middles of cells, or predictions within them
-    mean: list[Values]  # posterior means, for previews; the same unit
-    offset: list[Values]
+    low: list[Planes]  # (N, 9, h, w) the cells, ends included
+    high: list[Planes]
+    value: list[Planes]  # best guesses in 2**-VALUE_BITS: middles of cells, or predictions within them
+    mean: list[Planes]  # posterior means, for previews; the same unit
+    offset: Offsets
     cut: bool = False
-    work: dict[str, Any] = dataclasses.field(default_factory=dict, repr=False, compare=False)  # the chunk in progress
-
-
-class Ground:
-    """What is asked of the last low-pass of one channel: one digit of each coefficient, all as likely as any other."""
-
-    def __init__(self, level: int, channel: int, digit: int, shape: tuple[int, int], at: int) -> None:
-        self.lowest, highest = lattice.low_range(level, channel)
-        self.digit, self._at = digit, at
-        self.size = shape[0] * shape[1] if digit != NOTHING else 0
-        self.count = -(-(highest - self.lowest + 1) // DIGIT) if digit == 0 else DIGIT
-
-    def symbols(self, values: Values, part: slice) -> Integers:
-        """values (D,): a picture's coefficients (see `Pyramid.values`)."""
-        own = values[self._at + part.start : self._at + part.stop].astype(np.int64) - self.lowest
-        return own // DIGIT if self.digit == 0 else own % DIGIT
-
-    def table(self, part: slice) -> Integers:
-        """Rows of equal masses; the last column is no child."""
-        share = (1 << tables.PRECISION) // (self.count + 1)
-        row = np.full(self.count + 1, share, np.int64)
-        row[-1] = 1
-        row[0] += (1 << tables.PRECISION) - int(row.sum())
-        return np.broadcast_to(row, (part.stop - part.start, self.count + 1))
-
-    def children(self, part: slice) -> Integers:
-        """(m,)"""
-        return np.full(part.stop - part.start, self.count, np.int64)
-
-    def draw(self, part: slice, chances: NDArray[np.uint32]) -> Integers:
-        """Symbols by chance."""
-        return np.minimum(drawn(self.table(part), chances), self.count - 1)
-
-
-class Question(CellsQuestion):
-    """What one run of one band and channel asks of one picture."""
-
-    def __init__(self, asked: NDArray[np.int32], band: "Band", i: int, width: int, begin: int) -> None:
-        super().__init__(asked, band.offset[i].reshape(-1)[asked].astype(np.int32))
-        self._begin = begin  # place of the band and channel in a picture's coefficients
-        self._low, self._high = band.low[i].reshape(-1), band.high[i].reshape(-1)
-        count = band.mixture.location.shape[-1]
-        self._mixture = tuple(a[i].reshape(-1, count) for a in band.mixture[:3])
-        self._unit, self._width = band.width, width
-
-    def symbols(self, values: Values, part: slice) -> Integers:
-        """values (D,): a picture's coefficients."""
-        begin, width = self.begin(part)
-        return ((values[self.asked[part] + self._begin].astype(np.int64) << FRACTION) - begin) // width
-
-    def _cells(self, part: slice) -> Cells:
-        at, offset = self.asked[part], self.dither[part].astype(np.int64)
-        low, high = self._low[at].astype(np.int32), self._high[at].astype(np.int32)
-        start = ((low - offset) // self._unit * self._unit + offset) << FRACTION
-        location, level, weight = (a[at] for a in self._mixture)
-        width = np.full(len(at), self._width << FRACTION, np.int64)
-        if location.shape[1] == 1:
-            return Cells(low, high, start, width, location[:, 0].astype(np.int64), level[:, 0])
-        return Cells(low, high, start, width, location.astype(np.int64), level, weight)
-
-
-@dataclasses.dataclass
-class Band:
-    """One band and channel while it is told: (N, h, w) each, of the low-pass image's size."""
-
-    low: Values  # the cells, as they become smaller
-    high: Values
-    parent: tuple[Values, Values]  # the cells as the band began
-    offset: Values
-    width: int  # of the children
-    mixture: Mixture
-    asked: NDArray[np.bool_]  # what has several children and is not skipped
-    told: NDArray[np.bool_]  # what has been answered
+    work: dict[str, Any] = dataclasses.field(
+        default_factory=dict, repr=False, compare=False
+    )  # the chunk in progress; whether it is spent
 
 
 @dataclasses.dataclass
@@ -231,25 +185,29 @@ class Level:
 
     number: int
     image: Values  # (N, 3, h, w) the low-pass image
-    before: Values  # (N, 9, h, w) values as the step began
-    trunk: Any
+    before: Planes  # (N, 9, h, w) values as the step began
+    trunk: Any  # until the last band has its outputs
     errors: list[Values] = dataclasses.field(default_factory=list)  # (N, h, w) of each band and channel so far, values
-    louds: list[Values] = dataclasses.field(default_factory=list)
+    louds: list[NDArray[np.int8]] = dataclasses.field(default_factory=list)
     raw: Any = None  # of the current band
-    base: Any = None
+    base: list[Array] = dataclasses.field(default_factory=list)  # of its channels
     spoken: int = -1  # the number of that band
     correcting: Correcting | None = None  # of the current channel
     band: Band | None = None
 
 
 class Chunk:
-    """A step in progress: arrays of its own, which answers change in place."""
+    """A step in progress. It shares the planes of the state that it began with, and puts new ones in their place."""
 
     def __init__(self, constants: Constants, networks: Networks, parts: list[Part], state: State) -> None:
         self.constants, self.networks, self.parts, self.state = constants, networks, parts, state
         self.last = state.step + 1 == constants.steps
         self.ground = state.ground.copy()
-        self.low, self.high, self.value, self.mean = ([a.copy() for a in one] for one in (state.low, state.high, state.value, state.mean))
+        known = state.low, state.high, state.value, state.mean
+        # Of a state that is spent a plane goes as soon as the new one is there.
+        self.low, self.high, self.value, self.mean = (
+            known if state.work.get("spent") else ([a.copy() for a in one] for one in known)
+        )
         self.shapes = lattice.shapes(*state.size, len(self.low))
         self.level: Level | None = None
         self._begun: Part | None = None  # whose band is in hand
@@ -315,6 +273,7 @@ class Chunk:
         """That of this part: made where its band and channel begin."""
         if self._begun is None or self._begun[:3] != one[:3]:
             level = self._level(one)
+            level.correcting = None
             level.band, self._begun = self._opened(level, one), one
         assert self.level is not None
         assert self.level.band is not None
@@ -326,38 +285,64 @@ class Chunk:
             self.level = self._entered(one.level)
         level, i, first = self.level, one.level - 1, CHANNELS * one.band
         if level.spoken != one.band:
-            errors, louds = (np.stack(a[:first], 1) if first else None for a in (level.errors, level.louds))
-            told, unit = self.value[i][:, :first], self.constants.units(self.state.step, one.level)
+            level.raw, level.base = None, []  # before the new ones are made
+            if level.image[0].size >= LARGE:
+                swept()
+            told, errors, louds = (self._first(a, first, i) for a in (self.value[i].planes, level.errors, level.louds))
+            unit = self.constants.units(self.state.step, one.level)
             level.raw, level.base = self.networks.outputs(
                 self.state.step, one.level, one.band, level.trunk, level.image, level.before, told, errors, louds, unit
             )
             level.spoken = one.band
+            if one.band == BANDS - 1:
+                level.trunk = None
         return level
+
+    def _first(self, planes: Sequence[Array], count: int, i: int) -> Planes:
+        return Planes(planes[:count], (len(self.ground), *self.shapes[i + 1]))
 
     def _entered(self, number: int) -> Level:
         """A level begins: its image from the levels above, and its trunk."""
         i, step, shape = number - 1, self.state.step, self.shapes[number]
-        above = np.zeros((len(self.ground), DETAILS, *shape), np.int16)
-        image = self.ground.astype(np.int32) << VALUE_BITS
-        if self.level is not None:
-            above[...] = np.stack(self.level.louds, 1).repeat(2, 2).repeat(2, 3)[:, :, : shape[0], : shape[1]]
-            coarse = self.level.image.astype(np.int32)
+        if self.level is None:
+            image = np.clip(self.ground.astype(np.int32) << VALUE_BITS, -32768, 32767).astype(np.int16)
+            louds = [np.zeros((len(image), (shape[0] + 1) // 2, (shape[1] + 1) // 2), np.int8)] * DETAILS
+        else:
+            image, louds = self._image(self.level, shape), self.level.louds
+            self.level = None
+        low, high = self.low[i].planes, self.high[i].planes
+
+        def width(some: slice, rows: slice, columns: slice) -> Values:
+            return np.stack(
+                [b[some, rows, columns] - a[some, rows, columns] + np.int16(1) for a, b in zip(low, high)], 1
+            )
+
+        value, units = self.value[i], self.constants.units(step, number)
+        trunk = self.networks.trunk(step, number, image, value, Cut(value.shape, width), doubled(louds, shape), units)
+        return Level(number, image, value.copy(), trunk)
+
+    def _image(self, coarse: Level, shape: tuple[int, int]) -> Values:
+        """The low-pass image that a level which has been told makes, of (h, w) = `shape`; a channel at a time."""
+        found = np.empty((len(self.ground), CHANNELS, *shape), np.int16)
+        for c in range(CHANNELS):
+            image = coarse.image[:, c : c + 1].astype(np.int32)
             if self.last:  # all coarser coefficients are known
-                image = lattice.level_up(coarse >> VALUE_BITS, lattice.apart(self.low[number].astype(np.int32), shape)) << VALUE_BITS
+                finer = (
+                    lattice.level_up(image >> VALUE_BITS, bands(self.low[coarse.number - 1], c, shape)) << VALUE_BITS
+                )
             else:
-                image = lattice.level_up_values(coarse, lattice.apart(self.value[number].astype(np.int32), shape), VALUE_BITS)
-        field = np.clip(image, -32768, 32767).astype(np.int16)
-        width = self.high[i] - self.low[i] + np.int16(1)
-        trunk = self.networks.trunk(step, number, field, self.value[i], width, above, self.constants.units(step, number))
-        return Level(number, field, self.value[i].copy(), trunk)
+                finer = lattice.level_up_values(image, bands(self.value[coarse.number - 1], c, shape), VALUE_BITS)
+            found[:, c] = np.clip(finer, -32768, 32767, out=finer)[:, 0]
+        return found
 
     def _opened(self, level: Level, one: Part) -> Band:
         """A band and channel begins: its mixture, and what is asked."""
         first = CHANNELS * one.band
-        low, high, offset, width, asked = self._choice(one)
-        mixture = self._mixture(one, level.raw, level.base, self._errors(level, one), level.louds[first:])
+        *parent, offset, width, asked = self._choice(one)
+        mixture = self._mixture(one, level.raw, level.base[one.channel], level.errors[first:], level.louds[first:])
         asked &= self._worth(mixture, width)
-        band = Band(low, high, (low.copy(), high.copy()), offset, width, mixture, asked, np.zeros(asked.shape, bool))
+        low, high = (copied(end) for end in parent)
+        band = Band(low, high, (parent[0], parent[1]), offset, width, mixture, asked, np.zeros(asked.shape, bool))
         if self.state.grey and one.channel:  # both ends know the answer: 0
             bottom = -offset.astype(np.int32) // width * width + offset
             low[asked] = np.maximum(bottom, low)[asked]
@@ -366,9 +351,11 @@ class Chunk:
         return band
 
     def _choice(self, one: Part) -> tuple[Values, Values, Values, int, NDArray[np.bool_]]:
-        """Ends of the cells of a band and channel, offsets, the children's width, and whether there is more than one child."""
+        """Ends of the cells of a band and channel, offsets, the children's width, and whether there
+        is more than one child.
+        """
         i, k = one.level - 1, CHANNELS * one.band + one.channel
-        low, high, offset = (a[i][:, k] for a in (self.low, self.high, self.state.offset))
+        low, high, offset = self.low[i].planes[k], self.high[i].planes[k], self.state.offset.plane(one.level, k)
         width = int(self.constants.widths(self.state.step, one.level)[k])
         found = several((low, high), offset, width)
         rows, columns = lattice.sides(self.shapes[i], one.band)
@@ -380,12 +367,7 @@ class Chunk:
         """Whether a prediction is so unsure that its detail is asked for now; in the last step all are."""
         return above_threshold(mixture.turn, width, 0 if self.last else self.constants.threshold)
 
-    def _errors(self, level: Level, one: Part) -> list[Any]:
-        """Of the earlier channels of a band, relative to their units."""
-        first, unit = CHANNELS * one.band, self.constants.units(self.state.step, one.level)
-        return [relative(e[:, None], VALUE_BITS, unit[j : j + 1])[:, 0] for j, e in enumerate(level.errors[first:], first)]
-
-    def _mixture(self, one: Part, raw: Any, base: Any, errors: Sequence[Any], louds: Sequence[Any]) -> Mixture:
+    def _mixture(self, one: Part, raw: Any, base: Array, errors: Sequence[Any], louds: Sequence[Any]) -> Mixture:
         unit = self.constants.units(self.state.step, one.level)
         return self.networks.mixture(self.state.step, one.level, one.band, one.channel, raw, base, unit, errors, louds)
 
@@ -393,73 +375,64 @@ class Chunk:
         """The corrections of a band's channel begin."""
         i, first, k, step = one.level - 1, CHANNELS * one.band, CHANNELS * one.band + one.channel, self.state.step
         low, high, offset, width, choice = self._choice(one)
-        told, planes = self.value[i][:, :first], CHANNELS + DETAILS + first
+        told, count = self._first(self.value[i].planes, first, i), CHANNELS + DETAILS + first
         return Correcting(
             Place(
-                layout=Layout(planes, (level.raw.shape[1] - COUPLINGS) // (3 * CHANNELS), one.channel),
+                layout=Layout(count, (level.raw.shape[1] - COUPLINGS) // (3 * CHANNELS), one.channel),
                 image=level.image,
                 before=level.before,
                 told=told,
                 raw=level.raw,
                 base=level.base,
-                errors=self._errors(level, one),
+                errors=level.errors[first:],
                 louds=level.louds[first:],
                 cells=(low, high),
                 offset=offset,
                 several=choice,
                 width=width,
-                unit=int(self.constants.units(step, one.level)[k]),
+                units=self.constants.units(step, one.level)[first : k + 1],
                 begin=k * low[0].size + places(self.shapes)[i],
                 asked=lambda found: self._worth(found, width),
                 mixture=functools.partial(self._mixture, one),
-                linear=lambda n, weights: self.networks.moved(level.image[n : n + 1], level.before[n : n + 1], told[n : n + 1], weights),
+                linear=lambda n, weights: self.networks.moved(
+                    level.image[n : n + 1], level.before.only(n), told.only(n), weights
+                ),
             )
         )
 
     def _question(self, one: Part, band: Band, i: int) -> Question:
         h, w = band.low.shape[1:]
         rows, columns = lattice.sides(self.shapes[one.level - 1], one.band)
-        y, x = np.divmod(order.run((rows, columns), one.run), np.int32(columns))
-        asked, width = band.asked[i, y, x] & ~band.told[i, y, x], band.width
-        if one.digit == 0:
-            low, high, offset = (a[i, y, x].astype(np.int32) for a in (band.low, band.high, band.offset))
-            asked &= (high - offset) // width - (low - offset) // width >= tables.MOST
-            width *= DIGIT
-        turn = (band.mixture.turn[i, y, x] // np.uint16(TOTAL) + np.uint16(1)) * asked
-        chosen = (y * np.int32(w) + x)[order.by_priority(turn.astype(np.uint8))]
+        run, width = order.run((rows, columns), one.run), band.width
+        turn = np.empty(len(run), np.uint8)
+        for piece in pieces(len(run)):
+            y, x = np.divmod(run[piece], np.int32(columns))
+            asked = band.asked[i, y, x] & ~band.told[i, y, x]
+            if one.digit == 0:
+                low, high, offset = (a[i, y, x].astype(np.int32) for a in (band.low, band.high, band.offset))
+                asked &= (high - offset) // width - (low - offset) // width >= tables.MOST
+            turn[piece] = (band.mixture.turn[i, y, x] // np.uint16(TOTAL) + np.uint16(1)) * asked
+        y, x = np.divmod(run[order.by_priority(turn)], np.int32(columns))
         begin = (CHANNELS * one.band + one.channel) * h * w + places(self.shapes)[one.level - 1]
-        return Question(chosen, band, i, width, begin)
+        return Question(y * np.int32(w) + x, band, i, width * DIGIT if one.digit == 0 else width, begin)
 
     def _finished(self, one: Part, band: Band, short: bool) -> None:
-        """A band and channel has been told: its values, errors and means."""
-        assert self.level is not None
-        i, k = one.level - 1, CHANNELS * one.band + one.channel
-        low, high, bottom, top = (a.astype(np.int32) << VALUE_BITS for a in (band.low, band.high, *band.parent))
-        guess = np.clip(band.mixture.guess.astype(np.int32), bottom, top)
-        centre = (low + high) >> 1
-        certain = band.told | ~several(band.parent, band.offset, band.width)
-        value = np.where(certain, centre, np.clip(guess, low, high))
-        error = np.where(band.told, centre - guess, 0)
-        louds = np.where(band.told, loud(error, band.mixture.turn), 0)
-        mean = centre
-        if not self.last or short:
-            half = 1 << (FRACTION - VALUE_BITS - 1)
-            mean = (tables.mixture_mean(*band.mixture[:3], band.low, band.high) + half) >> (FRACTION - VALUE_BITS)
-        sides = lattice.sides(self.shapes[i], one.band)
-        self.value[i][:, k], self.mean[i][:, k] = value, mean
-        found = [a.astype(np.int16) for a in (error, louds)]
-        for field in (band.low, band.high, self.value[i][:, k], self.mean[i][:, k], *found):
-            lattice.repeat_edge(field, sides)
-        self.level.errors.append(found[0])
-        self.level.louds.append(found[1])
-        self.level.band, self._begun = None, None
+        """A band and channel has been told: its values, errors and means. What nothing else needs is let go."""
+        level, i, k = self.level, one.level - 1, CHANNELS * one.band + one.channel
+        assert level is not None
+        level.band, self._begun, level.base[one.channel] = None, None, np.empty(0, np.int32)
+        if one.channel == CHANNELS - 1:
+            level.raw = None
+        value, mean, error, louds = band.concluded(self.last and not short, lattice.sides(self.shapes[i], one.band))
+        for known, plane in ((self.low, band.low), (self.high, band.high), (self.value, value), (self.mean, mean)):
+            known[i].planes[k] = plane
+        level.errors.append(error)
+        level.louds.append(louds)
 
 
-def several(cells: tuple[Values, Values], offset: Values, width: int) -> NDArray[np.bool_]:
-    """Whether cells have more than one child of that width."""
-    low, high = (end.astype(np.int32) for end in cells)
-    found: NDArray[np.bool_] = (low - offset) // width < (high - offset) // width
-    return found
+def bands(details: Planes, channel: int, finer: tuple[int, int]) -> tuple[Array, Array, Array]:
+    """HL, LH, HH (N, 1, ., .) of one channel of a level, int32: those that make a field of size `finer`."""
+    return lattice.apart(details[:, channel::CHANNELS, :, :].astype(np.int32), finer)
 
 
 def places(shapes: list[tuple[int, int]]) -> list[int]:
@@ -468,22 +441,6 @@ def places(shapes: list[tuple[int, int]]) -> list[int]:
     for h, w in shapes[1:-1]:
         begins.append(begins[-1] + DETAILS * h * w)
     return begins
-
-
-def above_threshold(turn: NDArray[np.uint16], width: int, threshold: int) -> NDArray[np.bool_]:
-    """Whether predicted scales are at least threshold / 2**THRESHOLD_BITS widths; `turn` of `Mixture`: TOTAL times the scale's level."""
-    return turn >= np.uint16(least_turn(width, threshold))
-
-
-@functools.cache
-def least_turn(width: int, threshold: int) -> int:
-    """The least `turn` of a scale that is asked for."""
-    if threshold == 0:
-        return 0
-    with localcontext() as context:
-        context.prec = 50
-        octaves = (Decimal(width) * threshold / (1 << THRESHOLD_BITS)).ln() / Decimal(2).ln() - tables.LOWEST_OCTAVE
-        return max(0, int((octaves * tables.LEVELS_PER_OCTAVE * TOTAL).to_integral_value(ROUND_CEILING)))
 
 
 class Pyramid:
@@ -508,36 +465,53 @@ class Pyramid:
         return Pyramid(self.constants, self.networks, halvings)
 
     def start(self, shape: tuple[int, int], seeds: Sequence[int], grey: bool = False) -> State:
-        """Before the first chunk: all coefficients anywhere in their ranges. The chroma of a grey picture is 0 and never asked for."""
+        """Before the first chunk: all coefficients anywhere in their ranges. The chroma of a grey
+        picture is 0 and never asked for.
+        """
         h, w = shape
         if 3 * h * w >= 2**31:
-            raise LimitError(f"{w} x {h} is {h * w:,} pixels; places of coefficients are numbers below 2**31: at most 715,827,882 pixels")
+            raise LimitError(
+                f"{w} x {h} is {h * w:,} pixels; places of coefficients are numbers below 2**31: "
+                "at most 715,827,882 pixels"
+            )
         count, n = lattice.levels(h, w), len(seeds)
         shapes = lattice.shapes(h, w, count)
         ground = np.zeros((n, CHANNELS, *shapes[-1]), np.int16)
         ground[:, 0] = sum(lattice.low_range(count, 0)) // 2
-        state = State(0, shape, grey, ground, [], [], [], [], [])
-        drawn_so_far = 0
+        limits = [self.constants.widths(0, level).tolist() for level in range(1, count + 1)]
+        state = State(0, shape, grey, ground, [], [], [], [], Offsets(seeds, limits, shapes[1:]))
         for level in range(1, count + 1):
-            low, high, value, mean, offset = (np.zeros((n, DETAILS, *shapes[level]), np.int16) for _ in range(5))
-            area = shapes[level][0] * shapes[level][1]
-            for k, most in enumerate(self.constants.widths(0, level).tolist()):
-                if all(lattice.sides(shapes[level - 1], k // CHANNELS)):
-                    high[:, k] = lattice.detail_range(level, k // CHANNELS, k % CHANNELS)
-                    low[:, k] = -high[:, k]
-                for one, seed in zip(offset, seeds):
-                    one[k] = randomness.below(most, randomness.raw(seed, DITHER, area, drawn_so_far)).reshape(shapes[level])
-                drawn_so_far += area
-            for known, array in zip((state.low, state.high, state.value, state.mean, state.offset), (low, high, value, mean, offset)):
-                known.append(array)
+            size = (n, *shapes[level])
+            there = [all(lattice.sides(shapes[level - 1], band)) for band in range(BANDS)]
+            ranges = [lattice.detail_range(level, *divmod(k, CHANNELS)) * there[k // CHANNELS] for k in range(DETAILS)]
+            # All places of a plane are one number in memory.
+            low, high = ([np.broadcast_to(np.int16(sign * most), size) for most in ranges] for sign in (-1, 1))
+            nothing = [np.broadcast_to(np.int16(0), size)] * DETAILS
+            for known, planes in zip((state.low, state.high, state.value, state.mean), (low, high, nothing, nothing)):
+                known.append(Planes(planes))
         return state
 
     def values(self, pixels: NDArray[np.uint8]) -> Values:
-        """Pixels (N, 3, H, W) as the integers that are coded: (N, D), the last low-pass, then the details of level 1, 2, ..."""
-        v = colour.forward(pixels, SPACE)
-        low, bands = lattice.forward(v, lattice.levels(*v.shape[2:]))
-        parts = [low, *(lattice.side_by_side(level) for level in bands)]
-        return np.concatenate([p.astype(np.int16).reshape(len(v), -1) for p in parts], 1)
+        """Pixels (N, 3, H, W) as the integers that are coded: (N, D), the last low-pass, then the
+        details of level 1, 2, ...
+        """
+        v, (h, w) = np.empty(pixels.shape, np.int16), pixels.shape[2:]
+        for rows in strips(v.shape):
+            v[:, :, rows] = colour.forward(pixels[:, :, rows], SPACE)
+        count = lattice.levels(h, w)
+        shapes = lattice.shapes(h, w, count)
+        begins = [0, *places(shapes)]
+        found = np.empty(
+            (len(v), begins[-1] + DETAILS * shapes[-1][0] * shapes[-1][1] if count else v[0].size), np.int16
+        )
+        for c in range(CHANNELS):
+            low, details = lattice.forward(v[:, c : c + 1], count)
+            found[:, c * low[0].size : (c + 1) * low[0].size] = low.reshape(len(v), -1)
+            for begin, one in zip(begins[1:], details):
+                for k, band in enumerate(lattice.side_by_side(one).transpose(1, 0, 2, 3)):
+                    at = begin + (CHANNELS * k + c) * band[0].size
+                    found[:, at : at + band[0].size] = band.reshape(len(v), -1)
+        return found
 
     def side(self, state: State) -> list[bytes]:
         """Nothing is told besides symbols."""
@@ -571,6 +545,10 @@ class Pyramid:
                     for run in range(max(1, order.runs((rows, columns)))):
                         yield Part(level, band, channel, digit, run)
 
+    def spending(self, state: State) -> None:
+        """Says of a state that nobody looks at it once the next chunk has begun."""
+        state.work["spent"] = True
+
     def question(self, state: State, part: int, side: Sequence[bytes]) -> list[Any]:
         """What part `part` of the next chunk asks, one record for each picture."""
         if part == 0:
@@ -583,30 +561,52 @@ class Pyramid:
         chunk: Chunk = state.work["chunk"]
         chunk.answered(part, questions, answers)
         if any(len(a) < q.size for a, q in zip(answers, questions)):
+            del state.work["chunk"]
             return chunk.become(state.step, True)
         if part + 1 == len(chunk.parts):
+            del state.work["chunk"]
             return chunk.become(state.step + 1, False)
         return state
 
     # --- previews
 
     def denoise(self, state: State) -> NDArray[np.uint8]:
-        """The `denoise` reconstruction: posterior means from what each step's own networks said. uint8 (N, 3, H, W); exact at the end."""
+        """The `denoise` reconstruction: posterior means from what each step's own networks said.
+        uint8 (N, 3, H, W); exact at the end.
+        """
         least = min(self.halvings, len(state.low))
         shapes = lattice.shapes(*state.size, len(state.low))[least:]
-        if state.step >= self.chunks:
-            v = state.ground.astype(np.int32)
-            for details, finer in zip(reversed(state.low[least:]), reversed(shapes[:-1])):
-                v = lattice.level_up(v, lattice.apart(details.astype(np.int32), finer))
-            return colour.inverse(np.clip(v, -32768, 32767).astype(np.int16), SPACE)
-        v = state.ground.astype(np.int32) << PREVIEW_BITS
-        for details, finer in zip(reversed(state.mean[least:]), reversed(shapes[:-1])):
-            bands = lattice.apart(details.astype(np.int32) << (PREVIEW_BITS - VALUE_BITS), finer)
-            v = lattice.level_up_values(v, bands, PREVIEW_BITS)
-        v = np.clip(v, -(1 << 13) << PREVIEW_BITS, ((1 << 13) - 1) << PREVIEW_BITS) << (FRACTION - PREVIEW_BITS)
-        if state.grey:  # luma is the pixel: the transform's floors took nothing off it
-            return colour.preview(np.repeat(v[:, :1], 3, 1), "rgb")
-        return colour.preview(v, SPACE)
+        whole = state.step >= self.chunks
+        count = 1 if state.grey and not whole else CHANNELS
+        v = np.empty((len(state.ground), count, *shapes[0]), np.int16 if whole else np.int32)
+        for c in range(count):
+            v[:, c] = self._channel(state, c, whole, shapes)[:, 0]
+        found = np.empty((len(v), CHANNELS, *shapes[0]), np.uint8)
+        for rows in strips(v.shape):
+            some = v[:, :, rows]
+            if whole:
+                found[:, :, rows] = colour.inverse(some, SPACE)
+            elif state.grey:  # luma is the pixel: the transform's floors took nothing off it
+                found[:, :, rows] = colour.preview(some, "rgb")
+            else:
+                found[:, :, rows] = colour.preview(some, SPACE)
+        return found
+
+    def _channel(self, state: State, c: int, whole: bool, shapes: list[tuple[int, int]]) -> NDArray[np.int32]:
+        """(N, 1, H, W): one channel as it is known, within 16 bits; before the end its mean, in 2**-FRACTION."""
+        v = state.ground[:, c : c + 1].astype(np.int32) << (0 if whole else PREVIEW_BITS)
+        for number in range(len(state.low), self.halvings, -1):
+            finer = shapes[number - 1 - self.halvings]
+            if whole:
+                v = lattice.level_up(v, bands(state.low[number - 1], c, finer))
+                continue
+            hl, lh, hh = (one << (PREVIEW_BITS - VALUE_BITS) for one in bands(state.mean[number - 1], c, finer))
+            v = lattice.level_up_values(v, (hl, lh, hh), PREVIEW_BITS)
+        if whole:
+            return np.clip(v, -32768, 32767, out=v)
+        np.clip(v, -(1 << 13) << PREVIEW_BITS, ((1 << 13) - 1) << PREVIEW_BITS, out=v)
+        v <<= FRACTION - PREVIEW_BITS
+        return v
 
     def flow(self, state: State) -> NDArray[np.uint8]:
         """The same as `denoise`: a mean has no noise to follow."""
