@@ -1,7 +1,7 @@
 """What the parts of the family `pyramid` are worth: small models, each without one part, after
 equally many steps of training.
 
-    python benchmarks/ablation_pyramid.py VARIANT --data PACK ... --held PACK --crops FOLDER --out DIR \
+    python benchmarks/ablation_pyramid.py VARIANT --data PACK ... --held PACK --crops FOLDER --out DIR
         [--steps 900] [--seed 0]
 
 Printed are bits per pixel and PSNR after each step, on the held pack and on the middle 256 x 256 of

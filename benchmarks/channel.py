@@ -1,7 +1,7 @@
 """What a VDM's Gaussian steps cost when they are really sent: coded against ideal bits, seconds,
 and a UQDM's beside them.
 
-    python benchmarks/channel.py --model RUN --data PACK [--count 10] [--size 32] [--steps 20] [--until 30 …] \
+    python benchmarks/channel.py --model RUN --data PACK [--count 10] [--size 32] [--steps 20] [--until 30 …]
         [--limits 4 6 8 10 12]
                                  [--limit 12] [--uqdm nano] [--work 4194304] [--narrow] [--threads 1] [--out FILE]
 

@@ -1,7 +1,7 @@
 """Where the time goes: seconds in the network and in everything else, encoding and decoding, on the
 fast path and the reference.
 
-    python benchmarks/coding.py [--model PATH] [--picture FILE] [--batch N] [--precision float64] \
+    python benchmarks/coding.py [--model PATH] [--picture FILE] [--batch N] [--precision float64]
         [--coder fast] [--threads 2]
 
 The network is what a runtime computes; everything else is features and suggestions of exact

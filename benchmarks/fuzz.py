@@ -1,4 +1,5 @@
-"""Damage and hostility: mutated files, each decoded under bounds of time and memory, and judged.
+"""Damage and hostility: mutated files, each decoded under bounds of time and memory, and
+judged. One command, so one file.
 
     python benchmarks/fuzz.py [--count 20000] [--seed 0] [--model nano] [--backend NAME] [--coder NAME] [--processes 2]
                               [--seconds-limit 5] [--memory-limit-mib 512] [--only INDEX] [--failures FOLDER]

@@ -1,7 +1,7 @@
 """Hostile models: mutated model folders, each opened, checked against its own promises and used on
-small pictures.
+small pictures. One command, so one file.
 
-    python benchmarks/fuzz_models.py [--count 5000] [--seed 0] [--only INDEX] [--seconds-limit 20] \
+    python benchmarks/fuzz_models.py [--count 5000] [--seed 0] [--only INDEX] [--seconds-limit 20]
         [--memory-limit-mib 512] [--processes 1]
 
 Mutant i follows from the seed and i alone. It begins with a small model of one of both families, in

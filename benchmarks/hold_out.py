@@ -1,6 +1,6 @@
 """Divides packs of pictures into those to train on and clean photographs that no training sees.
 
-    python benchmarks/hold_out.py pool256_a.zip pool256_b.zip \
+    python benchmarks/hold_out.py pool256_a.zip pool256_b.zip
         --from pool128_a.zip pool128_b.zip pool64_a.zip pool64_b.zip --out DIR
 
 A tenth of the first packs' photographs from the sources cid22, gb82 and clic2025 is held out: those

@@ -1,7 +1,7 @@
 """Whole files over a set of pictures: bits per pixel estimated and in files, lossless or not,
 seconds.
 
-    python benchmarks/lossless.py PACK_OR_FOLDER --model PATH [--every 5] [--limit N] [--batch 10] \
+    python benchmarks/lossless.py PACK_OR_FOLDER --model PATH [--every 5] [--limit N] [--batch 10]
         [--mode tight] [--no-decode]
 
 Every picture is compressed, and (unless --no-decode) decompressed in batches of another size, and
@@ -22,7 +22,8 @@ from uqdm import files, format, library
 from uqdm.data.sources import load_pack
 
 
-def main() -> None:
+def arguments() -> argparse.Namespace:
+    """Of the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--model", default=library.DEFAULT)
@@ -38,7 +39,11 @@ def main() -> None:
     parser.add_argument(
         "--previews", action="store_true", help="also the mean PSNR of each method's preview after each step"
     )
-    a = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    a = arguments()
     if a.data.suffix == ".zip":
         pictures = list(load_pack(a.data))
     else:

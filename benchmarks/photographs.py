@@ -1,7 +1,7 @@
 """Photographs: the default model's one stream against JPEG 2000, JPEG XL and AVIF, without loss and
 at a few rates.
 
-    python benchmarks/photographs.py FOLDER_OR_PACK [--every N] [--codecs jpeg2000,jpeg2000-97,jxl,avif] \
+    python benchmarks/photographs.py FOLDER_OR_PACK [--every N] [--codecs jpeg2000,jpeg2000-97,jxl,avif]
         [--out FILE.json]
 
 Printed for each picture and as means: bits per pixel of whole files, and the mean PSNR at each

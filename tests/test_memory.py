@@ -28,7 +28,9 @@ Peaks = Callable[[int], dict[int, int]]
 
 @pytest.fixture
 def peaks(model: str, monkeypatch: pytest.MonkeyPatch) -> Peaks:
-    """Of a side, the largest number of bytes in use while a whole file and one cut in its third step are decoded."""
+    """Of a side, the largest number of bytes in use while a whole file and one cut in its third
+    step are decoded.
+    """
     monkeypatch.setattr(boxes, "KEPT", 1 << 10)
     monkeypatch.setattr(boxes, "BLOCK", 1 << 11)
     monkeypatch.setattr(order, "RUN", 1 << 11)

@@ -2,7 +2,8 @@
 nothing of what a family does.
 
 Every way in and out is one loop (`walk.walk`) with another who answers it. Pictures of one size
-share network calls. Each has its own stream, a chunk for every step.
+share network calls. Each has its own stream, a chunk for every step. The file is long because the
+public class is one: every way of decoding is here, and the encoder's side in `encoder.py`.
 """
 
 import contextlib

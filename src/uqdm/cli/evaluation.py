@@ -1,4 +1,7 @@
-"""The commands that evaluate: parse, read pictures, call the evaluation, print its table."""
+"""The commands that evaluate: parse, read pictures, call the evaluation, print its table.
+
+Three commands share their options and their errors, so they share a file of some 500 lines.
+"""
 
 from __future__ import annotations
 

@@ -94,8 +94,7 @@ def train(
     \b
     Examples:
       uqdm train --preset tiny --data photographs/ --out runs/tiny --minutes 30
-      uqdm train --preset tiny --data a.zip b.zip --held dev.zip --out runs/t8 --steps 20000 \
-          --set n_timesteps=8 batch_size=32
+      uqdm train --preset tiny --data a.zip b.zip --held dev.zip --out runs/t8 --set n_timesteps=8 batch_size=32
       uqdm train --preset cifar10 --data CIFAR10 --out runs/cifar
       torchrun --nproc-per-node 2 -m uqdm train --preset small --data ImageNet64 --out runs/small
       uqdm import-checkpoint runs/tiny models/mine
@@ -129,32 +128,18 @@ def train(
         if first:
             echo(to_json(config).rstrip("\n"))
             echo(describe(config, len(train_data.pictures), len(held_data.pictures)))
-        say: Any = echo if first else _silent
-        run(
-            config,
-            train_data,
-            held_data,
-            out,
-            steps=steps,
-            minutes=minutes,
-            seed=seed,
-            device=device,
-            start=begin,
-            say=say,
-        )
+        say = echo if first else _silent
+        how: Any = {"steps": steps, "minutes": minutes, "seed": seed, "device": device, "start": begin, "say": say}
+        run(config, train_data, held_data, out, **how)
         return left_out(train_data, held_data) if first else 0
     except Stopped as stopped:
         if first:
             complain(str(stopped))
         sys.exit(128 + stopped.number)
     except KeyboardInterrupt:
-        held_step = runs.step_of(out)
-        there = (
-            f"{out} holds step {held_step}, from which the same command goes on"
-            if held_step
-            else "no step has been saved"
-        )
-        complain(f"interrupted; {there}")
+        step = runs.step_of(out)
+        goes_on = f"{out} holds step {step}, from which the same command goes on"
+        complain(f"interrupted; {goes_on if step else 'no step has been saved'}")
         sys.exit(130)
     finally:
         if many:

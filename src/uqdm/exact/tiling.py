@@ -95,7 +95,9 @@ def fixed(call: Callable[..., Arrays], fields: Arrays, tile: int, batch: int) ->
 
 
 class Field(Protocol):
-    """What pieces are cut from: an array (N, C, H, W), or what makes a piece when it is asked for."""
+    """What pieces are cut from: an array (N, C, H, W), or what makes a piece when it is asked
+    for.
+    """
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -187,7 +189,9 @@ def _part(length: int, count: int) -> int:
 
 
 def even(*fields: NDArray[Any]) -> Arrays:
-    """Fields of any size with even sides: a last row or column that has no partner is there twice."""
+    """Fields of any size with even sides: a last row or column that has no partner is there
+    twice.
+    """
     h, w = fields[0].shape[2:]
     if h % 2 == 0 and w % 2 == 0:
         return fields

@@ -1,5 +1,6 @@
 """A VDM's steps as bytes: Gaussian channels simulated exactly, block by block. It is slow, and for
-research. Knows no files and no formats of pictures.
+research. Knows no files and no formats of pictures. It is long because sender and receiver have to
+be read side by side.
 
 A VDM's rate is that of an ideal simulation of its Gaussian steps, which nobody has. This is a real
 one. The receiver knows z_t and so p(z_s | z_t), and is told enough to hold a draw from q(z_s | z_t,

@@ -232,7 +232,9 @@ def test_files_are_as_long_as_the_estimate_says(coder: Codec) -> None:
 
 
 def test_integers_cost_what_floats_cost() -> None:
-    """Of a fresh model: what chance predicts is so wrong that the tables' least masses would save bits."""
+    """Of a fresh model: what chance predicts is so wrong that the tables' least masses would save
+    bits.
+    """
     torch.manual_seed(1)
     fresh = Pyramid(Config(STEPS, family="pyramid")).eval()
     coder = Codec(in_integers(fresh, "fresh", [photograph(48, 48, 1)])[0])

@@ -30,7 +30,9 @@ Values = NDArray[np.int16]
 
 
 class Ground:
-    """What is asked of the last low-pass of one channel: one digit of each coefficient, all as likely as any other."""
+    """What is asked of the last low-pass of one channel: one digit of each coefficient, all as
+    likely as any other.
+    """
 
     def __init__(self, level: int, channel: int, digit: int, shape: tuple[int, int], at: int) -> None:
         self.lowest, highest = lattice.low_range(level, channel)
@@ -101,7 +103,9 @@ class Band:
     told: NDArray[np.bool_]  # what has been answered
 
     def concluded(self, exact: bool, sides: tuple[int, int]) -> "Concluded":
-        """What follows from its answers. `exact`: all of them are there, and each cell holds one integer."""
+        """What follows from its answers. `exact`: all of them are there, and each cell holds one
+        integer.
+        """
         value, mean, error = (room(self.low.shape, np.int16) for _ in range(3))
         louds = room(self.low.shape, np.int8)
         half = 1 << (FRACTION - VALUE_BITS - 1)

@@ -24,7 +24,9 @@ Values = NDArray[np.int16]
 
 
 def strips(shape: tuple[int, ...]) -> Iterator[slice]:
-    """The rows of a field (N, ..., h, w) in slices that hold STRIP positions of all N, or one row."""
+    """The rows of a field (N, ..., h, w) in slices that hold STRIP positions of all N, or one
+    row.
+    """
     n, h, w = shape[0], shape[-2], shape[-1]
     rows = max(1, STRIP // max(1, n * w))
     return (slice(y, min(y + rows, h)) for y in range(0, h, rows))
@@ -51,7 +53,9 @@ class Cut:
 
 
 class Planes:
-    """Planes (N, h, w) side by side, as the field (N, C, h, w) of which a piece is made when it is looked at."""
+    """Planes (N, h, w) side by side, as the field (N, C, h, w) of which a piece is made when it is
+    looked at.
+    """
 
     def __init__(self, planes: Sequence[Array], shape: tuple[int, ...] = ()) -> None:
         """`shape`: of a plane, where there may be none."""
@@ -97,9 +101,11 @@ def doubled(planes: Sequence[Array], shape: tuple[int, int]) -> Cut:
 
 
 class Offsets:
-    """The offsets of N pictures, which are drawn again wherever they are asked for: that takes less than keeping them.
+    """The offsets of N pictures, which are drawn again wherever they are asked for: that takes less
+    than keeping them.
 
-    `limits`: of each level, below what the offsets of its planes lie. `shapes`: of the levels' planes.
+    `limits`: of each level, below what the offsets of its planes lie. `shapes`: of the levels'
+    planes.
     """
 
     def __init__(

@@ -27,7 +27,9 @@ from uqdm.families.pyramid.networks import (
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _summed(planes: Any, weight: Any, found: Any) -> None:
-    """planes (N, I, h, w) int32, weight (C, I, 3, 3) int64, found (N, C, h, w) int64, zeros; zeros around the field."""
+    """planes (N, I, h, w) int32, weight (C, I, 3, 3) int64, found (N, C, h, w) int64, zeros; zeros
+    around the field.
+    """
     n, inputs, height, columns = planes.shape
     for i in range(n):
         for c in range(found.shape[1]):

@@ -103,7 +103,9 @@ def louds() -> NDArray[np.int16]:
 
 
 def relative(x: Array, bits: int, unit: NDArray[np.int64]) -> NDArray[np.int32]:
-    """x (N, k, h, w), with `bits` behind the point, in units (k,): to the nearest 2**-UNIT_BITS, limited."""
+    """x (N, k, h, w), with `bits` behind the point, in units (k,): to the nearest 2**-UNIT_BITS,
+    limited.
+    """
     reciprocal = ((1 << RECIPROCAL_BITS) // unit)[:, None, None]
     shift = RECIPROCAL_BITS + bits - UNIT_BITS
     found: NDArray[np.int32] = np.clip((x * reciprocal + (1 << (shift - 1))) >> shift, -LIMITED, LIMITED).astype(
@@ -113,7 +115,9 @@ def relative(x: Array, bits: int, unit: NDArray[np.int64]) -> NDArray[np.int32]:
 
 
 def loud(error: Array, turn: NDArray[np.uint16]) -> NDArray[np.int16]:
-    """log(1 + |error| / scale) less its usual value, in 2**-LOUD_BITS: errors are values, `turn` of `Mixture`."""
+    """log(1 + |error| / scale) less its usual value, in 2**-LOUD_BITS: errors are values, `turn` of
+    `Mixture`.
+    """
     mantissa, shift = reciprocals()
     level = (turn.astype(np.int64) + TOTAL // 2) // TOTAL
     ratio = (np.abs(error.astype(np.int64)) << (FRACTION - VALUE_BITS)) * mantissa[level] >> shift[level]
@@ -154,7 +158,9 @@ def seen(
 
 
 def summed(planes: NDArray[np.int32], weight: NDArray[np.int64]) -> NDArray[np.int64]:
-    """A convolution of 3 x 3 in 64-bit integers, zeros around the field: (N, I, h, w), (C, I, 3, 3) -> (N, C, h, w)."""
+    """A convolution of 3 x 3 in 64-bit integers, zeros around the field: (N, I, h, w), (C, I, 3, 3)
+    -> (N, C, h, w).
+    """
     x = np.pad(planes, ((0, 0), (0, 0), (1, 1), (1, 1)))
     n, _, h, w = planes.shape
     found = np.zeros((n, len(weight), h, w), np.int64)
@@ -173,7 +179,9 @@ def planes(image: NDArray[np.int16], before: NDArray[np.int16], now: NDArray[np.
 
 @dataclasses.dataclass(frozen=True)
 class PyramidPass:
-    """The network of one band, and what is added to what it says. J logistics for each of three channels."""
+    """The network of one band, and what is added to what it says. J logistics for each of three
+    channels.
+    """
 
     net: Net
     offset: Array  # (3, J) to raw offsets
@@ -312,7 +320,9 @@ class LevelNet:
 
 
 def parse(name: str, network: Mapping[str, Any], arrays: Mapping[str, Array]) -> list[list[LevelNet | None]]:
-    """The networks of a package by step and level class (0: level 1, 1: level 2, 2: coarser). Raises `PackageError`."""
+    """The networks of a package by step and level class (0: level 1, 1: level 2, 2: coarser).
+    Raises `PackageError`.
+    """
     found: list[list[LevelNet | None]] = []
     used: list[dict[str, Array]] = []
     with parsing.described(name, "a network of the family 'pyramid'"):

@@ -27,7 +27,9 @@ Integers = NDArray[np.int64]
 
 
 class PyramidNetworks:
-    """A package's networks. Implements `walk.Networks`; they are made when a step first asks for them."""
+    """A package's networks. Implements `walk.Networks`; they are made when a step first asks for
+    them.
+    """
 
     exact = True
 
@@ -117,7 +119,9 @@ class PyramidNetworks:
         errors: Sequence[Array],
         louds: Sequence[Array],
     ) -> Mixture:
-        """Of one channel of a band (see `LevelNet.mixture`): base (N, h, w) is the channel's; errors are values."""
+        """Of one channel of a band (see `LevelNet.mixture`): base (N, h, w) is the channel's;
+        errors are values.
+        """
         net, first = self.net(step, level), networks.CHANNELS * band
         n, (h, w), j = len(base), base.shape[1:], net.passes[band].offset.shape[1]
         each, one = (n, h, w, j), (n, h, w)

@@ -1,4 +1,6 @@
 """The pyramid as a walk over integers (`torch/model.py` says what it is); knows nothing of bytes.
+It is long because a step's questions and answers are read side by side; bands and fields have files
+of their own.
 
 A picture is the coefficients of a wavelet (`lattice`). Both ends draw one offset for each detail,
 uniform below its first width. Its cell after step k is the interval of w_k integers, counted from
@@ -72,7 +74,9 @@ class Networks(Protocol):
         louds: Planes,
         unit: Integers,
     ) -> tuple[Any, list[Array]]:
-        """A pass's raw outputs, and the linear part of its locations by channel (see `LevelNet`)."""
+        """A pass's raw outputs, and the linear part of its locations by channel (see
+        `LevelNet`).
+        """
 
     def moved(self, image: Values, before: Planes, told: Planes, weights: Integers) -> Any:
         """What more weights of the linear part add to locations."""
@@ -197,7 +201,9 @@ class Level:
 
 
 class Chunk:
-    """A step in progress. It shares the planes of the state that it began with, and puts new ones in their place."""
+    """A step in progress. It shares the planes of the state that it began with, and puts new ones
+    in their place.
+    """
 
     def __init__(self, constants: Constants, networks: Networks, parts: list[Part], state: State) -> None:
         self.constants, self.networks, self.parts, self.state = constants, networks, parts, state
@@ -322,7 +328,9 @@ class Chunk:
         return Level(number, image, value.copy(), trunk)
 
     def _image(self, coarse: Level, shape: tuple[int, int]) -> Values:
-        """The low-pass image that a level which has been told makes, of (h, w) = `shape`; a channel at a time."""
+        """The low-pass image that a level which has been told makes, of (h, w) = `shape`; a channel
+        at a time.
+        """
         found = np.empty((len(self.ground), CHANNELS, *shape), np.int16)
         for c in range(CHANNELS):
             image = coarse.image[:, c : c + 1].astype(np.int32)
@@ -364,7 +372,9 @@ class Chunk:
         return low, high, offset, width, found
 
     def _worth(self, mixture: Mixture, width: int) -> NDArray[np.bool_]:
-        """Whether a prediction is so unsure that its detail is asked for now; in the last step all are."""
+        """Whether a prediction is so unsure that its detail is asked for now; in the last step all
+        are.
+        """
         return above_threshold(mixture.turn, width, 0 if self.last else self.constants.threshold)
 
     def _mixture(self, one: Part, raw: Any, base: Array, errors: Sequence[Any], louds: Sequence[Any]) -> Mixture:
@@ -417,7 +427,9 @@ class Chunk:
         return Question(y * np.int32(w) + x, band, i, width * DIGIT if one.digit == 0 else width, begin)
 
     def _finished(self, one: Part, band: Band, short: bool) -> None:
-        """A band and channel has been told: its values, errors and means. What nothing else needs is let go."""
+        """A band and channel has been told: its values, errors and means. What nothing else needs
+        is let go.
+        """
         level, i, k = self.level, one.level - 1, CHANNELS * one.band + one.channel
         assert level is not None
         level.band, self._begun, level.base[one.channel] = None, None, np.empty(0, np.int32)
@@ -431,12 +443,16 @@ class Chunk:
 
 
 def bands(details: Planes, channel: int, finer: tuple[int, int]) -> tuple[Array, Array, Array]:
-    """HL, LH, HH (N, 1, ., .) of one channel of a level, int32: those that make a field of size `finer`."""
+    """HL, LH, HH (N, 1, ., .) of one channel of a level, int32: those that make a field of size
+    `finer`.
+    """
     return lattice.apart(details[:, channel::CHANNELS, :, :].astype(np.int32), finer)
 
 
 def places(shapes: list[tuple[int, int]]) -> list[int]:
-    """Where the details of level 1, 2, ... begin among a picture's coefficients (see `Pyramid.values`)."""
+    """Where the details of level 1, 2, ... begin among a picture's coefficients (see
+    `Pyramid.values`).
+    """
     begins = [CHANNELS * shapes[-1][0] * shapes[-1][1]]
     for h, w in shapes[1:-1]:
         begins.append(begins[-1] + DETAILS * h * w)
@@ -461,7 +477,9 @@ class Pyramid:
         return self.constants.steps
 
     def reduced(self, halvings: int) -> "Pyramid":
-        """A step's coarse levels come first and know nothing of the finer ones, so these need not be read."""
+        """A step's coarse levels come first and know nothing of the finer ones, so these need not
+        be read.
+        """
         return Pyramid(self.constants, self.networks, halvings)
 
     def start(self, shape: tuple[int, int], seeds: Sequence[int], grey: bool = False) -> State:
@@ -593,7 +611,9 @@ class Pyramid:
         return found
 
     def _channel(self, state: State, c: int, whole: bool, shapes: list[tuple[int, int]]) -> NDArray[np.int32]:
-        """(N, 1, H, W): one channel as it is known, within 16 bits; before the end its mean, in 2**-FRACTION."""
+        """(N, 1, H, W): one channel as it is known, within 16 bits; before the end its mean, in
+        2**-FRACTION.
+        """
         v = state.ground[:, c : c + 1].astype(np.int32) << (0 if whole else PREVIEW_BITS)
         for number in range(len(state.low), self.halvings, -1):
             finer = shapes[number - 1 - self.halvings]

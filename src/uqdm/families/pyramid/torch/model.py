@@ -1,9 +1,9 @@
 """The pyramid in floats: cells of wavelet coefficients, told step over step, level over level, band
-over band; knows no bytes.
+over band; knows no bytes. It is long because networks, walk and bits are read together.
 
 A picture becomes YCoCg-R and then the reversible 5/3 wavelet (`families.pyramid.lattice`). Every
 coefficient has one random offset and cells of widths w_1 >= w_2 >= ... >= w_T = 1, each a multiple
-of the next (as in `models.nested`). A step goes from the coarsest level to the finest. At a level
+of the next (as in `families.nested`). A step goes from the coarsest level to the finest. At a level
 it knows the level's low-pass image, and asks for HL, LH and HH in turn, in each for Y, Co and Cg in
 turn. A network gives each coefficient a mixture of logistics, truncated to the cell that is known
 of it. Three things it sees are from this very step: what earlier bands were told, how wrong the
