@@ -20,7 +20,7 @@ from untrained import seeded, small_nested
 
 import uqdm
 from uqdm import bundle as package
-from uqdm import codec, format
+from uqdm import encoder, format
 from uqdm import walk as loop
 from uqdm.bundle import Package
 from uqdm.codec import Codec
@@ -207,7 +207,7 @@ def test_a_file_of_bounded_error_is_the_beginning_of_the_whole_one_and_no_more_i
             asked.append(state.step)
             yield state
 
-    monkeypatch.setattr(codec, "walk", counted)
+    monkeypatch.setattr(encoder, "walk", counted)
     for file, short, picture in zip(whole, coder.compress(pictures, max_error=20), pictures):
         step = coder.step_within(20, grey=picture.shape[2] == 1)
         assert 0 < step < 3
