@@ -127,8 +127,8 @@ def test_the_default_model_reaches_goals_and_tells_no_error_of_steps_that_it_did
     ("goal", "error", "words"),
     [
         ({"bpp": 1, "step": 1}, ValueError, "step=1 and bpp=1 cannot be used together"),
-        ({"psnr": 0}, ValueError, "psnr is 0; expected a number of decibels above 0"),
-        ({"step": 1.0}, TypeError, "step is 1.0; expected a whole number"),
+        ({"psnr": 0}, ValueError, "psnr 0; expected a number of decibels above 0"),
+        ({"step": 1.0}, TypeError, "step 1.0; expected a whole number"),
         ({"step": 99}, uqdm.LimitError, "step 99 was asked for; the model nano has steps 0 to"),
         (
             {"target_size": 20},

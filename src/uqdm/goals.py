@@ -56,9 +56,9 @@ class Goal:
 def _checked(name: str, value: Any) -> int | float:
     whole = name in ("step", "target_size", "max_error")
     if isinstance(value, bool) or not hasattr(value, "__index__" if whole else "__float__"):
-        raise TypeError(f"{name} is {value!r}; expected {EXPECTED[name]}")
+        raise TypeError(f"{name} {value!r}; expected {EXPECTED[name]}")
     if not (value >= 0 if name in ("step", "max_error") else value > 0) or (name == "bpp" and not math.isfinite(value)):
-        raise ValueError(f"{name} is {value!r}; expected {EXPECTED[name]}")
+        raise ValueError(f"{name} {value!r}; expected {EXPECTED[name]}")
     return int(value) if whole else float(value)
 
 
