@@ -10,13 +10,12 @@ to 32 can begin to tell 128 to 64 (`docs/pyramid.md`, "How it is trained").
 
 import argparse
 import dataclasses
-import json
 from pathlib import Path
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
-from uqdm import atomic
-from uqdm.config import read_config, to_json
+from uqdm.config import read_config
+from uqdm.training import runs
 
 BASES = (128, 64, 32, 16, 8, 4, 1)
 FROM = (0, 1, 1, 2, 2, 3, 4)  # the step of the old ladder whose networks each new step begins with
@@ -39,13 +38,8 @@ def main() -> None:
         for name, weights in old.items():
             _, at, kind, *rest = name.split(".")
             if int(at) == source and rows[step][int(kind)] != (0, 0, 0, 0):
-                new[".".join(["average/layers", str(step), kind, *rest])] = weights.clone()
-    args.out.mkdir(parents=True, exist_ok=True)
-    atomic.write(args.out / "config.json", to_json(dataclasses.replace(config, model=model)))
-    counters = json.dumps({"step": 0, "seconds": 0.0, "seed": 0})
-    save_file(
-        new, args.out / "checkpoint.safetensors", metadata={"kind": "uqdm training state 1", "counters": counters}
-    )
+                new[".".join(["layers", str(step), kind, *rest])] = weights.clone()
+    runs.write_start(args.out, dataclasses.replace(config, model=model), new)
 
 
 if __name__ == "__main__":

@@ -9,13 +9,18 @@ START is the folder that all runs began with. OUT is a folder like it, which run
 
 import argparse
 import dataclasses
-import json
 from pathlib import Path
 
-from safetensors.torch import load_file, save_file
+from torch import Tensor
 
-from uqdm import atomic
-from uqdm.config import read_config, to_json
+from uqdm.config import read_config
+from uqdm.training import runs
+
+
+def averages(folder: Path) -> dict[str, Tensor]:
+    """Of a run, by the names of weights."""
+    found, _ = runs.read(folder / runs.CHECKPOINT)
+    return {k.removeprefix("average/"): v for k, v in found.items() if k.startswith("average/")}
 
 
 def main() -> None:
@@ -25,20 +30,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     config = read_config(args.start / "config.json")
-    weights = {k: v for k, v in load_file(args.start / "checkpoint.safetensors").items() if k.startswith("average/")}
+    weights = averages(args.start)
     for run in args.runs:
         learned = read_config(run / "config.json").model.learning
-        found = load_file(run / "checkpoint.safetensors")
-        taken = [k for k in weights if int(k.split(".")[1]) + 1 in learned]
+        taken = {k: v for k, v in averages(run).items() if int(k.split(".")[1]) + 1 in learned}
         print(f"{run}: steps {learned}, {len(taken)} arrays")
-        weights |= {k: found[k] for k in taken}
-    args.out.mkdir(parents=True, exist_ok=True)
+        weights |= taken
     model = dataclasses.replace(config.model, learning=())
-    atomic.write(args.out / "config.json", to_json(dataclasses.replace(config, model=model)))
-    counters = json.dumps({"step": 0, "seconds": 0.0, "seed": 0})
-    save_file(
-        weights, args.out / "checkpoint.safetensors", metadata={"kind": "uqdm training state 1", "counters": counters}
-    )
+    runs.write_start(args.out, dataclasses.replace(config, model=model), weights)
 
 
 if __name__ == "__main__":

@@ -14,16 +14,12 @@ error of that guess is what it costs. The statistics are of a pack's pictures.
 import argparse
 import ast
 import dataclasses
-import json
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from uqdm import atomic
-from uqdm.config import to_json
 from uqdm.data.sources import load_pack
 from uqdm.families.pyramid.torch.model import LevelNet, Pyramid
 from uqdm.families.torch.cells import coordinates
@@ -161,13 +157,7 @@ def main() -> None:
             if isinstance(net, LevelNet):
                 narrow(net, trunk, channels, statistics)
     print("and after:", bits(), f"{model.multiply_adds() / 1e3:.0f} k multiply-adds a pixel", flush=True)
-    args.out.mkdir(parents=True, exist_ok=True)
-    atomic.write(args.out / "config.json", to_json(config))
-    weights = {f"average/{name}": p.detach().contiguous() for name, p in model.named_parameters()}
-    counters = json.dumps({"step": 0, "seconds": 0.0, "seed": 0})
-    save_file(
-        weights, args.out / "checkpoint.safetensors", metadata={"kind": "uqdm training state 1", "counters": counters}
-    )
+    runs.write_start(args.out, config, dict(model.named_parameters()))
 
 
 if __name__ == "__main__":

@@ -17,11 +17,8 @@ from uqdm.families import boxes, order
 from uqdm.families.pyramid import fields, tuning
 
 WHOLE, CUT = 150, 210  # bytes a pixel
-PYRAMID = (
-    145,
-    115,
-    115,
-)  # likewise, of a pyramid to encode, to decode, and to decode a file that is cut in its last step
+# Likewise of a pyramid: to encode, to decode, and to decode a file that is cut in its last step.
+PYRAMID = 115, 115, 115
 every_model = pytest.mark.parametrize("model", ["nano", "uqdm-light"])
 Peaks = Callable[[int], dict[int, int]]
 

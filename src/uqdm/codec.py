@@ -28,7 +28,7 @@ from uqdm.measured import known
 from uqdm.picture import Picture, halved, to_array
 from uqdm.previews import Method, Way, bounds, drawn, shown
 from uqdm.sources import Source
-from uqdm.walk import CHECK, Guesser, Progress, Reader, walk
+from uqdm.walk import CHECK, Guesser, Progress, Reader, after
 
 PRECISIONS = ("float64", "float32")
 
@@ -452,7 +452,7 @@ class Codec:
                 active = Reader(state.step + 1, [chunk.payload], chunk.whole, family.side_size, self._coder, self.exact)
             else:
                 active.extend(chunk.payload, chunk.whole)
-            now = self._after(family, state, active)
+            now = after(family, state, active)
             if chunk.whole:
                 active, state = None, now
             pixels, bound = shown(family, now, way)[0], bounds(family, now, way.method, 1)[0]
@@ -475,15 +475,8 @@ class Codec:
         if not whole and min(map(len, payloads)) <= family.side_size + CHECK:
             return state
         reader = Reader(state.step + 1, payloads, whole, family.side_size, self._coder, self.exact, beginning)
-        return self._after(family, state, reader, progress)
-
-    def _after(self, family: Walk, state: State, reader: Reader, progress: Progress | None = None) -> State:
-        """The state after what the reader holds of one more chunk; `state` itself where not even
-        one symbol is certain.
-        """
-        after = next(walk(family, state, reader, state.step + 1, progress))
-        reader.finish()
-        return after if reader.whole or reader.received else state
+        found: State = after(family, state, reader, progress)
+        return found
 
     def sample(
         self,

@@ -19,7 +19,7 @@ from uqdm.format.alpha import pack_alpha
 from uqdm.goals import Goal
 from uqdm.measured import Measured
 from uqdm.picture import Picture, stacked
-from uqdm.walk import CHECK, Estimator, Progress, Reader, Writer, walk
+from uqdm.walk import CHECK, Estimator, Progress, Reader, Writer, after, walk
 
 
 def start(family: Walk, pictures: Sequence[Picture], seed: int) -> State:
@@ -63,7 +63,8 @@ class Encoder:
         for members in alike(p.pixels.shape for p in pictures):
             some = [pictures[i] for i in members]
             estimator = Estimator(family.values(stacked(some)), family.chunks)
-            collections.deque(walk(family, start(family, some, self.header.seed), estimator), maxlen=0)
+            begin = start(family, some, self.header.seed)
+            collections.deque(walk(family, begin, estimator, spend=True), maxlen=0)
             bits[members] = estimator.bits
         return bits
 
@@ -74,10 +75,11 @@ class Encoder:
         files = [self._open(p) for p in some]
         found = [Measured(p, goal.max_error, family.measured) for p in some]
         writer = Writer(family.values(stacked(some)), self.coder)
-        states = [start(family, some, self.header.seed)]  # the last two
+        states = [start(family, some, self.header.seed)]
+        walked = walk(family, states[0], writer, last, progress, spend=goal.psnr is None)
         reached = [] if goal.psnr is None else [self._psnr(some[0], states[0])]
-        for state in walk(family, states[0], writer, last, progress) if last != 0 else ():
-            states = [states[-1], state]
+        for state in walked if last != 0 else ():
+            states = [] if goal.psnr is None else [states[-1], state]  # only a search goes back, by one
             wanted = found[0].wants_previews and state.step < family.chunks
             previews = family.denoise(state) if wanted else [None] * len(some)
             for one, payload, preview in zip(found, writer.take(), previews):
@@ -125,8 +127,8 @@ class Encoder:
         if part is None or len(part.payload) <= self.family.side_size + CHECK:
             return before
         reader = Reader(before.step + 1, [part.payload], part.whole, self.family.side_size, self.coder, self.exact)
-        after: State = next(walk(self.family, before, reader, before.step + 1))
-        return after if reader.whole or reader.received else before
+        found: State = after(self.family, before, reader)
+        return found
 
     def _open(self, picture: Picture) -> bytearray:
         """A file up to its first step: header and what is carried along."""

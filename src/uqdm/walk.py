@@ -298,3 +298,12 @@ class Estimator:
             self.bits[i, self._step] += found
             answers.append(symbols)
         return np.concatenate(answers)
+
+
+def after(model: Walk, state: Any, reader: Reader, progress: Progress | None = None) -> Any:
+    """The state after what the reader holds of one more chunk; `state` itself where not even one
+    symbol is certain.
+    """
+    found = next(walk(model, state, reader, state.step + 1, progress))
+    reader.finish()
+    return found if reader.whole or reader.received else state

@@ -18,7 +18,7 @@ from uqdm.evaluation.codecs import Pixels, timed
 from uqdm.families.base import State, Walk
 from uqdm.format import Chunk, parse
 from uqdm.previews import Way, drawn, shown
-from uqdm.walk import CHECK, Guesser, Reader, walk
+from uqdm.walk import CHECK, Guesser, Reader, after
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,10 +61,7 @@ def _after(model: Codec, family: Walk, state: State, chunk: Chunk) -> Any:
     """The state after one more chunk, or after a part of it; the same one if no symbol is
     certain.
     """
-    reader = _reader(model, family, state, chunk)
-    after = next(walk(family, state, reader, state.step + 1))
-    reader.finish()
-    return after if reader.whole or reader.received else state
+    return after(family, state, _reader(model, family, state, chunk))
 
 
 def _shown(model: Codec, family: Walk, state: State, partial: Chunk | None, way: Way) -> NDArray[np.uint8]:

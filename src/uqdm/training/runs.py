@@ -8,6 +8,7 @@ pickle is ever read.
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from uqdm import atomic
-from uqdm.config import Config, read_config
+from uqdm.config import Config, read_config, to_json
 from uqdm.errors import CheckpointError
 from uqdm.families import registry
 from uqdm.families.uqdm.torch.checkpoint import read_published
@@ -60,6 +61,16 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             return {name: file.get_tensor(name) for name in file.keys()}, json.loads(about["counters"])  # noqa: SIM118
     except (OSError, SafetensorError, ValueError, KeyError) as error:
         raise CheckpointError(f"{path}: cannot be read as a checkpoint of `uqdm train` ({error})") from None
+
+
+def write_start(folder: Path, config: Config, weights: Mapping[str, Tensor]) -> None:
+    """A folder that runs begin with, and that `uqdm quantise` reads: weights by name, as averages of
+    step 0.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    atomic.write(folder / "config.json", to_json(config))
+    averages = {f"average/{name}": weight for name, weight in weights.items()}
+    write(folder / CHECKPOINT, averages, {"step": 0, "seconds": 0.0, "seed": 0})
 
 
 def step_of(folder: str | Path) -> int:

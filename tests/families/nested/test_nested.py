@@ -202,8 +202,8 @@ def test_a_file_of_bounded_error_is_the_beginning_of_the_whole_one_and_no_more_i
     whole = [coder.compress(p) for p in pictures]
     asked = []
 
-    def counted(*given: Any) -> Any:
-        for state in loop.walk(*given):
+    def counted(*given: Any, **more: Any) -> Any:
+        for state in loop.walk(*given, **more):
             asked.append(state.step)
             yield state
 
