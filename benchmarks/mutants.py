@@ -28,6 +28,8 @@ def seal(data: bytes) -> bytes:
     crc = zlib.crc32(out[:at])
     out[at : at + 4] = crc.to_bytes(4, "little")
     at += 4
+    if is_compact(out):
+        return _compact_sealed(out, at)
     while at < len(out):
         end, length = at + 1, 0
         while end < len(out) and end <= at + 9:
@@ -50,6 +52,26 @@ def seal(data: bytes) -> bytes:
             if not left:
                 break
     return bytes(out)
+
+
+def _compact_sealed(out: bytearray, at: int) -> bytes:
+    """The same for the steps of a compact file, from `at` on."""
+    while at < len(out):
+        end = at + 1
+        while end < len(out) and end < at + 9 and out[end - 1] > 127:
+            end += 1
+        length = sum((byte & 127) << 7 * i for i, byte in enumerate(out[at:end]))
+        if end + length + 3 > len(out):
+            break
+        crc = zlib.crc32(out[at : end + length], int.from_bytes(out[at - 4 : at], "little"))
+        at = end + length + 3
+        out[at - 3 : at] = (crc & 0xFFFFFF).to_bytes(3, "little")
+    return bytes(out)
+
+
+def is_compact(data: bytes | bytearray) -> bool:
+    """Whether the header says that the file is compact."""
+    return len(data) > 10 and data[8] == format.VERSION and bool(data[10] & 32)
 
 
 Chance = random.Random
@@ -253,13 +275,24 @@ class Parts:
             + bytes([self.steps & 255])
             + self.fingerprint
         )
-        out += bytes([len(self.name)]) + self.name + (varint(self.number) if self.flags & 4 else b"")
-        return out + bytes([len(self.extra)]) + self.extra
+        number = varint(self.number) if self.flags & 4 else b""
+        if self.compact:
+            return out + number + self.extra
+        return out + bytes([len(self.name)]) + self.name + number + bytes([len(self.extra)]) + self.extra
+
+    @property
+    def compact(self) -> bool:
+        """Whether the parts are put together in the compact form."""
+        return self.version == format.VERSION and bool(self.flags & 32)
 
     def join(self) -> bytes:
         """The file's bytes, checksums not yet made."""
         body = bytes(self.header() if self.body is None else self.body)[:255]
         out = bytearray(format.MAGIC + bytes([self.version, len(body)]) + body + bytes(4))
+        if self.compact:
+            for i, (_, payload) in enumerate(self.chunks):
+                out += varint(self.lengths.get(i, len(payload))) + payload + bytes(3)
+            return bytes(out + self.rest)
         for i, (tag, payload) in enumerate(self.chunks):
             out += bytes([tag & 255]) + varint(self.lengths.get(i, len(payload))) + bytes(2)
             for at in range(0, max(len(payload), 1), format.PIECE):

@@ -473,7 +473,7 @@ def test_a_damaged_header_is_refused() -> None:
 @pytest.mark.parametrize(
     ("change", "error"),
     [
-        ({0: 0x20}, "unknown bits"),
+        ({0: 0x40}, "unknown bits"),
         ({0: 0x80}, "unknown bits"),
         ({0: 0x18}, "arithmetic 3 is unknown"),
         ({0: 0x04, 23: 0}, "seed is malformed"),  # flagged, and 0

@@ -111,7 +111,7 @@ def test_grey_and_alpha_have_goals_too(nano: uqdm.Codec) -> None:
 
 
 def test_the_default_model_reaches_goals_and_tells_no_error_of_steps_that_it_did_not_write() -> None:
-    codec, image = uqdm.load(), picture(10, 128, 128)
+    codec, image = uqdm.load(), picture(10, 128, 129)
     data = codec.compress(image, step=2)
     errors = format.parse(data).payload(format.ERRORS)
     assert errors is not None

@@ -28,7 +28,7 @@ from uqdm.measured import known
 from uqdm.picture import Picture, halved, to_array
 from uqdm.previews import Method, Way, bounds, drawn, shown
 from uqdm.sources import Source
-from uqdm.walk import CHECK, Guesser, Progress, Reader, after
+from uqdm.walk import Guesser, Progress, Reader, after
 
 PRECISIONS = ("float64", "float32")
 
@@ -332,6 +332,7 @@ class Codec:
                     h.grey,
                     h.extra,
                     h.arithmetic,
+                    h.compact,
                     _reach(one, step, salvage),
                     len(keys) if partial else None,
                 )
@@ -352,6 +353,7 @@ class Codec:
         alone = way.salvage and len(some) > 1  # one file that goes wrong must not stop the others
         if alone and any(one.damage for one in some):
             return [self._decode([one], steps, partial, way)[0] for one in some]
+        header = some[0].header
         family, state = self._begin([one.header for one in some])
         if way.reduce:
             smaller = family.reduced(way.reduce)
@@ -366,10 +368,12 @@ class Codec:
         try:
             for number in range(steps):
                 payloads = [one.steps[number].payload for one in some]
-                state = before = self._read(family, state, payloads, progress=progress, beginning=less)
+                answers = self._reader(family, header, state, payloads, True, less)
+                state = before = after(family, state, answers, progress)
             if partial:
                 beginnings = [one.partial.payload for one in some if one.partial]
-                state = self._read(family, before, beginnings, whole=False, progress=progress, beginning=less)
+                answers = self._reader(family, header, before, beginnings, False, less)
+                state = after(family, before, answers, progress)
         except (DamagedError, NumericsError) as error:
             if not way.salvage:
                 raise
@@ -377,7 +381,7 @@ class Codec:
                 return [self._decode([one], steps, partial, way)[0] for one in some]
             damage = error
         if way.method == "ancestral" and state.cut:  # all but what is certain of the step that was cut is drawn
-            cut = Reader(before.step + 1, beginnings, False, family.side_size, self._coder, self.exact)
+            cut = self._reader(family, header, before, beginnings, False)
             rgb = drawn(family, before, Guesser(way.seed, way.temperature, cut), progress)
         else:
             rgb = shown(family, state, way, progress)
@@ -446,12 +450,12 @@ class Codec:
             if chunk.kind != format.STEP:
                 before.append(chunk)
                 continue
-            if not chunk.whole and len(chunk.payload) <= family.side_size + CHECK:
-                continue
             if active is None:
-                active = Reader(state.step + 1, [chunk.payload], chunk.whole, family.side_size, self._coder, self.exact)
+                active = self._reader(family, reader.header, state, [chunk.payload], chunk.whole)
             else:
                 active.extend(chunk.payload, chunk.whole)
+            if active.empty:
+                continue
             now = after(family, state, active)
             if chunk.whole:
                 active, state = None, now
@@ -459,24 +463,22 @@ class Codec:
             if now is state and way.method == "denoise":
                 pixels, bound = known(reader.header, before, pixels, state.step, bound)
             picture = _finish(reader.header, before, pixels)
-            tail = reader.tail or len(chunk.payload) - chunk.verified
-            yield Decoded(picture, state.step, family.chunks, now is not state, bound, tail)
+            yield Decoded(picture, state.step, family.chunks, now is not state, bound, reader.unverified)
 
-    def _read(
+    def _reader(
         self,
         family: Walk,
+        header: Header,
         state: State,
         payloads: Sequence[bytes],
-        whole: bool = True,
-        progress: Progress | None = None,
+        whole: bool,
         beginning: bool = False,
-    ) -> State:
-        """The state after one more chunk of each picture of a batch, or after a part of it."""
-        if not whole and min(map(len, payloads)) <= family.side_size + CHECK:
-            return state
-        reader = Reader(state.step + 1, payloads, whole, family.side_size, self._coder, self.exact, beginning)
-        found: State = after(family, state, reader, progress)
-        return found
+    ) -> Reader:
+        """Who answers the next step from one more chunk of each picture of a batch, or from a part
+        of it.
+        """
+        number, size, checked = state.step + 1, family.side_size, not header.compact
+        return Reader(number, payloads, whole, size, self._coder, self.exact, beginning, checked)
 
     def sample(
         self,

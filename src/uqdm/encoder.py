@@ -19,7 +19,7 @@ from uqdm.format.alpha import pack_alpha
 from uqdm.goals import Goal
 from uqdm.measured import Measured
 from uqdm.picture import Picture, stacked
-from uqdm.walk import CHECK, Estimator, Progress, Reader, Writer, after, walk
+from uqdm.walk import Estimator, Progress, Reader, Writer, after, walk
 
 
 def start(family: Walk, pictures: Sequence[Picture], seed: int) -> State:
@@ -50,7 +50,7 @@ class Encoder:
         calls.
         """
         out = [b""] * len(pictures)
-        for members in alike(p.pixels.shape for p in pictures):
+        for members in alike((*p.pixels.shape, self._compact(p, goal)) for p in pictures):
             # The search for a PSNR belongs to one picture.
             for group in [[i] for i in members] if goal.psnr is not None else [members]:
                 for i, file in zip(group, self._group([pictures[i] for i in group], goal, progress)):
@@ -69,12 +69,12 @@ class Encoder:
         return bits
 
     def _group(self, some: list[Picture], goal: Goal, progress: Progress | None) -> list[bytes]:
-        """Files of pictures of one size."""
-        family, last = self.family, self._last(goal, some[0].grey)
+        """Files of pictures of one size and one form."""
+        family, last, compact = self.family, self._last(goal, some[0].grey), self._compact(some[0], goal)
         pixels = some[0].pixels[:, :, 0].size
-        files = [self._open(p) for p in some]
+        files = [self._open(p, compact) for p in some]
         found = [Measured(p, goal.max_error, family.measured) for p in some]
-        writer = Writer(family.values(stacked(some)), self.coder)
+        writer = Writer(family.values(stacked(some)), self.coder, not compact)
         states = [start(family, some, self.header.seed)]
         walked = walk(family, states[0], writer, last, progress, spend=goal.psnr is None)
         reached = [] if goal.psnr is None else [self._psnr(some[0], states[0])]
@@ -93,7 +93,10 @@ class Encoder:
                 break
         for file, one in zip(files, found):
             for kind, index, payload in one.chunks(family.chunks):
-                file += format.write_chunk(kind, index, payload, file)
+                if compact:
+                    file += format.write_compact_step(payload, file)
+                else:
+                    file += format.write_chunk(kind, index, payload, file)
         whole = [bytes(file) for file in files]
         if goal.psnr is None:
             return [goals.within(data, goal, pixels) for data in whole]
@@ -124,17 +127,28 @@ class Encoder:
         """What a cut file shows, from the state before the step in which it is cut."""
         contents = format.parse(data, max_pixels=None)
         part = contents.steps[before.step] if len(contents.steps) > before.step else contents.partial
-        if part is None or len(part.payload) <= self.family.side_size + CHECK:
+        if part is None:
             return before
-        reader = Reader(before.step + 1, [part.payload], part.whole, self.family.side_size, self.coder, self.exact)
+        checked = not contents.header.compact
+        reader = Reader(
+            before.step + 1, [part.payload], part.whole, self.family.side_size, self.coder, self.exact, checked=checked
+        )
         found: State = after(self.family, before, reader)
         return found
 
-    def _open(self, picture: Picture) -> bytearray:
+    def _compact(self, picture: Picture, goal: Goal) -> bool:
+        """Whether the file has the compact form: for a small picture of which nothing is told but
+        its steps.
+        """
+        h, w, _ = picture.pixels.shape
+        more = picture.alpha is not None or picture.icc or picture.exif or picture.xmp or goal.max_error is not None
+        return self.header.minor > 0 and self.exact and h * w <= format.MAX_COMPACT and not more
+
+    def _open(self, picture: Picture, compact: bool) -> bytearray:
         """A file up to its first step: header and what is carried along."""
         h, w, _ = picture.pixels.shape
         header = dataclasses.replace(self.header, width=w, height=h, grey=picture.grey, alpha=picture.alpha is not None)
-        file = bytearray(format.write_header(header))
+        file = bytearray(format.write_header(header.compacted() if compact else header))
         carried = {format.ICC: picture.icc, format.EXIF: picture.exif, format.XMP: picture.xmp}
         if picture.alpha is not None:
             carried[format.ALPHA] = pack_alpha(picture.alpha)

@@ -64,7 +64,8 @@ def _checked(name: str, value: Any) -> int | float:
 
 def shows(contents: Contents) -> bool:
     """Whether a file holds any of its picture."""
-    return bool(contents.steps) or (contents.partial is not None and len(contents.partial.payload) > CHECK)
+    check = 0 if contents.header.compact else CHECK
+    return bool(contents.steps) or (contents.partial is not None and len(contents.partial.payload) > check)
 
 
 def least(data: bytes) -> int:

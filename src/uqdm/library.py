@@ -4,8 +4,8 @@ nothing of what a model holds.
 1. The default is the package's own.
 2. A name is that of a model of the package, or else of one in the folders that UQDM_MODELS lists.
 3. A path is a folder: a `Path`, or text with a slash or a dot in front (`./mine`).
-4. A file names its model and the beginning of its fingerprint. That model is looked for in the same
-   places.
+4. A file names its model and the beginning of its fingerprint; a compact file has no name. That
+   model is looked for in the same places.
 
 What lies in the current folder never decides, unless it is named as a path.
 """
@@ -71,8 +71,8 @@ def find(name_or_path: str | os.PathLike[str] = DEFAULT) -> Path:
 
 
 def find_for(name: str, fingerprint: str) -> Path:
-    """The folder of the model that wrote a file, by the name in it and the beginning of its
-    fingerprint (hexadecimal).
+    """The folder of the model that wrote a file, by the name in it ("" where it has none) and the
+    beginning of its fingerprint (hexadecimal).
 
     Raises `FingerprintError` if the models of that name are others, and `UnknownModelError` if
     there is none.
@@ -88,8 +88,9 @@ def find_for(name: str, fingerprint: str) -> Path:
             f"the file was written with model {name!r}, fingerprint {fingerprint}; here are only others of that name: "
             f"{', '.join(others)}. Get that version of the model, and give its folder with --model"
         )
+    named = f"model {name!r} ({fingerprint})" if name else f"the model of fingerprint {fingerprint}"
     raise UnknownModelError(
-        f"the file needs model {name!r} ({fingerprint}), which is not here; known: {_known()}. Give its folder with"
+        f"the file needs {named}, which is not here; known: {_known()}. Give its folder with"
         f" --model ./FOLDER, or add the folder's parent to {VARIABLE}"
     )
 

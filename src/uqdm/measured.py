@@ -15,7 +15,7 @@ from uqdm import format, nearlossless
 from uqdm.format import Chunk, Header
 from uqdm.picture import Picture
 
-LEAST = 1 << 14  # pixels from which the errors are told without being asked for
+LEAST = format.MAX_COMPACT + 1  # pixels from which the errors are told without being asked for
 
 Pixels = NDArray[np.uint8]
 

@@ -117,11 +117,12 @@ class UqdmImageFile(ImageFile.ImageFile):
     """A `.uqdm` file in Pillow, of mode L, LA, RGB or RGBA.
 
     `step`: set it before `load` to decode that many steps only (0 .. `info["steps"]`); by default
-    all that is there. `info` has `model` and `steps` (those of a whole file), and `icc_profile`,
-    `exif` and `xmp` where the file has them. After `load` it also has `step` (whole steps decoded),
-    `partial` (whether a part of the next one was), `unverified` (bytes at the end that no check
-    covers yet), and, unless `draft` made it smaller, `max_error` (no value of a pixel is further
-    from the true one; 0 in a whole file, 255 where nothing is known).
+    all that is there. `info` has `model` (its name, or the beginning of its fingerprint if the file
+    does not name it) and `steps` (those of a whole file), and `icc_profile`, `exif` and `xmp` where
+    the file has them. After `load` it also has `step` (whole steps decoded), `partial` (whether a
+    part of the next one was), `unverified` (bytes at the end that no check covers yet), and, unless
+    `draft` made it smaller, `max_error` (no value of a pixel is further from the true one; 0 in a
+    whole file, 255 where nothing is known).
     """
 
     format = NAME
@@ -144,9 +145,9 @@ class UqdmImageFile(ImageFile.ImageFile):
         self._header = header = reader.header
         self._size = header.width, header.height
         self._mode = ("L" if header.grey else "RGB") + ("A" if header.alpha else "")
-        self.info |= {"model": header.model, "steps": header.chunks}
+        self.info |= {"model": header.model or header.fingerprint.hex(), "steps": header.chunks}
         chunks = iter(reader)
-        while (tag := self.fp.read(1)) and tag[0] in (format.ICC, format.EXIF, format.XMP):
+        while not header.compact and (tag := self.fp.read(1)) and tag[0] in (format.ICC, format.EXIF, format.XMP):
             self.fp.seek(-1, os.SEEK_CUR)
             if (chunk := next(chunks, None)) is None:
                 break

@@ -22,7 +22,7 @@ from uqdm.errors import DamagedError, NumericsError
 from uqdm.families.base import Question, State, Walk
 
 BLOCK = 1 << 14  # symbols coded at once; no bit depends on it
-CHECK = 4  # bytes of a step's check of its symbols
+CHECK = 4  # bytes of a step's check of its symbols, where it has one: in all files but compact ones
 Symbols = NDArray[np.int64]
 Progress = Callable[
     [int, int, int], None
@@ -88,11 +88,12 @@ def _blocks(start: int, end: int) -> Iterator[slice]:
 class Writer:
     """Answers from pictures, and writes the current step of each.
 
-    `values` (N, C, H, W): see `Walk.values`. `kind`: the range coder's implementation.
+    `values` (N, C, H, W): see `Walk.values`. `kind`: the range coder's implementation. `checked`:
+    whether payloads have a check of the symbols.
     """
 
-    def __init__(self, values: NDArray[np.int16], kind: str | None = None) -> None:
-        self._values, self._kind = values, kind
+    def __init__(self, values: NDArray[np.int16], kind: str | None = None, checked: bool = True) -> None:
+        self._values, self._kind, self._check_size = values, kind, CHECK * checked
         self._sides: list[bytes] = []
         self._begin()
 
@@ -115,13 +116,14 @@ class Writer:
                 self._coders[i].encode_cells(symbols[part], table)
             else:
                 self._coders[i].encode(symbols[part], table)
-        self._checks[i] = check(symbols, self._checks[i])
+        if self._check_size:
+            self._checks[i] = check(symbols, self._checks[i])
         return symbols
 
     def take(self) -> list[bytes]:
         """The payloads of the step that has been answered. The next step begins."""
         parts = zip(self._sides, self._checks, self._coders)
-        payloads = [side + found.to_bytes(CHECK, "big") + encoder.finish() for side, found, encoder in parts]
+        payloads = [side + found.to_bytes(self._check_size, "big") + encoder.finish() for side, found, encoder in parts]
         self._begin()
         return payloads
 
@@ -132,7 +134,8 @@ class Reader:
 
     `number`: of the step, from 1. `side_size`: see `Walk.side_size`. `kind`: the range coder's
     implementation. `exact`: whether the model computes in integers, which errors tell. `beginning`:
-    the walk asks only for the first symbols of a step, whose check is then not compared.
+    the walk asks only for the first symbols of a step, whose check is then not compared. `checked`:
+    see `Writer`.
     """
 
     def __init__(
@@ -144,19 +147,25 @@ class Reader:
         kind: str | None = None,
         exact: bool = False,
         beginning: bool = False,
+        checked: bool = True,
     ) -> None:
-        self._number, self.whole, self._head, self._exact = number, whole, side_size + CHECK, exact
-        self._beginning = beginning
+        self._number, self.whole, self._head, self._exact = number, whole, side_size + CHECK * checked, exact
+        self._compared, self._side_size = checked and not beginning, side_size
         for payload in payloads:
             if whole and (len(payload) < self._head or (len(payload) > self._head and payload[-1] == 0)):
                 raise DamagedError(
                     f"step {number}: its payload of {len(payload)} bytes is not one that an encoder writes"
                 )
-        self._sides = [payload[:side_size] for payload in payloads]
-        self._expected = [int.from_bytes(payload[side_size : self._head], "big") for payload in payloads]
+        self._begin(payloads)
         self._coders = [coder.Decoder(payload[self._head :], whole, kind) for payload in payloads]
         self._got: list[list[NDArray[np.uint16]]] = [[] for _ in payloads]  # symbols, in as few bytes as hold them
         self._turns = [0] * len(payloads)
+
+    def _begin(self, payloads: Sequence[bytes]) -> None:
+        """Takes what stands before the symbols."""
+        self._least = min(map(len, payloads))
+        self._sides = [payload[: self._side_size] for payload in payloads]
+        self._expected = [int.from_bytes(payload[self._side_size : self._head], "big") for payload in payloads]
 
     def side(self, model: Walk, state: Any) -> list[bytes]:
         """As the payloads tell it."""
@@ -170,6 +179,7 @@ class Reader:
             raise DamagedError(
                 f"step {self._number}: its payload of {len(payload)} bytes is not one that an encoder writes"
             )
+        self._begin([payload])
         self._coders[0].extend(payload[self._head :], whole)
         self._turns, self.whole = [0], whole
 
@@ -197,6 +207,11 @@ class Reader:
         return found
 
     @property
+    def empty(self) -> bool:
+        """Whether a payload ends before its first symbol could."""
+        return not self.whole and self._least <= self._head
+
+    @property
     def received(self) -> int:
         """How many symbols have been decoded."""
         return sum(len(symbols) for parts in self._got for symbols in parts)
@@ -216,7 +231,7 @@ class Reader:
         """Raises `NumericsError` unless the step's symbols, where they are all there, are those
         that were encoded.
         """
-        if not self.whole or self._beginning:
+        if not self.whole or not self._compared:
             return
         for found, expected in zip(self.checks, self._expected):
             if found != expected:
@@ -304,6 +319,8 @@ def after(model: Walk, state: Any, reader: Reader, progress: Progress | None = N
     """The state after what the reader holds of one more chunk; `state` itself where not even one
     symbol is certain.
     """
+    if reader.empty:
+        return state
     found = next(walk(model, state, reader, state.step + 1, progress))
     reader.finish()
     return found if reader.whole or reader.received else state

@@ -36,6 +36,7 @@ class Header(NamedTuple):
     paper: bool
     end: int
     check: int
+    compact: bool
 
 
 def header(data: bytes) -> Header:
@@ -45,23 +46,51 @@ def header(data: bytes) -> Header:
     body, check = data[10:end], int.from_bytes(data[end : end + 4], "little")
     assert zlib.crc32(data[:end]) == check
     flags = body[0]
-    assert flags >> 3 == 0  # exact
+    assert flags >> 3 in (0, 4)  # exact
+    compact = flags >> 5 == 1
+    assert not compact or data[8] == 0x11
     width, at = varint(body, 1)
     height, at = varint(body, at)
-    steps, fingerprint, at = body[at], body[at + 1 : at + 9], at + 9
-    at += 1 + body[at]  # the name
+    steps, at = body[at], at + 1
+    fingerprint = body[at : at + (4 if compact else 8)]
+    at += len(fingerprint)
+    at += 0 if compact else 1 + body[at]  # the name
     seed, at = varint(body, at) if flags & 4 else (0, at)
-    assert body[at:] in (b"\1\0", b"\1\1")  # the sub-header
-    return Header(width, height, bool(flags & 1), steps, fingerprint, seed, body[at + 1] == 1, end + 4, check)
+    extra = body[at:] if compact else body[at + 1 :]
+    assert compact or body[at] == len(extra)
+    assert extra in (b"\0", b"\1")
+    return Header(width, height, bool(flags & 1), steps, fingerprint, seed, extra == b"\1", end + 4, check, compact)
 
 
 class Payload(NamedTuple):
     data: bytes
     whole: bool
+    checked: bool = True  # it begins with a check of its symbols
+
+
+def compact_steps(data: bytes, head: Header) -> dict[int, Payload]:
+    found, at = {}, head.end
+    for tag in range(16, 16 + head.steps):
+        start = at
+        while at < len(data) and data[at] & 128:
+            at += 1
+        if at >= len(data):
+            return found
+        size, at = varint(data, start)
+        end = at + size
+        whole = end + 3 <= len(data)
+        before = int.from_bytes(data[start - 4 : start], "little")
+        assert not whole or zlib.crc32(data[start:end], before) % 2**24 == int.from_bytes(data[end : end + 3], "little")
+        found[tag] = Payload(data[at:end], whole, False)
+        at = end + 3
+    assert at >= len(data)
+    return found
 
 
 def chunks(data: bytes, head: Header) -> dict[int, Payload]:
     """By tag. The last one may be cut; one whose head is not whole is not there."""
+    if head.compact:
+        return compact_steps(data, head)
     found, at, check = {}, head.end, head.check
     while at < len(data):
         start = at
@@ -87,7 +116,8 @@ class Stream:
     """Symbols of a step's payload, as long as they are certain; `found` collects them."""
 
     def __init__(self, payload: Payload) -> None:
-        self.check, self.data, self.whole = payload.data[:4], payload.data[4:], payload.whole
+        own = 4 if payload.checked else 0
+        self.check, self.data, self.whole = payload.data[:own], payload.data[own:], payload.whole
         self.above, self.at, self.range = int.from_bytes(self.data[:8].ljust(8, b"\0"), "big"), 8, 2**64 - 1
         self.found: list[int] = []
 
@@ -112,8 +142,9 @@ class Stream:
         return found
 
     def finish(self) -> None:
-        """The check of a whole step's symbols."""
-        assert not self.whole or zlib.crc32(np.array(self.found, "<u2").tobytes()) == int.from_bytes(self.check, "big")
+        """The check of a whole step's symbols, where there is one."""
+        if self.check and self.whole:
+            assert zlib.crc32(np.array(self.found, "<u2").tobytes()) == int.from_bytes(self.check, "big")
 
 
 def cumulative(f: list[int], total: int) -> list[int]:

@@ -311,12 +311,8 @@ class Decoding:
             data = cut.of(data)
         self._check(job, data)
         steps = codec.steps if cut.step is None else max(1, cut.step)
-        return File(
-            codec,
-            data,
-            steps,
-            (header.height, header.width, header.grey, header.extra, header.arithmetic, header.fingerprint),
-        )
+        alike = (header.grey, header.extra, header.arithmetic, header.compact, header.fingerprint)
+        return File(codec, data, steps, (header.height, header.width, *alike))
 
     def _check(self, job: Job, data: bytes) -> None:
         """Raises, before the work is done, if the output's format cannot hold what the file will

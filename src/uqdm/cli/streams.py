@@ -2,6 +2,7 @@
 
 from __future__ import annotations  # for types of modules that are not imported yet
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,7 +41,9 @@ def info(file: str, as_json: bool, model: str | None) -> None:
     assert data is not None
     found = job.attempt(lambda: format.inspect(data))
     assert found is not None
-    available, mode = model is not None or _is_available(found.model, found.fingerprint), _mode(found)
+    here, mode = _here(found.model, found.fingerprint), _mode(found)
+    available = model is not None or here is not None
+    found = dataclasses.replace(found, model=found.model or here or "")  # a compact file does not name it
     errors: list[tuple[int, int, int]] = []
     if available and mode:
         contents = format.parse(data, steps=0, max_pixels=None)
@@ -67,7 +70,10 @@ def info(file: str, as_json: bool, model: str | None) -> None:
     facts = [
         ("file", f"{file}, format version {found.version}"),
         ("size", f"{found.width} × {found.height}, {colour}"),
-        ("model", f"{found.model} ({found.fingerprint}), {'available' if available else 'not available here'}"),
+        (
+            "model",
+            f"{found.model or 'unnamed'} ({found.fingerprint}), {'available' if available else 'not available here'}",
+        ),
         (
             "coding",
             (
@@ -175,12 +181,12 @@ def _model(header: Header, given: str | None) -> Package:
     )
 
 
-def _is_available(model: str, fingerprint: str) -> bool:
+def _here(model: str, fingerprint: str) -> str | None:
+    """The name of the model that a file needs, if it is here."""
     from uqdm import library
     from uqdm.errors import ModelError
 
     try:
-        library.find_for(model, fingerprint)
+        return library.find_for(model, fingerprint).name
     except ModelError:
-        return False
-    return True
+        return None

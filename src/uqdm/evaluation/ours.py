@@ -144,7 +144,7 @@ def _payload(data: bytes, model: codec.Codec) -> int:
     """What the range coder wrote of a file, or of its beginning."""
     contents = parse(data)
     chunks = contents.steps + ([contents.partial] if contents.partial is not None else [])
-    own = CHECK + model.family().side_size
+    own = CHECK * (not contents.header.compact) + model.family().side_size
     return sum(max(0, len(chunk.payload) - own) for chunk in chunks)
 
 

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from uqdm.codec import Codec
 from uqdm.evaluation.codecs import Pixels, timed
 from uqdm.families.base import State, Walk
-from uqdm.format import Chunk, parse
+from uqdm.format import Chunk, Contents, Header, parse
 from uqdm.previews import Way, drawn, shown
-from uqdm.walk import CHECK, Guesser, Reader, after
+from uqdm.walk import Guesser, Reader, after
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,28 +46,28 @@ def previews(model: Codec, data: bytes, sizes: Sequence[int], way: Way) -> Itera
         if last is None or size != last.size:
             contents, seconds = timed(parse, data[:size])
             for chunk in contents.steps[state.step :]:
-                state, more = timed(_after, model, family, state, chunk)
+                state, more = timed(_after, model, family, state, header, chunk)
                 spent += more
-            rgb, more = timed(_shown, model, family, state, contents.partial, way)
+            rgb, more = timed(_shown, model, family, state, contents, way)
             last = Preview(size, np.ascontiguousarray(rgb[0].transpose(1, 2, 0)), spent + seconds + more)
         yield last
 
 
-def _reader(model: Codec, family: Walk, state: State, chunk: Chunk) -> Reader:
-    return Reader(state.step + 1, [chunk.payload], chunk.whole, family.side_size, exact=model.exact)
+def _reader(model: Codec, family: Walk, state: State, header: Header, chunk: Chunk) -> Reader:
+    size, checked = family.side_size, not header.compact
+    return Reader(state.step + 1, [chunk.payload], chunk.whole, size, exact=model.exact, checked=checked)
 
 
-def _after(model: Codec, family: Walk, state: State, chunk: Chunk) -> Any:
-    """The state after one more chunk, or after a part of it; the same one if no symbol is
-    certain.
-    """
-    return after(family, state, _reader(model, family, state, chunk))
+def _after(model: Codec, family: Walk, state: State, header: Header, chunk: Chunk) -> Any:
+    """The state after one more chunk."""
+    return after(family, state, _reader(model, family, state, header, chunk))
 
 
-def _shown(model: Codec, family: Walk, state: State, partial: Chunk | None, way: Way) -> NDArray[np.uint8]:
+def _shown(model: Codec, family: Walk, state: State, contents: Contents, way: Way) -> NDArray[np.uint8]:
     """A preview (1, 3, H, W) after a state and what is there of the next step."""
-    if partial is None or way.method == "flow" or len(partial.payload) <= family.side_size + CHECK:
+    if contents.partial is None or way.method == "flow":
         return shown(family, state, way)
-    if way.method == "ancestral":  # all but what is certain is drawn
-        return drawn(family, state, Guesser(way.seed, way.temperature, _reader(model, family, state, partial)))
-    return shown(family, _after(model, family, state, partial), way)
+    reader = _reader(model, family, state, contents.header, contents.partial)
+    if way.method == "ancestral" and not reader.empty:  # all but what is certain is drawn
+        return drawn(family, state, Guesser(way.seed, way.temperature, reader))
+    return shown(family, after(family, state, reader), way)

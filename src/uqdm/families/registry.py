@@ -70,11 +70,11 @@ def mode_of(model: Package, header: Header) -> str:
     Raises `FingerprintError` for the file of another model, `DamagedError` for a mode that the
     family has not.
     """
-    fingerprint = bytes.fromhex(model.fingerprint)[:8]
-    if header.fingerprint != fingerprint:
+    if not model.fingerprint.startswith(header.fingerprint.hex()):
+        named = f"model {header.model!r}, fingerprint" if header.model else "the model of fingerprint"
         raise FingerprintError(
-            f"the file was written with model {header.model!r}, fingerprint {header.fingerprint.hex()}; "
-            f"this is {model.name!r}, fingerprint {fingerprint.hex()}. Get that version of the model"
+            f"the file was written with {named} {header.fingerprint.hex()}; "
+            f"this is {model.name!r}, fingerprint {model.fingerprint[:16]}. Get that version of the model"
         )
     own = of(model)
     found = own.mode(header.extra)

@@ -23,12 +23,13 @@ from uqdm.format.chunks import (
     Contents,
     parse,
     write_chunk,
+    write_compact_step,
 )
 from uqdm.format.cuts import bytes_at, ends, truncate
 from uqdm.format.fields import crc32, varint
 from uqdm.format.header import ARITHMETIC, DEFAULT_SEED, MAGIC, VERSION, Header, write_header
 from uqdm.format.info import Info, inspect
-from uqdm.format.limits import MAX_CHUNKS, MAX_EXTRA, MAX_METADATA, MAX_NAME, MAX_PIXELS, MAX_SIDE, PIECE
+from uqdm.format.limits import MAX_CHUNKS, MAX_COMPACT, MAX_EXTRA, MAX_METADATA, MAX_NAME, MAX_PIXELS, MAX_SIDE, PIECE
 
 __all__ = [
     "ALPHA",
@@ -41,6 +42,7 @@ __all__ = [
     "KIND_NAMES",
     "MAGIC",
     "MAX_CHUNKS",
+    "MAX_COMPACT",
     "MAX_EXTRA",
     "MAX_METADATA",
     "MAX_NAME",
@@ -63,5 +65,6 @@ __all__ = [
     "truncate",
     "varint",
     "write_chunk",
+    "write_compact_step",
     "write_header",
 ]

@@ -5,9 +5,9 @@ models or entropy coding.
 
 1. A file is a header and then chunks. Cut anywhere past the header it still parses. It gives the
    chunks that are whole, and of the step that is cut what is there.
-2. Every byte is under a check, one for every 4 KiB of a chunk. Each check starts from the one
-   before it, the first from the header's. So a piece that is damaged, repeated, left out, or that
-   belongs to another file does not fit where it stands.
+2. Every byte is under a check, one for every 4 KiB of a chunk (one a step in a compact file). Each
+   check starts from the one before it, the first from the header's. So a piece that is damaged,
+   repeated, left out, or that belongs to another file does not fit where it stands.
 3. Sizes are checked against limits before anything is allocated. Memory grows only with bytes that
    have really arrived.
 4. On request (`salvage`) damage is no error but an end: what passed its checks before it is given.
@@ -35,6 +35,7 @@ KIND_NAMES = {
 
 _FIRST_STEP_TAG = STEP  # tag of step index i is 15 + i
 _HEAD_CHECK = 2  # bytes
+_COMPACT_CHECK = 3  # bytes of a step's check in a compact file
 
 
 @dataclass(frozen=True)
@@ -105,8 +106,7 @@ def write_chunk(kind: int, index: int, payload: bytes, before: bytes | bytearray
     if len(before) < CHECK:
         raise ValueError(f"a chunk needs what stands before it, at least {CHECK} bytes; found {len(before)}")
     start = int.from_bytes(before[-CHECK:], "little")
-    tag = _FIRST_STEP_TAG + index - 1 if kind == STEP else kind
-    head = bytes([tag]) + varint(len(payload))
+    head = bytes([_FIRST_STEP_TAG + index - 1 if kind == STEP else kind]) + varint(len(payload))
     crc = fields.crc32(head, start)
     out = bytearray(head + (crc & 0xFFFF).to_bytes(_HEAD_CHECK, "little"))
     for at in range(0, max(len(payload), 1), PIECE):  # an empty payload is one empty piece
@@ -117,10 +117,21 @@ def write_chunk(kind: int, index: int, payload: bytes, before: bytes | bytearray
     return bytes(out)
 
 
+def write_compact_step(payload: bytes, before: bytes | bytearray) -> bytes:
+    """The bytes of the next step of a compact file: its length, its payload, and one check of both.
+
+    `before`: the file so far. Its last four bytes are where the check starts, whatever they are.
+    A payload of less than 128 bytes costs 4 bytes besides, one of less than 16 KiB costs 5.
+    """
+    out = varint(len(payload)) + payload
+    found = fields.crc32(out, int.from_bytes(before[-CHECK:], "little"))
+    return out + (found & 0xFFFFFF).to_bytes(_COMPACT_CHECK, "little")
+
+
 @dataclass(frozen=True)
 class _Head:
-    """What stands before a payload, once its check has passed: `tag`, what it means, and the CRC up
-    to here.
+    """What stands before a payload: `tag`, what it means, and the CRC up to here. Its own check has
+    passed, if it has one.
     """
 
     tag: int
@@ -172,6 +183,11 @@ class ChunkReader:
         self._checked = self.position  # up to here every byte is under a check that passed
         self._last_tag = 0
 
+    @property
+    def unverified(self) -> int:
+        """How many of the bytes read so far stand behind the last check that passed."""
+        return self.position - self._checked
+
     def __iter__(self) -> Iterator[Chunk]:
         return self._chunks(lambda size: ())
 
@@ -202,12 +218,12 @@ class ChunkReader:
         total = self.header.chunks
         wanted, done = total if self._steps is None else min(self._steps, total), 0
         while self._last_tag < _FIRST_STEP_TAG + wanted - 1:
-            head = self._read_head()
+            head = self._read_compact_head() if self.header.compact else self._read_head()
             if head is None:
                 return
             chunk = yield from self._read_payload(head, points)
             if not chunk.whole:
-                self.tail = self.position - self._checked
+                self.tail = self.unverified
                 self.partial = chunk if chunk.kind == STEP else None
                 return
             yield chunk
@@ -259,7 +275,7 @@ class ChunkReader:
             raise self._damaged(start, f"the length {head[1:].hex(' ')} is malformed")
         stored = self._read(_HEAD_CHECK) if length is not None else b""
         if length is None or len(stored) < _HEAD_CHECK:
-            self.tail = self.position - self._checked
+            self.tail = self.unverified
             return None
         crc = fields.crc32(head, self._check)
         if crc & 0xFFFF != (check := int.from_bytes(stored, "little")):
@@ -270,44 +286,68 @@ class ChunkReader:
         self._checked = self.position
         return _Head(head[0], kind, index, length[0], start, crc)
 
+    def _read_compact_head(self) -> _Head | None:
+        """As `_read_head`, in a compact file: the next step's length, which has no check of its
+        own.
+        """
+        start = self.position
+        head = b"" if self._steps == 0 else self._read(1)
+        while head and head[-1] >= 128 and len(head) < MAX_VARINT and (byte := self._read(1)):
+            head += byte
+        length = decode_varint(head, 0)
+        if length is None:
+            if len(head) == MAX_VARINT or (head and head[-1] < 128):
+                raise self._damaged(start, f"the length {head.hex(' ')} is malformed")
+            self.tail = self.unverified
+            return None
+        self._check_length(STEP, length[0], start)
+        index, crc = self._done + 1, fields.crc32(head, self._check)
+        return _Head(_FIRST_STEP_TAG + index - 1, STEP, index, length[0], start, crc)
+
     def _read_payload(self, head: _Head, points: Callable[[int], Sequence[int]]) -> Generator[Chunk, None, Chunk]:
         """The chunk of a head: of a step first what is there at each of the points; then the whole,
         or all there is before the end.
         """
         size, crc = head.size, head.crc
         payload, verified = bytearray(), 0
+        piece, check_size = (max(size, 1), _COMPACT_CHECK) if self.header.compact else (PIECE, CHECK)
 
         def so_far(whole: bool = False) -> Chunk:
             return Chunk(head.kind, head.index, bytes(payload), head.start, self.position, size, whole, verified)
 
         stops = sorted({point for point in points(size) if 0 < point < size}, reverse=True) if head.kind == STEP else []
         while True:
-            start, end = self.position, min(verified + PIECE, size)  # of this piece: in the file, in the payload
+            start, end = self.position, min(verified + piece, size)  # of this piece: in the file, in the payload
             while len(payload) < end:
                 stop = stops[-1] if stops and stops[-1] <= end else end
-                payload += self._read(stop - len(payload))
-                if len(payload) < stop:
+                wanted = min(stop, len(payload) + PIECE)
+                payload += self._read(wanted - len(payload))
+                if len(payload) < wanted:
                     return so_far()
-                if stops and stops[-1] == stop:
+                if stops and stops[-1] == wanted:
                     stops.pop()
                     yield so_far()
-            stored = self._read(CHECK)
-            if len(stored) < CHECK:
+            stored = self._read(check_size)
+            if len(stored) < check_size:
                 return so_far()
             crc = fields.crc32(bytes(payload[verified:]), crc)
-            if crc != (check := int.from_bytes(stored, "little")):
+            found = crc & (1 << 8 * check_size) - 1
+            if found != (check := int.from_bytes(stored, "little")):
                 if self._salvage and verified and head.kind == STEP:
                     self.partial = Chunk(
                         STEP, head.index, bytes(payload[:verified]), head.start, start, size, False, verified
                     )
                 raise DamagedError(
                     f"{self._where(head.start, head.kind)}: checksum differs in bytes {start} to {self.position - 1},"
-                    f" {end - verified} of the payload and their check: that is {check:08x}, but the bytes give"
-                    f" {crc:08x}. {self._remedy()}"
+                    f" {end - verified} of the payload and their check: that is {check:0{2 * check_size}x}, but the"
+                    f" bytes give {found:0{2 * check_size}x}. {self._remedy()}"
                 )
             self._checked, verified = self.position, end
             if end == size:
                 self._last_tag, self._check = head.tag, crc
+                if self.header.compact:  # the next check starts from the last four bytes, whatever they are
+                    last = bytes(payload[-1:]) or varint(size)
+                    self._check = int.from_bytes(last + stored, "little")
                 return so_far(whole=True)
 
     def _place(self, tag: int, start: int) -> tuple[int, int]:

@@ -3,12 +3,12 @@
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from uqdm.errors import DamagedError, LimitError, NotUqdmError, TruncatedError, VersionError
 from uqdm.format import fields
 from uqdm.format.fields import decode_varint, varint
-from uqdm.format.limits import MAX_CHUNKS, MAX_EXTRA, MAX_NAME, MAX_SIDE
+from uqdm.format.limits import MAX_CHUNKS, MAX_COMPACT, MAX_EXTRA, MAX_NAME, MAX_SIDE
 
 # In the manner of PNG: a byte above 127 (7-bit transports), CR LF and LF (text-mode transfers), and
 # ^Z (typing the file in DOS).
@@ -18,8 +18,9 @@ VERSION = 0x11  # the newest one
 DEFAULT_SEED = 0
 ARITHMETIC = ("exact", "float64", "float32")  # of the network; the place in this tuple is the number in the flags
 CHECK = 4  # bytes of a check, the header's and a piece's
+FINGERPRINT, SHORT = 8, 4  # bytes of the model's fingerprint in a file, and in a compact one
 
-_GREY, _ALPHA, _SEED = 1, 2, 4
+_GREY, _ALPHA, _SEED, _COMPACT = 1, 2, 4, 32
 _ARITHMETIC_SHIFT = 3  # bits 3 and 4 are the place in ARITHMETIC
 _KNOWN_FLAGS = _GREY | _ALPHA | _SEED | 3 << _ARITHMETIC_SHIFT
 _PREFIX = len(MAGIC) + 2  # magic, version, length of the body
@@ -35,8 +36,9 @@ class Header:
     or control characters, not beginning with a dot. `fingerprint`: 8 bytes. `chunks`: step chunks
     of a whole file, 1 to 240. `extra`: what only the model's family understands, at most 64 bytes.
     `seed`: of the dither, below 2**64. `minor`: of the format's version 1, the first that has what
-    the file's model needs. Raises `ValueError` for anything else: a header that cannot
-    be written is a mistake in the program.
+    the file's model needs. `compact`: see `compacted`; such a header has no name and 4 bytes of the
+    fingerprint. Raises `ValueError` for anything else: a header that cannot be written is a mistake
+    in the program.
     """
 
     width: int
@@ -50,6 +52,7 @@ class Header:
     extra: bytes
     seed: int = DEFAULT_SEED
     minor: int = 0
+    compact: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.minor <= VERSION - FIRST:
@@ -59,14 +62,21 @@ class Header:
                 raise ValueError(f"{name} is {value}; expected 1 to {MAX_SIDE}")
         if self.arithmetic not in ARITHMETIC:
             raise ValueError(f"arithmetic is {self.arithmetic!r}; expected one of {', '.join(ARITHMETIC)}")
-        if len(self.fingerprint) != 8:
-            raise ValueError(f"fingerprint has {len(self.fingerprint)} bytes; expected 8")
+        size = SHORT if self.compact else FINGERPRINT
+        if len(self.fingerprint) != size:
+            raise ValueError(f"fingerprint has {len(self.fingerprint)} bytes; expected {size}")
         if not 1 <= self.chunks <= MAX_CHUNKS:
             raise ValueError(f"chunks is {self.chunks}; expected 1 to {MAX_CHUNKS}")
         if len(self.extra) > MAX_EXTRA:
             raise ValueError(f"extra has {len(self.extra)} bytes; expected at most {MAX_EXTRA}")
         if not 0 <= self.seed < 1 << 64:
             raise ValueError(f"seed is {self.seed}; expected 0 to 2**64 - 1")
+        if self.compact:
+            if not self.minor or self.arithmetic != "exact" or self.alpha or self.model:
+                raise ValueError("a compact file is of version 1.1 and exact, and has neither alpha nor a model's name")
+            if self.width * self.height > MAX_COMPACT:
+                raise ValueError(f"a compact file of {self.width} × {self.height}; it has at most {MAX_COMPACT} pixels")
+            return
         # A name from a file may end in a path or on a terminal: no separators, no "..", nothing
         # unprintable.
         if (
@@ -89,6 +99,12 @@ class Header:
         """ "1.0" of minor 0."""
         return version_text(FIRST + self.minor)
 
+    def compacted(self) -> "Header":
+        """The header of a small file of steps only: without a name, with half of the fingerprint. Its
+        steps have a compact form too (`chunks.write_compact_step`).
+        """
+        return replace(self, model="", fingerprint=self.fingerprint[:SHORT], compact=True)
+
     @property
     def channels(self) -> int:
         """1 or 3; alpha is not counted."""
@@ -97,20 +113,23 @@ class Header:
 
 def write_header(header: Header) -> bytes:
     """The bytes of the header: 33 for a 64 × 64 file of the model "nano" with the default seed and
-    one byte of `extra`.
+    one byte of `extra`. A compact one takes 23.
     """
     flags = (
         (_GREY if header.grey else 0)
         | (_ALPHA if header.alpha else 0)
         | (_SEED if header.seed != DEFAULT_SEED else 0)
+        | (_COMPACT if header.compact else 0)
         | ARITHMETIC.index(header.arithmetic) << _ARITHMETIC_SHIFT
     )
     name = header.model.encode()
     body = bytes([flags]) + varint(header.width) + varint(header.height) + bytes([header.chunks])
-    body += header.fingerprint + bytes([len(name)]) + name
+    body += header.fingerprint
+    if not header.compact:
+        body += bytes([len(name)]) + name
     if header.seed != DEFAULT_SEED:
         body += varint(header.seed)
-    body += bytes([len(header.extra)]) + header.extra
+    body += header.extra if header.compact else bytes([len(header.extra)]) + header.extra
     data = MAGIC + bytes([FIRST + header.minor, len(body)]) + body
     return data + fields.crc32(data, 0).to_bytes(CHECK, "little")
 
@@ -154,41 +173,57 @@ def read_header(read: Callable[[int], bytes], max_pixels: int | None) -> tuple[H
     return _parse_body(body, max_pixels, data[len(MAGIC)] - FIRST), stored
 
 
-def _parse_body(body: bytes, max_pixels: int | None, minor: int) -> Header:
+class _Body:
+    """Takes the fields of a header from its body. Raises `DamagedError` where there is too little."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data, self._at = data, 0
+
+    @property
+    def left(self) -> int:
+        """Bytes that are not taken yet."""
+        return len(self._data) - self._at
+
+    def bytes(self, count: int) -> bytes:
+        if count > self.left:
+            raise DamagedError(f"header: its body of {len(self._data)} bytes is too short for its fields")
+        self._at += count
+        return self._data[self._at - count : self._at]
+
+    def byte(self) -> int:
+        return self.bytes(1)[0]
+
+    def varint(self, what: str) -> int:
+        found = decode_varint(self._data, self._at)
+        if found is None:
+            raise DamagedError(f"header: {what} is malformed")
+        value, self._at = found
+        return value
+
+
+def _parse_body(data: bytes, max_pixels: int | None, minor: int) -> Header:
     """The fields of a header whose checksum is right; what is wrong here was written wrong."""
-    flags = body[0] if body else 0
-    if flags & ~_KNOWN_FLAGS:
-        raise DamagedError(
-            f"header: flags {flags:#04x} with unknown bits; this reader knows {_KNOWN_FLAGS:#04x}: update uqdm"
-        )
+    body = _Body(data)
+    flags, known = body.byte() if data else 0, _KNOWN_FLAGS | (_COMPACT if minor else 0)
+    if flags & ~known:
+        raise DamagedError(f"header: flags {flags:#04x} with unknown bits; this reader knows {known:#04x}: update uqdm")
     arithmetic = flags >> _ARITHMETIC_SHIFT & 3
     if arithmetic >= len(ARITHMETIC):
         raise DamagedError(
             f"header: arithmetic {arithmetic} is unknown; this reader knows 0 to {len(ARITHMETIC) - 1}: update uqdm"
         )
-    at = 1
-    width = decode_varint(body, at)
-    height = decode_varint(body, width[1]) if width else None
-    if width is None or height is None:
-        raise DamagedError("header: width or height is malformed")
-    at = height[1]
-    if len(body) < at + 10 or len(body) < at + 10 + body[at + 9]:
-        raise DamagedError(f"header: its body of {len(body)} bytes is too short for its fields")
-    chunks, fingerprint, name = body[at], body[at + 1 : at + 9], body[at + 10 : at + 10 + body[at + 9]]
-    at += 10 + len(name)
+    compact = bool(flags & _COMPACT)
+    w, h = body.varint("width or height"), body.varint("width or height")
+    chunks, fingerprint = body.byte(), body.bytes(SHORT if compact else FINGERPRINT)
+    name = b"" if compact else body.bytes(body.byte())
     seed = DEFAULT_SEED
     if flags & _SEED:
-        decoded = decode_varint(body, at)
-        if decoded is None or decoded[0] == DEFAULT_SEED:
+        seed = body.varint("the seed")
+        if seed == DEFAULT_SEED:
             raise DamagedError("header: the seed is malformed")
-        seed, at = decoded
-    if len(body) < at + 1 or len(body) < at + 1 + body[at]:
-        raise DamagedError(f"header: its body of {len(body)} bytes is too short for its fields")
-    extra = body[at + 1 : at + 1 + body[at]]
-    at += 1 + len(extra)
-    if at != len(body):
-        raise DamagedError(f"header: {len(body) - at} bytes left over at the end of its body")
-    w, h = width[0], height[0]
+    extra = body.bytes(body.left if compact else body.byte())
+    if body.left:
+        raise DamagedError(f"header: {body.left} bytes left over at the end of its body")
     if not (1 <= w <= MAX_SIDE and 1 <= h <= MAX_SIDE):
         raise LimitError(f"header: size {w} × {h}; each side is 1 to {MAX_SIDE} pixels")
     if max_pixels is not None and w * h > max_pixels:
@@ -209,6 +244,7 @@ def _parse_body(body: bytes, max_pixels: int | None, minor: int) -> Header:
             extra=extra,
             seed=seed,
             minor=minor,
+            compact=compact,
         )
     except ValueError as error:  # of which UnicodeDecodeError is one
         raise DamagedError(f"header: {error}") from error

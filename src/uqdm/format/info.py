@@ -12,10 +12,10 @@ from uqdm.sources import Source
 class Info:
     """What `uqdm info` tells. All sizes in bytes, heads and checks included unless they say
     otherwise; `bpp` is bits per pixel of the file up to and with each whole step, so the last entry
-    is that of a whole file. `extra`: the family's sub-header in hexadecimal. `chunks`: steps of a
-    whole file, of which `steps_available` are there and whole. `partial_bytes`: bytes of payload of
-    an unfinished step, of which the first `verified_bytes` are under a check. `tail_bytes`: what no
-    check covers in a cut file.
+    is that of a whole file. `model`: its name; "" in a compact file, which has none. `extra`: the
+    family's sub-header in hexadecimal. `chunks`: steps of a whole file, of which `steps_available`
+    are there and whole. `partial_bytes`: bytes of payload of an unfinished step, of which the first
+    `verified_bytes` are under a check. `tail_bytes`: what no check covers in a cut file.
     """
 
     width: int

@@ -4,6 +4,7 @@
 
 MAX_SIDE = 1 << 24  # pixels
 MAX_PIXELS = 1 << 26  # decoding takes at most 150 bytes a pixel, 10 GiB
+MAX_COMPACT = 1 << 14  # pixels of a compact file: there its head counts
 MAX_CHUNKS = 240  # step chunks: the tag byte is 15 + index
 MAX_NAME = 64  # bytes of UTF-8
 MAX_EXTRA = 64  # bytes of the family's sub-header
