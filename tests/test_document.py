@@ -127,4 +127,5 @@ def test_the_fingerprint_is_made_as_the_document_says(model: str) -> None:
     found = hashlib.sha256(hashed).hexdigest()
     assert found == record["fingerprint"]
     for name in (name for name, (of, _, _) in CASES.items() if of == model):
-        assert header(golden(name)).fingerprint.hex() == found[:16]
+        one = header(golden(name))
+        assert one.fingerprint.hex() == found[: 8 if one.compact else 16]
