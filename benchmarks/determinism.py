@@ -30,7 +30,6 @@ from uqdm import library
 from uqdm.codec import Codec
 from uqdm.errors import NumericsError
 from uqdm.exact.runtimes import available
-from uqdm.picture import Picture
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,8 +184,7 @@ def drift(a: argparse.Namespace) -> int:
     model = package.read(library.find(a.model))
     pictures = load(a)
     writer, reader = Codec(model), Codec(model)
-    # With metadata no file is compact: steps of compact files have no check of their symbols.
-    files = writer.compress([Picture(picture, xmp=b"<x/>") for picture in pictures])
+    files = writer.compress(pictures)
     family = reader.family("tight")
     inner = getattr(family, slot(reader))
     rows = []

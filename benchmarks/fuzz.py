@@ -190,7 +190,7 @@ def mutant(index: int, seed: int, originals: Sequence[Seed], codec: Codec) -> Mu
         out = agreed(out, codec)
         if chance.random() < 0.4:  # in the middle of a step, too, what is known may be what no encoder writes
             out = out[: chance.randrange(len(out) + 1)]
-    elif group == "sealed" and is_compact(out):  # there symbols have no check of their own
+    elif group == "sealed" and is_compact(out):  # there one in 256 passes the check of symbols by chance
         group = "both"
     return Mutant(index, group, "+".join(kinds), one, out)
 
@@ -203,11 +203,13 @@ def agreed(data: bytes, codec: Codec) -> bytes:
         header = contents.header
         family = codec.match(header)
         state = family.start((header.height, header.width), [header.seed], header.grey)
-        for chunk in contents.steps if not header.compact else ():
-            reader = walk.Reader(state.step + 1, [chunk.payload], True, family.side_size)
+        for chunk in contents.steps:
+            size = header.symbol_check(state.step + 1)
+            reader = walk.Reader(state.step + 1, [chunk.payload], True, family.side_size, size=size)
             state = next(walk.walk(family, state, reader, state.step + 1))
-            at = chunk.start + 1 + len(varint(chunk.size)) + 2 + family.side_size  # within the first piece
-            out[at : at + walk.CHECK] = reader.checks[0].to_bytes(walk.CHECK, "big")
+            head = len(varint(chunk.size)) + 3 * (not header.compact)
+            at = chunk.start + head + family.side_size  # within the first piece
+            out[at : at + size] = reader.checks[0].to_bytes(walk.CHECK, "big")[-size:]
     return seal(bytes(out))
 
 

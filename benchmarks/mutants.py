@@ -61,11 +61,11 @@ def _compact_sealed(out: bytearray, at: int) -> bytes:
         while end < len(out) and end < at + 9 and out[end - 1] > 127:
             end += 1
         length = sum((byte & 127) << 7 * i for i, byte in enumerate(out[at:end]))
-        if end + length + 3 > len(out):
+        if end + length + 2 > len(out):
             break
         crc = zlib.crc32(out[at : end + length], int.from_bytes(out[at - 4 : at], "little"))
-        at = end + length + 3
-        out[at - 3 : at] = (crc & 0xFFFFFF).to_bytes(3, "little")
+        at = end + length + 2
+        out[at - 2 : at] = (crc & 0xFFFF).to_bytes(2, "little")
     return bytes(out)
 
 
@@ -291,7 +291,7 @@ class Parts:
         out = bytearray(format.MAGIC + bytes([self.version, len(body)]) + body + bytes(4))
         if self.compact:
             for i, (_, payload) in enumerate(self.chunks):
-                out += varint(self.lengths.get(i, len(payload))) + payload + bytes(3)
+                out += varint(self.lengths.get(i, len(payload))) + payload + bytes(2)
             return bytes(out + self.rest)
         for i, (tag, payload) in enumerate(self.chunks):
             out += bytes([tag & 255]) + varint(self.lengths.get(i, len(payload))) + bytes(2)

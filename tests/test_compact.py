@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import uqdm
 from uqdm import codec, format, library
-from uqdm.errors import DamagedError, FingerprintError, FormatError, LimitError, UnknownModelError
+from uqdm.errors import DamagedError, FingerprintError, FormatError, LimitError, NumericsError, UnknownModelError
 from uqdm.format import ALPHA, MAX_COMPACT, STEP, ChunkReader, Header, parse, truncate, write_compact_step, write_header
 
 FULL = Header(64, 64, False, False, "exact", "photo", bytes(range(8)), 4, b"\0", minor=1)
@@ -32,14 +32,14 @@ def noise(size: int, seed: int = 0) -> bytes:
 
 PAYLOADS = [b"first", b"", noise(9000), noise(130, 1)]
 FILE = build(HEADER, PAYLOADS)
-SIZES = [len(write_header(HEADER)), 5 + 4, 4, 9000 + 5, 130 + 5]  # of the header and the steps
+SIZES = [len(write_header(HEADER)), 5 + 3, 3, 9000 + 4, 130 + 4]  # of the header and the steps
 ENDS = [sum(SIZES[: i + 1]) for i in range(5)]
 
 
 # --- the container
 
 
-def test_a_header_takes_23_bytes_and_a_step_4_or_5() -> None:
+def test_a_header_takes_23_bytes_and_a_step_3_or_4_around_its_payload() -> None:
     assert SIZES[0] == 23
     assert ENDS[-1] == len(FILE)
     contents = parse(FILE)
@@ -260,6 +260,19 @@ def test_damage_to_a_compact_file_stops_the_decoder(default: codec.Codec) -> Non
     found = default.decode(bytes(data), salvage=True)
     assert found.step == default.steps - 1
     assert (found.image == default.decompress(bytes(data), step=default.steps - 1)).all()
+
+
+def test_other_symbols_than_were_encoded_are_noticed_in_every_step(default: codec.Codec) -> None:
+    """What a decoder with other arithmetic would find: the bytes pass their checks, the symbols do
+    not.
+    """
+    data = default.compress(photograph(24, 32))
+    contents = parse(data)
+    for step in range(1, default.steps + 1):
+        payloads = [bytearray(chunk.payload) for chunk in contents.steps]
+        payloads[step - 1][contents.header.symbol_check(step) - 1] ^= 4
+        with pytest.raises(NumericsError, match=f"step {step}: .*check .*expected"):
+            default.decode(build(contents.header, [bytes(payload) for payload in payloads]))
 
 
 def test_a_compact_file_finds_its_model_and_no_other(default: codec.Codec) -> None:

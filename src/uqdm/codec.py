@@ -368,11 +368,11 @@ class Codec:
         try:
             for number in range(steps):
                 payloads = [one.steps[number].payload for one in some]
-                answers = self._reader(family, header, state, payloads, True, less)
+                answers = self.answers(family, header, state, payloads, True, less)
                 state = before = after(family, state, answers, progress)
             if partial:
                 beginnings = [one.partial.payload for one in some if one.partial]
-                answers = self._reader(family, header, before, beginnings, False, less)
+                answers = self.answers(family, header, before, beginnings, False, less)
                 state = after(family, before, answers, progress)
         except (DamagedError, NumericsError) as error:
             if not way.salvage:
@@ -381,7 +381,7 @@ class Codec:
                 return [self._decode([one], steps, partial, way)[0] for one in some]
             damage = error
         if way.method == "ancestral" and state.cut:  # all but what is certain of the step that was cut is drawn
-            cut = self._reader(family, header, before, beginnings, False)
+            cut = self.answers(family, header, before, beginnings, False)
             rgb = drawn(family, before, Guesser(way.seed, way.temperature, cut), progress)
         else:
             rgb = shown(family, state, way, progress)
@@ -451,7 +451,7 @@ class Codec:
                 before.append(chunk)
                 continue
             if active is None:
-                active = self._reader(family, reader.header, state, [chunk.payload], chunk.whole)
+                active = self.answers(family, reader.header, state, [chunk.payload], chunk.whole)
             else:
                 active.extend(chunk.payload, chunk.whole)
             if active.empty:
@@ -465,7 +465,7 @@ class Codec:
             picture = _finish(reader.header, before, pixels)
             yield Decoded(picture, state.step, family.chunks, now is not state, bound, reader.unverified)
 
-    def _reader(
+    def answers(
         self,
         family: Walk,
         header: Header,
@@ -474,11 +474,12 @@ class Codec:
         whole: bool,
         beginning: bool = False,
     ) -> Reader:
-        """Who answers the next step from one more chunk of each picture of a batch, or from a part
-        of it.
+        """Who answers the next step of files from one more chunk of each picture of a batch, or from
+        a part of it. `beginning`: see `Reader`.
         """
-        number, size, checked = state.step + 1, family.side_size, not header.compact
-        return Reader(number, payloads, whole, size, self._coder, self.exact, beginning, checked)
+        number, own = state.step + 1, family.side_size
+        size = header.symbol_check(number)
+        return Reader(number, payloads, whole, own, self._coder, self.exact, beginning, size)
 
     def sample(
         self,

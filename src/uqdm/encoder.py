@@ -70,11 +70,12 @@ class Encoder:
 
     def _group(self, some: list[Picture], goal: Goal, progress: Progress | None) -> list[bytes]:
         """Files of pictures of one size and one form."""
-        family, last, compact = self.family, self._last(goal, some[0].grey), self._compact(some[0], goal)
+        family, last = self.family, self._last(goal, some[0].grey)
         pixels = some[0].pixels[:, :, 0].size
-        files = [self._open(p, compact) for p in some]
+        headers = [self._headed(p, goal) for p in some]
+        files = [self._open(p, header) for p, header in zip(some, headers)]
         found = [Measured(p, goal.max_error, family.measured) for p in some]
-        writer = Writer(family.values(stacked(some)), self.coder, not compact)
+        writer = Writer(family.values(stacked(some)), self.coder)
         states = [start(family, some, self.header.seed)]
         walked = walk(family, states[0], writer, last, progress, spend=goal.psnr is None)
         reached = [] if goal.psnr is None else [self._psnr(some[0], states[0])]
@@ -82,7 +83,8 @@ class Encoder:
             states = [] if goal.psnr is None else [states[-1], state]  # only a search goes back, by one
             wanted = found[0].wants_previews and state.step < family.chunks
             previews = family.denoise(state) if wanted else [None] * len(some)
-            for one, payload, preview in zip(found, writer.take(), previews):
+            payloads = writer.take(headers[0].symbol_check(state.step))
+            for one, payload, preview in zip(found, payloads, previews):
                 one.step(payload, preview)
             if goal.psnr is not None:
                 reached.append(self._psnr(some[0], state))
@@ -93,7 +95,7 @@ class Encoder:
                 break
         for file, one in zip(files, found):
             for kind, index, payload in one.chunks(family.chunks):
-                if compact:
+                if headers[0].compact:
                     file += format.write_compact_step(payload, file)
                 else:
                     file += format.write_chunk(kind, index, payload, file)
@@ -129,10 +131,9 @@ class Encoder:
         part = contents.steps[before.step] if len(contents.steps) > before.step else contents.partial
         if part is None:
             return before
-        checked = not contents.header.compact
-        reader = Reader(
-            before.step + 1, [part.payload], part.whole, self.family.side_size, self.coder, self.exact, checked=checked
-        )
+        number, own = before.step + 1, self.family.side_size
+        size = contents.header.symbol_check(number)
+        reader = Reader(number, [part.payload], part.whole, own, self.coder, self.exact, size=size)
         found: State = after(self.family, before, reader)
         return found
 
@@ -144,11 +145,15 @@ class Encoder:
         more = picture.alpha is not None or picture.icc or picture.exif or picture.xmp or goal.max_error is not None
         return self.header.minor > 0 and self.exact and h * w <= format.MAX_COMPACT and not more
 
-    def _open(self, picture: Picture, compact: bool) -> bytearray:
-        """A file up to its first step: header and what is carried along."""
+    def _headed(self, picture: Picture, goal: Goal) -> Header:
+        """The header of a picture's file."""
         h, w, _ = picture.pixels.shape
         header = dataclasses.replace(self.header, width=w, height=h, grey=picture.grey, alpha=picture.alpha is not None)
-        file = bytearray(format.write_header(header.compacted() if compact else header))
+        return header.compacted() if self._compact(picture, goal) else header
+
+    def _open(self, picture: Picture, header: Header) -> bytearray:
+        """A file up to its first step: header and what is carried along."""
+        file = bytearray(format.write_header(header))
         carried = {format.ICC: picture.icc, format.EXIF: picture.exif, format.XMP: picture.xmp}
         if picture.alpha is not None:
             carried[format.ALPHA] = pack_alpha(picture.alpha)

@@ -14,7 +14,7 @@ from uqdm import format
 from uqdm.errors import LimitError
 from uqdm.format import Contents
 
-CHECK = 4  # bytes: of a step's symbols at its beginning, and of its bytes at its end
+CHECK = 4  # bytes of the check at a step's end, at most
 EXACT = 99.0  # decibels that an exact picture counts as
 EXPECTED = {
     "step": "a whole number of 0 or more",
@@ -64,8 +64,8 @@ def _checked(name: str, value: Any) -> int | float:
 
 def shows(contents: Contents) -> bool:
     """Whether a file holds any of its picture."""
-    check = 0 if contents.header.compact else CHECK
-    return bool(contents.steps) or (contents.partial is not None and len(contents.partial.payload) > check)
+    part = contents.partial
+    return bool(contents.steps) or (part is not None and len(part.payload) > contents.header.symbol_check(part.index))
 
 
 def least(data: bytes) -> int:

@@ -22,7 +22,7 @@ from uqdm.errors import DamagedError, NumericsError
 from uqdm.families.base import Question, State, Walk
 
 BLOCK = 1 << 14  # symbols coded at once; no bit depends on it
-CHECK = 4  # bytes of a step's check of its symbols, where it has one: in all files but compact ones
+CHECK = 4  # bytes of a step's check of its symbols; fewer in a compact file
 Symbols = NDArray[np.int64]
 Progress = Callable[
     [int, int, int], None
@@ -81,6 +81,11 @@ def check(symbols: NDArray[Any], before: int = 0) -> int:
     return zlib.crc32(symbols.astype("<u2").tobytes(), before)
 
 
+def _shortened(found: int, size: int) -> int:
+    """A check's low bits, as many as `size` bytes hold."""
+    return found & (1 << 8 * size) - 1
+
+
 def _blocks(start: int, end: int) -> Iterator[slice]:
     return (slice(i, min(i + BLOCK, end)) for i in range(start, end, BLOCK))
 
@@ -88,12 +93,11 @@ def _blocks(start: int, end: int) -> Iterator[slice]:
 class Writer:
     """Answers from pictures, and writes the current step of each.
 
-    `values` (N, C, H, W): see `Walk.values`. `kind`: the range coder's implementation. `checked`:
-    whether payloads have a check of the symbols.
+    `values` (N, C, H, W): see `Walk.values`. `kind`: the range coder's implementation.
     """
 
-    def __init__(self, values: NDArray[np.int16], kind: str | None = None, checked: bool = True) -> None:
-        self._values, self._kind, self._check_size = values, kind, CHECK * checked
+    def __init__(self, values: NDArray[np.int16], kind: str | None = None) -> None:
+        self._values, self._kind = values, kind
         self._sides: list[bytes] = []
         self._begin()
 
@@ -116,14 +120,17 @@ class Writer:
                 self._coders[i].encode_cells(symbols[part], table)
             else:
                 self._coders[i].encode(symbols[part], table)
-        if self._check_size:
-            self._checks[i] = check(symbols, self._checks[i])
+        self._checks[i] = check(symbols, self._checks[i])
         return symbols
 
-    def take(self) -> list[bytes]:
-        """The payloads of the step that has been answered. The next step begins."""
+    def take(self, size: int = CHECK) -> list[bytes]:
+        """The payloads of the step that has been answered. The next step begins. `size`: bytes of the
+        check of its symbols.
+        """
         parts = zip(self._sides, self._checks, self._coders)
-        payloads = [side + found.to_bytes(self._check_size, "big") + encoder.finish() for side, found, encoder in parts]
+        payloads = [
+            side + _shortened(found, size).to_bytes(size, "big") + encoder.finish() for side, found, encoder in parts
+        ]
         self._begin()
         return payloads
 
@@ -134,8 +141,8 @@ class Reader:
 
     `number`: of the step, from 1. `side_size`: see `Walk.side_size`. `kind`: the range coder's
     implementation. `exact`: whether the model computes in integers, which errors tell. `beginning`:
-    the walk asks only for the first symbols of a step, whose check is then not compared. `checked`:
-    see `Writer`.
+    the walk asks only for the first symbols of a step, whose check is then not compared. `size`:
+    see `Writer.take`.
     """
 
     def __init__(
@@ -147,10 +154,10 @@ class Reader:
         kind: str | None = None,
         exact: bool = False,
         beginning: bool = False,
-        checked: bool = True,
+        size: int = CHECK,
     ) -> None:
-        self._number, self.whole, self._head, self._exact = number, whole, side_size + CHECK * checked, exact
-        self._compared, self._side_size = checked and not beginning, side_size
+        self._number, self.whole, self._head, self._exact = number, whole, side_size + size, exact
+        self._beginning, self._side_size, self._check_size = beginning, side_size, size
         for payload in payloads:
             if whole and (len(payload) < self._head or (len(payload) > self._head and payload[-1] == 0)):
                 raise DamagedError(
@@ -231,11 +238,12 @@ class Reader:
         """Raises `NumericsError` unless the step's symbols, where they are all there, are those
         that were encoded.
         """
-        if not self.whole or not self._compared:
+        if not self.whole or self._beginning:
             return
         for found, expected in zip(self.checks, self._expected):
-            if found != expected:
-                raise self._wrong(f"check {found:08x}, expected {expected:08x}")
+            if (short := _shortened(found, self._check_size)) != expected:
+                digits = 2 * self._check_size
+                raise self._wrong(f"check {short:0{digits}x}, expected {expected:0{digits}x}")
 
     def _wrong(self, what: str) -> NumericsError:
         before = f"Earlier steps decode (--step {self._number - 1})"

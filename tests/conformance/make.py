@@ -237,8 +237,9 @@ def vectors(name: str) -> dict[str, Any]:
     model = bundle.read(library.find(name))
     codec, data = written(model)
     steps = stages(model)
-    own = 0 if format.parse(data).header.compact else 4  # bytes of the check
+    header = format.parse(data).header
     for number, (step, payload) in enumerate(zip(steps, payloads(data), strict=True)):
+        own = header.symbol_check(number + 1)
         step |= {"check": payload[:own].hex(), "stream": payload[own:].hex()}
         step["preview"] = plain(codec.decode(data, step=number).picture.pixels)
     about = {"model": name, "fingerprint": model.fingerprint, "height": HEIGHT, "width": WIDTH, "seed": SEED}

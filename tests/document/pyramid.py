@@ -465,7 +465,7 @@ class Decoder:
 def corrected(preview: Any, payload: Payload, grey: bool) -> Any:
     """By a chunk of tag 15. preview (H, W, 3)."""
     most, largest, odds = payload.data[0], payload.data[1], payload.data[2:50]
-    stream = Stream(Payload(payload.data[50:], True, checked=False))
+    stream = Stream(Payload(payload.data[50:], True, check=0))
     tables = [multiples(rare, ratio, largest) for rare, ratio in zip(odds[::2], odds[1::2])]
     h, w = preview.shape[:2]
     found, told = preview[..., :1] if grey else preview, np.zeros((h, w), np.int64)

@@ -65,7 +65,7 @@ def header(data: bytes) -> Header:
 class Payload(NamedTuple):
     data: bytes
     whole: bool
-    checked: bool = True  # it begins with a check of its symbols
+    check: int = 4  # bytes at its beginning that check its symbols
 
 
 def compact_steps(data: bytes, head: Header) -> dict[int, Payload]:
@@ -78,11 +78,11 @@ def compact_steps(data: bytes, head: Header) -> dict[int, Payload]:
             return found
         size, at = varint(data, start)
         end = at + size
-        whole = end + 3 <= len(data)
+        whole = end + 2 <= len(data)
         before = int.from_bytes(data[start - 4 : start], "little")
-        assert not whole or zlib.crc32(data[start:end], before) % 2**24 == int.from_bytes(data[end : end + 3], "little")
-        found[tag] = Payload(data[at:end], whole, False)
-        at = end + 3
+        assert not whole or zlib.crc32(data[start:end], before) % 2**16 == int.from_bytes(data[end : end + 2], "little")
+        found[tag] = Payload(data[at:end], whole, 2 if tag == 15 + head.steps else 1)
+        at = end + 2
     assert at >= len(data)
     return found
 
@@ -116,8 +116,7 @@ class Stream:
     """Symbols of a step's payload, as long as they are certain; `found` collects them."""
 
     def __init__(self, payload: Payload) -> None:
-        own = 4 if payload.checked else 0
-        self.check, self.data, self.whole = payload.data[:own], payload.data[own:], payload.whole
+        self.check, self.data, self.whole = payload.data[: payload.check], payload.data[payload.check :], payload.whole
         self.above, self.at, self.range = int.from_bytes(self.data[:8].ljust(8, b"\0"), "big"), 8, 2**64 - 1
         self.found: list[int] = []
 
@@ -142,9 +141,9 @@ class Stream:
         return found
 
     def finish(self) -> None:
-        """The check of a whole step's symbols, where there is one."""
-        if self.check and self.whole:
-            assert zlib.crc32(np.array(self.found, "<u2").tobytes()) == int.from_bytes(self.check, "big")
+        """The check of a whole step's symbols."""
+        found = zlib.crc32(np.array(self.found, "<u2").tobytes())
+        assert not self.whole or found % 256 ** len(self.check) == int.from_bytes(self.check, "big")
 
 
 def cumulative(f: list[int], total: int) -> list[int]:

@@ -12,7 +12,7 @@ import pytest
 from conftest import photograph
 from PIL import Image
 
-from uqdm import format, library
+from uqdm import codec, format, library
 from uqdm.errors import EvaluationError
 from uqdm.evaluation import classical, external, ours, prefixes, registry
 from uqdm.evaluation.codecs import Ladder, clocked, rgb, timed
@@ -205,13 +205,13 @@ def test_all_beginnings_from_one_walk_are_what_each_decodes_to(
         {*ends, *(end + k for end in ends[:-1] for k in (1, 3, 9)), *range(ends[0], len(data), len(data) // 7)}
     )
     walked: list[int] = []
-    real = prefixes.Reader
+    real = codec.Reader  # type: ignore[attr-defined]
 
     def reader(number: int, payloads: list[bytes], whole: bool, *rest: object, **more: object) -> Reader:
         walked.extend([number] * whole)
         return real(number, payloads, whole, *rest, **more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(prefixes, "Reader", reader)
+    monkeypatch.setattr(codec, "Reader", reader)
     found = list(prefixes.previews(model, data, [*sizes, len(data)], Way(method, 3)))
     assert walked == list(range(1, model.steps + 1))  # no whole step is decoded twice
     assert [one.size for one in found] == [*sizes, len(data)]

@@ -26,7 +26,6 @@ from uqdm.evaluation import prefixes
 from uqdm.evaluation.codecs import Coded, Pixels, best_within, timed
 from uqdm.format import VERSION, bytes_at, ends, parse
 from uqdm.previews import Method, Way
-from uqdm.walk import CHECK
 
 RATES = (
     0.1,
@@ -144,8 +143,8 @@ def _payload(data: bytes, model: codec.Codec) -> int:
     """What the range coder wrote of a file, or of its beginning."""
     contents = parse(data)
     chunks = contents.steps + ([contents.partial] if contents.partial is not None else [])
-    own = CHECK * (not contents.header.compact) + model.family().side_size
-    return sum(max(0, len(chunk.payload) - own) for chunk in chunks)
+    own, header = model.family().side_size, contents.header
+    return sum(max(0, len(chunk.payload) - own - header.symbol_check(chunk.index)) for chunk in chunks)
 
 
 @dataclasses.dataclass(frozen=True)

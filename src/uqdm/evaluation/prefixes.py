@@ -18,7 +18,7 @@ from uqdm.evaluation.codecs import Pixels, timed
 from uqdm.families.base import State, Walk
 from uqdm.format import Chunk, Contents, Header, parse
 from uqdm.previews import Way, drawn, shown
-from uqdm.walk import Guesser, Reader, after
+from uqdm.walk import Guesser, after
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,21 +53,16 @@ def previews(model: Codec, data: bytes, sizes: Sequence[int], way: Way) -> Itera
         yield last
 
 
-def _reader(model: Codec, family: Walk, state: State, header: Header, chunk: Chunk) -> Reader:
-    size, checked = family.side_size, not header.compact
-    return Reader(state.step + 1, [chunk.payload], chunk.whole, size, exact=model.exact, checked=checked)
-
-
 def _after(model: Codec, family: Walk, state: State, header: Header, chunk: Chunk) -> Any:
     """The state after one more chunk."""
-    return after(family, state, _reader(model, family, state, header, chunk))
+    return after(family, state, model.answers(family, header, state, [chunk.payload], chunk.whole))
 
 
 def _shown(model: Codec, family: Walk, state: State, contents: Contents, way: Way) -> NDArray[np.uint8]:
     """A preview (1, 3, H, W) after a state and what is there of the next step."""
     if contents.partial is None or way.method == "flow":
         return shown(family, state, way)
-    reader = _reader(model, family, state, contents.header, contents.partial)
+    reader = model.answers(family, contents.header, state, [contents.partial.payload], False)
     if way.method == "ancestral" and not reader.empty:  # all but what is certain is drawn
         return drawn(family, state, Guesser(way.seed, way.temperature, reader))
     return shown(family, after(family, state, reader), way)

@@ -35,7 +35,7 @@ KIND_NAMES = {
 
 _FIRST_STEP_TAG = STEP  # tag of step index i is 15 + i
 _HEAD_CHECK = 2  # bytes
-_COMPACT_CHECK = 3  # bytes of a step's check in a compact file
+_COMPACT_CHECK = 2  # bytes of a step's check in a compact file
 
 
 @dataclass(frozen=True)
@@ -121,11 +121,11 @@ def write_compact_step(payload: bytes, before: bytes | bytearray) -> bytes:
     """The bytes of the next step of a compact file: its length, its payload, and one check of both.
 
     `before`: the file so far. Its last four bytes are where the check starts, whatever they are.
-    A payload of less than 128 bytes costs 4 bytes besides, one of less than 16 KiB costs 5.
+    A payload of less than 128 bytes costs 3 bytes besides, one of less than 16 KiB costs 4.
     """
     out = varint(len(payload)) + payload
     found = fields.crc32(out, int.from_bytes(before[-CHECK:], "little"))
-    return out + (found & 0xFFFFFF).to_bytes(_COMPACT_CHECK, "little")
+    return out + (found & 0xFFFF).to_bytes(_COMPACT_CHECK, "little")
 
 
 @dataclass(frozen=True)
@@ -311,6 +311,7 @@ class ChunkReader:
         size, crc = head.size, head.crc
         payload, verified = bytearray(), 0
         piece, check_size = (max(size, 1), _COMPACT_CHECK) if self.header.compact else (PIECE, CHECK)
+        before = self._check.to_bytes(CHECK, "little")
 
         def so_far(whole: bool = False) -> Chunk:
             return Chunk(head.kind, head.index, bytes(payload), head.start, self.position, size, whole, verified)
@@ -346,8 +347,8 @@ class ChunkReader:
             if end == size:
                 self._last_tag, self._check = head.tag, crc
                 if self.header.compact:  # the next check starts from the last four bytes, whatever they are
-                    last = bytes(payload[-1:]) or varint(size)
-                    self._check = int.from_bytes(last + stored, "little")
+                    last = before + varint(size) + payload[-CHECK:] + stored
+                    self._check = int.from_bytes(last[-CHECK:], "little")
                 return so_far(whole=True)
 
     def _place(self, tag: int, start: int) -> tuple[int, int]:

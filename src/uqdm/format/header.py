@@ -105,6 +105,12 @@ class Header:
         """
         return replace(self, model="", fingerprint=self.fingerprint[:SHORT], compact=True)
 
+    def symbol_check(self, step: int) -> int:
+        """Bytes of the check of its symbols with which the payload of a step (from 1) begins: 4. In a
+        compact file 1, and 2 in the last step.
+        """
+        return (2 if step == self.chunks else 1) if self.compact else CHECK
+
     @property
     def channels(self) -> int:
         """1 or 3; alpha is not counted."""
