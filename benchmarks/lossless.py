@@ -69,9 +69,9 @@ def main() -> None:
         for data in coded:
             info = uqdm.inspect(data)
             bpp.append(info.bpp)
-            overhead.append(
-                len(data) - sum(len(c.payload) - 4 for c in format.parse(data).chunks if c.kind == format.STEP)
-            )
+            contents = format.parse(data)
+            coded_symbols = sum(len(c.payload) - contents.header.symbol_check(c.index) for c in contents.steps)
+            overhead.append(len(data) - coded_symbols)
         if a.estimate:
             same = {p.shape for p in some}
             groups = [some] if len(same) == 1 else [[p] for p in some]
