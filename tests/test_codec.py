@@ -257,7 +257,7 @@ def test_ancestral_previews_use_every_certain_symbol_of_a_step_that_was_cut(code
     model, mode = coded
     picture = photograph(32, 32)
     data = model.compress(picture, mode=mode)
-    last = format.parse(data).chunks[2]
+    last = format.parse(data).chunks[-2]
     ends = np.linspace(last.start, last.end, 6).astype(int)
     found = [model.decode(data[:end], method="ancestral", seed=5) for end in ends]
     assert [decoded.partial for decoded in found] == [False, *[True] * 4, False]
@@ -272,7 +272,8 @@ def test_a_lower_temperature_is_nearer_to_the_mean_and_zero_knows_no_chance(defa
     data = default.compress(picture)
 
     def error(temperature: float, seed: int = 0) -> float:
-        found = default.decode(data, step=2, method="ancestral", seed=seed, temperature=temperature).image
+        # After fewer steps the medians of many wide cells in a row are no nearer than draws at 0.6.
+        found = default.decode(data, step=4, method="ancestral", seed=seed, temperature=temperature).image
         return float(((found.astype(float) - picture) ** 2).mean())
 
     assert error(0) < error(0.6) < error(1)
@@ -306,7 +307,7 @@ def test_previews_get_closer_with_every_step(default: codec.Codec, method: str) 
     picture = photograph(64, 64)
     data = default.compress(picture)
     errors_ = [
-        ((default.decode(data, step=s, method=method).image.astype(float) - picture) ** 2).mean() for s in range(6)
+        ((default.decode(data, step=s, method=method).image.astype(float) - picture) ** 2).mean() for s in range(default.steps + 1)
     ]
     assert all(a > b for a, b in pairwise(errors_))
     assert errors_[-1] == 0
@@ -723,7 +724,7 @@ def test_what_is_not_a_picture_is_refused(default: codec.Codec, wrong: object) -
 def test_steps_that_are_not_there_are_refused(default: codec.Codec) -> None:
     data = default.compress(photograph(16, 16))
     with pytest.raises(ValueError, match="expected 0"):
-        default.decompress(data, step=6)
+        default.decompress(data, step=default.steps + 1)
     with pytest.raises(errors.LimitError, match="holds 1"):
         default.decompress(uqdm.truncate(data, step=1), step=3)
 
@@ -752,7 +753,7 @@ def test_a_header_that_asks_for_too_much_is_refused_at_once() -> None:
 def test_load_chooses_what_runs_the_network_and_the_coder_and_no_bit_depends_on_it(default: codec.Codec) -> None:
     picture = photograph(20, 20)
     data = default.compress(picture)
-    assert default.steps == 5
+    assert default.steps == 7
     for options in (
         {},
         {"backend": "numpy"},

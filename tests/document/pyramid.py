@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+from collections.abc import Callable
 from decimal import Decimal, localcontext
 from math import ceil, log, log2
 from typing import Any, NamedTuple
@@ -297,7 +298,7 @@ class Telling:
         k, level, grey = 3 * band + c, self.level, self.one.head.grey and c > 0
         (rows, columns), w = level.sides[band], int(self.width[k])
         if rows * columns >= WORTH and not grey:
-            self.correct(stream, band, c)
+            self.answered(lambda: self.correct(stream, band, c))
         mixture = self.mixture(band, c)
         low, high, o = level.low[k], level.high[k], level.offset[k]
         before, several = (low.copy(), high.copy()), (low - o) // w < (high - o) // w
@@ -305,18 +306,25 @@ class Telling:
         asked[rows:], asked[:, columns:] = False, False
         if not self.last:
             asked &= mixture.total >= least_total(w, self.one.constants["threshold"])
-        try:
-            if grey:
-                bottom = -o // w * w + o
-                low[asked], high[asked] = np.maximum(low, bottom)[asked], np.minimum(high, bottom + w - 1)[asked]
-                told |= asked
-            else:
-                if 2 * detail_range(level.number, band, c) // w + 2 > MOST:
-                    self.ask(stream, k, mixture, asked & ((high - o) // w - (low - o) // w >= MOST), GROUP * w, None)
-                self.ask(stream, k, mixture, asked, w, told)
-        finally:  # also where a symbol is missing
-            level.means[k] = mixture, low.copy(), high.copy()
+        if grey:
+            bottom = -o // w * w + o
+            low[asked], high[asked] = np.maximum(low, bottom)[asked], np.minimum(high, bottom + w - 1)[asked]
+            told |= asked
+        else:
+            if 2 * detail_range(level.number, band, c) // w + 2 > MOST:
+                many = asked & ((high - o) // w - (low - o) // w >= MOST)
+                self.answered(lambda: self.ask(stream, k, mixture, many, GROUP * w, None))
+            self.answered(lambda: self.ask(stream, k, mixture, asked, w, told))
+        level.means[k] = mixture, low.copy(), high.copy()
         self.finish(k, mixture, before, several, told)
+
+    def answered(self, question: Callable[[], None]) -> None:
+        """Asks, unless a symbol is missing already."""
+        try:
+            if not self.one.quiet:
+                question()
+        except MissingError:
+            self.one.quiet = True
 
     def ask(self, stream: Stream, k: int, mixture: Mixture, asked: Any, width: int, told: Any) -> None:
         """A part of a channel; children are together in intervals of `width`."""
@@ -419,7 +427,7 @@ class Decoder:
                 break
             image, loudness = 8 * self.ground, np.zeros((9, *level.shape), np.int64)
             if above is not None:
-                if above.last:
+                if above.last and not self.quiet:
                     image = 8 * inverse(above.image >> 3, above.level.apart(above.level.low))
                 else:
                     image = inverse(above.image, above.level.apart(above.level.value), 3)
@@ -433,12 +441,15 @@ class Decoder:
     def step(self, s: int, payload: Payload) -> bool:
         """Takes what the payload tells; whether that is the whole step."""
         stream, before = Stream(payload), [level.means.copy() for level in self.levels]
+        self.quiet = False
         try:
             self.tell(s, stream)
+            whole = not self.quiet
+        except MissingError:  # in the last low-pass
+            whole = False
+        if whole:
             stream.finish()
             whole = payload.whole or bool(stream.found)
-        except MissingError:
-            whole = False
         if not whole and not stream.found:
             for level, means in zip(self.levels, before):
                 level.means = means

@@ -74,6 +74,18 @@ _BASE = NestedConfig(  # ratios of 3, so twice the steps, and wide networks
     passes=((48, 0), (64, 1), (96, 1), (96, 2), (108, 2), (106, 2)),
 )
 
+_LARGE = PyramidConfig(  # five times the arithmetic of `photo`
+    networks=(
+        ((0, 0, 0, 0), (64, 1, 80, 1), (96, 1, 96, 2)),
+        ((48, 1, 48, 1), (96, 1, 96, 1), (96, 1, 96, 1)),
+        ((48, 1, 48, 1), (96, 1, 96, 1), (96, 1, 96, 2)),
+        ((64, 1, 80, 1), (96, 1, 112, 1), (96, 1, 96, 2)),
+        ((64, 1, 80, 1), (96, 1, 112, 1), (96, 1, 96, 2)),
+        ((128, 1, 144, 1), (128, 1, 128, 2), (96, 1, 96, 2)),
+        ((160, 2, 176, 2), (128, 1, 128, 2), (96, 1, 96, 2)),
+    ),
+)
+
 # Everything that `uqdm train --preset` knows, to be read down a column.
 PRESETS: dict[str, Config] = {
     #                     family  model             loss          batch   lr    warm-up  steps   crop  flip
@@ -89,6 +101,7 @@ PRESETS: dict[str, Config] = {
     "nano":        _nested(NestedConfig(),                           16, 4e-3,   300,   60_000,  32),
     "base":        _nested(_BASE,                                    64, 2e-3,   500,  100_000,  64),
     "photo":       _pyramid(PyramidConfig(),                          8, 3e-3,   300,   60_000,  64),
+    "photo-large": _pyramid(_LARGE,                                   8, 2e-3,   300,   60_000,  64),
     "swirl-vdm":   _preset("vdm",  _vdm(_SWIRL),    "continuous",  1024, 1e-3,   200,   12_000,   0, False),
 }  # fmt: skip
 

@@ -15,13 +15,15 @@ class PyramidConfig:
     level. Raises `ValueError` for what cannot be.
     """
 
-    bases: tuple[int, ...] = (64, 32, 16, 4, 1)  # widths of cells after each step, of Y and a synthesis norm of 1
+    bases: tuple[int, ...] = (128, 64, 32, 16, 8, 4, 1)  # widths after each step, of Y and a synthesis norm of 1
     networks: tuple[tuple[tuple[int, ...], ...], ...] = (
-        ((0, 0, 0, 0), (40, 1, 40, 1), (64, 1, 80, 1)),
-        ((24, 1, 32, 1), (48, 1, 48, 1), (64, 1, 80, 1)),
-        ((32, 1, 40, 1), (48, 1, 56, 1), (64, 1, 80, 1)),
-        ((56, 1, 72, 1), (64, 1, 80, 1), (64, 1, 80, 1)),
-        ((72, 1, 100, 1), (64, 1, 80, 1), (64, 1, 80, 1)),
+        ((0, 0, 0, 0), (40, 1, 40, 1), (48, 1, 56, 1)),
+        ((24, 1, 32, 1), (48, 1, 48, 1), (48, 1, 56, 1)),
+        ((24, 1, 32, 1), (48, 1, 48, 1), (48, 1, 56, 1)),
+        ((32, 1, 40, 1), (48, 1, 56, 1), (48, 1, 56, 1)),
+        ((32, 1, 40, 1), (48, 1, 56, 1), (48, 1, 56, 1)),
+        ((48, 1, 56, 1), (48, 1, 56, 1), (48, 1, 56, 1)),
+        ((72, 1, 94, 1), (56, 1, 64, 1), (40, 1, 48, 1)),
     )
     kernel: int = 1  # of the second convolution of a block, a side
     n_mixtures: int = 3  # logistics of a coefficient

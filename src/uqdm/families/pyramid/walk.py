@@ -208,6 +208,7 @@ class Chunk:
     def __init__(self, constants: Constants, networks: Networks, parts: list[Part], state: State) -> None:
         self.constants, self.networks, self.parts, self.state = constants, networks, parts, state
         self.last = state.step + 1 == constants.steps
+        self.quiet = False  # whether answers have ended
         self.ground = state.ground.copy()
         known = state.low, state.high, state.value, state.mean
         # Of a state that is spent a plane goes as soon as the new one is there.
@@ -261,6 +262,20 @@ class Chunk:
         if short or following is None or following[:3] != one[:3]:
             self._finished(one, band, short)
         return None
+
+    def predict(self, number: int) -> None:
+        """The answers end in part `number`: what the networks say of all bands and channels that are
+        not told is kept for previews. If they end in the last low-pass, nothing is said.
+        """
+        cut = self.parts[number]
+        if cut.level == 0:
+            return
+        self.quiet = True
+        done = None if cut.digit >= CORRECTED else cut[:3]  # a correction stands before what it corrects
+        for one in self.parts[number:]:
+            if one[:3] != done and one.digit < NOTHING:
+                self._finished(one, self._band(one), True)
+                done = one[:3]
 
     def _grounded(self, one: Part, questions: Sequence[Any], answers: Sequence[Integers]) -> None:
         columns = np.int64(self.ground.shape[3])
@@ -334,7 +349,7 @@ class Chunk:
         found = np.empty((len(self.ground), CHANNELS, *shape), np.int16)
         for c in range(CHANNELS):
             image = coarse.image[:, c : c + 1].astype(np.int32)
-            if self.last:  # all coarser coefficients are known
+            if self.last and not self.quiet:  # all coarser coefficients are known
                 finer = (
                     lattice.level_up(image >> VALUE_BITS, bands(self.low[coarse.number - 1], c, shape)) << VALUE_BITS
                 )
@@ -580,6 +595,7 @@ class Pyramid:
         chunk.answered(part, questions, answers)
         if any(len(a) < q.size for a, q in zip(answers, questions)):
             del state.work["chunk"]
+            chunk.predict(part)
             return chunk.become(state.step, True)
         if part + 1 == len(chunk.parts):
             del state.work["chunk"]
@@ -589,8 +605,8 @@ class Pyramid:
     # --- previews
 
     def denoise(self, state: State) -> NDArray[np.uint8]:
-        """The `denoise` reconstruction: posterior means from what each step's own networks said.
-        uint8 (N, 3, H, W); exact at the end.
+        """The `denoise` reconstruction: posterior means from what each step's own networks said, with
+        all answers that were there (see `Chunk.predict`). uint8 (N, 3, H, W); exact at the end.
         """
         least = min(self.halvings, len(state.low))
         shapes = lattice.shapes(*state.size, len(state.low))[least:]
