@@ -51,7 +51,7 @@ MADE = {  # what the commands leave
 }  # fmt: skip
 
 
-PRINTED = {"numpy": ("0 (48, 64, 3) 255", "5 (48, 64, 3) 0"), "pillow": ("(64, 48)",)}  # by a word of a Python block
+PRINTED = {"numpy": ("0 (48, 64, 3) 255", "7 (48, 64, 3) 0"), "pillow": ("(64, 48)",)}  # by a word of a Python block
 
 
 def blocks() -> list[tuple[str, str]]:
