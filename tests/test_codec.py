@@ -307,7 +307,8 @@ def test_previews_get_closer_with_every_step(default: codec.Codec, method: str) 
     picture = photograph(64, 64)
     data = default.compress(picture)
     errors_ = [
-        ((default.decode(data, step=s, method=method).image.astype(float) - picture) ** 2).mean() for s in range(default.steps + 1)
+        ((default.decode(data, step=s, method=method).image.astype(float) - picture) ** 2).mean()
+        for s in range(default.steps + 1)
     ]
     assert all(a > b for a, b in pairwise(errors_))
     assert errors_[-1] == 0

@@ -78,6 +78,21 @@ def test_curves_are_means_of_what_was_measured(results: evaluate.Results, pictur
     assert all(p.n == 3 for c in results.curves for p in c.points)
 
 
+def test_ssimulacra2_is_measured_on_request_and_kept_apart(pictures: list[np.ndarray], tmp_path: Path) -> None:
+    pytest.importorskip("ssimulacra2")
+    chosen, _ = registry.specs(["jpeg"])
+    plain, more = (
+        evaluate.evaluate(pictures[:1], chosen, tmp_path, Measures(psychovisual=asked), jobs=1, memory=False)
+        for asked in (False, True)
+    )
+    assert all(p.ssimulacra2 is None for p in plain.curves[0].points)
+    found = [p.ssimulacra2 for p in more.curves[0].points]
+    jpeg = {p.setting: p.ssimulacra2 for p in more.curves[0].points}
+    assert None not in found
+    assert jpeg["q 90"] > jpeg["q 10"]  # type: ignore[operator]
+    assert len(list(tmp_path.iterdir())) == 2
+
+
 def test_what_was_measured_is_not_measured_again_and_a_broken_file_is(
     results: evaluate.Results, pictures: list[np.ndarray], cache: Path
 ) -> None:

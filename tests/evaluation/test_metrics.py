@@ -1,6 +1,8 @@
 """Metric values against closed forms and against scikit-image and torchmetrics."""
 
 import math
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -115,6 +117,35 @@ def test_the_frechet_distance_of_shifted_and_of_wider_features() -> None:
     centred = x - x.mean(0)
     spread = np.linalg.eigvalsh(np.cov(centred, rowvar=False)).sum()
     assert metrics.frechet(centred, 3 * centred) == pytest.approx(4 * spread, rel=1e-6)  # (3 - 1)^2 of every variance
+
+
+def test_ssimulacra2_falls_with_noise_and_needs_eight_pixels() -> None:
+    pytest.importorskip("ssimulacra2")
+    a = photograph(40, 56)
+    found = [metrics.ssimulacra2(a, noisy(a, deviation)) for deviation in (0, 4, 12, 40)]
+    assert found[0] == pytest.approx(100)
+    assert found == sorted(found, reverse=True)
+    assert found[-1] is not None
+    assert found[-1] < 60
+    assert metrics.ssimulacra2(a[:7], a[:7]) is None
+
+
+def test_butteraugli_is_what_its_program_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    a = photograph(40, 56)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert metrics.butteraugli(a, a) is None
+    program = tmp_path / "butteraugli_main"
+    # A program of the same manner: the largest difference of two PNG files, then another line.
+    program.write_text(
+        f"#!{sys.executable}\nimport sys\nimport numpy as np\nfrom PIL import Image\n"
+        "a, b = (np.asarray(Image.open(p)).astype(int) for p in sys.argv[1:])\n"
+        "print(f'{abs(a - b).max() / 8:.10f}\\n3-norm: 0.5')\n"
+    )
+    program.chmod(0o755)
+    assert metrics.butteraugli(a, np.minimum(a, 215) + np.uint8(20)) == 2.5
+    program.write_text(f"#!{sys.executable}\nimport sys\nsys.exit('no such picture')\n")
+    with pytest.raises(EvaluationError, match="no such picture"):
+        metrics.butteraugli(a, a)
 
 
 def test_features_and_lpips_come_from_supplied_torchscript(tmp_path) -> None:

@@ -84,6 +84,13 @@ _jobs = click.option("--jobs", type=THREADS, metavar="N", help="Processes; by de
 @_features
 @click.option("--lpips", type=click.Path(exists=True, dir_okay=False), metavar="FILE", help="TorchScript of LPIPS.")
 @click.option(
+    "--ssimulacra2",
+    "psychovisual",
+    is_flag=True,
+    help="Measure SSIMULACRA 2 too, about a second for each point of a Kodak picture, and Butteraugli where its program"
+    " is on the PATH.",
+)
+@click.option(
     "--show",
     "kept",
     type=click.IntRange(min=0),
@@ -112,6 +119,7 @@ def evaluate(
     external: tuple[str, ...],
     features: str | None,
     lpips: str | None,
+    psychovisual: bool,
     kept: int,
     seed: int,
     cache: Path | None,
@@ -148,7 +156,7 @@ def evaluate(
     chosen, missing = registry.specs(names, paper, external, seed)
     others = [curve for path in beside for curve in curves.read_results(path)]
     others += [curve for path in published for curve in curves.read_published(path)]
-    measures = Measures(seed, kept, features, lpips)
+    measures = Measures(seed, kept, features, lpips, psychovisual)
     with tqdm(total=len(pictures) * len(chosen), unit="picture", disable=None) as bar:
 
         def tick(what: str) -> None:
@@ -312,11 +320,12 @@ def compare(
     part = _crop(crop, pixels.shape)
     chosen, missing = registry.specs(names, paper, external)
     shown, failed = comparing.panels([spec.make() for spec in chosen], pixels, bpp)
-    rows = [("codec", "bits/pixel", "PSNR, dB", "SSIM", "point")]
+    rows = [("codec", "bits/pixel", "PSNR, dB", "SSIM", "SSIMULACRA 2", "point")]
     for one in shown:
         quality = "lossless" if one.psnr == float("inf") else f"{one.psnr:.2f}"
-        rows.append((one.label, f"{one.bpp:.3f}", quality, "–" if one.ssim is None else f"{one.ssim:.4f}", one.setting))
-    echo_table(rows, left=(0, 4))
+        more = (_known(one.ssim, 4), _known(one.ssimulacra2, 1))
+        rows.append((one.label, f"{one.bpp:.3f}", quality, *more, one.setting))
+    echo_table(rows, left=(0, 5))
     for name, why in (missing | failed).items():
         complain(f"{name}: {why}")
     if not shown:
@@ -327,6 +336,11 @@ def compare(
     )
     files.write(files.from_pillow(made), target, force=force, lossy=True)
     echo(str(target))
+
+
+def _known(value: float | None, digits: int) -> str:
+    """A number, or a dash."""
+    return "–" if value is None else f"{value:.{digits}f}"
 
 
 def _crop(text: str | None, shape: tuple[int, ...]) -> Any:

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from uqdm.errors import EvaluationError
 from uqdm.evaluation.codecs import Contender, Pixels, said
-from uqdm.evaluation.metrics import mse, ssim
+from uqdm.evaluation.metrics import butteraugli, mse, ssim, ssimulacra2
 from uqdm.quality import psnr
 
 GAP, CAPTION = 12, 64
@@ -28,9 +28,18 @@ class Panel:
     bpp: float
     psnr: float  # dB; infinite where nothing is wrong
     ssim: float | None
+    ssimulacra2: float | None
+    butteraugli: float | None  # where its program is installed
     pixels: Pixels
     setting: str
     hypothetical: bool
+
+    def measures(self) -> str:
+        """What else is known of its quality, and how it was set."""
+        known = (("SSIM {:.4f}", self.ssim), ("SSIMULACRA 2 {:.1f}", self.ssimulacra2),
+                 ("Butteraugli {:.2f}", self.butteraugli))  # fmt: skip
+        words = [text.format(value) for text, value in known if value is not None]
+        return ", ".join([*words, "model entropy, no file" if self.hypothetical else self.setting])
 
     def line(self) -> str:
         """Rate and quality."""
@@ -62,6 +71,8 @@ def panels(codecs: Sequence[Contender], pixels: Pixels, bpp: float) -> tuple[lis
                 bpp=best.bits / area,
                 psnr=psnr(mse(pixels, best.pixels)),
                 ssim=ssim(pixels, best.pixels),
+                ssimulacra2=ssimulacra2(pixels, best.pixels),
+                butteraugli=butteraugli(pixels, best.pixels),
                 pixels=best.pixels,
                 setting=best.setting,
                 hypothetical=codec.hypothetical,
@@ -103,9 +114,7 @@ def sheet(original: Pixels, shown: Sequence[Panel], title: str = "", errors: boo
         draw.text((x, below), _fitted(draw, label, bold, cell_w), COLOURS[bool(panel and panel.ours)], bold)
         draw.text((x, below + 20), panel.line() if panel else "24 bits/pixel", "#1d1d1f", plain)
         if panel:
-            extra = f"SSIM {panel.ssim:.4f}" if panel.ssim is not None else ""
-            extra += f"{', ' if extra else ''}{'model entropy, no file' if panel.hypothetical else panel.setting}"
-            draw.text((x, below + 37), extra, "#6b6b70", plain)
+            draw.text((x, below + 37), _fitted(draw, panel.measures(), plain, cell_w), "#6b6b70", plain)
     return out
 
 

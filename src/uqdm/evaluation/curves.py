@@ -54,6 +54,8 @@ class Point:
     swd: float | None = None
     fid: float | None = None
     lpips: float | None = None
+    ssimulacra2: float | None = None
+    butteraugli: float | None = None
     encode: float | None = None  # seconds of the processor, median
     decode: float | None = None
 
@@ -102,7 +104,7 @@ class Curve:
         Points that another point beats in rate and quality stay: the curve shows what was measured.
         By payload only points with a known payload count. Points in `aside` never do.
         """
-        positive = metric in ("swd", "fid", "lpips")  # whose axes are logarithmic
+        positive = metric in ("swd", "fid", "lpips", "butteraugli")  # whose axes are logarithmic
         rows: list[tuple[float, float]] = []
         for p in self.points:
             rate, value = p.payload_bpp if payload else p.bpp, getattr(p, metric)
@@ -164,6 +166,8 @@ def point(
         ssim=mean("ssim"),
         ms_ssim=mean("ms_ssim"),
         lpips=mean("lpips"),
+        ssimulacra2=mean("ssimulacra2"),
+        butteraugli=mean("butteraugli"),
         swd=swd,
         fid=fid,
         encode=median("encode"),

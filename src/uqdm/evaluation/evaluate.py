@@ -47,6 +47,7 @@ class Measures:
     kept: int = 4  # the first so many
     extractor: str | None = None  # TorchScript files
     perceptual: str | None = None
+    psychovisual: bool = False  # SSIMULACRA 2, and Butteraugli where it is installed; both take long
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -132,6 +133,9 @@ def _look(true: Pixels, measures: Measures) -> Callable[[Pixels], _Looked]:
         ssim, ms_ssim = structure.of(picture)
         lpips = metrics.lpips(perceptual, true, picture) if perceptual else None
         quality = {"mse": metrics.mse(true, picture), "ssim": ssim, "ms_ssim": ms_ssim, "lpips": lpips}
+        if measures.psychovisual:
+            quality["ssimulacra2"] = metrics.ssimulacra2(true, picture)
+            quality["butteraugli"] = metrics.butteraugli(true, picture)
         return (
             quality,
             metrics.slices(picture, seed),
@@ -420,6 +424,8 @@ def _folder(spec: Spec, cache: Path, measures: Measures) -> Path:
     }
     for key, path in (("extractor", measures.extractor), ("perceptual", measures.perceptual)):
         own[key] = hashlib.sha256(Path(path).read_bytes()).hexdigest() if path else None
+    if measures.psychovisual:
+        own["psychovisual"] = True
     digest = hashlib.sha256(json.dumps(own, sort_keys=True, default=list).encode()).hexdigest()[:16]
     readable = "".join(c if c.isalnum() or c in "-." else "_" for c in spec.name)
     return cache / f"{readable[-40:]}-{digest}"

@@ -2,20 +2,27 @@
 codec.
 
 Pictures have mean squared error (PSNR is in `uqdm.quality`), SSIM (Wang et al. 2004) and MS-SSIM
-(Wang et al. 2003) on RGB, with the values of torchmetrics in about a fiftieth of its time. Sets
-have the sliced Wasserstein distance of patches (Karras et al. 2018, section 5), and the Fréchet
-distance of any features that are supplied (Heusel et al. 2017; with Inception's features it is
-FID). Nothing is ever downloaded.
+(Wang et al. 2003) on RGB, with the values of torchmetrics in about a fiftieth of its time. They
+have SSIMULACRA 2 too, and Butteraugli where its program is installed. Sets have the sliced
+Wasserstein distance of patches (Karras et al. 2018, section 5), and the Fréchet distance of any
+features that are supplied (Heusel et al. 2017; with Inception's features it is FID). Nothing is
+ever downloaded.
 """
 
 import functools
+import io
 import math
+import re
+import shutil
+import subprocess
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from uqdm.errors import EvaluationError
 
@@ -25,6 +32,7 @@ Floats = NDArray[np.float64]
 WINDOW, DEVIATION = 11, 1.5  # of SSIM, in pixels: a side, and the standard deviation
 ROWS = 16  # of a picture that are blurred at once
 SCALES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of MS-SSIM, finest first: exponents
+SMALLEST_SSIMULACRA = 8
 SMALLEST_MS = 176  # the least side for MS-SSIM's five scales: 16 windows
 # of the sliced Wasserstein distance: pixels a side; how many for each picture and level; slices
 PATCH, PATCHES, DIRECTIONS, LEVELS = 7, 32, 32, 3
@@ -260,6 +268,42 @@ def features(module: Callable[..., Any], pixels: Pixels) -> Floats:
     if not isinstance(found, torch.Tensor) or found.shape[0] != 1:
         raise EvaluationError("the feature extractor gave no tensor (1, ...) for a picture uint8 (1, 3, H, W)")
     return found.double().flatten().numpy()
+
+
+def ssimulacra2(true: Pixels, other: Pixels) -> float | None:
+    """SSIMULACRA 2 (Sneyers 2023), by the package `ssimulacra2`. 100 is the same picture, about 90 is
+    hard to tell from it, 70 is good, 50 is middling; it has no lower end. None if a side is below 8
+    pixels.
+    """
+    from ssimulacra2 import compute_ssimulacra2
+
+    return float(compute_ssimulacra2(_bmp(true), _bmp(other))) if min(true.shape[:2]) >= SMALLEST_SSIMULACRA else None
+
+
+def butteraugli(true: Pixels, other: Pixels) -> float | None:
+    """Butteraugli's distance (largest over the picture) by the program of libjxl, `butteraugli_main`
+    or `butteraugli`. About 1 is just visible. None where neither is on the PATH. Raises
+    `EvaluationError` if the program gives no number.
+    """
+    program = shutil.which("butteraugli_main") or shutil.which("butteraugli")
+    if program is None:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [str(Path(folder) / name) for name in ("true.png", "other.png")]
+        for path, pixels in zip(paths, (true, other)):
+            Image.fromarray(pixels).save(path)
+        run = subprocess.run([program, *paths], capture_output=True, text=True)
+    found = re.match(r"\s*([0-9.]+(?:e[-+]?\d+)?)", run.stdout)
+    if run.returncode or found is None:
+        raise EvaluationError(f"{program} gave no distance: {(run.stderr or run.stdout).strip()[:200]!r}")
+    return float(found[1])
+
+
+def _bmp(pixels: Pixels) -> io.BytesIO:
+    """As a file."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "BMP")
+    return file
 
 
 def lpips(module: Callable[..., Any], a: Pixels, b: Pixels) -> float:

@@ -20,6 +20,8 @@ TITLES = {
     "swd": "sliced Wasserstein distance",
     "fid": "FID",
     "lpips": "LPIPS",
+    "ssimulacra2": "SSIMULACRA 2",
+    "butteraugli": "Butteraugli distance",
 }
 OURS = ("#b3123a", "#e0632f", "#8c2d8c", "#c2860b")
 OTHERS = (
@@ -99,7 +101,7 @@ def rate_axes(
             mark = {"marker": "v", "color": look["color"], "ls": "", "label": None if values else label}
             axes.plot([lossless], [1.0], clip_on=False, transform=axes.get_xaxis_transform(), **mark)
     axes.set(xlabel=f"bits per pixel ({'payload only' if payload else 'whole files'})", ylabel=TITLES[metric])
-    if metric in ("swd", "fid", "lpips"):
+    if metric in ("swd", "fid", "lpips", "butteraugli"):
         axes.set_yscale("log")
     if most is not None:
         axes.set_xlim(0, most)

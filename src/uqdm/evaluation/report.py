@@ -247,6 +247,7 @@ def point_table(curve: Curve) -> dict[str, Any]:
         ("SSIM", lambda p: number(p.ssim, 4)), ("MS-SSIM", lambda p: number(p.ms_ssim, 4)), ("SWD",
         lambda p: number(p.swd, 3)),
         ("FID", lambda p: number(p.fid, 2)), ("LPIPS", lambda p: number(p.lpips, 4)),
+        ("SSIMULACRA 2", lambda p: number(p.ssimulacra2, 2)), ("Butteraugli", lambda p: number(p.butteraugli, 3)),
         ("encode, ms", lambda p: number(p.encode and 1e3 * p.encode, 1)), ("decode, ms",
         lambda p: number(p.decode and 1e3 * p.decode, 1)),
     )  # fmt: skip
@@ -396,6 +397,8 @@ def page(results: Results, conditions: Conditions, published: Sequence[Curve], m
         (results.curves, "swd", False, 12.0, "Realism: sliced Wasserstein distance of patches; lower is better."),
         (curves, "fid", False, 12.0, "Fréchet distance of the supplied features; published curves are FID."),
         (results.curves, "lpips", False, 12.0, "LPIPS of the supplied network."),
+        (results.curves, "ssimulacra2", False, 8.0, "SSIMULACRA 2."),
+        (results.curves, "butteraugli", False, 8.0, "Butteraugli distance; lower is better."),
     ]
     shown = []
     for some, metric, payload, most, caption in drawn:
