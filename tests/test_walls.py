@@ -101,6 +101,7 @@ ALLOWED = {  # part -> outside packages, own parts besides itself
             "yaml",
             "torchmetrics",
             "imagecodecs",
+            "ssimulacra2",
             "pillow_heif",
         },
         {
