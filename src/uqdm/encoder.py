@@ -17,9 +17,12 @@ from uqdm.families.base import State, Walk
 from uqdm.format import Header
 from uqdm.format.alpha import pack_alpha
 from uqdm.goals import Goal
+from uqdm.marks import Marker
 from uqdm.measured import Measured
 from uqdm.picture import Picture, stacked
 from uqdm.walk import Estimator, Progress, Reader, Writer, after, walk
+
+MOST_SEEN = 1 << 24  # pixels of a picture in whose steps an index has places
 
 
 def start(family: Walk, pictures: Sequence[Picture], seed: int) -> State:
@@ -44,6 +47,7 @@ class Encoder:
     header: Header
     coder: str | None
     exact: bool
+    index: bool = True  # whether long files of families whose previews are measured get an index
 
     def files(self, pictures: list[Picture], goal: Goal, progress: Progress | None) -> list[bytes]:
         """A file for each picture, up to what the goal says. Pictures of one size share network
@@ -73,41 +77,62 @@ class Encoder:
         family, last = self.family, self._last(goal, some[0].grey)
         pixels = some[0].pixels[:, :, 0].size
         headers = [self._headed(p, goal) for p in some]
-        files = [self._open(p, header) for p, header in zip(some, headers)]
+        carried = [_carried(p) for p in some]
+        heads = [len(_written(header, chunks)) for header, chunks in zip(headers, carried)]  # bytes before step 1
         found = [Measured(p, goal.max_error, family.measured) for p in some]
-        writer = Writer(family.values(stacked(some)), self.coder)
         states = [start(family, some, self.header.seed)]
-        walked = walk(family, states[0], writer, last, progress, spend=goal.psnr is None)
+        writer, marker = self._writer(some, found, states[0])
+        look = None if marker is None else marker.look
+        walked = walk(family, states[0], writer, last, progress, goal.psnr is None, look)
         reached = [] if goal.psnr is None else [self._psnr(some[0], states[0])]
         for state in walked if last != 0 else ():
             states = [] if goal.psnr is None else [states[-1], state]  # only a search goes back, by one
             wanted = found[0].wants_previews and state.step < family.chunks
             previews = family.denoise(state) if wanted else [None] * len(some)
             payloads = writer.take(headers[0].symbol_check(state.step))
-            for one, payload, preview in zip(found, payloads, previews):
-                one.step(payload, preview)
+            inside = [()] * len(some) if marker is None else marker.inside
+            for one, payload, preview, places in zip(found, payloads, previews, inside):
+                one.step(payload, preview, places)
             if goal.psnr is not None:
                 reached.append(self._psnr(some[0], state))
                 if reached[-1] >= goal.psnr:
                     break
             size = goal.size(pixels)
-            if size is not None and all(len(file) + one.size >= size for file, one in zip(files, found)):
+            if size is not None and all(head + one.size >= size for head, one in zip(heads, found)):
                 break
-        for file, one in zip(files, found):
-            for kind, index, payload in one.chunks(family.chunks):
-                if headers[0].compact:
-                    file += format.write_compact_step(payload, file)
-                else:
-                    file += format.write_chunk(kind, index, payload, file)
-        whole = [bytes(file) for file in files]
-        if goal.psnr is None:
-            return [goals.within(data, goal, pixels) for data in whole]
-        data = whole[0]
-        return [
-            goals.reaching(
+
+        def cut(data: bytes) -> bytes:
+            if goal.psnr is None:
+                return goals.within(data, goal, pixels)
+            return goals.reaching(
                 data, goal.psnr, lambda size: self._psnr(some[0], self._after(states[0], data[:size])), reached
             )
-        ]
+
+        out = []
+        for header, before, one in zip(headers, carried, found):
+            chunks = [*before, *one.chunks(family.chunks)]
+            data = _written(header, chunks)
+            kept = len(cut(data))
+            if (index := one.index(data, kept)) is not None:
+                longer = _written(header, [(format.INDEX, 0, index), *chunks])
+                kept, data = kept + len(longer) - len(data), longer
+            size = goal.size(pixels)
+            out.append(data[: kept if size is None else min(kept, size)])
+        return out
+
+    def _writer(self, some: list[Picture], found: list[Measured], begin: State) -> tuple[Writer, Marker | None]:
+        """Who answers from pictures. If files may have an index it looks at places inside steps, but not
+        in pictures of which another preview takes much memory.
+        """
+        family, values = self.family, self.family.values(stacked(some))
+        if not self.index or not found[0].promising:
+            return Writer(values, self.coder), None
+        for one, preview in zip(found, family.denoise(begin)):
+            one.begin(preview)
+        if some[0].pixels[:, :, 0].size > MOST_SEEN:
+            return Writer(values, self.coder), None
+        marker = Marker(family, values, self.coder, lambda i, preview: found[i].psnr(preview))
+        return marker, marker
 
     def _last(self, goal: Goal, grey: bool) -> int | None:
         """The last step that is written; None: of all that there are."""
@@ -151,13 +176,21 @@ class Encoder:
         header = dataclasses.replace(self.header, width=w, height=h, grey=picture.grey, alpha=picture.alpha is not None)
         return header.compacted() if self._compact(picture, goal) else header
 
-    def _open(self, picture: Picture, header: Header) -> bytearray:
-        """A file up to its first step: header and what is carried along."""
-        file = bytearray(format.write_header(header))
-        carried = {format.ICC: picture.icc, format.EXIF: picture.exif, format.XMP: picture.xmp}
-        if picture.alpha is not None:
-            carried[format.ALPHA] = pack_alpha(picture.alpha)
-        for kind, payload in carried.items():
-            if payload:
-                file += format.write_chunk(kind, 0, payload, file)
-        return file
+
+def _carried(picture: Picture) -> list[tuple[int, int, bytes]]:
+    """Kind, index and payload of what a picture's file carries besides its steps."""
+    found = {format.ICC: picture.icc, format.EXIF: picture.exif, format.XMP: picture.xmp}
+    if picture.alpha is not None:
+        found[format.ALPHA] = pack_alpha(picture.alpha)
+    return [(kind, 0, payload) for kind, payload in found.items() if payload]
+
+
+def _written(header: Header, chunks: Iterable[tuple[int, int, bytes]]) -> bytes:
+    """A file of chunks: kind, index and payload of each."""
+    file = bytearray(format.write_header(header))
+    for kind, index, payload in chunks:
+        if header.compact:
+            file += format.write_compact_step(payload, file)
+        else:
+            file += format.write_chunk(kind, index, payload, file)
+    return bytes(file)

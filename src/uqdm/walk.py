@@ -27,6 +27,7 @@ Symbols = NDArray[np.int64]
 Progress = Callable[
     [int, int, int], None
 ]  # told after each part: its step, its number in it, of how many; all from 1 on
+Look = Callable[[Any, int, Sequence[Question], Sequence[Symbols]], None]  # state, part, questions, answers
 
 
 class Answers(Protocol):
@@ -46,13 +47,14 @@ def walk(
     steps: int | None = None,
     progress: Progress | None = None,
     spend: bool = False,
+    look: Look | None = None,
 ) -> Iterator[State]:
     """The one loop: yields what is known after each step from `state` on, up to `steps` steps in
     all.
 
     An answer shorter than its question ends the walk with what it made known. `spend`: nobody looks
     at a state, the given one too, once the walk has gone on from it. So a family may use its memory
-    for the next one.
+    for the next one. `look`: told of each part before its answers are taken in.
     """
     spending: Callable[[State], None] | None = getattr(model, "spending", None) if spend else None  # few families can
     for step in range(state.step, model.chunks if steps is None else steps):
@@ -63,6 +65,8 @@ def walk(
         for part in range(parts):
             questions = model.question(state, part, side)
             given = [answers(i, question) for i, question in enumerate(questions)]
+            if look is not None:
+                look(state, part, questions, given)
             state = model.update(state, part, questions, given)
             short = any(len(a) < q.size for a, q in zip(given, questions))
             del questions, given  # before the next ones are made: those of a large picture take much memory
@@ -113,7 +117,7 @@ class Writer:
     def __call__(self, i: int, question: Question) -> Symbols:
         """All symbols, which are written."""
         symbols = np.empty(question.size, np.int64)
-        for part in _blocks(0, question.size):
+        for part in self._pieces(i, question.size):
             symbols[part] = question.symbols(self._values[i], part)
             table = question.table(part)
             if isinstance(table, Cells):
@@ -122,6 +126,10 @@ class Writer:
                 self._coders[i].encode(symbols[part], table)
         self._checks[i] = check(symbols, self._checks[i])
         return symbols
+
+    def _pieces(self, i: int, size: int) -> Iterator[slice]:
+        """In which pieces the symbols of picture i are written, while they are."""
+        return _blocks(0, size)
 
     def take(self, size: int = CHECK) -> list[bytes]:
         """The payloads of the step that has been answered. The next step begins. `size`: bytes of the

@@ -13,16 +13,33 @@
    in which it may go on.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
-from uqdm.entropy import choice
+from uqdm.entropy import choice, plain
 from uqdm.entropy.choice import available
 from uqdm.entropy.plain import blocks
 from uqdm.entropy.tables import PRECISION, Cells
 from uqdm.errors import DamagedError
 
-__all__ = ["Decoder", "Encoder", "available", "bits", "bits_cells"]
+__all__ = ["Decoder", "Encoder", "Mark", "available", "bits", "bits_cells"]
+
+_LINE = 1 << 64
+
+
+class Mark(NamedTuple):
+    """Where an encoder stood: `words` written, and its interval. See `Encoder.ahead`."""
+
+    words: int
+    lower: int
+    length: int
+
+    @property
+    def size(self) -> int:
+        """Bytes of the stream that make everything encoded by then certain."""
+        return 4 * self.words + 8
 
 
 class Encoder:
@@ -50,6 +67,23 @@ class Encoder:
         """The stream."""
         stream: bytes = self._writer.finish()
         return stream
+
+    def mark(self) -> Mark:
+        """Where the encoder stands."""
+        words, lower, length = self._writer.standing()
+        return Mark(len(words), lower, length)
+
+    def ahead(self, mark: Mark) -> plain.Reader | None:
+        """What reads on from a mark in the first `mark.size` bytes of the stream, as a decoder of so
+        many bytes does. None: these bytes are not settled yet.
+        """
+        words, lower, length = self._writer.standing()
+        behind = words[mark.words + 2 :]
+        carried = lower + length > _LINE and not (len(behind) and 0 < behind[0] < 0xFFFFFFFF)
+        if len(words) < mark.words + 2 or carried:  # too few, or a carry may still change them
+            return None
+        line = words[mark.words : mark.words + 2].astype(">u4").tobytes()
+        return plain.Reader.resumed(mark.lower, mark.length, line)
 
 
 class Decoder:

@@ -393,8 +393,12 @@ class Writer:
 
     def finish(self) -> bytes:
         """The stream so far, closed. More can still be put into the writer."""
+        return plain.closed(*self.standing())
+
+    def standing(self) -> tuple[NDArray[np.uint32], int, int]:
+        """The words so far, which a carry may still change; lower end and length of the interval."""
         lower, length, count = (int(v) for v in self._state)
-        return plain.closed(self._words[:count], lower, length)
+        return self._words[:count], lower, length
 
 
 class Reader:

@@ -58,6 +58,11 @@ class Writer:
         """The stream so far, closed. More can still be put into the writer."""
         return bytes(self._coder.get_compressed().astype(">u4").tobytes().rstrip(b"\0"))
 
+    def standing(self) -> tuple[NDArray[np.uint32], int, int]:
+        """The words so far, which a carry may still change; lower end and length of the interval."""
+        count, (lower, length) = self._coder.pos()
+        return self._coder.get_compressed()[:count], lower, length
+
 
 class Reader:
     """Reads a whole stream; or, of the beginning of one, the symbols that are the same with zeros

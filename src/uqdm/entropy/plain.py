@@ -100,6 +100,10 @@ class Writer:
         """The stream so far, closed. More can still be put into the writer."""
         return closed(np.array(self._words, np.uint32), self._lower, self._range)
 
+    def standing(self) -> tuple[NDArray[np.uint32], int, int]:
+        """The words so far, which a carry may still change; lower end and length of the interval."""
+        return np.array(self._words, np.uint32), self._lower, self._range
+
 
 def closed(words: NDArray[np.uint32], lower: int, length: int) -> bytes:
     """The stream of a writer in this state."""
@@ -135,6 +139,15 @@ class Reader:
         self._stream, self._whole = stream, whole
         self._range, self._taken = _LINE - 1, 8
         self._above = int.from_bytes(stream[:8].ljust(8, b"\0"), "big")
+
+    @classmethod
+    def resumed(cls, lower: int, length: int, line: bytes) -> "Reader":
+        """A reader where a writer stood with this interval. `line`: the 8 bytes that follow the words
+        which the writer had by then. They are all that has arrived.
+        """
+        found = cls(line, False)
+        found._range, found._above = length, (int.from_bytes(line, "big") - lower) % _LINE
+        return found
 
     def extend(self, stream: bytes, whole: bool) -> None:
         """Replaces the stream by this longer one."""

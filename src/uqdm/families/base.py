@@ -74,7 +74,8 @@ class Walk(Protocol):
     @property
     def measured(self) -> bool:
         """Whether an encoder measures how far previews are off, because `bound` tells little. Then
-        `denoise` is the same everywhere.
+        `denoise` is the same everywhere. And the walk has `glimpse`, with the arguments of `update`:
+        what `denoise` shows if no more answers come, while the chunk goes on.
         """
 
     def reduced(self, halvings: int) -> "Walk | None":

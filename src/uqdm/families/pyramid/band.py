@@ -7,6 +7,7 @@ few bytes a position is done in strips.
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from decimal import ROUND_CEILING, Decimal, localcontext
 from typing import NamedTuple
 
@@ -17,7 +18,7 @@ from uqdm.entropy import tables
 from uqdm.entropy.mixtures import TOTAL
 from uqdm.entropy.tables import FRACTION, Cells
 from uqdm.exact.tiling import room
-from uqdm.families.boxes import CellsQuestion, Integers, drawn
+from uqdm.families.boxes import CellsQuestion, Integers, drawn, pieces
 from uqdm.families.pyramid import lattice
 from uqdm.families.pyramid.fields import strips
 from uqdm.families.pyramid.networks import VALUE_BITS, Mixture, loud
@@ -101,6 +102,23 @@ class Band:
     mixture: Mixture
     asked: NDArray[np.bool_]  # what has several children and is not skipped
     told: NDArray[np.bool_]  # what has been answered
+
+    def copy(self) -> "Band":
+        """One that more answers can narrow, while this one stays as it is."""
+        return dataclasses.replace(self, low=self.low.copy(), high=self.high.copy(), told=self.told.copy())
+
+    def narrowed(self, questions: Sequence["Question"], answers: Sequence[Integers], told: bool) -> None:
+        """Takes in the answers about each picture. `told`: nothing more is asked about these
+        details.
+        """
+        for i, (q, symbols) in enumerate(zip(questions, answers)):
+            for piece in pieces(len(symbols)):
+                y, x = np.divmod(q.asked[piece], np.int32(self.low.shape[2]))
+                begin, width = q.begin(piece)
+                bottom = (begin + symbols[piece] * width) >> FRACTION
+                self.low[i, y, x] = np.maximum(bottom, self.low[i, y, x])
+                self.high[i, y, x] = np.minimum(bottom + (width >> FRACTION) - 1, self.high[i, y, x])
+                self.told[i, y, x] = told
 
     def concluded(self, exact: bool, sides: tuple[int, int]) -> "Concluded":
         """What follows from its answers. `exact`: all of them are there, and each cell holds one

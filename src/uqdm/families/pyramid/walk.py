@@ -243,35 +243,42 @@ class Chunk:
         one = self.parts[number]
         short = any(len(a) < q.size for a, q in zip(answers, questions))
         if one.level == 0:
-            return self._grounded(one, questions, answers)
+            return self._grounded(one, questions, answers, self.ground)
         if one.digit >= CORRECTED:
             assert self.level is not None
             assert self.level.correcting is not None
             return None if short else self.level.correcting.answered(one.digit, answers)
         band = self._band(one)
-        for i, (q, symbols) in enumerate(zip(questions, answers)):
-            for piece in pieces(len(symbols)):
-                y, x = np.divmod(q.asked[piece], np.int32(band.low.shape[2]))
-                begin, width = q.begin(piece)
-                bottom = (begin + symbols[piece] * width) >> FRACTION
-                band.low[i, y, x] = np.maximum(bottom, band.low[i, y, x])
-                band.high[i, y, x] = np.minimum(bottom + (width >> FRACTION) - 1, band.high[i, y, x])
-                band.told[i, y, x] = one.digit == 1
+        band.narrowed(questions, answers, one.digit == 1)
         following = self.parts[number + 1] if number + 1 < len(self.parts) else None
         if short or following is None or following[:3] != one[:3]:
             self._finished(one, band, short)
         return None
 
-    def _grounded(self, one: Part, questions: Sequence[Any], answers: Sequence[Integers]) -> None:
-        columns = np.int64(self.ground.shape[3])
-        for ground, q, symbols in zip(self.ground[:, one.channel], questions, answers):
+    def glimpse(self, number: int, questions: Sequence[Any], answers: Sequence[Integers]) -> State:
+        """What previews show if part `number` has these answers and no more. The chunk stays as it is."""
+        one, s = self.parts[number], self.state
+        known = list(self.mean)
+        if one.level and one.digit < CORRECTED:
+            i, k, band = one.level - 1, CHANNELS * one.band + one.channel, self._band(one).copy()
+            band.narrowed(questions, answers, one.digit == 1)
+            known[i] = known[i].copy()
+            known[i].planes[k] = band.concluded(False, lattice.sides(self.shapes[i], one.band)).mean
+        ground = self.ground if one.level else self.ground.copy()
+        if not one.level:
+            self._grounded(one, questions, answers, ground)
+        return State(s.step, s.size, s.grey, ground, s.low, s.high, s.value, known, s.offset, True)
+
+    def _grounded(self, one: Part, questions: Sequence[Any], answers: Sequence[Integers], grounds: Values) -> None:
+        columns = np.int64(grounds.shape[3])
+        for ground, q, symbols in zip(grounds[:, one.channel], questions, answers):
             y, x = np.divmod(np.arange(len(symbols)), columns)
             if one.digit == 0:
                 ground[y, x] = q.lowest + symbols * DIGIT + DIGIT // 2
             else:
                 ground[y, x] += (symbols - DIGIT // 2).astype(np.int16)
         if self.state.grey:
-            self.ground[:, 1:] = 0
+            grounds[:, 1:] = 0
 
     # --- a level, a band and a channel
 
@@ -585,6 +592,11 @@ class Pyramid:
             del state.work["chunk"]
             return chunk.become(state.step + 1, False)
         return state
+
+    def glimpse(self, state: State, part: int, questions: Sequence[Any], answers: Sequence[Integers]) -> State:
+        """What previews show if part `part` has these answers and no more. The walk may go on."""
+        chunk: Chunk = state.work["chunk"]
+        return chunk.glimpse(part, questions, answers)
 
     # --- previews
 
