@@ -183,6 +183,7 @@ class ChunkReader:
         self.header_size = self.position
         self._checked = self.position  # up to here every byte is under a check that passed
         self._last_tag = -1
+        self._alpha = False  # whether its chunk has been read
 
     @property
     def unverified(self) -> int:
@@ -347,6 +348,7 @@ class ChunkReader:
             self._checked, verified = self.position, end
             if end == size:
                 self._last_tag, self._check = head.tag, crc
+                self._alpha = self._alpha or head.kind == ALPHA
                 if self.header.compact:  # the next check starts from the last four bytes, whatever they are
                     last = before + varint(size) + payload[-CHECK:] + stored
                     self._check = int.from_bytes(last[-CHECK:], "little")
@@ -376,7 +378,7 @@ class ChunkReader:
                 raise self._damaged(start, "an alpha plane that the header does not announce")
             return tag, 0
         index, expected = tag - _FIRST_STEP_TAG + 1, max(last - _FIRST_STEP_TAG + 1, 0) + 1
-        if expected == 1 and self.header.alpha and last != ALPHA:
+        if expected == 1 and self.header.alpha and not self._alpha:
             raise self._damaged(start, "a step, but the alpha plane that the header announces is missing")
         if index != expected:
             raise self._damaged(
