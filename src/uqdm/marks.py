@@ -7,6 +7,7 @@ then, and looks at once. What is certain at a place follows from the coder's int
 the next 8 bytes; reading them needs no network.
 """
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -15,8 +16,8 @@ from numpy.typing import NDArray
 
 from uqdm.entropy.coder import Mark
 from uqdm.entropy.tables import Cells
-from uqdm.families.base import Question, Walk
-from uqdm.walk import BLOCK, CHECK, Symbols, Writer
+from uqdm.families.base import Question
+from uqdm.walk import CHECK, Symbols, Writer
 
 FIRST = 2048  # bytes of steps before which there is no place
 APART = 9 / 8  # there are at least so many times as many bytes before a place as before the one before
@@ -27,59 +28,48 @@ Judge = Callable[[int, NDArray[np.uint8]], float]  # picture i, its preview (3, 
 
 
 class Marker(Writer):
-    """A writer that looks at places on its way. `look` is for `walk`.
+    """A writer that looks at places on its way. `look` is for `walk`. `model`: a `Walk` that has
+    `glimpse`.
 
     `inside`: of the step taken last, for each picture, bytes of its payload and the PSNR of what
-    they show, in order. Pictures of a batch have their places in the same questions, as the first
-    picture chooses them.
+    they show, in order. They do not depend on the other pictures of a batch.
     """
 
-    def __init__(self, model: Walk, values: NDArray[np.int16], kind: str | None, judge: Judge) -> None:
+    def __init__(self, model: Any, values: NDArray[np.int16], kind: str | None, judge: Judge) -> None:
         super().__init__(values, kind)
         self._model, self._judge = model, judge
-        self._before, self._last = 0, FIRST  # bytes of the first picture: of whole steps, up to the last place
-        self._shares: list[float] = []  # where in a question there are places
-        self._marks: list[dict[int, Mark]] = [{} for _ in values]  # there, by the number of symbols before
+        self._before, self._last = [0] * len(values), [FIRST] * len(values)  # bytes: of whole steps, at the last place
+        self._marks: list[list[tuple[int, Mark]]] = [[] for _ in values]  # in a question: symbols before a place
         self._found: list[list[tuple[int, float]]] = [[] for _ in values]
         self.inside = self._found
 
     def _pieces(self, i: int, size: int) -> Iterator[slice]:
-        if i == 0:
-            self._shares = []
-        marks = self._marks[i] = {}
-        own = {round(share * size) for share in self._shares} if i else set()
-        begins = sorted({*range(0, size, BLOCK), *own})
-        for begin, end in zip(begins, [*begins[1:], size]):
-            if i == 0 and size >= LEAST and self._wanted():
-                self._shares.append(begin / size)
-                own.add(begin)
-            if begin in own:
-                marks[begin] = self._coders[i].mark()
-            yield slice(begin, end)
+        self._marks[i] = []
+        for part in super()._pieces(i, size):
+            if size >= LEAST and (mark := self._wanted(i)):
+                self._marks[i].append((part.start, mark))
+            yield part
 
-    def _wanted(self) -> bool:
-        now = self._before + 4 * self._coders[0].mark().words
-        if now < APART * self._last:
-            return False
-        self._last = now
-        return True
+    def _wanted(self, i: int) -> Mark | None:
+        """Where a picture's coder stands, if that is far enough behind the last place."""
+        mark = self._coders[i].mark()
+        now = self._before[i] + mark.size
+        if now < APART * self._last[i]:
+            return None
+        self._last[i] = now
+        return mark
 
     def look(self, state: Any, part: int, questions: Sequence[Question], given: Sequence[Symbols]) -> None:
-        """What files show that end at the places in this part."""
-        for share in self._shares:
-            marks = [self._marks[i].get(round(share * question.size)) for i, question in enumerate(questions)]
-            certain = [
-                mark and self._certain(i, round(share * question.size), mark, question)
-                for i, (mark, question) in enumerate(zip(marks, questions))
-            ]
+        """What files show that end at the places in this part; one place of each picture at a time."""
+        for some in itertools.zip_longest(*self._marks):
+            certain = [one and self._certain(i, one[0], one[1], questions[i]) for i, one in enumerate(some)]
             if all(count is None for count in certain):
                 continue
             short = [answers if count is None else answers[:count] for answers, count in zip(given, certain)]
             seen = self._model.denoise(self._model.glimpse(state, part, questions, short))
-            for i, (mark, count) in enumerate(zip(marks, certain)):
-                if mark is not None and count is not None:
-                    self._found[i].append((mark.size, self._judge(i, seen[i])))
-        self._shares = []
+            for i, (one, count) in enumerate(zip(some, certain)):
+                if one is not None and count is not None:
+                    self._found[i].append((one[1].size, self._judge(i, seen[i])))
 
     def _certain(self, i: int, count: int, mark: Mark, question: Question) -> int | None:
         """How many symbols of a question are certain at a place, `count` and those that follow. None:
@@ -99,8 +89,8 @@ class Marker(Writer):
         """See `Writer`."""
         heads = [len(side) + size for side in self._sides]
         payloads = super().take(size)
-        self._before += len(payloads[0])
-        self._last = max(self._last, self._before)
+        self._before = [before + len(payload) for before, payload in zip(self._before, payloads)]
+        self._last = [max(last, before) for last, before in zip(self._last, self._before)]
         self.inside = [
             [(head + at, psnr) for at, psnr in found if head + at < len(payload)]
             for head, payload, found in zip(heads, payloads, self._found)

@@ -8,7 +8,6 @@ at the beginning, what the PSNR is after each step and at places inside them.
 """
 
 import math
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -21,7 +21,7 @@ from uqdm.entropy.tables import Cells
 from uqdm.errors import DamagedError, NumericsError
 from uqdm.families.base import Question, State, Walk
 
-BLOCK = 1 << 14  # symbols coded at once; no bit depends on it
+BLOCK = 1 << 14  # symbols coded at once; no bit of a step depends on it, but where an index has places does
 CHECK = 4  # bytes of a step's check of its symbols; fewer in a compact file
 Symbols = NDArray[np.int64]
 Progress = Callable[

@@ -33,7 +33,17 @@ from uqdm.format.fields import crc32, varint
 from uqdm.format.header import ARITHMETIC, DEFAULT_SEED, MAGIC, VERSION, Header, write_header
 from uqdm.format.index import Place, read_index, write_index
 from uqdm.format.info import Info, inspect
-from uqdm.format.limits import MAX_CHUNKS, MAX_COMPACT, MAX_EXTRA, MAX_METADATA, MAX_NAME, MAX_PIXELS, MAX_SIDE, PIECE
+from uqdm.format.limits import (
+    MAX_CHUNKS,
+    MAX_COMPACT,
+    MAX_EXTRA,
+    MAX_INDEX,
+    MAX_METADATA,
+    MAX_NAME,
+    MAX_PIXELS,
+    MAX_SIDE,
+    PIECE,
+)
 from uqdm.format.shortening import truncate
 
 __all__ = [
@@ -50,12 +60,12 @@ __all__ = [
     "MAX_CHUNKS",
     "MAX_COMPACT",
     "MAX_EXTRA",
+    "MAX_INDEX",
     "MAX_METADATA",
     "MAX_NAME",
     "MAX_PIXELS",
     "MAX_SIDE",
     "PIECE",
-    "Place",
     "STEP",
     "VERSION",
     "XMP",
@@ -64,6 +74,7 @@ __all__ = [
     "Contents",
     "Header",
     "Info",
+    "Place",
     "bytes_at",
     "crc32",
     "ends",

@@ -57,7 +57,7 @@ def read_index(contents: Contents) -> list[Place] | None:
         number, at = found
         told, at = int.from_bytes(own.payload[at : at + 2], "little"), at + 2
         inside, more = bool(number & 1), number >> 1
-        if inside and not places or places and not more:
+        if (inside and not places) or (places and not more):
             raise DamagedError(f"the index: place {len(places) + 1} is not one that an encoder writes")
         size, step = size + more, step + (not inside and bool(places))
         places.append(Place(size, math.inf if told == EXACT else told / UNITS, step, inside))

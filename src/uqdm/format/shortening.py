@@ -51,7 +51,7 @@ def truncate(
     if psnr is not None:
         if math.isnan(psnr) or psnr <= 0:
             raise LimitError(f"{psnr} dB were asked for; expected a number above 0")
-        return data[: reaching(read_index(parse(data, max_pixels=None)), psnr, len(data)).bytes]
+        return data[: reaching(read_index(parse(data, steps=0, max_pixels=None)), psnr, len(data)).bytes]
     pixels = header.width * header.height
     if bpp is not None:
         if not 0 <= bpp < float("inf"):
