@@ -474,15 +474,19 @@ def more_behind(chance: Chance, parts: Parts, other: Parts) -> None:
 
 
 def carried_changed(chance: Chance, parts: Parts, other: Parts) -> None:
-    """What is carried along: metadata and alpha changed, swapped, added, replaced by what unpacks
-    to far too much.
+    """What is carried along: index, metadata and alpha changed, swapped, added, replaced by what
+    unpacks to far too much.
     """
     bomb = bytes([chance.randrange(5)]) + zlib.compress(bytes(chance.choice((1, 63, 64, 65, 1 << 16, 1 << 22))), 9)
     payload = chance.choice(
         (bomb, bomb, b"", b"\0", b"\0\0", b"\0\0\0", chance.randbytes(9), b"\1", chance.randbytes(5000))
     )
+    places = b"".join(
+        varint(chance.choice((0, 1, 2, 3, 40, 41, 1 << 40))) + chance.randbytes(2) for _ in range(chance.randrange(9))
+    )
+    payload = chance.choice((payload, payload, places))
     carried = [i for i, (tag, _) in enumerate(parts.chunks) if tag < STEP]
-    match chance.randrange(3):
+    match chance.randrange(4):
         case 0 if carried:
             at = chance.choice(carried)
             changed = bytearray(parts.chunks[at][1] or b"?")
@@ -491,6 +495,8 @@ def carried_changed(chance: Chance, parts: Parts, other: Parts) -> None:
         case 1 if carried:
             at = chance.choice(carried)
             parts.chunks[at] = parts.chunks[at][0], payload
+        case 2:
+            parts.chunks = [(0, places), *((tag, old) for tag, old in parts.chunks if tag != 0)]
         case _:
             parts.chunks = [(tag, old) for tag, old in parts.chunks if tag != 4]
             parts.chunks.insert(sum(tag < 4 for tag, _ in parts.chunks), (4, payload))

@@ -795,3 +795,10 @@ def test_pictures_from_files_keep_what_they_carry(default: codec.Codec) -> None:
     back = default.decode(default.compress(files.read(file.getvalue()))).picture
     assert (back.pixels == picture).all()
     assert (back.icc, back.exif, back.xmp) == (carried.icc, carried.exif, carried.xmp)
+
+
+def test_a_picture_with_alpha_comes_back_where_errors_are_told_too(default: codec.Codec) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (130, 130, 4), dtype=np.uint8) // 8
+    data = default.compress(image)
+    assert {format.ALPHA, format.ERRORS} <= {chunk.kind for chunk in format.parse(data).chunks}
+    assert (default.decompress(data) == image).all()

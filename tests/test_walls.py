@@ -35,7 +35,7 @@ ALLOWED = {  # part -> outside packages, own parts besides itself
     "format": ({"numpy"}, {"sources", "errors"}),
     "picture.py": ({"numpy"}, {"errors"}),
     "nearlossless.py": ({"numpy"}, ENTROPY),
-    "measured.py": ({"numpy"}, {"format", "nearlossless", "picture"}),
+    "measured.py": ({"numpy"}, {"format", "nearlossless", "picture", "quality"}),
     "files": ({"numpy", "PIL"}, {"atomic", "picture", "errors"}),
     "bundle.py": ({"numpy", "safetensors"}, {"atomic", "errors"}),
     "data": ({"numpy"}, {"files", "picture", "errors"}),

@@ -164,6 +164,7 @@ class Codec:
         mode: str | None = None,
         seed: int = 0,
         progress: Progress | None = None,
+        index: bool = True,
         **goal: Unpack[Reached],
     ) -> list[bytes]: ...
     @overload
@@ -174,6 +175,7 @@ class Codec:
         mode: str | None = None,
         seed: int = 0,
         progress: Progress | None = None,
+        index: bool = True,
         **goal: Unpack[Reached],
     ) -> Any: ...
     def compress(
@@ -183,6 +185,7 @@ class Codec:
         mode: str | None = None,
         seed: int = 0,
         progress: Progress | None = None,
+        index: bool = True,
         **goal: Unpack[Reached],
     ) -> bytes | list[bytes]:
         """One picture to `.uqdm` bytes, or a batch of them to a list.
@@ -190,7 +193,8 @@ class Codec:
         `image`: a `Picture`, a Pillow image, or a uint8 array (H, W), (H, W, 2), (H, W, 3) or (H,
         W, 4); any other iterable of those, or an array (N, H, W, 3), is a batch. `mode`: one of
         `modes`, by default the first. `seed` (below 2**64) fixes the dither. `progress`: called as
-        the work goes on.
+        the work goes on. `index`: long files of models whose previews are measured begin with an index
+        of what their beginnings show (`Info.index`).
 
         A file is lossless, but for one of these. `step=`: the first so many steps. `bpp=`: at most
         so many bits per pixel. `target_size=`: at most so many bytes. `psnr=`: as few bytes as give
@@ -206,7 +210,7 @@ class Codec:
         pictures, batch = arguments.pictures(image)
         for picture in pictures:
             self._allow(picture.pixels.shape[1], picture.pixels.shape[0])
-        files = self._encoder(mode, seed).files(pictures, Goal(**goal), progress)
+        files = self._encoder(mode, seed, index).files(pictures, Goal(**goal), progress)
         return files if batch else files[0]
 
     def step_within(self, max_error: int, mode: str | None = None, grey: bool = False) -> int:
@@ -216,7 +220,7 @@ class Codec:
         arguments.whole("max_error", max_error, 0)
         return rate.step_within(self.family(mode).guarantees(grey), max_error)
 
-    def _encoder(self, mode: str | None, seed: int) -> Encoder:
+    def _encoder(self, mode: str | None, seed: int, index: bool = False) -> Encoder:
         mode = self.modes[0] if mode is None else mode
         walk, family = self.family(mode), registry.of(self.package)
         fingerprint = bytes.fromhex(self.fingerprint)[:8]
@@ -233,7 +237,7 @@ class Codec:
             seed,
             family.minor,
         )
-        return Encoder(walk, header, self._coder, self.exact)
+        return Encoder(walk, header, self._coder, self.exact, index)
 
     def estimate(self, image: Any, *, mode: str | None = None, seed: int = 0) -> NDArray[np.float64]:
         """The model's ideal code length of each chunk, in bits: (chunks,), or (N, chunks) for a

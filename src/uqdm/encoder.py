@@ -44,6 +44,7 @@ class Encoder:
     header: Header
     coder: str | None
     exact: bool
+    index: bool = True  # whether long files of families whose previews are measured get an index
 
     def files(self, pictures: list[Picture], goal: Goal, progress: Progress | None) -> list[bytes]:
         """A file for each picture, up to what the goal says. Pictures of one size share network
@@ -73,10 +74,14 @@ class Encoder:
         family, last = self.family, self._last(goal, some[0].grey)
         pixels = some[0].pixels[:, :, 0].size
         headers = [self._headed(p, goal) for p in some]
-        files = [self._open(p, header) for p, header in zip(some, headers)]
+        carried = [_carried(p) for p in some]
+        heads = [len(_written(header, chunks)) for header, chunks in zip(headers, carried)]  # bytes before step 1
         found = [Measured(p, goal.max_error, family.measured) for p in some]
-        writer = Writer(family.values(stacked(some)), self.coder)
         states = [start(family, some, self.header.seed)]
+        if self.index and found[0].promising:
+            for one, preview in zip(found, family.denoise(states[0])):
+                one.begin(preview)
+        writer = Writer(family.values(stacked(some)), self.coder)
         walked = walk(family, states[0], writer, last, progress, spend=goal.psnr is None)
         reached = [] if goal.psnr is None else [self._psnr(some[0], states[0])]
         for state in walked if last != 0 else ():
@@ -91,23 +96,27 @@ class Encoder:
                 if reached[-1] >= goal.psnr:
                     break
             size = goal.size(pixels)
-            if size is not None and all(len(file) + one.size >= size for file, one in zip(files, found)):
+            if size is not None and all(head + one.size >= size for head, one in zip(heads, found)):
                 break
-        for file, one in zip(files, found):
-            for kind, index, payload in one.chunks(family.chunks):
-                if headers[0].compact:
-                    file += format.write_compact_step(payload, file)
-                else:
-                    file += format.write_chunk(kind, index, payload, file)
-        whole = [bytes(file) for file in files]
-        if goal.psnr is None:
-            return [goals.within(data, goal, pixels) for data in whole]
-        data = whole[0]
-        return [
-            goals.reaching(
+
+        def cut(data: bytes) -> bytes:
+            if goal.psnr is None:
+                return goals.within(data, goal, pixels)
+            return goals.reaching(
                 data, goal.psnr, lambda size: self._psnr(some[0], self._after(states[0], data[:size])), reached
             )
-        ]
+
+        out = []
+        for header, before, one in zip(headers, carried, found):
+            chunks = [*before, *one.chunks(family.chunks)]
+            data = _written(header, chunks)
+            kept = len(cut(data))
+            if (index := one.index(data, kept)) is not None:
+                longer = _written(header, [(format.INDEX, 0, index), *chunks])
+                kept, data = kept + len(longer) - len(data), longer
+            size = goal.size(pixels)
+            out.append(data[: kept if size is None else min(kept, size)])
+        return out
 
     def _last(self, goal: Goal, grey: bool) -> int | None:
         """The last step that is written; None: of all that there are."""
@@ -151,13 +160,21 @@ class Encoder:
         header = dataclasses.replace(self.header, width=w, height=h, grey=picture.grey, alpha=picture.alpha is not None)
         return header.compacted() if self._compact(picture, goal) else header
 
-    def _open(self, picture: Picture, header: Header) -> bytearray:
-        """A file up to its first step: header and what is carried along."""
-        file = bytearray(format.write_header(header))
-        carried = {format.ICC: picture.icc, format.EXIF: picture.exif, format.XMP: picture.xmp}
-        if picture.alpha is not None:
-            carried[format.ALPHA] = pack_alpha(picture.alpha)
-        for kind, payload in carried.items():
-            if payload:
-                file += format.write_chunk(kind, 0, payload, file)
-        return file
+
+def _carried(picture: Picture) -> list[tuple[int, int, bytes]]:
+    """Kind, index and payload of what a picture's file carries besides its steps."""
+    found = {format.ICC: picture.icc, format.EXIF: picture.exif, format.XMP: picture.xmp}
+    if picture.alpha is not None:
+        found[format.ALPHA] = pack_alpha(picture.alpha)
+    return [(kind, 0, payload) for kind, payload in found.items() if payload]
+
+
+def _written(header: Header, chunks: Iterable[tuple[int, int, bytes]]) -> bytes:
+    """A file of chunks: kind, index and payload of each."""
+    file = bytearray(format.write_header(header))
+    for kind, index, payload in chunks:
+        if header.compact:
+            file += format.write_compact_step(payload, file)
+        else:
+            file += format.write_chunk(kind, index, payload, file)
+    return bytes(file)

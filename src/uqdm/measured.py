@@ -3,19 +3,22 @@ themselves. Knows pixels and chunks.
 
 The encoder sees every preview that a decoder will show after a whole step, for previews are the
 same bits everywhere. So it can tell how far each is off, in a chunk before the first step. Where an
-error is asked for, it takes the cheapest step, and corrects its preview.
+error is asked for, it takes the cheapest step, and corrects its preview. It also tells, in an index
+at the beginning, what the PSNR is after each step.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from uqdm import format, nearlossless
-from uqdm.format import Chunk, Header
+from uqdm import format, nearlossless, quality
+from uqdm.format import Chunk, Header, Place
 from uqdm.picture import Picture
 
 LEAST = format.MAX_COMPACT + 1  # pixels from which the errors are told without being asked for
+LEAST_INDEXED = 1 << 15  # bytes of a file from which it has an index
 
 Pixels = NDArray[np.uint8]
 
@@ -33,6 +36,7 @@ class Measured:
         self._told = measured and (most is not None or self._pixels[0].size >= LEAST)
         self._errors: list[int] = []
         self._steps: list[bytes] = []
+        self._psnr: list[float] = []  # before the first step, after it, ...
         self._best: tuple[int, int, bytes | None] | None = (
             None  # bytes in all, steps, and the correction, if one is needed
         )
@@ -42,14 +46,37 @@ class Measured:
         """Whether there is anything to find out."""
         return self._told
 
+    @property
+    def promising(self) -> bool:
+        """Whether the file may get an index: the PSNR of beginnings is wanted."""
+        return self._told and self._pixels.size >= LEAST_INDEXED
+
+    def psnr(self, preview: Pixels) -> float:
+        """Of a preview (3, H, W), over all values, in decibels."""
+        total = 0
+        for shown, own in zip(self._own(preview), self._pixels):
+            for rows in range(0, len(own), 64):  # differences take four times the memory of pixels
+                error = shown[rows : rows + 64].astype(np.int32) - own[rows : rows + 64]
+                total += int(np.vdot(error, error))
+        return quality.psnr(total / self._pixels.size)
+
+    def begin(self, preview: Pixels) -> None:
+        """Nothing has been written. `preview` (3, H, W): what is shown then."""
+        self._psnr.append(self.psnr(preview))
+
+    def _own(self, preview: Pixels) -> Pixels:
+        return preview[1:2] if len(self._pixels) == 1 else preview
+
     def step(self, payload: bytes, preview: Pixels | None) -> None:
         """One more step has been written. `preview` (3, H, W): after it; None after the last
         one.
         """
         self._steps.append(payload)
+        if self._psnr:
+            self._psnr.append(math.inf if preview is None else self.psnr(preview))
         if preview is None:
             return
-        shown = preview[1:2] if len(self._pixels) == 1 else preview
+        shown = self._own(preview)
         rows = zip(
             shown.swapaxes(0, 1), self._pixels.swapaxes(0, 1)
         )  # one at a time: differences take twice the memory of pixels
@@ -80,6 +107,16 @@ class Measured:
         found = [(format.ERRORS, 0, errors)] if self._told else []
         found += [(format.STEP, k, payload) for k, payload in enumerate(steps, 1)]
         return found if correction is None else [*found, (format.CORRECTION, 0, correction)]
+
+    def index(self, file: bytes, size: int) -> bytes | None:
+        """The payload of the index of a file that has none yet, about its first `size` bytes. None:
+        nobody asked for one, or the file is short.
+        """
+        if not self._psnr or size < LEAST_INDEXED:
+            return None
+        contents = format.parse(file, max_pixels=None)
+        places = [Place(end, psnr, step) for step, (end, psnr) in enumerate(zip(format.ends(contents), self._psnr))]
+        return format.write_index([place for place in places if place.bytes <= size], contents.header_size)
 
 
 def known(header: Header, chunks: Sequence[Chunk], preview: Pixels, step: int, bound: int) -> tuple[Pixels, int]:

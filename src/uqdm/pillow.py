@@ -147,10 +147,22 @@ class UqdmImageFile(ImageFile.ImageFile):
         self._mode = ("L" if header.grey else "RGB") + ("A" if header.alpha else "")
         self.info |= {"model": header.model or header.fingerprint.hex(), "steps": header.chunks}
         chunks = iter(reader)
-        while not header.compact and (tag := self.fp.read(1)) and tag[0] in (format.ICC, format.EXIF, format.XMP):
+        while (
+            not header.compact
+            and (tag := self.fp.read(1))
+            and tag[0]
+            in (
+                format.INDEX,
+                format.ICC,
+                format.EXIF,
+                format.XMP,
+            )
+        ):
             self.fp.seek(-1, os.SEEK_CUR)
             if (chunk := next(chunks, None)) is None:
                 break
+            if chunk.kind == format.INDEX:
+                continue
             name, prefix = {
                 format.ICC: ("icc_profile", b""),
                 format.EXIF: ("exif", b"Exif\0\0"),
@@ -308,7 +320,7 @@ def _save(image: Image.Image, file: IO[bytes], name: str | bytes) -> None:
     picture = _picture(image)
     what = f"cannot write {os.fsdecode(name)}" if name else "cannot write UQDM"
     with _as_os_error(what):
-        data = _chosen(options.get("model")).compress(picture, **goal)
+        data = _chosen(options.get("model")).compress(picture, index=options.get("index", True), **goal)
         if not goals.shows(format.parse(data, max_pixels=None)):
             raise OSError(f"{what}: with {goal} nothing is left of the picture; ask for more")
     file.write(data)

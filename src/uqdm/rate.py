@@ -1,8 +1,8 @@
-"""Where a stream is cut: after a step, at bits per pixel, at bytes, or as soon as no value can be
-further off than an error.
+"""Where a stream is cut: after a step, at bits per pixel, at bytes, at decibels, or as soon as no
+value can be further off than an error.
 
-The first three need the file alone (`format.cuts`). The last asks the model that wrote it what each
-step promises; no network runs.
+All but the last need the file alone (`format.shortening`). The last asks the model that wrote it
+what each step promises; no network runs.
 """
 
 import dataclasses
@@ -36,20 +36,22 @@ def step_within(promised: Sequence[Promise], most: int) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class Cut:
-    """How much of a stream is wanted: at most one of the four. With none it is all.
+    """How much of a stream is wanted: at most one of the five. With none it is all.
 
     `step`: up to the end of that step. `bpp`: bits per pixel of the whole file, `nbytes`: its
     bytes. `max_error`: up to the first step that keeps every value of a pixel within it.
+    `psnr`: up to the first place in the file's index that shows so many decibels.
     """
 
     step: int | None = None
     bpp: float | None = None
     nbytes: int | None = None
     max_error: int | None = None
+    psnr: float | None = None
 
     def __post_init__(self) -> None:
         if sum(value is not None for value in dataclasses.astuple(self)) > 1:
-            raise ValueError(f"{self}: give at most one of step, bpp, nbytes and max_error")
+            raise ValueError(f"{self}: give at most one of step, bpp, nbytes, max_error and psnr")
 
     def resolved(self, model: Package, contents: format.Contents) -> "Cut":
         """The same for a file of that model, with a step in the place of `max_error`, or all of a
@@ -80,4 +82,6 @@ class Cut:
                     f"an error of at most {self.max_error} was asked for, which only step {cut.step} keeps; "
                     f"the file holds {there} of {contents.header.chunks} whole steps"
                 )
-        return data if cut == Cut() else format.truncate(data, nbytes=cut.nbytes, bpp=cut.bpp, step=cut.step)
+        if cut == Cut():
+            return data
+        return format.truncate(data, nbytes=cut.nbytes, bpp=cut.bpp, step=cut.step, psnr=cut.psnr)

@@ -112,6 +112,29 @@ def chunks(data: bytes, head: Header) -> dict[int, Payload]:
     return found
 
 
+def index(data: bytes, head: Header) -> list[tuple[int, int, bool]]:
+    """Bytes, PSNR and whether it is inside a step, of each place that a file's index tells of."""
+    payload, places, at = chunks(data, head)[0].data, list[tuple[int, int, bool]](), 0
+    assert data[head.end] == 0
+    assert len(payload) <= 4096
+    size = head.end + 1 + (1 if len(payload) < 128 else 2) + 2 + len(payload) + 4
+    while at < len(payload):
+        distance, at = varint(payload, at)
+        size += distance >> 1
+        assert not places or distance > 1
+        places.append((size, int.from_bytes(payload[at : at + 2], "little"), bool(distance & 1)))
+        at += 2
+    assert at == len(payload)
+    ends = [size for size, _, inside in places if not inside]
+    assert not places[0][2]
+    assert 1 <= len(ends) <= head.steps + 1
+    for step, end in enumerate(ends):  # a file that is cut there has so many whole steps, and no byte more
+        found = chunks(data[:end], head)
+        assert end > len(data) or sum(tag >= 16 and one.whole for tag, one in found.items()) == step
+        assert end > len(data) or sum(tag >= 16 for tag in chunks(data[: end - 1], head)) == step
+    return places
+
+
 class Stream:
     """Symbols of a step's payload, as long as they are certain; `found` collects them."""
 

@@ -34,6 +34,12 @@ if TYPE_CHECKING:
     help="Entropy mode; paper reproduces the paper's.",
 )
 @options.goal
+@click.option(
+    "--index/--no-index",
+    default=True,
+    show_default=True,
+    help="Begin a long file with what its beginnings show. (photo)",
+)
 @options.precision
 @options.batch
 @options.run
@@ -92,6 +98,7 @@ class Encoding:
         mode: str,
         seed: int,
         goal: dict[str, Any],
+        index: bool,
         max_pixels: int | None,
         convert: bool,
         force: bool,
@@ -106,7 +113,7 @@ class Encoding:
             raise click.UsageError(
                 f"--mode {mode}: the model {self._codec.name} has {had} only; uqdm-light and imported ones have it"
             )
-        self._mode, self._seed, self._goal = mode, seed, goal
+        self._mode, self._seed, self._goal, self._index = mode, seed, goal, index
         self._max_pixels, self._convert, self._force = max_pixels or MAX_PIXELS, convert, force
 
     def read(self, job: Job) -> Picture:
@@ -139,7 +146,8 @@ class Encoding:
         return min(int(self._goal.get("step", self._codec.steps)), self._codec.steps)
 
     def work(self, some: list[Picture], tick: Tick) -> list[bytes]:
-        found: list[bytes] = self._codec.compress(some, mode=self._mode, seed=self._seed, progress=tick, **self._goal)
+        how: dict[str, Any] = {"mode": self._mode, "seed": self._seed, "index": self._index, **self._goal}
+        found: list[bytes] = self._codec.compress(some, progress=tick, **how)
         return found
 
     def finish(self, job: Job, picture: Picture, data: bytes) -> None:
@@ -210,9 +218,9 @@ def decompress(
     IN is a file, a folder of .uqdm files, a quoted glob, or - for stdin. OUT is a picture (its
     suffix chooses the format), or a folder for several files. By default each picture is written
     beside its file, as PNG. A whole file is written exactly, so to PNG, TIFF, WebP, JPEG 2000, BMP,
-    PPM or PGM. A preview can also be written to JPEG or AVIF. With --step, --bpp or --bytes only
-    the beginning of each file is decoded. If a step is cut, all of it that is there is used (except
-    by --method flow).
+    PPM or PGM. A preview can also be written to JPEG or AVIF. With --step, --bpp, --bytes or --psnr
+    only the beginning of each file is decoded. If a step is cut, all of it that is there is used
+    (except by --method flow). --psnr needs an index in the file (see uqdm truncate).
 
     --method denoise shows the mean of what the picture can be: it has the least error and little
     texture. ancestral draws one of the pictures that it can be: it is more lively, but further from
@@ -238,7 +246,7 @@ def decompress(
       uqdm decompress compressed/ pictures/ --force
       head -c 4000 photo.uqdm | uqdm decompress - preview.png
     """
-    options.at_most_one(**{name: given[name] for name in ("step", "bpp", "nbytes", "max_error")})
+    options.at_most_one(**{name: given[name] for name in ("step", "bpp", "nbytes", "max_error", "psnr")})
     planned = plan(paths, Kind("decompress", ".uqdm files", FILES, pictures(), ".png"), force, skip_existing, recursive)
     for job in planned.jobs:
         picture_format(job)  # an unknown suffix is noticed before the work is done
@@ -274,6 +282,7 @@ class Decoding:
         bpp: float | None,
         nbytes: int | None,
         max_error: int | None,
+        psnr: float | None,
         method: str,
         seed: int,
         temperature: float,
@@ -287,7 +296,7 @@ class Decoding:
     ) -> None:
         from uqdm import library, rate
 
-        self._cut = rate.Cut(step, bpp, nbytes, max_error)
+        self._cut = rate.Cut(step, bpp, nbytes, max_error, psnr)
         self._whole = self._cut == rate.Cut(step)  # all bytes, or all of the steps asked for
         self._how = {"method": method, "seed": seed, "temperature": temperature, "salvage": salvage, "reduce": reduce}
         self._lossy = lossy_output or reduce > 0  # a smaller picture is not the whole one anyway

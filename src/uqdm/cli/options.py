@@ -118,6 +118,12 @@ rate = together(
         "--bytes", "--target-size", "nbytes", type=click.IntRange(min=0), metavar="N", help="Take the first N bytes."
     ),
     click.option(
+        "--psnr",
+        type=Number(min=0, min_open=True),
+        metavar="DB",
+        help="Take all up to the first place in the file's index that shows so many decibels of PSNR.",
+    ),
+    click.option(
         "--max-error",
         type=click.IntRange(min=0),
         metavar="E",

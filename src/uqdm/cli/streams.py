@@ -3,6 +3,7 @@
 from __future__ import annotations  # for types of modules that are not imported yet
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from uqdm.errors import FormatError
 
 if TYPE_CHECKING:
     from uqdm.bundle import Package
-    from uqdm.format import Header, Info
+    from uqdm.format import Header, Info, Place
 
 
 @click.command(short_help="What a file holds, and what each step costs.")
@@ -104,6 +105,20 @@ def info(file: str, as_json: bool, model: str | None) -> None:
         table.append((name, str(size), f"{8 * size / pixels:.3f}", str(total), f"{8 * total / pixels:.3f}", *ends))
     echo()
     echo_table(table)
+    if found.index:
+        echo()
+        echo_table(_index(found, found.index))
+
+
+def _index(found: Info, places: list[Place]) -> list[tuple[str, ...]]:
+    """What a file tells of its beginnings, as a table."""
+    rows: list[tuple[str, ...]] = [("index", "bytes", "bpp", "dB")]
+    for place in places:
+        name = f"in step {place.step + 1}" if place.inside else f"step {place.step}" if place.step else "no step"
+        name += ", behind the end" * (place.bytes > found.total_bytes)
+        psnr = "lossless" if math.isinf(place.psnr) else f"{place.psnr:.2f}"
+        rows.append((name, str(place.bytes), f"{8 * place.bytes / (found.width * found.height):.3f}", psnr))
+    return rows
 
 
 @click.command(short_help="Shorten a file by copying its first bytes.")
@@ -119,25 +134,30 @@ def truncate(
     bpp: float | None,
     nbytes: int | None,
     max_error: int | None,
+    psnr: float | None,
     model: str | None,
     force: bool,
 ) -> None:
     """Shorten a .uqdm file to a lower rate: OUT gets the first bytes of IN, and nothing is encoded
     again.
 
-    --bytes N takes exactly the first N bytes. --bpp, --step and --max-error choose N; --max-error
-    needs the file's model. Give one of the four.
+    --bytes N takes exactly the first N bytes. --bpp, --step, --psnr and --max-error choose N.
+    --max-error needs the file's model. --psnr needs the index that long files of photo begin with:
+    it takes all up to the first place in it that shows so many decibels. A shorter beginning may
+    show them too, but only compress --psnr, which sees the picture, finds the shortest. Give one of
+    the five.
 
     \b
     Examples:
       uqdm truncate photo.uqdm small.uqdm --bpp 1.5
       uqdm truncate photo.uqdm small.uqdm --step 2
+      uqdm truncate photo.uqdm small.uqdm --psnr 38
       uqdm truncate photo.uqdm small.uqdm --max-error 16
       uqdm truncate photo.uqdm - --bytes 4000 | uqdm decompress - preview.png
     """
-    options.at_most_one(step=step, bpp=bpp, nbytes=nbytes, max_error=max_error)
-    if step is None and bpp is None and nbytes is None and max_error is None:
-        raise click.UsageError("one of --step, --bpp, --bytes and --max-error is needed")
+    options.at_most_one(step=step, bpp=bpp, nbytes=nbytes, max_error=max_error, psnr=psnr)
+    if all(given is None for given in (step, bpp, nbytes, max_error, psnr)):
+        raise click.UsageError("one of --step, --bpp, --bytes, --psnr and --max-error is needed")
     from uqdm import format, rate
 
     source, target = as_stream(source, 0), as_stream(target, 1)
@@ -150,7 +170,7 @@ def truncate(
     job.check(force)
 
     def shortened() -> bytes:
-        wanted = rate.Cut(step, bpp, nbytes, max_error)
+        wanted = rate.Cut(step, bpp, nbytes, max_error, psnr)
         if max_error is None:
             return wanted.of(data)
         return wanted.of(data, _model(format.parse(data, steps=0, max_pixels=None).header, model))

@@ -4,7 +4,9 @@ but for `format.alpha`.
 limits, fields    numbers: what is too large, varints, checks
 header            what a decoder must know first
 chunks            a header and chunks to bytes, and back, as they arrive
+index             what beginnings of a file show, as it tells itself
 cuts              where a file may be cut
+shortening        cutting it
 inspect           what a file says of itself
 alpha             an alpha plane to bytes, and back (NumPy; not imported here)
 """
@@ -15,6 +17,7 @@ from uqdm.format.chunks import (
     ERRORS,
     EXIF,
     ICC,
+    INDEX,
     KIND_NAMES,
     STEP,
     XMP,
@@ -25,11 +28,23 @@ from uqdm.format.chunks import (
     write_chunk,
     write_compact_step,
 )
-from uqdm.format.cuts import bytes_at, ends, truncate
+from uqdm.format.cuts import bytes_at, ends
 from uqdm.format.fields import crc32, varint
 from uqdm.format.header import ARITHMETIC, DEFAULT_SEED, MAGIC, VERSION, Header, write_header
+from uqdm.format.index import Place, read_index, write_index
 from uqdm.format.info import Info, inspect
-from uqdm.format.limits import MAX_CHUNKS, MAX_COMPACT, MAX_EXTRA, MAX_METADATA, MAX_NAME, MAX_PIXELS, MAX_SIDE, PIECE
+from uqdm.format.limits import (
+    MAX_CHUNKS,
+    MAX_COMPACT,
+    MAX_EXTRA,
+    MAX_INDEX,
+    MAX_METADATA,
+    MAX_NAME,
+    MAX_PIXELS,
+    MAX_SIDE,
+    PIECE,
+)
+from uqdm.format.shortening import truncate
 
 __all__ = [
     "ALPHA",
@@ -39,11 +54,13 @@ __all__ = [
     "ERRORS",
     "EXIF",
     "ICC",
+    "INDEX",
     "KIND_NAMES",
     "MAGIC",
     "MAX_CHUNKS",
     "MAX_COMPACT",
     "MAX_EXTRA",
+    "MAX_INDEX",
     "MAX_METADATA",
     "MAX_NAME",
     "MAX_PIXELS",
@@ -57,14 +74,17 @@ __all__ = [
     "Contents",
     "Header",
     "Info",
+    "Place",
     "bytes_at",
     "crc32",
     "ends",
     "inspect",
     "parse",
+    "read_index",
     "truncate",
     "varint",
     "write_chunk",
     "write_compact_step",
     "write_header",
+    "write_index",
 ]

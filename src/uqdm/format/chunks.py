@@ -25,10 +25,11 @@ from uqdm.errors import DamagedError, LimitError
 from uqdm.format import fields
 from uqdm.format.fields import MAX_VARINT, decode_varint, varint
 from uqdm.format.header import CHECK, Header, read_header
-from uqdm.format.limits import MAX_CHUNKS, MAX_METADATA, MAX_PIXELS, PIECE, largest_alpha, largest_step
+from uqdm.format.limits import MAX_CHUNKS, MAX_INDEX, MAX_METADATA, MAX_PIXELS, PIECE, largest_alpha, largest_step
 
-ICC, EXIF, XMP, ALPHA, ERRORS, CORRECTION, STEP = 1, 2, 3, 4, 5, 15, 16
+INDEX, ICC, EXIF, XMP, ALPHA, ERRORS, CORRECTION, STEP = 0, 1, 2, 3, 4, 5, 15, 16
 KIND_NAMES = {
+    INDEX: "index",
     ICC: "ICC profile", EXIF: "EXIF", XMP: "XMP", ALPHA: "alpha plane", ERRORS: "errors", CORRECTION: "correction",
     STEP: "step",
 }  # fmt: skip
@@ -40,8 +41,8 @@ _COMPACT_CHECK = 2  # bytes of a step's check in a compact file
 
 @dataclass(frozen=True)
 class Chunk:
-    """One chunk, or the beginning of a step: `kind` is ICC, EXIF, XMP, ALPHA, ERRORS, CORRECTION or
-    STEP; `index` counts steps from 1 and is 0 for the others. `payload`: its bytes, checks taken
+    """One chunk, or the beginning of a step: `kind` is INDEX, ICC, EXIF, XMP, ALPHA, ERRORS,
+    CORRECTION or STEP; `index` counts steps from 1 and is 0 for the others. `payload`: its bytes, checks taken
     out. `start`, `end`: its place in the file, in bytes, head and checks included. `size`: bytes of
     the payload when whole. `verified`: the first so many bytes of `payload` are under a check that
     passed.
@@ -181,7 +182,8 @@ class ChunkReader:
         self.header, self._check = read_header(self._read, max_pixels)
         self.header_size = self.position
         self._checked = self.position  # up to here every byte is under a check that passed
-        self._last_tag = 0
+        self._last_tag = -1
+        self._alpha = False  # whether its chunk has been read
 
     @property
     def unverified(self) -> int:
@@ -346,6 +348,7 @@ class ChunkReader:
             self._checked, verified = self.position, end
             if end == size:
                 self._last_tag, self._check = head.tag, crc
+                self._alpha = self._alpha or head.kind == ALPHA
                 if self.header.compact:  # the next check starts from the last four bytes, whatever they are
                     last = before + varint(size) + payload[-CHECK:] + stored
                     self._check = int.from_bytes(last[-CHECK:], "little")
@@ -356,7 +359,7 @@ class ChunkReader:
         without gaps.
         """
         total, last = self.header.chunks, self._last_tag
-        if tag in (ERRORS, CORRECTION) and not self.header.minor:
+        if tag in (INDEX, ERRORS, CORRECTION) and not self.header.minor:
             raise self._damaged(
                 start, f"a chunk of kind {tag}, which files of format version {self.header.version} do not have"
             )
@@ -375,7 +378,7 @@ class ChunkReader:
                 raise self._damaged(start, "an alpha plane that the header does not announce")
             return tag, 0
         index, expected = tag - _FIRST_STEP_TAG + 1, max(last - _FIRST_STEP_TAG + 1, 0) + 1
-        if expected == 1 and self.header.alpha and last != ALPHA:
+        if expected == 1 and self.header.alpha and not self._alpha:
             raise self._damaged(start, "a step, but the alpha plane that the header announces is missing")
         if index != expected:
             raise self._damaged(
@@ -386,7 +389,8 @@ class ChunkReader:
     def _check_length(self, kind: int, length: int, start: int) -> None:
         pixels = self.header.width * self.header.height
         step = largest_step(pixels)
-        limit = {ALPHA: largest_alpha(pixels), ERRORS: MAX_CHUNKS, CORRECTION: step, STEP: step}.get(kind, MAX_METADATA)
+        own = {INDEX: MAX_INDEX, ALPHA: largest_alpha(pixels), ERRORS: MAX_CHUNKS, CORRECTION: step, STEP: step}
+        limit = own.get(kind, MAX_METADATA)
         if kind == ERRORS and length != self.header.chunks - 1:
             raise self._damaged(
                 start, f"{length} errors; a file of {self.header.chunks} steps has one less than it has steps"

@@ -1,10 +1,12 @@
 """What a file says of itself, in one record: what `uqdm info` tells. No picture is decoded."""
 
 import json
+import math
 from dataclasses import asdict, dataclass
 
 from uqdm import sources
 from uqdm.format.chunks import CORRECTION, KIND_NAMES, STEP, parse
+from uqdm.format.index import Place, read_index
 from uqdm.sources import Source
 
 
@@ -40,10 +42,14 @@ class Info:
     tail_bytes: int
     total_bytes: int
     corrected_to: int | None  # of a file that ends in a correction: how far its values are off at most
+    index: list[Place] | None  # what the file tells of its beginnings, also of those beyond its end
 
     def to_json(self) -> str:
-        """One JSON object with the fields above, by name, in order."""
-        return json.dumps(asdict(self), indent=2, ensure_ascii=False)
+        """One JSON object with the fields above, by name, in order. An infinite PSNR is null there."""
+        found = asdict(self)
+        for place in found["index"] or []:
+            place["psnr"] = None if math.isinf(place["psnr"]) else place["psnr"]
+        return json.dumps(found, indent=2, ensure_ascii=False)
 
 
 def inspect(data: Source) -> Info:
@@ -80,4 +86,5 @@ def inspect(data: Source) -> Info:
         tail_bytes=contents.tail,
         total_bytes=len(data),
         corrected_to=correction[0] if (correction := contents.payload(CORRECTION)) else None,
+        index=read_index(contents),
     )

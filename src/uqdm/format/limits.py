@@ -8,6 +8,7 @@ MAX_COMPACT = 1 << 14  # pixels of a compact file: there its head counts
 MAX_CHUNKS = 240  # step chunks: the tag byte is 15 + index
 MAX_NAME = 64  # bytes of UTF-8
 MAX_EXTRA = 64  # bytes of the family's sub-header
+MAX_INDEX = 4096  # bytes of an index
 MAX_METADATA = 16 << 20  # bytes of one ICC, EXIF or XMP chunk
 PIECE = 4096  # bytes of payload under one check
 
