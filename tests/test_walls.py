@@ -50,7 +50,8 @@ ALLOWED = {  # part -> outside packages, own parts besides itself
     "config.py": (set(), {"families/registry", "records", "errors"}),
     "walk.py": ({"numpy"}, {"families/base", *ENTROPY}),
     "rate.py": (set(), {"families/registry", "format", "bundle", "errors", "sources"}),
-    "batches.py": (set(), set()),
+    "batches.py": (set(), {"errors"}),
+    "bulk/processes.py": (set(), {"families/registry", "errors"}),
     "previews.py": ({"numpy"}, {"walk", "arguments", "families/base"}),
     "arguments.py": ({"numpy"}, {"files", "picture", "errors"}),
     "goals.py": (set(), {"format", "errors"}),
@@ -106,6 +107,7 @@ ALLOWED = {  # part -> outside packages, own parts besides itself
         {
             "training/runs",
             "training/importing",
+            "bulk/processes",
             "families",
             "codec",
             "walk",

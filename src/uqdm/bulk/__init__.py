@@ -1,0 +1,1 @@
+"""Many pictures: processes of one machine, and clusters."""
