@@ -52,6 +52,11 @@ ALLOWED = {  # part -> outside packages, own parts besides itself
     "rate.py": (set(), {"families/registry", "format", "bundle", "errors", "sources"}),
     "batches.py": (set(), {"errors"}),
     "bulk/processes.py": (set(), {"families/registry", "errors"}),
+    "bulk/pictures.py": (
+        set(),
+        {"arguments", "batches", "codec", "files", "format", "goals", "library", "previews", "rate", "errors"},
+    ),
+    "bulk/clusters.py": ({"ray", "pyarrow"}, {"bulk/pictures", "atomic", "cpus", "files", "library", "errors"}),
     "previews.py": ({"numpy"}, {"walk", "arguments", "families/base"}),
     "arguments.py": ({"numpy"}, {"files", "picture", "errors"}),
     "goals.py": (set(), {"format", "errors"}),

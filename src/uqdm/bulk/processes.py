@@ -71,9 +71,7 @@ def shares(things: Iterable[tuple[T, int]], total: int, jobs: int) -> Iterator[l
         yield some
 
 
-def outcomes(
-    begin: Callable[[], Work[T]], lists: Iterable[list[T]], jobs: int
-) -> Generator[tuple[T, Any], None, None]:
+def outcomes(begin: Callable[[], Work[T]], lists: Iterable[list[T]], jobs: int) -> Generator[tuple[T, Any], None, None]:
     """Each thing with its result, or with a `Died`, in the order in which they come.
 
     `begin` runs once in each process and gives the function that works there: it gets a list and
