@@ -28,6 +28,7 @@ SMALLER = {  # a line of the README, without its comment -> what runs in its pla
     "pip install -c constraints.txt '.[train]'": NOTHING,
     "pip install -c constraints.txt '.[eval]'": NOTHING,
     "cp examples/parrots.png photo.png": "cp examples/small.png photo.png",
+    "uqdm bulk compress photos/ packed/": NOTHING,  # tests/bulk/test_clusters.py runs it where Ray is
     TILES: TILES.replace("+ 128", "+ 64").replace("768, 128", "256, 64").replace("512, 128", "128, 64"),
     "uqdm sample dream.png --size 128x96": "uqdm sample dream.png --size 32x24",
     "uqdm train --preset photo --start checkpoints/photo --data photos/ --out runs/photo --minutes 120": (

@@ -50,7 +50,13 @@ ALLOWED = {  # part -> outside packages, own parts besides itself
     "config.py": (set(), {"families/registry", "records", "errors"}),
     "walk.py": ({"numpy"}, {"families/base", *ENTROPY}),
     "rate.py": (set(), {"families/registry", "format", "bundle", "errors", "sources"}),
-    "batches.py": (set(), set()),
+    "batches.py": (set(), {"errors"}),
+    "bulk/processes.py": (set(), {"families/registry", "errors"}),
+    "bulk/pictures.py": (
+        set(),
+        {"arguments", "batches", "codec", "files", "format", "goals", "library", "previews", "rate", "errors"},
+    ),
+    "bulk/clusters.py": ({"ray", "pyarrow"}, {"bulk/pictures", "atomic", "cpus", "files", "library", "errors"}),
     "previews.py": ({"numpy"}, {"walk", "arguments", "families/base"}),
     "arguments.py": ({"numpy"}, {"files", "picture", "errors"}),
     "goals.py": (set(), {"format", "errors"}),
@@ -107,6 +113,7 @@ ALLOWED = {  # part -> outside packages, own parts besides itself
         {
             "training/runs",
             "training/importing",
+            "bulk/processes",
             "families",
             "codec",
             "walk",

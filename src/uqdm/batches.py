@@ -1,11 +1,18 @@
-"""Things of one size are worked on together. Knows nothing of what they are."""
+"""Things of one size are worked on together, and one that fails does not spoil the others. Knows
+nothing of what they are.
+"""
 
-from collections.abc import Iterable, Iterator
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
+from uqdm.errors import UqdmError
+
 PIXELS = 1 << 17  # of small pictures that share a network call
+FAILURES = (UqdmError, MemoryError, OSError)  # what bad data, and too little of a machine, raise
 Key = tuple[Any, ...]  # height, width, and what else things must share to be worked on together
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 def together(things: Iterable[tuple[Key, T]], most: int | None = None, waiting: int | None = None) -> Iterator[list[T]]:
@@ -25,3 +32,23 @@ def together(things: Iterable[tuple[Key, T]], most: int | None = None, waiting: 
             yield alike.pop(max(alike, key=lambda one: len(alike[one])))
     while alike:
         yield alike.pop(next(iter(alike)))
+
+
+def worked(lists: Iterable[list[T]], work: Callable[[list[T]], Sequence[R]]) -> Iterator[tuple[T, R | Exception]]:
+    """Each thing with its result, or with what of FAILURES its work raised.
+
+    Where a list fails, its things are tried one by one.
+    """
+    for some in lists:
+        results: Sequence[R] | None = None
+        if len(some) > 1:
+            with contextlib.suppress(*FAILURES):
+                results = work(some)
+        for k, thing in enumerate(some):
+            if results is not None:
+                yield thing, results[k]
+                continue
+            try:
+                yield thing, work([thing])[0]
+            except FAILURES as error:
+                yield thing, error

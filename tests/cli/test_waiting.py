@@ -54,13 +54,15 @@ def test_one_picture_shows_its_steps_and_parts_on_a_terminal(run: Run, line: str
     assert seen.endswith("\r")  # the bar is gone
 
 
-def test_several_pictures_show_how_many_are_done_and_lines_do_not_run_into_the_bar(run: Run) -> None:
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_several_pictures_show_how_many_are_done_and_lines_do_not_run_into_the_bar(run: Run, jobs: str) -> None:
     for i in range(3):
         picture(f"in/p{i}.png", 100 + i, 130)
     Path("in/p1.png").write_text("not a picture")
-    code, seen, _ = on_a_terminal("compress", "in", "out")
+    code, seen, _ = on_a_terminal("compress", "in", "out", "--jobs", jobs)
     assert code == 1
     assert "3.0/3 files" in seen
+    assert "pictures/s" in seen
     complaint = seen[seen.index("uqdm: in/p1.png") - 1 :]
     assert complaint[0] in "\r\n"
     assert "uqdm: 2 done, 0 skipped, 1 failed" in seen

@@ -9,7 +9,7 @@ a command runs, so `uqdm --help` answers at once.
 import click
 
 from uqdm import __version__
-from uqdm.cli import coding, evaluation, models, streams, training
+from uqdm.cli import bulk, coding, evaluation, models, streams, training
 from uqdm.cli.group import Group
 
 
@@ -39,6 +39,7 @@ for _command in (
     streams.info,
     streams.truncate,
     coding.sample,
+    bulk.bulk,
     models.models,
     models.import_checkpoint,
     models.quantise,

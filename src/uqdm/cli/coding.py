@@ -3,6 +3,7 @@
 from __future__ import annotations  # for types of modules that are not imported yet
 
 import contextlib
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 )
 @options.precision
 @options.batch
+@options.jobs
 @options.run
 @click.option(
     "--convert",
@@ -51,7 +53,14 @@ if TYPE_CHECKING:
 @options.batches
 @options.force
 def compress(
-    paths: tuple[str, ...], batch: int, skip_existing: bool, recursive: bool, force: bool, **given: Any
+    paths: tuple[str, ...],
+    batch: int,
+    jobs: int | None,
+    threads: int | None,
+    skip_existing: bool,
+    recursive: bool,
+    force: bool,
+    **given: Any,
 ) -> int:
     """Compress pictures to .uqdm files.
 
@@ -72,6 +81,7 @@ def compress(
       uqdm compress photo.png smaller.uqdm --model my-model/
       uqdm compress holiday/ compressed/ --device cuda --batch 32
       uqdm compress holiday/ compressed/ --recursive --skip-existing
+      uqdm compress holiday/ compressed/ --jobs 4
       uqdm compress 'scans/*.tif' compressed/ --convert
       uqdm compress photo.png near-lossless.uqdm --max-error 2
       uqdm compress photo.png small.uqdm --target-size 50000
@@ -84,8 +94,9 @@ def compress(
     planned = plan(paths, Kind("compress", "pictures", pictures(), FILES, ".uqdm"), force, skip_existing, recursive)
     if all(job.over for job in planned.jobs):
         return planned.finish()
-    work = Encoding(goal={name: value for name, value in goal.items() if value is not None}, force=force, **given)
-    return in_batches(planned, batch, work)
+    goal = {name: value for name, value in goal.items() if value is not None}
+    work = functools.partial(Encoding, goal=goal, force=force, **given)
+    return in_batches(planned, batch, work, jobs, threads, given["device"])
 
 
 class Encoding:
@@ -207,11 +218,19 @@ def _quality(decoded: Decoded, picture: Picture) -> list[str]:
     "--lossy-output", is_flag=True, help="Write whole pictures to JPEG or AVIF too, although these change their values."
 )
 @options.batch
+@options.jobs
 @options.run
 @options.batches
 @options.force
 def decompress(
-    paths: tuple[str, ...], batch: int, skip_existing: bool, recursive: bool, force: bool, **given: Any
+    paths: tuple[str, ...],
+    batch: int,
+    jobs: int | None,
+    threads: int | None,
+    skip_existing: bool,
+    recursive: bool,
+    force: bool,
+    **given: Any,
 ) -> int:
     """Decompress .uqdm files, whole or cut anywhere, to pictures.
 
@@ -250,7 +269,8 @@ def decompress(
     planned = plan(paths, Kind("decompress", ".uqdm files", FILES, pictures(), ".png"), force, skip_existing, recursive)
     for job in planned.jobs:
         picture_format(job)  # an unknown suffix is noticed before the work is done
-    return in_batches(planned, batch, Decoding(force=force, **given))
+    work = functools.partial(Decoding, force=force, **given)
+    return in_batches(planned, batch, work, jobs, threads, given["device"])
 
 
 def picture_format(job: Job) -> str:

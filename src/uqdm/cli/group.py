@@ -15,6 +15,8 @@ EXTRAS = {
         name: (name, "eval")
         for name in ("imagecodecs", "jinja2", "matplotlib", "pillow_heif", "scipy", "torchmetrics", "yaml")
     },
+    "ray": ("Ray", "ray"),
+    "pyarrow": ("pyarrow", "ray"),
     "tensorboard": ("tensorboard", "train"),
 }
 

@@ -101,6 +101,15 @@ batch = click.option(
     metavar="N",
     help="Pictures of one size that share a network call.",
 )
+jobs = click.option(
+    "--jobs",
+    type=THREADS,
+    metavar="N",
+    help=(
+        "Processes that share several pictures, each with one thread; by default as many as this process may use cores,"
+        " and fewer for little work. The files are the same."
+    ),
+)
 precision = click.option(
     "--precision",
     type=click.Choice(["float64", "float32"]),

@@ -88,10 +88,11 @@ class Bar:
 
         form = "{percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
         if self._total > 1:
-            form = "{percentage:3.0f}%|{bar}| {n:.1f}/{total} files [{elapsed}<{remaining}{postfix}]"
+            form = "{percentage:3.0f}%|{bar}| {n:.1f}/{total} files [{elapsed}<{remaining}, {rate_noinv_fmt}{postfix}]"
         with self._lock:
             self._bar = tqdm(
                 total=self._total,
+                unit=" pictures",
                 initial=self._before,
                 file=sys.stderr,
                 bar_format=form,

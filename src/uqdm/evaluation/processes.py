@@ -1,19 +1,18 @@
 """Processes that measure, of one thread each. Knows no codec and no picture."""
 
 import concurrent.futures
-import contextlib
 import importlib
 import multiprocessing
 import multiprocessing.connection
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from uqdm.bulk.processes import one_thread
 from uqdm.families import registry
 
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _SPAWN = multiprocessing.get_context("spawn")  # Forks of a process with threads may hang.
 
 
@@ -31,7 +30,7 @@ class Pool:
 
     def submit(self, function: Callable[..., Any], *given: Any) -> "concurrent.futures.Future[Any]":
         """See `Executor`. Processes start here."""
-        with _one_thread():
+        with one_thread():
             return self._pool.submit(function, *given)
 
     def renew(self) -> None:
@@ -61,7 +60,7 @@ def alone(function: Callable[..., Any], *given: Any) -> Any:
     """
     here, there = _SPAWN.Pipe(duplex=False)
     child = _SPAWN.Process(target=_tell, args=(there, registry.modules(), function, given), daemon=True)
-    with here, there, _one_thread():
+    with here, there, one_thread():
         child.start()
         there.close()  # the child has its own; when that is closed too, nothing more can come
         found, error = here.recv()
@@ -88,23 +87,6 @@ def _tell(
     except Exception as error:
         told = None, error
     there.send(told)
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """Processes that start here have one thread: libraries read how many they may have when they
-    are loaded.
-    """
-    before = {name: os.environ.get(name) for name in THREADS}
-    os.environ.update(dict.fromkeys(THREADS, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def _begin(families: Sequence[str]) -> None:

@@ -1,0 +1,181 @@
+"""Pictures to .uqdm files and back, in memory, many at once: bytes in, bytes out. Knows nothing of
+where they come from, where they go, and who shares out the work.
+
+A bad input becomes an output with an error, and the others are done.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from uqdm import arguments, files, format, library, rate
+from uqdm.batches import FAILURES, Key, together, worked
+from uqdm.codec import Codec
+from uqdm.errors import UqdmError
+from uqdm.goals import Goal
+from uqdm.previews import Way
+
+BATCH = 8  # pictures of one size that share a network call
+Named = tuple[str, bytes]  # a name for messages, and the bytes of a file
+
+
+@dataclasses.dataclass(frozen=True)
+class Made:
+    """What became of an input: `data`, the bytes of a file, or an `error`.
+
+    `bytes` are those of the .uqdm file, `width` and `height` are pixels of the whole picture; all
+    are 0 where there is an error.
+    """
+
+    path: str
+    data: bytes | None = None
+    bytes: int = 0
+    width: int = 0
+    height: int = 0
+    error: str = ""
+
+    @property
+    def bpp(self) -> float:
+        """Bits per pixel of the .uqdm file; 0 where there is an error."""
+        return 8 * self.bytes / (self.width * self.height) if self.width else 0.0
+
+
+def failure(path: str, error: Exception | str) -> Made:
+    """An input that gave no output."""
+    said = "out of memory" if isinstance(error, MemoryError) else str(error)
+    return Made(path, error=" ".join(said.split()))
+
+
+def described(path: str, data: bytes) -> Made:
+    """What a .uqdm file that is there already would have been made as, but for its bytes."""
+    try:
+        header = format.parse(data, max_pixels=None).header
+    except UqdmError as error:
+        return failure(path, f"its output is there already, and is no .uqdm file: {error}")
+    return Made(path, None, len(data), header.width, header.height)
+
+
+class Encoder:
+    """Picture files to .uqdm files.
+
+    `mode`, `seed`, `goal`: see `Codec.compress`. `convert`: see `files.read`. `batch`: pictures of
+    one size that share a network call. Raises `ValueError` or `TypeError` for arguments that are
+    none of these.
+    """
+
+    def __init__(
+        self,
+        codec: Codec,
+        *,
+        mode: str | None = None,
+        seed: int = 0,
+        convert: bool = False,
+        batch: int = BATCH,
+        **goal: Any,
+    ) -> None:
+        if mode is not None and mode not in codec.modes:
+            raise ValueError(f"mode {mode!r}; the model {codec.name} has {', '.join(codec.modes)}")
+        arguments.seed(seed)
+        Goal(**goal)
+        self._codec, self._convert, self._batch = codec, convert, batch
+        self._how: dict[str, Any] = {"mode": mode, "seed": seed, **goal}
+
+    def __call__(self, some: Iterable[Named]) -> Iterator[Made]:
+        """What became of each, in the order in which they are done."""
+
+        def read(data: bytes) -> tuple[Key, Any]:
+            picture = files.read(data, self._convert, max_pixels=self._codec.max_pixels)
+            return picture.pixels.shape, picture
+
+        for path, picture, data in _each(some, read, lambda all: self._codec.compress(all, **self._how), self._batch):
+            if isinstance(data, Exception):
+                yield failure(path, data)
+            else:
+                height, width = picture.pixels.shape[:2]
+                yield Made(path, data, len(data), width, height)
+
+
+class Decoder:
+    """.uqdm files to picture files of the format `suffix`.
+
+    `codec`: of the files' model; by default the one that a file's header asks for, where this
+    runs; `machine` are then options of `library.load`. `step`, `bpp`, `nbytes`, `max_error`: the
+    beginning to decode (see `rate.Cut`). `lossy`: allow formats that change values. `how`: see
+    `Codec.decode_many`. Raises as `Encoder` does.
+    """
+
+    def __init__(
+        self,
+        codec: Codec | None = None,
+        *,
+        suffix: str = ".png",
+        step: int | None = None,
+        bpp: float | None = None,
+        nbytes: int | None = None,
+        max_error: int | None = None,
+        lossy: bool = False,
+        batch: int = BATCH,
+        machine: dict[str, Any] | None = None,
+        **how: Any,
+    ) -> None:
+        self._format = files.format_of(f"picture{suffix}")
+        self._cut = rate.Cut(step, bpp, nbytes, max_error)
+        self._codec, self._pool = codec, library.Pool(**(machine or {}))
+        way = Way(**{"method": "denoise", **how})
+        self._lossy = lossy or way.reduce > 0  # a smaller picture is not the whole one anyway
+        self._batch, self._how = batch, how
+
+    def __call__(self, some: Iterable[Named]) -> Iterator[Made]:
+        """What became of each, in the order in which they are done."""
+
+        def work(all: Sequence[tuple[Codec, bytes, Made]]) -> list[Any]:
+            return all[0][0].decode_many([data for _, data, _ in all], **self._how)
+
+        for path, file, decoded in _each(some, self._read, work, self._batch):
+            if isinstance(decoded, Exception):
+                yield failure(path, decoded)
+                continue
+            lossy = self._lossy or decoded.step < decoded.steps
+            try:
+                data = files.encode(decoded.picture, self._format, lossy=lossy)
+            except FAILURES as error:
+                yield failure(path, error)
+            else:
+                damage = "" if decoded.damage is None else str(decoded.damage)
+                yield dataclasses.replace(file[2], path=path, data=data, error=damage)
+
+    def _read(self, data: bytes) -> tuple[Key, tuple[Codec, bytes, Made]]:
+        """A file's codec, the beginning of it that is wanted, and what is known of the whole."""
+        codec = self._codec or self._pool.open_for(data)
+        header = format.parse(data, steps=0, max_pixels=codec.max_pixels).header
+        codec.match(header)
+        alike = (header.grey, header.extra, header.arithmetic, header.compact, header.fingerprint)
+        whole = Made("", None, len(data), header.width, header.height)
+        return (header.height, header.width, *alike), (codec, self._cut.of(data, codec.package), whole)
+
+
+def _each(
+    some: Iterable[Named],
+    read: Callable[[bytes], tuple[Key, Any]],
+    work: Callable[[list[Any]], Sequence[Any]],
+    batch: int,
+) -> Iterator[tuple[str, Any, Any]]:
+    """Name, item and result of each input, or an exception in the place of a result. Large pictures
+    do not wait for others, so few are in memory.
+    """
+    unread: list[tuple[str, Exception]] = []
+
+    def items() -> Iterator[tuple[Key, tuple[str, Any]]]:
+        for path, data in some:
+            try:
+                key, item = read(data)
+            except FAILURES as error:
+                unread.append((path, error))
+            else:
+                yield key, (path, item)
+
+    lists = together(items(), batch)
+    for (path, item), result in worked(lists, lambda all: work([item for _, item in all])):
+        yield path, item, result
+    for path, error in unread:
+        yield path, None, error

@@ -1,0 +1,156 @@
+"""Many pictures by Ray Data, on a cluster of this machine: the files of one process, a table, and
+nothing lost with a worker.
+"""
+
+import importlib.util
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from commands import Run, failed, picture
+
+from uqdm import bulk
+from uqdm.errors import UqdmError
+
+pytestmark = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster() -> Iterator[None]:
+    import ray
+
+    ray.init(num_cpus=2, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+def rows(folder: str) -> dict[str, dict[str, Any]]:
+    import pyarrow.parquet
+
+    found = pyarrow.parquet.read_table(Path(folder) / "pictures.parquet").to_pylist()
+    assert all(list(row) == ["path", "bytes", "width", "height", "bpp", "error"] for row in found)
+    by_path = {row["path"]: row for row in found}
+    assert len(by_path) == len(found)
+    return by_path
+
+
+def made(folder: str, suffix: str = ".uqdm") -> dict[str, bytes]:
+    where = Path(folder)
+    assert not list(where.rglob(".uqdm-*"))
+    return {str(path.relative_to(where)): path.read_bytes() for path in where.rglob(f"*{suffix}")}
+
+
+def test_a_folder_becomes_the_files_of_one_process_and_a_table_and_comes_back(run: Run, toy: Path) -> None:
+    arrays = {f"{'x/' * (i % 2)}p{i}": picture(f"in/{'x/' * (i % 2)}p{i}.png", 20 + i, 24, seed=i) for i in range(9)}
+    Path("in/bad.png").write_text("not a picture")
+    picture("in/twice.png")
+    picture("in/twice.bmp")
+    found = bulk.compress("in", "out", model=toy / "photo")
+    assert (found.done, found.skipped, found.failed) == (9, 0, 3)
+    assert dict(found.errors()).keys() == {
+        os.path.abspath(f"in/{name}") for name in ("bad.png", "twice.png", "twice.bmp")
+    }
+    run("compress", "in", "one", "--recursive", "--jobs", 1, "--model", toy / "photo")
+    assert made("out") == made("one")
+    table = rows("out")
+    assert len(table) == 12
+    for name in arrays:
+        row = table[os.path.abspath(f"in/{name}.png")]
+        size = Path(f"out/{name}.uqdm").stat().st_size
+        assert (row["bytes"], row["height"], row["width"], row["error"]) == (size, *arrays[name].shape[:2], "")
+        assert row["bpp"] == 8 * size / (row["width"] * row["height"])
+    back = bulk.decompress("out", "back", model=toy / "photo")
+    assert (back.done, back.failed) == (9, 0)
+    run("decompress", "one", "alone", "--recursive", "--jobs", 1)
+    assert made("back", ".png") == made("alone", ".png")
+
+
+def test_the_same_call_goes_on_where_it_stopped(run: Run, toy: Path) -> None:
+    for i in range(6):
+        picture(f"in/p{i}.png", seed=i)
+    bulk.compress("in", "out", model=toy / "photo")
+    first, table = made("out"), rows("out")
+    for name in ("p1.uqdm", "p4.uqdm", "pictures.parquet"):
+        Path("out", name).unlink()
+    Path("out/p2.uqdm").touch()
+    before = Path("out/p0.uqdm").stat().st_mtime_ns
+    found = bulk.compress("in", "out", model=toy / "photo")
+    assert (found.done, found.skipped) == (2, 4)
+    assert Path("out/p0.uqdm").stat().st_mtime_ns == before
+    assert made("out") == first
+    assert rows("out") == table
+    assert bulk.compress("in", "out", model=toy / "photo", force=True).done == 6
+
+
+def test_a_killed_worker_takes_nothing_with_it(run: Run, toy: Path) -> None:
+    for i in range(200):
+        picture(f"in/p{i:03}.png", 96, 96, seed=i)
+    killed: list[tuple[int, int]] = []
+
+    def kill(over: int, total: int) -> None:
+        if over and not killed:
+            victim = workers()[0]
+            os.kill(victim, signal.SIGKILL)
+            killed.append((victim, over))
+
+    found = bulk.compress("in", "out", model=toy / "photo", progress=kill)
+    assert killed
+    assert killed[0][1] < 200
+    assert (found.done + found.skipped, found.failed) == (200, 0)
+    assert len(rows("out")) == 200
+    run("compress", "in", "one", "--jobs", 1, "--model", toy / "photo")
+    assert made("out") == made("one")
+
+
+def workers() -> list[int]:
+    """Processes of this test's own cluster that have a codec."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            words, parent = (place / "cmdline").read_bytes(), parent_of(int(place.name))
+            if b"MapBatches(Worker)" in words and parent_of(parent) == os.getpid():
+                found.append(int(place.name))
+        except OSError:  # it has ended in between
+            continue
+    return found
+
+
+def parent_of(process: int) -> int:
+    return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def test_a_data_set_of_paths_and_bytes_is_taken_too(run: Run, toy: Path) -> None:
+    import ray.data
+
+    names = {f"bucket/x/p{i}.png": picture(f"in/p{i}.png", seed=i) for i in range(3)}
+    items = [{"path": f"s3://{name}", "bytes": Path("in", Path(name).name).read_bytes()} for name in names]
+    items.append({"path": "s3://bucket/../../../away.png", "bytes": items[0]["bytes"]})
+    found = bulk.compress(ray.data.from_items(items), "out", model=toy / "photo")
+    assert (found.done, found.failed) == (3, 1)
+    assert set(made("out")) == {name.replace(".png", ".uqdm") for name in names}
+    assert "outside" in rows("out")["s3://bucket/../../../away.png"]["error"]
+
+
+def test_nothing_to_do_is_an_error(run: Run, toy: Path) -> None:
+    Path("in").mkdir()
+    for source in ("in", "nowhere", []):
+        with pytest.raises(UqdmError):
+            bulk.compress(source, "out", model=toy / "photo")
+
+
+def test_the_command_names_what_failed_and_counts(run: Run, toy: Path) -> None:
+    picture("in/a.png")
+    Path("in/b.png").write_text("not a picture")
+    result = run("bulk", "compress", "in", "out", "--model", toy / "photo", "--max-error", 3)
+    assert result.exit_code == 1
+    assert "in/b.png" in result.stderr
+    assert "1 done, 0 skipped, 1 failed" in result.stderr
+    run("compress", "in/a.png", "one.uqdm", "--model", toy / "photo", "--max-error", 3)
+    assert made("out") == {"a.uqdm": Path("one.uqdm").read_bytes()}
+    result = run("bulk", "decompress", "out", "back", "--step", 1, "--suffix", ".jpg", "--model", toy / "photo")
+    assert result.exit_code == 0, result.output
+    assert list(made("back", ".jpg")) == ["a.jpg"]
+    failed(run("bulk", "compress", "in", "out", "--bpp", 1, "--step", 1), 2, "cannot be used together")
