@@ -88,6 +88,23 @@ ALLOWED = {  # part -> outside packages, own parts besides itself
     ),
     "pillow.py": ({"numpy", "PIL"}, {"library", "format", "goals", "picture", "errors"}),
     "library.py": (set(), {"codec", "format", "bundle", "sources", "errors"}),
+    "view": (
+        {"numpy", "PIL"},
+        {
+            "codec",
+            "walk",
+            "previews",
+            "measured",
+            "goals",
+            "format",
+            "files",
+            "library",
+            "picture",
+            "quality",
+            "evaluation",
+            "errors",
+        },
+    ),
     "training": (
         {"numpy", "torch", "PIL", "safetensors"},
         {"codec", "data", "files", "config", "atomic", "library", "sources"} | FAMILY | FLOATS | {"families"},

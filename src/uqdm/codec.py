@@ -397,7 +397,7 @@ class Codec:
             corrected = plain and one.payload(format.CORRECTION) is not None
             if plain:
                 pixels, bound = known(one.header, one.chunks, pixels, reached, bound)
-            picture = _finish(one.header, one.chunks, pixels)
+            picture = finished(one.header, one.chunks, pixels)
             found.append(Decoded(picture, reached, family.chunks, further, bound, one.tail, damage, corrected))
         return found
 
@@ -449,7 +449,7 @@ class Codec:
             if chunk.kind == format.CORRECTION and way.method == "denoise":
                 pixels, bound = known(reader.header, [chunk], shown(family, state, way)[0], state.step, 255)
                 yield Decoded(
-                    _finish(reader.header, before, pixels), state.step, family.chunks, bound=bound, corrected=True
+                    finished(reader.header, before, pixels), state.step, family.chunks, bound=bound, corrected=True
                 )
             if chunk.kind != format.STEP:
                 before.append(chunk)
@@ -466,7 +466,7 @@ class Codec:
             pixels, bound = shown(family, now, way)[0], bounds(family, now, way.method, 1)[0]
             if now is state and way.method == "denoise":
                 pixels, bound = known(reader.header, before, pixels, state.step, bound)
-            picture = _finish(reader.header, before, pixels)
+            picture = finished(reader.header, before, pixels)
             yield Decoded(picture, state.step, family.chunks, now is not state, bound, reader.unverified)
 
     def answers(
@@ -560,7 +560,7 @@ def _reach(contents: Contents, step: int | None, salvage: bool) -> int:
     return there
 
 
-def _finish(header: Header, chunks: Sequence[Chunk], rgb: NDArray[np.uint8]) -> Picture:
+def finished(header: Header, chunks: Sequence[Chunk], rgb: NDArray[np.uint8]) -> Picture:
     """A picture of (3, H, W) pixels and what the file carries. One cut before its alpha has
     none.
     """

@@ -9,7 +9,7 @@ a command runs, so `uqdm --help` answers at once.
 import click
 
 from uqdm import __version__
-from uqdm.cli import bulk, coding, evaluation, models, streams, training
+from uqdm.cli import bulk, coding, evaluation, models, streams, training, view
 from uqdm.cli.group import Group
 
 
@@ -38,6 +38,7 @@ for _command in (
     coding.decompress,
     streams.info,
     streams.truncate,
+    view.view,
     coding.sample,
     bulk.bulk,
     models.models,

@@ -1,0 +1,62 @@
+"""Beginnings of files shown from states that are kept: value for value what the codec decodes."""
+
+import pytest
+from golden import make
+
+from uqdm import codec, format, library
+from uqdm.view import prefixes
+from uqdm.view.prefixes import Prefixes
+
+
+class StoppedError(Exception):
+    pass
+
+
+@pytest.fixture(scope="module")
+def codecs() -> library.Pool:
+    return library.Pool(threads=1)
+
+
+def same(one: codec.Decoded, other: codec.Decoded) -> bool:
+    fields = ("step", "steps", "partial", "bound", "tail", "corrected")
+    metadata = all(getattr(one.picture, name) == getattr(other.picture, name) for name in ("icc", "exif", "xmp"))
+    values = one.image.shape == other.image.shape and (one.image == other.image).all()
+    return bool(values and metadata and all(getattr(one, name) == getattr(other, name) for name in fields))
+
+
+@pytest.mark.parametrize("room", [prefixes.STATES, 1])
+@pytest.mark.parametrize(
+    "name", ["photo-rgb", "photo-grey", "photo-carried", "photo-corrected", "nano-rgb", "nano-carried", "light-paper"]
+)
+def test_beginnings_in_any_order_are_those_of_the_codec(
+    codecs: library.Pool, name: str, room: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prefixes, "STATES", room)  # with 1, a single state is kept
+    data = (make.HERE / f"{name}.uqdm").read_bytes()
+    model = codecs.open_for(data)
+    ends = format.ends(format.parse(data))
+    sizes = [*ends, *(size + 9 for size in ends[:-1]), *(size - 1 for size in ends[1:]), len(data), len(data) - 30]
+    mine = Prefixes(model)
+    for size in sizes[::2] + sizes[1::2] + [len(data)]:
+        if size >= ends[0]:
+            assert same(mine.decode(data[:size]), model.decode(data[:size])), size
+    assert room > 1 or len(mine._states) == 1
+
+
+def test_a_beginning_that_is_stopped_leaves_the_states_that_it_reached(codecs: library.Pool) -> None:
+    data = (make.HERE / "nano-rgb.uqdm").read_bytes()
+    mine = Prefixes(codecs.open_for(data))
+    steps: list[int] = []
+
+    def progress(step: int, part: int, parts: int) -> None:
+        steps.append(step)
+        if step == 3:
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        mine.decode(data, progress)
+    assert set(steps) == {1, 2, 3}
+    steps.clear()
+    decoded = mine.decode(data, lambda step, part, parts: steps.append(step))
+    assert min(steps) == 3  # the first two steps were not decoded again
+    assert same(decoded, mine._codec.decode(data))
