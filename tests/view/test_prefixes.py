@@ -1,6 +1,7 @@
 """Beginnings of files shown from states that are kept: value for value what the codec decodes."""
 
 import pytest
+from conftest import photograph
 from golden import make
 
 from uqdm import codec, format, library
@@ -26,7 +27,7 @@ def same(one: codec.Decoded, other: codec.Decoded) -> bool:
 
 @pytest.mark.parametrize("room", [prefixes.STATES, 1])
 @pytest.mark.parametrize(
-    "name", ["photo-rgb", "photo-grey", "photo-carried", "photo-corrected", "nano-rgb", "nano-carried", "light-paper"]
+    "name", ["photo-rgb", "photo-grey", "photo-carried", "nano-rgb", "nano-carried", "light-paper"]
 )
 def test_beginnings_in_any_order_are_those_of_the_codec(
     codecs: library.Pool, name: str, room: int, monkeypatch: pytest.MonkeyPatch
@@ -41,6 +42,16 @@ def test_beginnings_in_any_order_are_those_of_the_codec(
         if size >= ends[0]:
             assert same(mine.decode(data[:size]), model.decode(data[:size])), size
     assert room > 1 or len(mine._states) == 1
+
+
+def test_a_correction_is_applied_where_it_is_whole(default: codec.Codec) -> None:
+    data = default.compress(photograph(20, 24), max_error=8)
+    assert format.parse(data).payload(format.CORRECTION) is not None
+    mine = Prefixes(default)
+    for size, corrected in ((len(data), True), (len(data) - 1, False)):
+        decoded = mine.decode(data[:size])
+        assert decoded.corrected == corrected
+        assert same(decoded, default.decode(data[:size]))
 
 
 def test_a_beginning_that_is_stopped_leaves_the_states_that_it_reached(codecs: library.Pool) -> None:

@@ -67,6 +67,8 @@ class Pool:
         Raises `BusyError`. The future raises what the work raises, or `SupersededError`.
         """
         with self._change:
+            if self._closed:
+                raise BusyError("the server has ended")
             found = self._kept.get(key)
             if found is not None:
                 self._kept.move_to_end(key)

@@ -38,9 +38,10 @@ class Server(ThreadingHTTPServer):
 
     daemon_threads = True
     block_on_close = False
+    request_queue_size = CONNECTIONS
 
     def __init__(self, shelf: Shelf, port: int = 0, **options: Any) -> None:
-        self.answers = Answers(shelf, **options)
+        self.answers, self.ended = Answers(shelf, **options), False
         self._free = threading.BoundedSemaphore(CONNECTIONS)
         try:
             super().__init__((ADDRESS, port), _Handler)
@@ -76,7 +77,8 @@ class Server(ThreadingHTTPServer):
         """A connection that broke is no news."""
 
     def server_close(self) -> None:
-        """Ends the work too."""
+        """Ends the work too. Connections that are open get no more answers."""
+        self.ended = True
         super().server_close()
         self.answers.close()
 
@@ -114,7 +116,10 @@ class _Handler(BaseHTTPRequestHandler):
             )
 
     def _refusal(self) -> Answer | None:
-        """Why a request is none of ours."""
+        """Why a request gets no answer."""
+        if self.server.ended:
+            self.close_connection = True
+            return failed(HTTPStatus.SERVICE_UNAVAILABLE, "the server has ended")
         if self.headers.get_all("Host", []) not in [[host] for host in self.server.hosts]:
             return failed(HTTPStatus.FORBIDDEN, f"this is {self.server.url}, and the request names another host")
         origin = self.headers.get("Origin")

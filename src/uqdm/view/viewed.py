@@ -53,8 +53,11 @@ class Viewed:
         self.name, self.source, self._pool, self.number = name, source, pool, next(_numbers)
         self._parsed: tuple[int, Contents] | None = None
         self._reading = threading.Lock()
-        self.header = format.parse(source.there, steps=0, max_pixels=None).header
-        self.codec = codec(source.there)
+        try:
+            self.header = format.parse(source.there, steps=0, max_pixels=None).header
+            self.codec = codec(source.there)
+        except UqdmError as error:
+            raise type(error)(f"{name}: {error}") from error
         self._prefixes = Prefixes(self.codec)
         self._original, self._why = _original(original, self.header, self.codec.max_pixels)
         self._original_name = original.name if original is not None else ""
