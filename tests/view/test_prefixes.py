@@ -26,9 +26,7 @@ def same(one: codec.Decoded, other: codec.Decoded) -> bool:
 
 
 @pytest.mark.parametrize("room", [prefixes.STATES, 1])
-@pytest.mark.parametrize(
-    "name", ["photo-rgb", "photo-grey", "photo-carried", "nano-rgb", "nano-carried", "light-paper"]
-)
+@pytest.mark.parametrize("name", ["photo-grey", "photo-carried", "nano-carried", "light-paper"])
 def test_beginnings_in_any_order_are_those_of_the_codec(
     codecs: library.Pool, name: str, room: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

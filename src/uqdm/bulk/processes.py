@@ -22,6 +22,7 @@ import signal
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
 from typing import Any, Generic, TypeVar
 
 from uqdm.errors import UqdmError
@@ -210,6 +211,7 @@ def _no_interrupts() -> Iterator[None]:
     """Processes that start here never get a Ctrl-C: a terminal sends it to all, and the parent
     answers it.
     """
+    resource_tracker.ensure_running()  # which unblocks SIGINT when it starts
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
