@@ -27,6 +27,7 @@ SMALLER = {  # a line of the README, without its comment -> what runs in its pla
     "pip install -c constraints.txt '.[fast]'": NOTHING,  # the environment has all extras, and there may be no index
     "pip install -c constraints.txt '.[train]'": NOTHING,
     "pip install -c constraints.txt '.[eval]'": NOTHING,
+    "uqdm view photo.uqdm": NOTHING,  # serves until it is interrupted; tests/cli/test_view.py runs it
     "cp examples/parrots.png photo.png": "cp examples/small.png photo.png",
     "uqdm bulk compress photos/ packed/": NOTHING,  # tests/bulk/test_clusters.py runs it where Ray is
     TILES: TILES.replace("+ 128", "+ 64").replace("768, 128", "256, 64").replace("512, 128", "128, 64"),

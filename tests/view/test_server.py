@@ -6,19 +6,21 @@ import http.client
 import json
 import os
 import socket
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import photograph
 from golden import make
-from serving import get, made, serving
+from serving import Reply, get, made, serving
 
 from uqdm import codec, format, library, quality
 from uqdm.errors import FormatError, OutputError, UqdmError
-from uqdm.view import Server, Shelf, answers, arriving, server
+from uqdm.view import Server, Shelf, answers, arriving, server, viewed
 
 PICTURE = photograph(40, 48)
 
@@ -294,10 +296,17 @@ def test_reduced_previews_are_those_of_the_codec(default: codec.Codec, tmp_path:
     data = (make.HERE / "photo-rgb.uqdm").read_bytes()
     (tmp_path / "a.uqdm").write_bytes(data)
     with serving(tmp_path / "a.uqdm") as found:
-        about = get(found, "/about", name="a.uqdm").json
-        assert about["halvings"] > 0
-        reply = get(found, "/preview", name="a.uqdm", bytes=len(data) // 2, halvings=about["halvings"])
-        assert (reply.pixels == default.decode(data[: len(data) // 2], reduce=about["halvings"]).image).all()
+        assert get(found, "/about", name="a.uqdm").json["halvings"] == 0  # so small a picture needs no first look
+        for halvings in (1, 2):
+            reply = get(found, "/preview", name="a.uqdm", bytes=len(data) // 2, halvings=halvings)
+            assert (reply.pixels == default.decode(data[: len(data) // 2], reduce=halvings).image).all()
+
+
+@pytest.mark.parametrize(
+    ("sides", "halvings"), [((64, 64), 0), ((256, 128), 0), ((256, 129), 1), ((768, 512), 2), ((8192, 8192), 5)]
+)
+def test_first_looks_are_small(sides: tuple[int, int], halvings: int) -> None:
+    assert viewed._halvings(sides[0] * sides[1]) == halvings
 
 
 def test_the_curve_has_the_ends_of_steps_and_places_inside(shown: Server, folder: Path, small: codec.Codec) -> None:
@@ -364,6 +373,72 @@ def test_carried_metadata_turns_the_picture_and_keeps_its_profile(nano: codec.Co
         assert (about["width"], about["height"]) == (24, 40)
         reply = get(found, "/preview", name="a.uqdm", bytes=about["bytes"])
         assert (reply.pixels == np.rot90(picture.pixels, -1)).all()
+
+
+# --- many requests at once
+
+
+def asked(found: Server, **query: object) -> "Future[Reply]":
+    """A request that goes on in a thread of its own."""
+    future: Future[Reply] = Future()
+    threading.Thread(target=lambda: future.set_result(get(found, "/preview", name="a.uqdm", **query))).start()
+    return future
+
+
+@pytest.fixture
+def occupied(shown: Server) -> Iterator[threading.Event]:
+    """What decodes is occupied until the event is set."""
+    begun, go = threading.Event(), threading.Event()
+    get(shown, "/about", name="a.uqdm")
+    shown.answers.decoding.ask("something else", lambda _: (begun.set(), go.wait(60), 1 // 0))
+    assert begun.wait(60)
+    yield go
+    go.set()
+
+
+def waiting(found: Server, count: int) -> None:
+    """Waits until so many requests wait."""
+    for _ in range(2000):
+        if get(found, "/busy").json["waiting"] == count:
+            return
+        time.sleep(0.005)
+    raise AssertionError(get(found, "/busy").json)
+
+
+def test_the_newest_request_of_a_slider_wins_and_others_are_told(
+    shown: Server, occupied: threading.Event, folder: Path, small: codec.Codec
+) -> None:
+    data = (folder / "a.uqdm").read_bytes()
+    older = []
+    for size in (500, 600, 700):
+        older.append(asked(shown, bytes=size, lane="slider"))
+        waiting(shown, 1)
+        assert all(future.result(60).status == 409 for future in older[:-1])
+    other = asked(shown, bytes=800, lane="somebody else's")
+    waiting(shown, 2)
+    newest = asked(shown, bytes=900, lane="slider")
+    assert older[-1].result(60).status == 409
+    occupied.set()
+    for size, future in ((900, newest), (800, other)):
+        assert (future.result(60).pixels == small.decompress(data[:size])).all()
+
+
+def test_no_more_requests_wait_than_is_allowed(shown: Server, occupied: threading.Event) -> None:
+    some = [asked(shown, bytes=500 + k) for k in range(answers.WAITING)]
+    waiting(shown, answers.WAITING)
+    reply = get(shown, "/preview", name="a.uqdm", bytes=900)
+    assert reply.status == 503
+    assert "try again" in reply.json["error"]
+    occupied.set()
+    assert {future.result(60).status for future in some} == {200}
+
+
+def test_the_same_request_twice_is_done_once(shown: Server, occupied: threading.Event) -> None:
+    some = [asked(shown, bytes=777) for _ in range(5)]
+    time.sleep(0.05)
+    waiting(shown, 1)
+    occupied.set()
+    assert len({future.result(60).body for future in some}) == 1
 
 
 # --- the file itself

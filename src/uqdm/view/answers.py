@@ -28,6 +28,7 @@ from typing import Any
 from uqdm import library
 from uqdm.codec import Codec, Decoded
 from uqdm.errors import LimitError, UqdmError
+from uqdm.picture import to_array
 from uqdm.view import aside, pixels
 from uqdm.view.pool import BusyError, Pool, SupersededError
 from uqdm.view.shelf import Shelf, UnknownNameError
@@ -147,8 +148,7 @@ class Answers:
     def _original(self, query: "_Query") -> Answer:
         viewed = self.viewed(query.text("name"))
         picture = viewed.compared()
-        array = picture.pixels[:, :, 0] if picture.grey else picture.pixels
-        return _png(array, viewed.orientation, picture.icc, {"kind": viewed.reference().kind})
+        return _png(to_array(picture), viewed.orientation, picture.icc, {"kind": viewed.reference().kind})
 
     def _beside(self, query: "_Query") -> Answer:
         viewed, size, codec = self.viewed(query.text("name")), query.number("bytes"), query.text("codec")

@@ -25,7 +25,8 @@ from uqdm.view.pool import Pool
 from uqdm.view.prefixes import Prefixes
 from uqdm.walk import Progress
 
-HALVINGS = 2  # of the sides, in first looks
+LOOK = 1 << 16  # pixels of a first look, at most
+SMALL = 1 << 15  # pixels of pictures that need none
 _numbers = itertools.count()
 
 
@@ -62,7 +63,7 @@ class Viewed:
         self._original, self._why = _original(original, self.header, self.codec.max_pixels)
         self._original_name = original.name if original is not None else ""
         self._whole: Picture | None = None
-        self.reduces = self.codec.match(self.header).reduced(HALVINGS) is not None
+        self.reduces = self.codec.match(self.header).reduced(1) is not None
         self.orientation = pixels.orientation(self.contents().payload(format.EXIF))
         self.curve = Curve(self._places, self._measure, lambda: self.reference().picture is not None)
         self.stamp: tuple[int, ...] = ()  # of the file when it was opened
@@ -193,7 +194,7 @@ class Viewed:
             "whole": len(contents.steps) == header.chunks,
             "corrected": correction[0] if correction else None,
             "damage": str(contents.damage) if contents.damage else None,
-            "halvings": HALVINGS if self.reduces else 0,
+            "halvings": _halvings(header.width * header.height) if self.reduces else 0,
             "reference": {"kind": reference.kind, "said": reference.said},
             "codecs": {name: ladder.label for name, ladder in aside.offered().items()} if reference.kind else {},
         }
@@ -212,6 +213,11 @@ class Viewed:
             "ends": format.ends(self.contents())[1:],
             "reference": {"kind": reference.kind, "said": reference.said},
         }
+
+
+def _halvings(pixels: int) -> int:
+    """How often the sides of a picture are halved for a first look; 0: it is quick anyway."""
+    return 0 if pixels <= SMALL else next(k for k in range(1, 7) if k == 6 or pixels >> 2 * k <= LOOK)
 
 
 def _original(path: Path | None, header: format.Header, max_pixels: int) -> tuple[Picture | None, str]:
