@@ -134,8 +134,7 @@ class Answers:
         if not 0 <= halvings <= 6:
             raise QueryError(f"halvings {halvings}; expected 0 to 6")
         decoded = viewed.preview(size, halvings, query.text("lane", "") or None)
-        told = {"bytes": size} if halvings else viewed.said(decoded, size)
-        return _png(decoded.image, viewed.orientation, decoded.picture.icc, told)
+        return _png(decoded.image, viewed.orientation, decoded.picture.icc, viewed.said(decoded, size, halvings))
 
     def _curve(self, query: "_Query") -> Answer:
         viewed = self.viewed(query.text("name"))

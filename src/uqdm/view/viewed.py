@@ -124,7 +124,7 @@ class Viewed:
             return Reference("whole", self._why, self._whole)
         contents = self.contents()
         if len(self.source.there) < self.source.size:
-            return Reference("whole", self._why or "as soon as the whole file is here")
+            return Reference("whole", self._why)
         if len(contents.steps) == self.header.chunks and contents.damage is None:
             return Reference("whole", self._why)
         return Reference("", self._why or "the file is not whole, and there is no original")
@@ -199,9 +199,9 @@ class Viewed:
             "codecs": {name: ladder.label for name, ladder in aside.offered().items()} if reference.kind else {},
         }
 
-    def said(self, decoded: Decoded, size: int) -> dict[str, Any]:
-        """What a page shows beside a preview in full size, for JSON."""
-        psnr, reference = self.psnr(decoded), self.reference()
+    def said(self, decoded: Decoded, size: int, halvings: int = 0) -> dict[str, Any]:
+        """What a page shows beside a preview, for JSON. A reduced one has no PSNR."""
+        psnr, reference = None if halvings else self.psnr(decoded), self.reference()
         return {
             "bytes": size,
             "step": decoded.step,
