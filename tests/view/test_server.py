@@ -3,9 +3,11 @@ the codec.
 """
 
 import http.client
+import io
 import json
 import os
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -16,11 +18,13 @@ import numpy as np
 import pytest
 from conftest import photograph
 from golden import make
+from PIL import Image, ImageOps
 from serving import Reply, get, made, serving
 
 from uqdm import codec, format, library, quality
 from uqdm.errors import FormatError, OutputError, UqdmError
-from uqdm.view import Server, Shelf, answers, arriving, server, viewed
+from uqdm.picture import Picture
+from uqdm.view import Server, Shelf, answers, arriving, aside, pixels, server, viewed
 
 PICTURE = photograph(40, 48)
 
@@ -348,8 +352,6 @@ def test_an_original_that_is_named_is_compared_with(folder: Path, tmp_path: Path
 
 @pytest.mark.parametrize("codec", ["jpeg", "jxl", "avif"])
 def test_the_same_bytes_in_another_codec_take_no_more(shown: Server, folder: Path, codec: str) -> None:
-    from uqdm.view import aside
-
     if codec not in aside.offered():
         pytest.skip(f"{codec} needs the extra eval")
     size = (folder / "a.uqdm").stat().st_size // 2
@@ -363,7 +365,6 @@ def test_the_same_bytes_in_another_codec_take_no_more(shown: Server, folder: Pat
 
 def test_carried_metadata_turns_the_picture_and_keeps_its_profile(nano: codec.Codec, tmp_path: Path) -> None:
     from uqdm.files import ifd
-    from uqdm.picture import Picture
 
     exif = ifd.blob({ifd.ORIENTATION: ifd.number(ifd.SHORT, 6)})
     picture = Picture(photograph(24, 40), exif=exif, icc=None)
@@ -373,6 +374,48 @@ def test_carried_metadata_turns_the_picture_and_keeps_its_profile(nano: codec.Co
         assert (about["width"], about["height"]) == (24, 40)
         reply = get(found, "/preview", name="a.uqdm", bytes=about["bytes"])
         assert (reply.pixels == np.rot90(picture.pixels, -1)).all()
+
+
+def test_broken_metadata_does_not_hide_the_picture() -> None:
+    from uqdm.files import ifd
+
+    whole = ifd.blob({ifd.ORIENTATION: ifd.number(ifd.SHORT, 8)})
+    assert pixels.orientation(whole) == 8
+    assert pixels.orientation(ifd.blob({ifd.ORIENTATION: ifd.number(ifd.SHORT, 9)})) == 1
+    assert pixels.orientation(None) == 1
+    for k in range(len(whole)):
+        assert 1 <= pixels.orientation(whole[:k]) <= 8
+        for value in (0, 1, 255):
+            assert 1 <= pixels.orientation(whole[:k] + bytes([value]) + whole[k + 1 :]) <= 8
+
+
+@pytest.mark.parametrize("how", range(1, 9))
+def test_pictures_are_turned_as_pillow_turns_them(how: int) -> None:
+    out, exif = io.BytesIO(), Image.Exif()
+    exif[0x112] = how
+    Image.fromarray(PICTURE).save(out, "PNG", exif=exif)
+    with Image.open(out) as image:
+        assert (np.asarray(ImageOps.exif_transpose(image)) == pixels.turned(PICTURE, how)).all()
+
+
+def test_without_the_extra_there_is_no_jpeg_xl(shown: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "imagecodecs", None)
+    aside.offered.cache_clear()
+    try:
+        assert "jxl" not in get(shown, "/about", name="a.uqdm").json["codecs"]
+        assert get(shown, "/beside", name="a.uqdm", bytes=500, codec="jxl").status == 400
+    finally:
+        aside.offered.cache_clear()
+
+
+def test_a_long_profile_before_the_picture_costs_nothing(small: codec.Codec, tmp_path: Path) -> None:
+    data = small.compress(Picture(PICTURE, icc=bytes(1 << 20)))
+    (tmp_path / "a.uqdm").write_bytes(data[: 1 << 20])  # it is not even whole
+    (tmp_path / "b.uqdm").write_bytes(data)
+    begin = format.ends(format.parse(data))[0]
+    with serving(tmp_path) as found:
+        assert get(found, "/about", name="a.uqdm").json["ends"] == []
+        assert begin < get(found, "/about", name="b.uqdm").json["first"] < begin + 50
 
 
 # --- many requests at once

@@ -1,5 +1,7 @@
 """The command that shows files in a browser: view."""
 
+import threading
+
 import click
 
 from uqdm.cli import options
@@ -35,8 +37,6 @@ def view(
       uqdm view packed/ --no-browser --port 8000
       uqdm view https://example.org/photo.uqdm
     """
-    import webbrowser
-
     from uqdm.view import Server, Shelf, serve
 
     server = Server(Shelf(what, original), port, model=model, max_pixels=max_pixels, **machine)
@@ -44,9 +44,16 @@ def view(
         server.check()
         echo(server.url)
         complain("Ctrl-C ends it")
-        if browser and not webbrowser.open(server.url):
-            complain(f"no browser could be opened: go to {server.url}")
+        if browser:  # in a thread: some browsers end only when the page is closed
+            threading.Thread(target=_open, args=(server.url,), daemon=True).start()
     except BaseException:
         server.server_close()
         raise
     serve(server)
+
+
+def _open(url: str) -> None:
+    import webbrowser
+
+    if not webbrowser.open(url):
+        complain(f"no browser could be opened: go to {url}")

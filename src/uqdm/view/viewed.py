@@ -53,6 +53,7 @@ class Viewed:
     ) -> None:
         self.name, self.source, self._pool, self.number = name, source, pool, next(_numbers)
         self._parsed: tuple[int, Contents] | None = None
+        self._first: int | None = None
         self._reading = threading.Lock()
         try:
             self.header = format.parse(source.there, steps=0, max_pixels=None).header
@@ -157,10 +158,14 @@ class Viewed:
     # --- the curve
 
     def first(self) -> int:
-        """Bytes of the shortest beginning that shows anything; of those that are there."""
+        """Bytes of the shortest beginning that shows anything; while there is none, where the first
+        step begins.
+        """
         contents = self.contents()
-        there = self.source.there
-        return goals.least(there if contents.damage is None else there[: format.ends(contents)[-1]])
+        if self._first is None and goals.shows(contents):
+            there, ends = self.source.there, format.ends(contents)
+            self._first = goals.least(there if contents.damage is None else there[: ends[-1]])
+        return self._first or min(format.ends(contents)[0], len(self.source.there))
 
     def _places(self) -> list[int]:
         contents = self.contents()
