@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 import urllib.request
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def test_what_cannot_be_shown_ends_the_command(run: Run) -> None:
 def test_it_opens_a_browser_and_serves_until_it_is_interrupted(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     picture("a.png")
     succeeded(run("compress", "a.png"))
-    Path("browser").write_text('#!/bin/sh\necho "$1" > opened.new\nmv opened.new opened\nsleep 5\n')
+    Path("browser").write_text('#!/bin/sh\necho "$1" > opened.new\nmv opened.new opened\nsleep 2\n')
     Path("browser").chmod(0o755)
     monkeypatch.setenv("BROWSER", f"{Path.cwd()}/browser %s")  # one that does not end
     command = [sys.executable, "-m", "uqdm", "view", "a.uqdm", "--threads", "1"]
@@ -53,4 +54,9 @@ def test_it_opens_a_browser_and_serves_until_it_is_interrupted(run: Run, monkeyp
 
 
 def test_the_page_is_part_of_the_package() -> None:
-    assert (Path(uqdm.__file__).parent / "view" / "page.html").is_file()
+    source = Path(uqdm.__file__).parent
+    packaged = tomllib.loads((source.parent.parent / "pyproject.toml").read_text())["tool"]["setuptools"][
+        "package-data"
+    ]
+    assert "view/page.html" in packaged["uqdm"]
+    assert (source / "view" / "page.html").is_file()

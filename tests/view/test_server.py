@@ -7,6 +7,7 @@ import io
 import json
 import os
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -21,6 +22,7 @@ from golden import make
 from PIL import Image, ImageOps
 from serving import Reply, get, made, serving
 
+import uqdm
 from uqdm import codec, format, library, quality
 from uqdm.errors import FormatError, OutputError, UqdmError
 from uqdm.picture import Picture
@@ -318,7 +320,7 @@ def test_the_curve_has_the_ends_of_steps_and_places_inside(shown: Server, folder
     points = {one["bytes"]: one for one in settled(shown, "a.uqdm")}
     ends = format.ends(format.parse(data))[1:]
     assert set(ends) < set(points)
-    assert points[len(data)] == {"bytes": len(data), "psnr": None, "exact": True}
+    assert points[len(data)] == {"bytes": len(data), "psnr": None, "exact": True, "kept": True}
     for size, point in points.items():
         if size != len(data):
             error = np.mean((small.decompress(data[:size]).astype(float) - PICTURE) ** 2)
@@ -396,6 +398,29 @@ def test_pictures_are_turned_as_pillow_turns_them(how: int) -> None:
     Image.fromarray(PICTURE).save(out, "PNG", exif=exif)
     with Image.open(out) as image:
         assert (np.asarray(ImageOps.exif_transpose(image)) == pixels.turned(PICTURE, how)).all()
+
+
+def test_the_base_install_is_enough(folder: Path) -> None:
+    code = """
+import sys
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {"torch", "imagecodecs", "scipy", "matplotlib", "torchmetrics", "pillow_heif"}:
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Blocked())
+from uqdm.view import Server, Shelf, aside
+server = Server(Shelf(sys.argv[1]), model=sys.argv[2], threads=1)
+about = server.answers.answer("/about?name=a.uqdm")
+shown = server.answers.answer("/preview?name=a.uqdm&bytes=500")
+print(about.status, shown.status, sorted(aside.offered()))
+server.server_close()
+"""
+    source = str(Path(uqdm.__file__).parent.parent)
+    words = [sys.executable, "-c", code, str(folder), str(library.SHIPPED / library.DEFAULT)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, env=os.environ | {"PYTHONPATH": source})
+    assert done.stdout.startswith("200 200 [")
+    assert "'jpeg'" in done.stdout
+    assert "jxl" not in done.stdout
 
 
 def test_without_the_extra_there_is_no_jpeg_xl(shown: Server, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -139,7 +139,12 @@ class Answers:
     def _curve(self, query: "_Query") -> Answer:
         viewed = self.viewed(query.text("name"))
         points = [
-            {"bytes": one.size, "psnr": _finite(one.psnr), "exact": one.psnr is not None and math.isinf(one.psnr)}
+            {
+                "bytes": one.size,
+                "psnr": _finite(one.psnr),
+                "exact": one.psnr is not None and math.isinf(one.psnr),
+                "kept": viewed.kept(one.size),
+            }
             for one in viewed.curve.points()
         ]
         return _json({"points": points, "done": viewed.curve.done})

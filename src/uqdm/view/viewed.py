@@ -106,6 +106,10 @@ class Viewed:
         ).result()
         return found
 
+    def kept(self, size: int) -> bool:
+        """Whether a preview in full size is there already."""
+        return self._pool.kept((self.number, size, 0)) is not None
+
     def _decoded(self, data: bytes, halvings: int, progress: Progress) -> Decoded:
         """In the pool's thread."""
         if halvings:
