@@ -13,7 +13,7 @@ import pytest
 from conftest import photograph
 from serving import get, serving
 
-from uqdm import codec, library
+from uqdm import codec
 from uqdm.errors import FormatError, LimitError
 from uqdm.view import arriving
 from uqdm.view.arriving import FIRST, Remote
@@ -72,12 +72,6 @@ def elsewhere(site: Elsewhere) -> Iterator[Elsewhere]:
         server.shutdown()
         server.server_close()
         thread.join()
-
-
-@pytest.fixture
-def small(toy: Path, monkeypatch: pytest.MonkeyPatch) -> codec.Codec:
-    monkeypatch.setattr(library, "SHIPPED", toy)
-    return library.load(threads=1)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 from conftest import photograph
 from serving import made, serving
 
-from uqdm import codec, format, library
+from uqdm import codec, format
 from uqdm.view import Server
 
 api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra dev)")
@@ -35,12 +35,6 @@ def browser() -> Iterator[Any]:
             pytest.skip(f"no Chromium is here: {str(error).splitlines()[0]}")
         yield started
         started.close()
-
-
-@pytest.fixture
-def small(toy: Path, monkeypatch: pytest.MonkeyPatch) -> codec.Codec:
-    monkeypatch.setattr(library, "SHIPPED", toy)
-    return library.load(threads=1)
 
 
 @pytest.fixture

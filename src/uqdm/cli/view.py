@@ -14,11 +14,17 @@ from uqdm.cli.output import complain, echo
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=0, metavar="N", help="The page's port; by default any free one."
 )
-@click.option("--browser/--no-browser", default=True, help="Whether to open the page in the browser.")
+@click.option("--no-browser", is_flag=True, help="Only serve the page; do not open it in the browser.")
 @options.where
 @options.run
 def view(
-    what: str, original: str | None, port: int, browser: bool, model: str | None, max_pixels: int | None, **machine: str
+    what: str,
+    original: str | None,
+    port: int,
+    no_browser: bool,
+    model: str | None,
+    max_pixels: int | None,
+    **machine: str,
 ) -> None:
     """Show a .uqdm file, the files of a folder, or one behind a URL on a page in the browser.
 
@@ -39,12 +45,12 @@ def view(
     """
     from uqdm.view import Server, Shelf, serve
 
-    server = Server(Shelf(what, original), port, model=model, max_pixels=max_pixels, **machine)
+    server = Server(Shelf(what, original), port, model=model, **machine)
     try:
         server.check()
         echo(server.url)
         complain("Ctrl-C ends it")
-        if browser:  # in a thread: some browsers end only when the page is closed
+        if not no_browser:  # in a thread: some browsers end only when the page is closed
             threading.Thread(target=_open, args=(server.url,), daemon=True).start()
     except BaseException:
         server.server_close()

@@ -163,8 +163,9 @@ class Answers:
         if not 0 < size <= viewed.source.size:
             raise LimitError(f"{size} bytes were asked for; expected 1 to {viewed.source.size}")
         picture = viewed.compared()
+        lane = query.text("lane", "") or None
         work = self.coding.ask(
-            (viewed.number, codec, size), lambda _: viewed.beside(codec, size), query.text("lane", "") or None
+            (viewed.number, codec, size), lambda progress: viewed.beside(codec, size, progress), lane
         )
         coded = work.result()
         psnr = pixels.decibels(coded.pixels, pixels.rgb(picture.pixels))

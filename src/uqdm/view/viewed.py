@@ -151,13 +151,13 @@ class Viewed:
         picture = self.reference().picture
         return None if picture is None else pixels.decibels(decoded.picture.pixels, picture.pixels)
 
-    def beside(self, codec: str, size: int) -> Any:
+    def beside(self, codec: str, size: int, progress: Progress) -> Any:
         """The same bytes spent by another codec: a `Coded`. Takes a while."""
         picture = self.compared()
         with self._lock:
             if codec not in self._besides:
                 self._besides[codec] = aside.Beside(codec, pixels.rgb(picture.pixels))
-        return self._besides[codec].at(size)
+        return self._besides[codec].at(size, progress)
 
     # --- the curve
 
