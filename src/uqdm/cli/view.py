@@ -18,13 +18,7 @@ from uqdm.cli.output import complain, echo
 @options.where
 @options.run
 def view(
-    what: str,
-    original: str | None,
-    port: int,
-    no_browser: bool,
-    model: str | None,
-    max_pixels: int | None,
-    **machine: str,
+    what: str, original: str | None, port: int, no_browser: bool, model: str | None, **machine: str | int | None
 ) -> None:
     """Show a .uqdm file, the files of a folder, or one behind a URL on a page in the browser.
 
