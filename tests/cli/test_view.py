@@ -4,9 +4,12 @@ import re
 import signal
 import subprocess
 import sys
+import time
+import tomllib
 import urllib.request
 from pathlib import Path
 
+import pytest
 from commands import Run, failed, picture, succeeded
 
 import uqdm
@@ -26,16 +29,24 @@ def test_what_cannot_be_shown_ends_the_command(run: Run) -> None:
     failed(run("view", "http://127.0.0.1:9/a.uqdm"), 1, "cannot be fetched")
 
 
-def test_it_serves_until_it_is_interrupted(run: Run) -> None:
+def test_it_opens_a_browser_and_serves_until_it_is_interrupted(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     picture("a.png")
     succeeded(run("compress", "a.png"))
-    command = [sys.executable, "-m", "uqdm", "view", "a.uqdm", "--no-browser", "--threads", "1"]
+    Path("browser").write_text('#!/bin/sh\necho "$1" > opened.new\nmv opened.new opened\nsleep 2\n')
+    Path("browser").chmod(0o755)
+    monkeypatch.setenv("BROWSER", f"{Path.cwd()}/browser %s")  # one that does not end
+    command = [sys.executable, "-m", "uqdm", "view", "a.uqdm", "--threads", "1"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         url = process.stdout.readline().strip()
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", url), process.stderr and process.stderr.read()
         with urllib.request.urlopen(url, timeout=30) as page:
             assert b"<title>uqdm view</title>" in page.read()
+        for _ in range(2000):
+            if Path("opened").exists():
+                break
+            time.sleep(0.01)
+        assert Path("opened").read_text().strip() == url
         process.send_signal(signal.SIGINT)
         _, complaints = process.communicate(timeout=30)
     assert process.returncode == 0
@@ -43,4 +54,9 @@ def test_it_serves_until_it_is_interrupted(run: Run) -> None:
 
 
 def test_the_page_is_part_of_the_package() -> None:
-    assert (Path(uqdm.__file__).parent / "view" / "page.html").is_file()
+    source = Path(uqdm.__file__).parent
+    packaged = tomllib.loads((source.parent.parent / "pyproject.toml").read_text())["tool"]["setuptools"][
+        "package-data"
+    ]
+    assert "view/page.html" in packaged["uqdm"]
+    assert (source / "view" / "page.html").is_file()

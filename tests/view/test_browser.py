@@ -12,7 +12,7 @@ import pytest
 from conftest import photograph
 from serving import made, serving
 
-from uqdm import codec, format, library
+from uqdm import codec, format
 from uqdm.view import Server
 
 api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra dev)")
@@ -35,12 +35,6 @@ def browser() -> Iterator[Any]:
             pytest.skip(f"no Chromium is here: {str(error).splitlines()[0]}")
         yield started
         started.close()
-
-
-@pytest.fixture
-def small(toy: Path, monkeypatch: pytest.MonkeyPatch) -> codec.Codec:
-    monkeypatch.setattr(library, "SHIPPED", toy)
-    return library.load(threads=1)
 
 
 @pytest.fixture
@@ -228,6 +222,38 @@ def test_light_and_dark_follow_the_system_and_a_key(browser: Any, shown: Server)
         assert (first > 600) == (scheme == "light")
         page.keyboard.press("t")
         assert (page.evaluate(bright) > 600) != (first > 600)
+        page.close()
+
+
+def test_files_of_a_folder_are_chosen(page: Any, folder: Path, shown: Server, small: codec.Codec) -> None:
+    for k in range(3):
+        made(folder, photograph(*PICTURE.shape[:2], seed=k + 1), f"b{k}")
+    page.reload()
+    for k in (0, 2, 1):  # in a hurry: what the file before asked for must not be shown
+        page.select_option("#names", f"b{k}.uqdm")
+        page.keyboard.press("End")
+    page.wait_for_function("() => F && F.name === 'b1.uqdm'")
+    page.keyboard.press("End")
+    still(page)
+    assert (picture(page, "#left img") == photograph(*PICTURE.shape[:2], seed=2)).all()
+    page.goto(shown.url + "#b2.uqdm")
+    page.reload()
+    page.wait_for_function("() => F && F.name === 'b2.uqdm'")
+
+
+def test_an_address_is_fetched_as_far_as_the_slider_goes(browser: Any, folder: Path, small: codec.Codec) -> None:
+    data = small.compress(photograph(56, 64))
+    (folder / "a.uqdm").write_bytes(data)
+    with serving(folder) as first, serving(first.url + "file?name=a.uqdm") as second:
+        page = browser.new_page()
+        page.goto(second.url)
+        still(page)
+        assert page.evaluate("[want, F.there, F.bytes]") == [4096, 4096, len(data)]
+        assert "as soon as it is here" in page.inner_text("#against")
+        page.keyboard.press("End")
+        still(page)
+        assert page.inner_text("#psnr") == "∞"
+        assert "which is lossless" in page.inner_text("#against")
         page.close()
 
 

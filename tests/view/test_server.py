@@ -12,53 +12,16 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
 
-import numpy as np
 import pytest
 from conftest import photograph
 from golden import make
 from serving import Reply, get, made, serving
 
-from uqdm import codec, format, library, quality
+from uqdm import codec, format
 from uqdm.errors import FormatError, OutputError, UqdmError
-from uqdm.view import Server, Shelf, answers, arriving, server, viewed
+from uqdm.view import Server, Shelf, answers, arriving, server
 
 PICTURE = photograph(40, 48)
-
-
-@pytest.fixture
-def small(toy: Path, monkeypatch: pytest.MonkeyPatch) -> codec.Codec:
-    """The toy is the default model."""
-    monkeypatch.setattr(library, "SHIPPED", toy)
-    return library.load(threads=1)
-
-
-@pytest.fixture
-def folder(small: codec.Codec, tmp_path: Path) -> Path:
-    """A folder with a file and its original, another one below, and things that nobody shall see."""
-    inside = tmp_path / "shown"
-    made(inside, PICTURE)
-    made(inside / "deeper", photograph(24, 20, 1), "b")
-    (inside / "deeper" / "b.png").unlink()
-    (tmp_path / "secret.uqdm").write_bytes((inside / "a.uqdm").read_bytes())
-    (inside / "link.uqdm").symlink_to(tmp_path / "secret.uqdm")
-    (inside / ".hidden.uqdm").write_bytes(b"x")
-    return inside
-
-
-@pytest.fixture
-def shown(folder: Path) -> Iterator[Server]:
-    with serving(folder) as found:
-        yield found
-
-
-def settled(found: Server, name: str) -> list[dict[str, object]]:
-    """The points of the curve, when all have been measured."""
-    for _ in range(2000):
-        curve = get(found, "/curve", name=name).json
-        if curve["done"]:
-            return curve["points"]  # type: ignore[no-any-return]
-        time.sleep(0.01)
-    raise AssertionError("the curve is never done")
 
 
 # --- who gets an answer
@@ -269,110 +232,6 @@ def test_a_file_whose_model_is_not_here_is_named(folder: Path, tmp_path: Path) -
         assert reply.status == 422
         assert "nano" in reply.json["error"]
         assert get(found, "/about", name="a.uqdm").status == 200
-
-
-# --- pictures
-
-
-def test_previews_are_those_of_the_codec_bit_for_bit(shown: Server, folder: Path, small: codec.Codec) -> None:
-    data = (folder / "a.uqdm").read_bytes()
-    contents = format.parse(data)
-    ends = format.ends(contents)
-    sizes = {*ends[1:], *(size + 1 for size in ends[1:-1]), *(size - 1 for size in ends[1:]), len(data) // 2}
-    for size in sorted(sizes, key=lambda n: n * 7919 % 101):  # in no order
-        reply, expected = get(shown, "/preview", name="a.uqdm", bytes=size), small.decode(data[:size])
-        assert (reply.pixels == expected.image).all(), size
-        assert (reply.told["step"], reply.told["partial"], reply.told["bound"]) == (
-            expected.step,
-            expected.partial,
-            expected.bound,
-        )
-        error = np.mean((expected.image.astype(float) - PICTURE) ** 2)
-        assert reply.told["exact"] == (error == 0)
-        assert reply.told["psnr"] == (pytest.approx(quality.psnr(float(error))) if error else None)
-
-
-def test_reduced_previews_are_those_of_the_codec(default: codec.Codec, tmp_path: Path) -> None:
-    data = (make.HERE / "photo-rgb.uqdm").read_bytes()
-    (tmp_path / "a.uqdm").write_bytes(data)
-    with serving(tmp_path / "a.uqdm") as found:
-        assert get(found, "/about", name="a.uqdm").json["halvings"] == 0  # so small a picture needs no first look
-        for halvings in (1, 2):
-            reply = get(found, "/preview", name="a.uqdm", bytes=len(data) // 2, halvings=halvings)
-            assert (reply.pixels == default.decode(data[: len(data) // 2], reduce=halvings).image).all()
-
-
-@pytest.mark.parametrize(
-    ("sides", "halvings"), [((64, 64), 0), ((256, 128), 0), ((256, 129), 1), ((768, 512), 2), ((8192, 8192), 5)]
-)
-def test_first_looks_are_small(sides: tuple[int, int], halvings: int) -> None:
-    assert viewed._halvings(sides[0] * sides[1]) == halvings
-
-
-def test_the_curve_has_the_ends_of_steps_and_places_inside(shown: Server, folder: Path, small: codec.Codec) -> None:
-    data = (folder / "a.uqdm").read_bytes()
-    points = {one["bytes"]: one for one in settled(shown, "a.uqdm")}
-    ends = format.ends(format.parse(data))[1:]
-    assert set(ends) < set(points)
-    assert points[len(data)] == {"bytes": len(data), "psnr": None, "exact": True}
-    for size, point in points.items():
-        if size != len(data):
-            error = np.mean((small.decompress(data[:size]).astype(float) - PICTURE) ** 2)
-            assert point["psnr"] == pytest.approx(quality.psnr(float(error)))
-
-
-def test_without_an_original_psnr_is_against_the_whole_file(shown: Server, folder: Path) -> None:
-    about = get(shown, "/about", name="deeper/b.uqdm").json
-    assert about["reference"] == {"kind": "whole", "said": ""}
-    points = settled(shown, "deeper/b.uqdm")
-    assert all(one["psnr"] or one["exact"] for one in points)
-    assert (get(shown, "/original", name="deeper/b.uqdm").pixels == photograph(24, 20, 1)).all()
-
-
-def test_a_cut_file_without_an_original_has_no_psnr_and_says_why(shown: Server, folder: Path) -> None:
-    (folder / "cut.uqdm").write_bytes((folder / "deeper" / "b.uqdm").read_bytes()[:-9])
-    about = get(shown, "/about", name="cut.uqdm").json
-    assert about["reference"] == {"kind": "", "said": "the file is not whole, and there is no original"}
-    assert {one["psnr"] for one in settled(shown, "cut.uqdm")} == {None}
-    assert get(shown, "/original", name="cut.uqdm").status == 422
-
-
-def test_an_original_that_is_named_is_compared_with(folder: Path, tmp_path: Path) -> None:
-    (folder / "a.png").rename(tmp_path / "elsewhere.png")
-    (folder / "a.uqdm").write_bytes((folder / "a.uqdm").read_bytes()[:-9])
-    with serving(folder / "a.uqdm", tmp_path / "elsewhere.png") as found:
-        about = get(found, "/about", name="a.uqdm").json
-        assert about["reference"] == {"kind": "original", "said": "elsewhere.png"}
-        assert (get(found, "/original", name="a.uqdm").pixels == PICTURE).all()
-
-
-@pytest.mark.parametrize("codec", ["jpeg", "jxl", "avif"])
-def test_the_same_bytes_in_another_codec_take_no_more(shown: Server, folder: Path, codec: str) -> None:
-    from uqdm.view import aside
-
-    if codec not in aside.offered():
-        pytest.skip(f"{codec} needs the extra eval")
-    size = (folder / "a.uqdm").stat().st_size // 2
-    reply = get(shown, "/beside", name="a.uqdm", bytes=size, codec=codec)
-    assert reply.status == 200
-    assert 0 < reply.told["bytes"] <= size
-    error = np.mean((reply.pixels.astype(float) - PICTURE) ** 2)
-    assert reply.told["psnr"] == pytest.approx(quality.psnr(float(error)))
-    assert reply.told["psnr"] > 20
-
-
-def test_carried_metadata_turns_the_picture_and_keeps_its_profile(nano: codec.Codec, tmp_path: Path) -> None:
-    from uqdm.files import ifd
-    from uqdm.picture import Picture
-
-    exif = ifd.blob({ifd.ORIENTATION: ifd.number(ifd.SHORT, 6)})
-    picture = Picture(photograph(24, 40), exif=exif, icc=None)
-    (tmp_path / "a.uqdm").write_bytes(nano.compress(picture))
-    with serving(tmp_path / "a.uqdm") as found:
-        about = get(found, "/about", name="a.uqdm").json
-        assert (about["width"], about["height"]) == (24, 40)
-        reply = get(found, "/preview", name="a.uqdm", bytes=about["bytes"])
-        assert (reply.pixels == np.rot90(picture.pixels, -1)).all()
 
 
 # --- many requests at once

@@ -1,5 +1,7 @@
 """The command that shows files in a browser: view."""
 
+import threading
+
 import click
 
 from uqdm.cli import options
@@ -12,11 +14,11 @@ from uqdm.cli.output import complain, echo
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=0, metavar="N", help="The page's port; by default any free one."
 )
-@click.option("--browser/--no-browser", default=True, help="Whether to open the page in the browser.")
+@click.option("--no-browser", is_flag=True, help="Only serve the page; do not open it in the browser.")
 @options.where
 @options.run
 def view(
-    what: str, original: str | None, port: int, browser: bool, model: str | None, max_pixels: int | None, **machine: str
+    what: str, original: str | None, port: int, no_browser: bool, model: str | None, **machine: str | int | None
 ) -> None:
     """Show a .uqdm file, the files of a folder, or one behind a URL on a page in the browser.
 
@@ -35,18 +37,23 @@ def view(
       uqdm view packed/ --no-browser --port 8000
       uqdm view https://example.org/photo.uqdm
     """
-    import webbrowser
-
     from uqdm.view import Server, Shelf, serve
 
-    server = Server(Shelf(what, original), port, model=model, max_pixels=max_pixels, **machine)
+    server = Server(Shelf(what, original), port, model=model, **machine)
     try:
         server.check()
         echo(server.url)
         complain("Ctrl-C ends it")
-        if browser and not webbrowser.open(server.url):
-            complain(f"no browser could be opened: go to {server.url}")
+        if not no_browser:  # in a thread: some browsers end only when the page is closed
+            threading.Thread(target=_open, args=(server.url,), daemon=True).start()
     except BaseException:
         server.server_close()
         raise
     serve(server)
+
+
+def _open(url: str) -> None:
+    import webbrowser
+
+    if not webbrowser.open(url):
+        complain(f"no browser could be opened: go to {url}")

@@ -134,13 +134,17 @@ class Answers:
         if not 0 <= halvings <= 6:
             raise QueryError(f"halvings {halvings}; expected 0 to 6")
         decoded = viewed.preview(size, halvings, query.text("lane", "") or None)
-        told = {"bytes": size} if halvings else viewed.said(decoded, size)
-        return _png(decoded.image, viewed.orientation, decoded.picture.icc, told)
+        return _png(decoded.image, viewed.orientation, decoded.picture.icc, viewed.said(decoded, size, halvings))
 
     def _curve(self, query: "_Query") -> Answer:
         viewed = self.viewed(query.text("name"))
         points = [
-            {"bytes": one.size, "psnr": _finite(one.psnr), "exact": one.psnr is not None and math.isinf(one.psnr)}
+            {
+                "bytes": one.size,
+                "psnr": _finite(one.psnr),
+                "exact": one.psnr is not None and math.isinf(one.psnr),
+                "kept": viewed.kept(one.size),
+            }
             for one in viewed.curve.points()
         ]
         return _json({"points": points, "done": viewed.curve.done})
@@ -159,8 +163,9 @@ class Answers:
         if not 0 < size <= viewed.source.size:
             raise LimitError(f"{size} bytes were asked for; expected 1 to {viewed.source.size}")
         picture = viewed.compared()
+        lane = query.text("lane", "") or None
         work = self.coding.ask(
-            (viewed.number, codec, size), lambda _: viewed.beside(codec, size), query.text("lane", "") or None
+            (viewed.number, codec, size), lambda progress: viewed.beside(codec, size, progress), lane
         )
         coded = work.result()
         psnr = pixels.decibels(coded.pixels, pixels.rgb(picture.pixels))

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from uqdm.walk import Progress
+
 if TYPE_CHECKING:
     from uqdm.evaluation.codecs import Coded, Ladder
 
@@ -46,17 +48,23 @@ class Beside:
 
     def __init__(self, name: str, pixels: NDArray[np.uint8]) -> None:
         self._pixels, self._memory, self._taken = pixels, dict[str, bytes](), 0
+        self._progress: Progress = lambda step, part, parts: None
         ladder = offered()[name]
         self._encode = ladder.encode
         self._ladder = dataclasses.replace(ladder, encode=self._remembered)
 
-    def at(self, size: int) -> "Coded":
-        """The best setting that costs at most `size` bytes; if all cost more, the cheapest."""
+    def at(self, size: int, progress: Progress) -> "Coded":
+        """The best setting that costs at most `size` bytes; if all cost more, the cheapest.
+
+        Before each file that is made `progress` is called, and may raise.
+        """
+        self._progress = progress
         return self._ladder.within(self._pixels, 8 * size)
 
     def _remembered(self, pixels: NDArray[np.uint8], **setting: Any) -> bytes:
         key = repr(sorted(setting.items()))
         if key not in self._memory:
+            self._progress(1, 1, 1)
             data = self._encode(pixels, **setting)
             self._taken += len(data)
             if self._taken > MEMORY:

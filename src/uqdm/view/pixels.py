@@ -39,7 +39,7 @@ def orientation(exif: bytes | None) -> int:
         tree, _ = ifd.exif_tree(exif or b"")
         entry = tree.get(ifd.ORIENTATION)
         found = entry.numbers()[0] if isinstance(entry, ifd.Entry) and entry.count == 1 else 1
-    except (ValueError, struct.error):
+    except (ValueError, IndexError, struct.error):  # broken EXIF is no reason to show nothing
         return 1
     return found if 1 <= found <= 8 else 1
 

@@ -15,7 +15,7 @@ from uqdm.previews import Way, bounds, shown
 from uqdm.walk import Progress, after
 
 STATES = 256 << 20  # bytes of states that are kept of one file
-STATE = 64  # bytes of a state for each pixel, about
+STATE = 32  # bytes of a state for each pixel, about
 
 WAY = Way("denoise")
 

@@ -53,6 +53,7 @@ class Viewed:
     ) -> None:
         self.name, self.source, self._pool, self.number = name, source, pool, next(_numbers)
         self._parsed: tuple[int, Contents] | None = None
+        self._first: int | None = None
         self._reading = threading.Lock()
         try:
             self.header = format.parse(source.there, steps=0, max_pixels=None).header
@@ -105,6 +106,10 @@ class Viewed:
         ).result()
         return found
 
+    def kept(self, size: int) -> bool:
+        """Whether a preview in full size is there already."""
+        return self._pool.kept((self.number, size, 0)) is not None
+
     def _decoded(self, data: bytes, halvings: int, progress: Progress) -> Decoded:
         """In the pool's thread."""
         if halvings:
@@ -124,7 +129,7 @@ class Viewed:
             return Reference("whole", self._why, self._whole)
         contents = self.contents()
         if len(self.source.there) < self.source.size:
-            return Reference("whole", self._why or "as soon as the whole file is here")
+            return Reference("whole", self._why)
         if len(contents.steps) == self.header.chunks and contents.damage is None:
             return Reference("whole", self._why)
         return Reference("", self._why or "the file is not whole, and there is no original")
@@ -146,21 +151,25 @@ class Viewed:
         picture = self.reference().picture
         return None if picture is None else pixels.decibels(decoded.picture.pixels, picture.pixels)
 
-    def beside(self, codec: str, size: int) -> Any:
+    def beside(self, codec: str, size: int, progress: Progress) -> Any:
         """The same bytes spent by another codec: a `Coded`. Takes a while."""
         picture = self.compared()
         with self._lock:
             if codec not in self._besides:
                 self._besides[codec] = aside.Beside(codec, pixels.rgb(picture.pixels))
-        return self._besides[codec].at(size)
+        return self._besides[codec].at(size, progress)
 
     # --- the curve
 
     def first(self) -> int:
-        """Bytes of the shortest beginning that shows anything; of those that are there."""
+        """Bytes of the shortest beginning that shows anything; while there is none, where the first
+        step begins.
+        """
         contents = self.contents()
-        there = self.source.there
-        return goals.least(there if contents.damage is None else there[: format.ends(contents)[-1]])
+        if self._first is None and goals.shows(contents):
+            there, ends = self.source.there, format.ends(contents)
+            self._first = goals.least(there if contents.damage is None else there[: ends[-1]])
+        return self._first or min(format.ends(contents)[0], len(self.source.there))
 
     def _places(self) -> list[int]:
         contents = self.contents()
@@ -199,9 +208,9 @@ class Viewed:
             "codecs": {name: ladder.label for name, ladder in aside.offered().items()} if reference.kind else {},
         }
 
-    def said(self, decoded: Decoded, size: int) -> dict[str, Any]:
-        """What a page shows beside a preview in full size, for JSON."""
-        psnr, reference = self.psnr(decoded), self.reference()
+    def said(self, decoded: Decoded, size: int, halvings: int = 0) -> dict[str, Any]:
+        """What a page shows beside a preview, for JSON. A reduced one has no PSNR."""
+        psnr, reference = None if halvings else self.psnr(decoded), self.reference()
         return {
             "bytes": size,
             "step": decoded.step,
