@@ -5,10 +5,14 @@ runs of fresh commands.
 
 PICTURES is a folder, or a pack (.zip). Each run is a whole command, so its start is in it. A
 process has one network thread. Prints medians over the repetitions: pictures and megapixels a
-second, the ratio to the first arrangement, processor seconds of all processes, and the most memory
-that all of them held together (resident, looked at ten times a second; pages that they share count
-for each). `uqdm bulk` runs where Ray is installed, with as many workers as the most jobs; its own
-processes count too. `cjxl` and `opj_compress` run where they are found, else the same libraries in
+second, the ratio to the first arrangement, processor seconds of all processes and of the busiest
+one, and the most memory that all of them held together (resident; pages that they share count for
+each). These are looked at ten times a second. On a machine with other work, seconds by the wall say
+how much of it was left to us. `free` is the ratio as it were with a processor for each process: the
+first arrangement's busiest process by this one's.
+
+`uqdm bulk` runs where Ray is installed, with as many workers as the most jobs; its own processes
+count too. `cjxl` and `opj_compress` run where they are found, else the same libraries in
 imagecodecs, lossless, picture by picture. Checks that all arrangements write the same files.
 """
 
@@ -22,7 +26,7 @@ import sys
 import tempfile
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from PIL import Image
@@ -31,51 +35,63 @@ from uqdm import files
 from uqdm.bulk.processes import THREADS
 from uqdm.data.sources import load_pack
 
+TICK = os.sysconf("SC_CLK_TCK")
 
-@dataclass(frozen=True)
+
+@dataclass
 class Run:
-    """Of one command: seconds by the wall and of processors, and bytes of memory at most."""
+    """Of one command: seconds by the wall; bytes of memory at most; processor seconds by process."""
 
-    wall: float
-    processor: float
-    memory: int
+    wall: float = 0.0
+    memory: int = 0
+    processor: dict[int, float] = field(default_factory=dict)
 
+    @property
+    def used(self) -> float:
+        """Processor seconds of all processes."""
+        return sum(self.processor.values())
 
-def resident(process: int) -> int:
-    """Bytes that a process and all below it hold."""
-    total, waiting = 0, [process]
-    while waiting:
-        place = Path(f"/proc/{waiting.pop()}")
-        try:
-            total += int((place / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-            for thread in (place / "task").iterdir():
-                waiting += map(int, (thread / "children").read_text().split())
-        except OSError:  # it has ended
-            continue
-    return total
+    @property
+    def busiest(self) -> float:
+        """Processor seconds of one process, at most."""
+        return max(self.processor.values())
+
+    def look(self, process: int) -> None:
+        """Counts a process and all below it, as they are now."""
+        memory, waiting = 0, [process]
+        while waiting:
+            one = waiting.pop()
+            place = Path(f"/proc/{one}")
+            try:
+                fields = (place / "stat").read_text().rpartition(")")[2].split()
+                self.processor[one] = (int(fields[11]) + int(fields[12])) / TICK
+                memory += int(fields[21]) * os.sysconf("SC_PAGE_SIZE")
+                for thread in (place / "task").iterdir():
+                    waiting += map(int, (thread / "children").read_text().split())
+            except OSError:  # it has ended
+                continue
+        self.memory = max(self.memory, memory)
 
 
 def timed(words: list[str], environment: dict[str, str]) -> Run:
     """One command. Its output is thrown away; if it fails, so does this."""
-    before, begin, most = os.times(), time.perf_counter(), 0
+    run, begin, ended = Run(), time.perf_counter(), threading.Event()
     process = subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    ended = threading.Event()
 
     def watch() -> None:
-        nonlocal most
+        run.look(process.pid)
         while not ended.wait(0.1):
-            most = max(most, resident(process.pid))
+            run.look(process.pid)
 
     watcher = threading.Thread(target=watch)
     watcher.start()
     said = process.communicate()[1].decode()
-    wall, after = time.perf_counter() - begin, os.times()
+    run.wall = time.perf_counter() - begin
     ended.set()
     watcher.join()
     if process.returncode:
         sys.exit(f"{' '.join(words)}\n{said}")
-    used = after.children_user + after.children_system - before.children_user - before.children_system
-    return Run(wall, used, most)
+    return run
 
 
 def others(folder: Path, out: Path) -> dict[str, list[str]]:
@@ -162,13 +178,22 @@ def compare(a: argparse.Namespace, place: Path) -> None:
         f"{what}, {count} pictures, {pixels / 1e6:.2f} megapixels, model {a.model}, medians of {a.repeat} runs in turn,"
     )
     print(f"{len(os.sched_getaffinity(0))} processors, load of the machine at the end {load:.1f}")
-    print(f"{'':30}{'pictures/s':>12}{'Mpixel/s':>10}{'ratio':>8}{'processor s':>13}{'memory, MiB':>13}")
+    print(
+        f"{'':30}{'pictures/s':>12}{'Mpixel/s':>10}{'ratio':>8}{'free':>8}{'processor s':>13}{'busiest s':>11}"
+        f"{'memory, MiB':>13}"
+    )
     first = next(iter(runs.values()))
     for name, some in runs.items():
-        wall, used = (statistics.median(getattr(run, field) for run in some) for field in ("wall", "processor"))
+        wall, used, busiest = (
+            statistics.median(getattr(run, of) for run in some) for of in ("wall", "used", "busiest")
+        )
         ratio = statistics.median(one.wall / run.wall for one, run in zip(first, some, strict=True))
+        free = statistics.median(one.busiest / run.busiest for one, run in zip(first, some, strict=True))
         memory = max(run.memory for run in some) / 2**20
-        print(f"{name:30}{count / wall:12.2f}{pixels / 1e6 / wall:10.3f}{ratio:8.2f}{used:13.1f}{memory:13.0f}")
+        print(
+            f"{name:30}{count / wall:12.2f}{pixels / 1e6 / wall:10.3f}{ratio:8.2f}{free:8.2f}{used:13.1f}"
+            f"{busiest:11.1f}{memory:13.0f}"
+        )
 
 
 def alternately(commands: dict[str, list[str]], repeat: int, out: Path) -> dict[str, list[Run]]:

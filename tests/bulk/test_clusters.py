@@ -5,14 +5,17 @@ nothing lost with a worker.
 import importlib.util
 import os
 import signal
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import Run, failed, picture
+from commands import Run, failed, picture, pixels
 
 from uqdm import bulk
+from uqdm.bulk import clusters
+from uqdm.bulk.pictures import Made
 from uqdm.errors import UqdmError
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
@@ -105,6 +108,28 @@ def test_a_killed_worker_takes_nothing_with_it(run: Run, toy: Path) -> None:
     assert made("out") == made("one")
 
 
+def test_what_kills_every_worker_is_a_row_with_an_error_and_no_endless_loop(tmp_path: Path) -> None:
+    for i in range(24):
+        (tmp_path / f"{i}.png").write_bytes(b"x" * i)
+
+    def begin() -> Any:
+        def work(some: Any) -> Any:
+            for path, data in some:
+                if len(data) == 5:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                yield Made(path, data, len(data), 1, 1)
+
+        return work
+
+    task = clusters._Task(begin, tmp_path / "out", ".uqdm", False, False, str(tmp_path))
+    found = clusters._run(tmp_path, task, {".png"}, clusters.Cluster(), None)
+    errors = dict(found.errors())
+    assert str(tmp_path / "5.png") in errors
+    assert found.done + found.failed == 24
+    assert found.failed == len(errors) <= 3  # it and those of its block
+    assert "workers" in errors[str(tmp_path / "5.png")]
+
+
 def workers() -> list[int]:
     """Processes of this test's own cluster that have a codec."""
     found = []
@@ -132,6 +157,31 @@ def test_a_data_set_of_paths_and_bytes_is_taken_too(run: Run, toy: Path) -> None
     assert (found.done, found.failed) == (3, 1)
     assert set(made("out")) == {name.replace(".png", ".uqdm") for name in names}
     assert "outside" in rows("out")["s3://bucket/../../../away.png"]["error"]
+
+
+def test_shards_become_shards_without_a_file_for_each_picture(run: Run, toy: Path) -> None:
+    import ray.data
+
+    arrays = {f"p{i}": picture(f"in/p{i}.png", seed=i) for i in range(3)}
+    with tarfile.open("shard.tar", "w") as shard:
+        for name in arrays:
+            shard.add(f"in/{name}.png", f"{name}.png")
+    pictures = ray.data.read_webdataset("shard.tar", decoder=None).map(
+        lambda row: {"path": row["__key__"], "bytes": row["png"]}
+    )
+    made = bulk.compressed(pictures, model=toy / "photo")
+    made.map(lambda row: {"__key__": row["path"], "uqdm": row["data"]}).write_webdataset("out")
+    found = {}
+    for path in Path("out").glob("*.tar"):
+        with tarfile.open(path) as shard:
+            found |= {one.name: shard.extractfile(one).read() for one in shard}  # type: ignore[union-attr]
+    run("compress", "in", "one", "--jobs", 1, "--model", toy / "photo")
+    assert found == {path.name: path.read_bytes() for path in Path("one").iterdir()}
+    files = [{"path": name, "bytes": data} for name, data in found.items()] + [{"path": "bad", "bytes": b"UQDM"}]
+    back = {row["path"]: row for row in bulk.decompressed(ray.data.from_items(files), model=toy / "photo").take_all()}
+    assert back.pop("bad")["data"] is None
+    assert all((pixels(row["data"]) == arrays[Path(name).stem]).all() for name, row in back.items())
+    assert len(back) == 3
 
 
 def test_nothing_to_do_is_an_error(run: Run, toy: Path) -> None:

@@ -8,14 +8,16 @@ bulk.decompress("compressed", "back")
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from uqdm.bulk.clusters import Cluster, Summary, compress, decompress
+    from uqdm.bulk.clusters import Cluster, Summary, compress, compressed, decompress, decompressed
     from uqdm.bulk.pictures import Decoder, Encoder, Made
 
 _WHERE = {
-    **dict.fromkeys(("Cluster", "Summary", "compress", "decompress"), "uqdm.bulk.clusters"),
+    **dict.fromkeys(
+        ("Cluster", "Summary", "compress", "compressed", "decompress", "decompressed"), "uqdm.bulk.clusters"
+    ),
     **dict.fromkeys(("Decoder", "Encoder", "Made"), "uqdm.bulk.pictures"),
 }
-__all__ = ["Cluster", "Decoder", "Encoder", "Made", "Summary", "compress", "decompress"]
+__all__ = ["Cluster", "Decoder", "Encoder", "Made", "Summary", "compress", "compressed", "decompress", "decompressed"]
 
 
 def __getattr__(name: str) -> Any:

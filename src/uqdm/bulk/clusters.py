@@ -25,6 +25,7 @@ from uqdm.errors import OutputError, UqdmError
 
 TABLE = "pictures.parquet"
 COLUMNS = ("path", "bytes", "width", "height", "bpp", "error")
+RETRIES = 3  # of work whose worker died
 BLOCK = 64  # inputs that Ray reads and hands out together, at most
 Advance = Callable[[int, int], None]  # inputs that are over, and all of them; 0 where that is not known
 
@@ -90,9 +91,7 @@ def compress(
     Raises `UqdmError` where there is nothing to do or `out` cannot be made.
     """
     cluster = cluster or Cluster()
-    codec = library.load(model, threads=cluster.cpus, max_pixels=max_pixels)
-    Encoder(codec, **options)  # a wrong option says so here
-    begin = functools.partial(Encoder, codec, **options)
+    begin = _encoder(model, max_pixels, cluster, options)
     return _run(source, _Task(begin, Path(out).resolve(), ".uqdm", True, force), files.READABLE, cluster, progress)
 
 
@@ -115,18 +114,69 @@ def decompress(
     of `Codec.decode_many`.
     """
     cluster = cluster or Cluster()
-    machine = {"threads": cluster.cpus, "max_pixels": max_pixels}
-    codec = None if model is None else library.load(model, **machine)  # type: ignore[arg-type]
-    Decoder(codec, suffix=suffix, machine=machine, **options)  # a wrong option says so here
-    begin = functools.partial(Decoder, codec, suffix=suffix, machine=machine, **options)
+    begin = _decoder(model, max_pixels, cluster, {"suffix": suffix, **options})
     return _run(source, _Task(begin, Path(out).resolve(), suffix, False, force), {".uqdm"}, cluster, progress)
+
+
+def compressed(
+    dataset: Any,
+    *,
+    model: str | os.PathLike[str] = library.DEFAULT,
+    max_pixels: int | None = None,
+    cluster: Cluster | None = None,
+    **options: Any,
+) -> Any:
+    """A `ray.data.Dataset` of `.uqdm` files from one of pictures, lazily, without any file: columns
+    `path` and `bytes` in, those of the table and `data` out.
+
+    `data` are the bytes of the file, None where there is an error. For the rest see `compress`.
+    """
+    cluster = cluster or Cluster()
+    return _mapped(dataset, Converter, _encoder(model, max_pixels, cluster, options), cluster, BATCH)
+
+
+def decompressed(
+    dataset: Any,
+    *,
+    model: str | os.PathLike[str] | None = None,
+    suffix: str = ".png",
+    max_pixels: int | None = None,
+    cluster: Cluster | None = None,
+    **options: Any,
+) -> Any:
+    """A `ray.data.Dataset` of pictures from one of `.uqdm` files; see `compressed` and
+    `decompress`.
+    """
+    cluster = cluster or Cluster()
+    begin = _decoder(model, max_pixels, cluster, {"suffix": suffix, **options})
+    return _mapped(dataset, Converter, begin, cluster, BATCH)
+
+
+def _encoder(
+    model: str | os.PathLike[str], max_pixels: int | None, cluster: Cluster, options: dict[str, Any]
+) -> "Begin":
+    codec = library.load(model, threads=cluster.cpus, max_pixels=max_pixels)
+    Encoder(codec, **options)  # a wrong option says so here
+    return functools.partial(Encoder, codec, **options)
+
+
+def _decoder(
+    model: str | os.PathLike[str] | None, max_pixels: int | None, cluster: Cluster, options: dict[str, Any]
+) -> "Begin":
+    machine: dict[str, Any] = {"threads": cluster.cpus, "max_pixels": max_pixels}
+    codec = None if model is None else library.load(model, **machine)
+    Decoder(codec, machine=machine, **options)  # a wrong option says so here
+    return functools.partial(Decoder, codec, machine=machine, **options)
+
+
+Begin = Callable[[], Callable[[Iterable[Named]], Iterator[Made]]]  # makes what turns bytes into bytes
 
 
 @dataclasses.dataclass(frozen=True)
 class _Task:
-    """What a worker does: `begin` makes what turns bytes into bytes. `root`: what a path is below."""
+    """What a worker does with files. `root`: what a path is below."""
 
-    begin: Callable[[], Callable[[Iterable[Named]], Iterator[Made]]]
+    begin: Begin
     out: Path
     suffix: str
     compresses: bool
@@ -178,6 +228,22 @@ class Worker:
         fresh = self._work((path, one) for path, one in zip(paths, data) if there[path] is None)
         rows = [(made, not made.error) for made in there.values() if made is not None]
         return _table([*rows, *((self._task.written(made), False) for made in fresh)])
+
+
+class Converter:
+    """A worker of Ray without files: tables with `path` and `bytes` in, tables of COLUMNS and
+    `data` out.
+    """
+
+    def __init__(self, begin: Begin) -> None:
+        self._work = begin()
+
+    def __call__(self, table: Any) -> Any:
+        import pyarrow
+
+        made = list(self._work(zip(table["path"].to_pylist(), table["bytes"].to_pylist())))
+        data = pyarrow.array([one.data for one in made], pyarrow.large_binary())
+        return _table([(one, False) for one in made]).select(COLUMNS).append_column("data", data)
 
 
 def _table(rows: list[tuple[Made, bool]]) -> Any:
@@ -240,7 +306,7 @@ def _run(source: Any, task: _Task, suffixes: Iterable[str], cluster: Cluster, pr
     except OSError as error:
         raise OutputError(f"the folder {task.out} cannot be made: {error.strerror}") from error
     if hasattr(source, "map_batches"):
-        return _recorded(task, [], _mapped(source, task, cluster, BATCH), 0, progress)
+        return _recorded(task, [], _from_dataset(source, task, cluster), 0, progress)
     paths, root = _listed(source, suffixes)
     task = dataclasses.replace(task, root=root)
     todo, rows = _sorted_out(paths, task)
@@ -249,14 +315,13 @@ def _run(source: Any, task: _Task, suffixes: Iterable[str], cluster: Cluster, pr
 
 
 def _from_files(paths: list[str], task: _Task, cluster: Cluster) -> Iterator[Any]:
-    """The workers' tables for these files. A file that is gone when its turn comes has a row that
-    says so.
+    """The workers' tables for these files. A file that has no row in them, because it is gone or
+    its workers died, gets one that says so.
     """
     import ray.data
 
     with _connected(cluster):
         actors = min(_actors(cluster), len(paths))
-        cluster = dataclasses.replace(cluster, actors=actors)
         read = ray.data.read_binary_files(
             paths,
             include_paths=True,
@@ -264,36 +329,45 @@ def _from_files(paths: list[str], task: _Task, cluster: Cluster) -> Iterator[Any
             override_num_blocks=min(len(paths), max(4 * actors, -(-len(paths) // BLOCK))),
             num_cpus=0,  # reading waits for disks, and must not wait for the workers' processors
         )
+        rows = _mapped(read, Worker, task, dataclasses.replace(cluster, actors=actors), None)
+        rows.context.max_errored_blocks = -1
         left = set(paths)
-        for table in _mapped(read, task, cluster, None):  # a block of files is a batch
+        for table in _tables(rows):
             left.difference_update(table["path"].to_pylist())
             yield table
     if left:
-        yield _table([(failure(path, f"{path} is gone, or cannot be read"), False) for path in sorted(left)])
+        said = "cannot be read any more, or the workers that had it or its neighbours ended; Ray's messages say why"
+        yield _table([(failure(path, f"{path} {said}"), False) for path in sorted(left)])
 
 
-def _mapped(dataset: Any, task: _Task, cluster: Cluster, batch: int | None) -> Iterator[Any]:
-    """The workers' tables, as they come. `batch`: rows that a worker gets at once, by default
-    blocks as they are.
+def _from_dataset(dataset: Any, task: _Task, cluster: Cluster) -> Iterator[Any]:
+    """The workers' tables for a Dataset. What is lost cannot be named, so nothing may be lost."""
+    with _connected(cluster):
+        yield from _tables(_mapped(dataset, Worker, task, cluster, BATCH))
+
+
+def _mapped(dataset: Any, kind: type, task: Any, cluster: Cluster, batch: int | None) -> Any:
+    """The Dataset of the rows of workers of a `kind`, each made of the `task`. `batch`: inputs that
+    a worker gets at once, by default blocks as they are.
     """
     import ray.data
 
-    with _connected(cluster):
-        context = ray.data.DataContext.get_current()
-        before, context.enable_progress_bars = context.enable_progress_bars, False
-        try:
-            rows = dataset.map_batches(
-                Worker,
-                fn_constructor_args=(task,),
-                batch_size=batch,
-                batch_format="pyarrow",
-                compute=ray.data.ActorPoolStrategy(size=_actors(cluster)),
-                num_cpus=cluster.cpus,
-                **({} if cluster.memory is None else {"memory": cluster.memory}),
-            )
-            yield from rows.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
-        finally:
-            context.enable_progress_bars = before
+    return dataset.map_batches(
+        kind,
+        fn_constructor_args=(task,),
+        batch_size=batch,
+        batch_format="pyarrow",
+        compute=ray.data.ActorPoolStrategy(size=_actors(cluster)),
+        num_cpus=cluster.cpus,
+        max_task_retries=RETRIES,
+        **({} if cluster.memory is None else {"memory": cluster.memory}),
+    )
+
+
+def _tables(rows: Any) -> Iterator[Any]:
+    """A Dataset's tables, as they come."""
+    rows.context.enable_progress_bars = False
+    return iter(rows.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0))
 
 
 @contextlib.contextmanager

@@ -48,14 +48,15 @@ def in_batches(plan: Plan, batch: int, begin: Begin, jobs: int | None, threads: 
     code.
 
     `begin` makes what works, in each process once. By default there are as many processes as this
-    one has processors and the inputs are worth, each with one thread; a single one is this process
-    with all threads. A graphics card is used by one process.
+    one has processors and the inputs are worth, and they share its processors; a single one is this
+    process with all threads. A graphics card is used by one process.
     """
     todo = [job for job in plan.jobs if not job.over]
     count = min(_processes(todo, device) if jobs is None else jobs, len(todo))
+    own = max(1, cpus.available() // count) if jobs is None and count else 1  # threads of each of several
     with Bar(plan.jobs) as bar:
         if count > 1:
-            _shared_out(todo, batch, functools.partial(begin, threads=threads or 1), count, bar)
+            _shared_out(todo, batch, functools.partial(begin, threads=threads or own), count, bar)
         else:
             for _ in _done(todo, batch, begin(threads=threads), bar.tick):
                 bar.done()

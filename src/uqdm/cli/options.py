@@ -106,8 +106,8 @@ jobs = click.option(
     type=THREADS,
     metavar="N",
     help=(
-        "Processes that share several pictures, each with one thread; by default as many as this process may use cores,"
-        " and fewer for little work. The files are the same."
+        "Processes that share several pictures, each with one thread; by default one for each core that this process"
+        " may use, and fewer for little work. The files are the same."
     ),
 )
 precision = click.option(
