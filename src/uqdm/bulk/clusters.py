@@ -60,7 +60,8 @@ class Cluster:
     Ray runs on this machine as long as the call lasts, or it is the one that is connected already.
 
     `actors` workers, each with `cpus` processors (threads of the network) and, if it is given,
-    `memory` bytes; by default as many as the cluster has processors for.
+    `memory` bytes; by default as many as the cluster has processors for, less one where a Dataset
+    is given, which reads and writes beside them.
     """
 
     address: str | None = None
@@ -132,7 +133,11 @@ def compressed(
     `data` are the bytes of the file, None where there is an error. For the rest see `compress`.
     """
     cluster = cluster or Cluster()
+<<<<<<< HEAD
     return _mapped(dataset, Converter, _encoder(model, max_pixels, cluster, options), cluster, BATCH)
+=======
+    return _mapped(dataset, Converter, _encoder(model, max_pixels, cluster, options), _with_room(cluster), BATCH)
+>>>>>>> h-scale
 
 
 def decompressed(
@@ -149,7 +154,11 @@ def decompressed(
     """
     cluster = cluster or Cluster()
     begin = _decoder(model, max_pixels, cluster, {"suffix": suffix, **options})
+<<<<<<< HEAD
     return _mapped(dataset, Converter, begin, cluster, BATCH)
+=======
+    return _mapped(dataset, Converter, begin, _with_room(cluster), BATCH)
+>>>>>>> h-scale
 
 
 def _encoder(
@@ -343,7 +352,11 @@ def _from_files(paths: list[str], task: _Task, cluster: Cluster) -> Iterator[Any
 def _from_dataset(dataset: Any, task: _Task, cluster: Cluster) -> Iterator[Any]:
     """The workers' tables for a Dataset. What is lost cannot be named, so nothing may be lost."""
     with _connected(cluster):
+<<<<<<< HEAD
         yield from _tables(_mapped(dataset, Worker, task, cluster, BATCH))
+=======
+        yield from _tables(_mapped(dataset, Worker, task, _with_room(cluster), BATCH))
+>>>>>>> h-scale
 
 
 def _mapped(dataset: Any, kind: type, task: Any, cluster: Cluster, batch: int | None) -> Any:
@@ -357,7 +370,11 @@ def _mapped(dataset: Any, kind: type, task: Any, cluster: Cluster, batch: int | 
         fn_constructor_args=(task,),
         batch_size=batch,
         batch_format="pyarrow",
+<<<<<<< HEAD
         compute=ray.data.ActorPoolStrategy(size=_actors(cluster)),
+=======
+        compute=ray.data.ActorPoolStrategy(size=cluster.actors),
+>>>>>>> h-scale
         num_cpus=cluster.cpus,
         max_task_retries=RETRIES,
         **({} if cluster.memory is None else {"memory": cluster.memory}),
@@ -392,6 +409,16 @@ def _actors(cluster: Cluster) -> int:
     import ray
 
     return cluster.actors or max(1, int(ray.cluster_resources().get("CPU", 1)) // cluster.cpus)
+
+
+def _with_room(cluster: Cluster) -> Cluster:
+    """The same, by default with a processor left for what else a Dataset does: actors that take all
+    of them would wait for ever for what comes from tasks before them.
+    """
+    import ray
+
+    processors = int(ray.cluster_resources().get("CPU", 1))
+    return dataclasses.replace(cluster, actors=cluster.actors or max(1, (processors - 1) // cluster.cpus))
 
 
 def _recorded(
