@@ -166,19 +166,11 @@ def test_shards_become_shards_without_a_file_for_each_picture(run: Run, toy: Pat
     with tarfile.open("shard.tar", "w") as shard:
         for name in arrays:
             shard.add(f"in/{name}.png", f"{name}.png")
-<<<<<<< HEAD
-    pictures = ray.data.read_webdataset("shard.tar", decoder=None).map(
-        lambda row: {"path": row["__key__"], "bytes": row["png"]}
-    )
-    made = bulk.compressed(pictures, model=toy / "photo")
-    made.map(lambda row: {"__key__": row["path"], "uqdm": row["data"]}).write_webdataset("out")
-=======
     pictures = ray.data.read_webdataset(os.path.abspath("shard.tar"), decoder=None).map(
         lambda row: {"path": row["__key__"], "bytes": row["png"]}
     )
     made = bulk.compressed(pictures, model=toy / "photo")
     made.map(lambda row: {"__key__": row["path"], "uqdm": row["data"]}).write_webdataset(os.path.abspath("out"))
->>>>>>> h-scale
     found = {}
     for path in Path("out").glob("*.tar"):
         with tarfile.open(path) as shard:

@@ -133,11 +133,7 @@ def compressed(
     `data` are the bytes of the file, None where there is an error. For the rest see `compress`.
     """
     cluster = cluster or Cluster()
-<<<<<<< HEAD
-    return _mapped(dataset, Converter, _encoder(model, max_pixels, cluster, options), cluster, BATCH)
-=======
     return _mapped(dataset, Converter, _encoder(model, max_pixels, cluster, options), _with_room(cluster), BATCH)
->>>>>>> h-scale
 
 
 def decompressed(
@@ -154,11 +150,7 @@ def decompressed(
     """
     cluster = cluster or Cluster()
     begin = _decoder(model, max_pixels, cluster, {"suffix": suffix, **options})
-<<<<<<< HEAD
-    return _mapped(dataset, Converter, begin, cluster, BATCH)
-=======
     return _mapped(dataset, Converter, begin, _with_room(cluster), BATCH)
->>>>>>> h-scale
 
 
 def _encoder(
@@ -352,11 +344,7 @@ def _from_files(paths: list[str], task: _Task, cluster: Cluster) -> Iterator[Any
 def _from_dataset(dataset: Any, task: _Task, cluster: Cluster) -> Iterator[Any]:
     """The workers' tables for a Dataset. What is lost cannot be named, so nothing may be lost."""
     with _connected(cluster):
-<<<<<<< HEAD
-        yield from _tables(_mapped(dataset, Worker, task, cluster, BATCH))
-=======
         yield from _tables(_mapped(dataset, Worker, task, _with_room(cluster), BATCH))
->>>>>>> h-scale
 
 
 def _mapped(dataset: Any, kind: type, task: Any, cluster: Cluster, batch: int | None) -> Any:
@@ -370,11 +358,7 @@ def _mapped(dataset: Any, kind: type, task: Any, cluster: Cluster, batch: int | 
         fn_constructor_args=(task,),
         batch_size=batch,
         batch_format="pyarrow",
-<<<<<<< HEAD
-        compute=ray.data.ActorPoolStrategy(size=_actors(cluster)),
-=======
         compute=ray.data.ActorPoolStrategy(size=cluster.actors),
->>>>>>> h-scale
         num_cpus=cluster.cpus,
         max_task_retries=RETRIES,
         **({} if cluster.memory is None else {"memory": cluster.memory}),
