@@ -17,6 +17,9 @@ from uqdm.picture import to_array
 PINS: dict[str, Any] = json.loads((make.HERE / "pins.json").read_text())
 CASES = make.cases()
 
+# Runtimes and coders know nothing of each other: with these, each is seen at work. The others are slow.
+QUICK = [("onnxruntime", "plain"), ("onnxruntime", "numba"), ("torch", "constriction"), ("numpy", "numba")]
+
 
 @pytest.fixture(scope="module")
 def codecs() -> dict[str, codec.Codec]:
@@ -43,8 +46,14 @@ def test_the_same_picture_gives_the_same_file(codecs: dict[str, codec.Codec], na
     assert codecs[model].compress(picture, **options) == (make.HERE / f"{name}.uqdm").read_bytes()
 
 
-@pytest.mark.parametrize("backend", ["onnxruntime", "torch", "numpy"])
-@pytest.mark.parametrize("coder", ["plain", "constriction", "numba"])
+@pytest.mark.parametrize(
+    ("backend", "coder"),
+    [
+        pytest.param(backend, coder, marks=[] if (backend, coder) in QUICK else [pytest.mark.slow])
+        for backend in ("onnxruntime", "torch", "numpy")
+        for coder in ("plain", "constriction", "numba")
+    ],
+)
 def test_golden_files_are_the_same_bits_on_every_runtime_and_coder(backend: str, coder: str) -> None:
     from uqdm import bundle as package
     from uqdm.entropy.coder import available

@@ -10,6 +10,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 from conftest import photograph
@@ -114,7 +115,13 @@ def test_every_extra_that_is_advised_is_one() -> None:
 def test_every_option_and_command_that_a_message_names_is_one() -> None:
     from uqdm.cli import main
 
-    options = {name for command in [main, *main.commands.values()] for option in command.params for name in option.opts}
+    def all_of(group: click.Group) -> list[click.Command]:
+        inner = [all_of(one) if isinstance(one, click.Group) else [one] for one in group.commands.values()]
+        return [group, *(command for some in inner for command in some)]
+
+    options = {
+        name for command in all_of(main) for option in command.params for name in (*option.opts, *option.secondary_opts)
+    }
     outside = {"--help", "--nproc-per-node"}  # click's own; torchrun's
     named: dict[str, Path] = {}
     for path in sorted(Path(uqdm.__file__).parent.rglob("*.py")):
@@ -126,7 +133,7 @@ def test_every_option_and_command_that_a_message_names_is_one() -> None:
             continue
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                named |= dict.fromkeys(re.findall(r"(?<![\w-])--[a-z][a-z-]+", node.value), path)
+                named |= dict.fromkeys(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", node.value), path)
                 commands = re.findall(r"`uqdm ([a-z][a-z-]+)", node.value)
                 assert set(commands) <= set(main.commands), (path, commands)
     assert {"--force", "--convert", "--salvage", "--model"} <= set(named)

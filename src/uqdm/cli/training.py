@@ -19,7 +19,8 @@ from uqdm.errors import UqdmError
     "--preset",
     "name",
     metavar="NAME",
-    help="What to train: nano, base, photo, tiny, small, medium, big, half, cifar10, tiny-vdm, cifar10-vdm.",
+    help="What to train: nano, base, photo, photo-large, tiny, small, medium, big, half, cifar10, tiny-vdm,"
+    " cifar10-vdm.",
 )
 @click.option(
     "--config",
