@@ -32,7 +32,7 @@ from pathlib import Path
 from PIL import Image
 
 from uqdm import files
-from uqdm.bulk.processes import THREADS
+from uqdm.cpus import VARIABLES
 from uqdm.data.sources import load_pack
 
 TICK = os.sysconf("SC_CLK_TCK")
@@ -198,7 +198,7 @@ def compare(a: argparse.Namespace, place: Path) -> None:
 
 def alternately(commands: dict[str, list[str]], repeat: int, out: Path) -> dict[str, list[Run]]:
     """The runs of each command, one of each in turn. Those of uqdm must write the same files."""
-    environment = os.environ | dict.fromkeys(THREADS, "1")
+    environment = os.environ | dict.fromkeys(VARIABLES, "1")
     runs: dict[str, list[Run]] = {name: [] for name in commands}
     expected: dict[str, bytes] | None = None
     for _ in range(repeat):

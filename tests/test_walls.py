@@ -51,7 +51,7 @@ ALLOWED = {  # part -> outside packages, own parts besides itself
     "walk.py": ({"numpy"}, {"families/base", *ENTROPY}),
     "rate.py": (set(), {"families/registry", "format", "bundle", "errors", "sources"}),
     "batches.py": (set(), {"errors"}),
-    "bulk/processes.py": (set(), {"families/registry", "errors"}),
+    "bulk/processes.py": (set(), {"families/registry", "cpus", "errors"}),
     "bulk/pictures.py": (
         set(),
         {"arguments", "batches", "codec", "files", "format", "goals", "library", "previews", "rate", "errors"},
@@ -62,7 +62,7 @@ ALLOWED = {  # part -> outside packages, own parts besides itself
     "goals.py": (set(), {"format", "errors"}),
     "encoder.py": (
         {"numpy"},
-        {"batches", "families/base", "format", "goals", "measured", "picture", "quality", "rate", "walk", "errors"},
+        {"batches", "families/base", "format", "goals", "measured", "picture", "rate", "walk", "errors"},
     ),
     "codec.py": (
         {"numpy"},
@@ -130,7 +130,6 @@ ALLOWED = {  # part -> outside packages, own parts besides itself
         {
             "training/runs",
             "training/importing",
-            "bulk/processes",
             "families",
             "codec",
             "walk",

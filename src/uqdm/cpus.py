@@ -5,10 +5,13 @@ A container often gets a part of a large machine: the machine says 64 processors
 and the quota says two. Threads above the quota only wait for each other.
 """
 
+import contextlib
 import math
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
+VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")  # libraries read their threads there
 MOST = 256  # the most threads that a caller may ask for
 
 
@@ -96,3 +99,20 @@ def _read(path: Path) -> str:
         return path.read_text()
     except OSError:
         return ""
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Processes that start here have one thread: libraries read how many they may have when they
+    are loaded.
+    """
+    before = {name: os.environ.get(name) for name in VARIABLES}
+    os.environ.update(dict.fromkeys(VARIABLES, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

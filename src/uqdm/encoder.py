@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from uqdm import format, goals, quality, rate
+from uqdm import format, goals, rate
 from uqdm.batches import together
 from uqdm.errors import LimitError
 from uqdm.families.base import State, Walk
@@ -83,16 +83,17 @@ class Encoder:
                 one.begin(preview)
         writer = Writer(family.values(stacked(some)), self.coder)
         walked = walk(family, states[0], writer, last, progress, spend=goal.psnr is None)
-        reached = [] if goal.psnr is None else [self._psnr(some[0], states[0])]
+        reached = [] if goal.psnr is None else [found[0].psnr(family.denoise(states[0])[0])]
         for state in walked if last != 0 else ():
             states = [] if goal.psnr is None else [states[-1], state]  # only a search goes back, by one
             wanted = found[0].wants_previews and state.step < family.chunks
-            previews = family.denoise(state) if wanted else [None] * len(some)
+            shown = family.denoise(state) if wanted or goal.psnr is not None else None
+            previews = shown if wanted and shown is not None else [None] * len(some)
             payloads = writer.take(headers[0].symbol_check(state.step))
             for one, payload, preview in zip(found, payloads, previews):
                 one.step(payload, preview)
-            if goal.psnr is not None:
-                reached.append(self._psnr(some[0], state))
+            if goal.psnr is not None and shown is not None:
+                reached.append(found[0].psnr(shown[0]))
                 if reached[-1] >= goal.psnr:
                     break
             size = goal.size(pixels)
@@ -103,7 +104,10 @@ class Encoder:
             if goal.psnr is None:
                 return goals.within(data, goal, pixels)
             return goals.reaching(
-                data, goal.psnr, lambda size: self._psnr(some[0], self._after(states[0], data[:size])), reached
+                data,
+                goal.psnr,
+                lambda size: found[0].psnr(family.denoise(self._after(states[0], data[:size]))[0]),
+                reached,
             )
 
         out = []
@@ -127,12 +131,6 @@ class Encoder:
                 f"step {goal.step} was asked for; the model {self.header.model} has steps 0 to {self.family.chunks}"
             )
         return goal.step
-
-    def _psnr(self, picture: Picture, state: State) -> float:
-        """Of a preview, in decibels."""
-        shown = self.family.denoise(state)[0].transpose(1, 2, 0)[:, :, : picture.pixels.shape[2]]
-        squares = [((a.astype(np.int32) - b) ** 2).mean() for a, b in zip(shown, picture.pixels)]
-        return quality.psnr(float(np.mean(squares)))
 
     def _after(self, before: State, data: bytes) -> State:
         """What a cut file shows, from the state before the step in which it is cut."""

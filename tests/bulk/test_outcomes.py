@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from uqdm.bulk.processes import BYTES, MOST, THREADS, Died, outcomes, shares
+from uqdm.bulk.processes import BYTES, MOST, Died, outcomes, shares
+from uqdm.cpus import VARIABLES
 from uqdm.errors import ImageError, UqdmError
 
 Tell = Callable[[int, Any], None]
@@ -21,7 +22,7 @@ Tell = Callable[[int, Any], None]
 
 def squares(some: list[int], tell: Tell) -> None:
     for place, n in enumerate(some):
-        tell(place, (n * n, os.getpid(), os.environ[THREADS[0]]))
+        tell(place, (n * n, os.getpid(), os.environ[VARIABLES[0]]))
 
 
 def begin(error: Exception | None = None) -> Callable[[list[int], Tell], None]:

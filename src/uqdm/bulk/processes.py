@@ -25,10 +25,10 @@ from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
 from typing import Any, Generic, TypeVar
 
+from uqdm.cpus import one_thread
 from uqdm.errors import UqdmError
 from uqdm.families import registry
 
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 MOST = 32  # things in a list
 BYTES = 1 << 18  # of a list of several things
 _SPAWN = multiprocessing.get_context("spawn")
@@ -187,23 +187,6 @@ def _how(code: int | None) -> str:
         return f"exit code {code}"
     name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
     return name + (-code == signal.SIGKILL) * ", perhaps because memory ran out: use fewer --jobs"
-
-
-@contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """Processes that start here have one thread: libraries read how many they may have when they
-    are loaded.
-    """
-    before = {name: os.environ.get(name) for name in THREADS}
-    os.environ.update(dict.fromkeys(THREADS, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 @contextlib.contextmanager

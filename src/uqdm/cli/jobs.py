@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import click
 
+from uqdm.batches import FAILURES
 from uqdm.cli import output
 from uqdm.errors import OutputError, UqdmError
 
@@ -56,7 +57,7 @@ class Job:
             return action(*arguments)
         except BrokenPipeError:
             raise
-        except (UqdmError, MemoryError, OSError) as error:
+        except FAILURES as error:
             self.failed = True
             said = "out of memory" if isinstance(error, MemoryError) else str(error)
             message = said if self.name in said or self.target in said else f"{self.name}: {said}"

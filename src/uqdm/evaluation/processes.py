@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from uqdm.bulk.processes import one_thread
+from uqdm.cpus import one_thread
 from uqdm.families import registry
 
 _SPAWN = multiprocessing.get_context("spawn")  # Forks of a process with threads may hang.
