@@ -258,7 +258,7 @@ class Judge:
     def verdict(self, one: Mutant) -> Verdict:
         """The mutant's outcome."""
         self._slowest, error = 0.0, ""
-        before = _resident(reset=True)
+        before = resident(reset=True)
         try:
             outcome, error = self._look(one)
         except TimeUp:
@@ -269,7 +269,7 @@ class Judge:
             outcome, error = "WRONG", str(wrong)
         except Exception:
             outcome, error = "CRASH", traceback.format_exc()
-        mib = max(0.0, (_resident() - before) / 2**20)
+        mib = max(0.0, (resident() - before) / 2**20)
         if outcome not in FORBIDDEN and mib > self.mib_limit:
             outcome = "MEMORY"
         if outcome not in FORBIDDEN and self._slowest > self.seconds_limit:
@@ -480,7 +480,7 @@ class Judge:
         self._call(look)
 
 
-def _resident(reset: bool = False) -> int:
+def resident(reset: bool = False) -> int:
     """Bytes: the most that was resident since the last reset; with `reset`, what is resident
     now.
     """

@@ -42,7 +42,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fuzz import TimeUp, Wrong, _resident, drawn
+from fuzz import TimeUp, Wrong, drawn, resident
 
 from uqdm import bundle as package
 from uqdm import format
@@ -505,7 +505,7 @@ def judge(index: int, seed: int, models: Sequence[Package], seconds_limit: float
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "model"
         kind = mutant(index, seed, models, folder)
-        before, outcome, error = _resident(reset=True), "kept", ""
+        before, outcome, error = resident(reset=True), "kept", ""
         signal.setitimer(signal.ITIMER_PROF, seconds_limit)
         try:
             outcome, error = _look(folder, index)
@@ -521,7 +521,7 @@ def judge(index: int, seed: int, models: Sequence[Package], seconds_limit: float
             outcome, error = "CRASH", traceback.format_exc()
         finally:
             signal.setitimer(signal.ITIMER_PROF, 0)
-        if outcome not in FORBIDDEN and _resident() - before > mib_limit * 2**20:
+        if outcome not in FORBIDDEN and resident() - before > mib_limit * 2**20:
             outcome = "MEMORY"
     return Verdict(index, kind, outcome, error)
 

@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("--crop", type=int, help="pixels a side; whole pictures by default")
     parser.add_argument("--steps", type=int, help="T; the config's by default")
     parser.add_argument("--batch", type=int, default=4, help="pictures at once")
-    parser.add_argument("--show", nargs="*", choices=RECONSTRUCTIONS, default=["denoised"])
+    parser.add_argument("--show", nargs="*", choices=RECONSTRUCTIONS, default=["denoise"])
     parser.add_argument("--points", type=int, default=21, help="latents to reconstruct from, at most")
     parser.add_argument("--over", action="store_true", help="run a VDM's weights as a UQDM")
     args = parser.parse_args()

@@ -21,7 +21,7 @@ from uqdm import files, format, library
 from uqdm.data.sources import load_pack
 from uqdm.evaluation import classical
 from uqdm.evaluation.codecs import Contender
-from uqdm.evaluation.prefixes import previews
+from uqdm.evaluation.ours import previews
 from uqdm.previews import Way
 
 RATES = (0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0)

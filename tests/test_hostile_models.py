@@ -215,10 +215,10 @@ def test_a_description_that_names_a_huge_network_takes_no_memory() -> None:
         else:
             steps = [dict(step) | {"channels": 1024, "blocks": 64} for step in one.network["steps"]]
             network = dict(one.network) | {"steps": steps}
-        before = fuzz._resident(reset=True)
+        before = fuzz.resident(reset=True)
         with pytest.raises(PackageError, match=r"missing|has the shape"):
             Codec(dataclasses.replace(one, network=network))
-        assert fuzz._resident() - before < 200 << 20
+        assert fuzz.resident() - before < 200 << 20
 
 
 @pytest.mark.parametrize("name", ["model.json", "weights.safetensors"])

@@ -140,7 +140,7 @@ def test_the_snippet_of_the_published_readme_runs(
     train_iter, eval_iter = load_data("ImageNet64", model.config.data)
     before = model.model
     model.trainer(train_iter, eval_iter)
-    report = model.evaluate(eval_iter, reconstructions=("denoised", "ancestral", "flow"))
+    report = model.evaluate(eval_iter, reconstructions=("denoise", "ancestral", "flow"))
     image = next(iter(eval_iter))
     compressed = model.compress(image)
     reconstructions = model.decompress(compressed)
@@ -153,7 +153,7 @@ def test_the_snippet_of_the_published_readme_runs(
     assert "held out" in capsys.readouterr().err
     shown = str(report)
     assert "lossless, bits/pixel: files, payload, entropy estimate" in shown
-    assert all(name in shown for name in ("denoised, dB", "ancestral, dB", "flow, dB", "paper: ", "tight: "))
+    assert all(name in shown for name in ("denoise, dB", "ancestral, dB", "flow, dB", "paper: ", "tight: "))
     for mode, cost in report.coded.items():
         assert cost.estimate < cost.payload < cost.files, mode
         assert cost.payload < 1.01 * cost.estimate + 0.05

@@ -5,7 +5,9 @@ import re
 import sys
 import time
 import zlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from PIL import Image
 
 from uqdm import codec, format, library
 from uqdm.errors import EvaluationError
-from uqdm.evaluation import classical, external, ours, prefixes, registry
+from uqdm.evaluation import classical, external, ours, registry
 from uqdm.evaluation.codecs import Ladder, clocked, rgb, timed
 from uqdm.previews import Method, Way
 from uqdm.walk import CHECK, Reader
@@ -165,7 +167,7 @@ def test_a_cut_jpeg2000_file_is_the_shortest_that_shows_its_layer() -> None:
     for k, c in enumerate(one.code(pixels), 1):
         size = int(c.payload or 0) // 8
         assert (classical.opened(stream.cut(data, k, size)) == c.pixels).all()
-        assert not one._same(stream.cut(data, k, size - 1), c.pixels)
+        assert not one.same(stream.cut(data, k, size - 1), c.pixels)
     assert int(c.bits) // 8 <= len(data)
 
 
@@ -218,7 +220,7 @@ def test_all_beginnings_from_one_walk_are_what_each_decodes_to(
         return real(number, payloads, whole, *rest, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(codec, "Reader", reader)
-    found = list(prefixes.previews(model, data, [*sizes, len(data)], Way(method, 3)))
+    found = list(ours.previews(model, data, [*sizes, len(data)], Way(method, 3)))
     assert walked == list(range(1, model.steps + 1))  # no whole step is decoded twice
     assert [one.size for one in found] == [*sizes, len(data)]
     for one in found:
@@ -232,13 +234,22 @@ def test_a_beginnings_time_is_that_of_its_own_steps_and_preview(monkeypatch: pyt
     model = ours.opened(str(library.find("nano")))
     data = model.compress(photograph(24, 24))
     ends = format.ends(format.parse(data))
-    monkeypatch.setattr(prefixes, "timed", lambda function, *given: (function(*given), 1.0))  # all takes a second
-    found = [
-        one.seconds
-        for one in prefixes.previews(model, data, [n for end in ends[:-1] for n in (end, end + 20)], Way("denoise"))
-    ]
-    # The start, the parser and the preview take one each, and each whole step takes one.
-    assert found == [3.0 + k for k in range(model.steps) for _ in range(2)]
+    made: list[int] = []
+    real = codec.Reader  # type: ignore[attr-defined]
+
+    def reader(number: int, *rest: object) -> Reader:
+        made.append(number)
+        return real(number, *rest)  # type: ignore[arg-type]
+
+    def timed(function: Callable[..., Any], *given: Any) -> tuple[Any, float]:
+        before = len(made)
+        return function(*given), len(made) - before
+
+    monkeypatch.setattr(codec, "Reader", reader)
+    monkeypatch.setattr(ours, "timed", timed)  # each step, whole or not, takes a second
+    sizes = [n for end in ends[:-1] for n in (end, end + 20)]
+    found = [one.seconds for one in ours.previews(model, data, sizes, Way("denoise"))]
+    assert found == [k + cut for k in range(model.steps) for cut in (0, 1)]
 
 
 def test_ours_is_cut_at_bytes_and_its_payload_is_the_range_coders() -> None:

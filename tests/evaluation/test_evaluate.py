@@ -118,10 +118,10 @@ def test_what_was_measured_is_not_measured_again_and_a_broken_file_is(
     assert [p.bpp for p in third.curves[0].points] == [p.bpp for p in results.curves[1].points]
     assert Measured.read(broken) is not None
     other = dataclasses.replace(Measures(kept=2), seed=1)
-    assert evaluate._folder(registry.Spec("jpeg"), cache, other) != evaluate._folder(
+    assert evaluate.cache_folder(registry.Spec("jpeg"), cache, other) != evaluate.cache_folder(
         registry.Spec("jpeg"), cache, Measures(kept=2)
     )
-    assert evaluate._folder(registry.Spec("jpeg", True), cache, other) != evaluate._folder(
+    assert evaluate.cache_folder(registry.Spec("jpeg", True), cache, other) != evaluate.cache_folder(
         registry.Spec("jpeg"), cache, other
     )
 

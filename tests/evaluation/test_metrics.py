@@ -22,10 +22,10 @@ def test_psnr_of_a_known_error() -> None:
     a = np.full((4, 5, 3), 100, np.uint8)
     b = a.copy()
     b[0, 0, 0] = 110
-    assert metrics.mse(a, b) == pytest.approx(100 / 60)
-    assert quality.psnr(metrics.mse(a, b)) == pytest.approx(10 * math.log10(255**2 * 60 / 100))
-    assert quality.psnr(metrics.mse(a, a)) == math.inf
-    assert metrics.mse(np.zeros((1, 1, 3), np.uint8), np.full((1, 1, 3), 255, np.uint8)) == 255**2
+    assert quality.mse(a, b) == pytest.approx(100 / 60)
+    assert quality.psnr(quality.mse(a, b)) == pytest.approx(10 * math.log10(255**2 * 60 / 100))
+    assert quality.psnr(quality.mse(a, a)) == math.inf
+    assert quality.mse(np.zeros((1, 1, 3), np.uint8), np.full((1, 1, 3), 255, np.uint8)) == 255**2
 
 
 def test_ssim_is_scikit_images() -> None:
@@ -67,7 +67,7 @@ def test_both_measures_of_structure_are_those_of_torchmetrics(shape: tuple[int, 
     flat = np.full_like(a, 200)
     structure = metrics.Structure(a)
     for b in (noisy(a, 3), noisy(a, 50), flat, a[::-1], 255 - a, a):
-        tensors = [metrics._batch(p) for p in (a, b)]
+        tensors = [metrics.batch(p) for p in (a, b)]
         single, multi = structure.of(b)
         assert single == pytest.approx(float(theirs(*tensors, data_range=255.0)), abs=1e-9)
         if min(shape) < metrics.SMALLEST_MS:
@@ -82,7 +82,7 @@ def test_the_sliced_wasserstein_distance_of_a_shift_is_its_projection() -> None:
     a = np.full((64, 64, 3), 100, np.uint8)
     one, other = (metrics.slices(p, 3)[None] for p in (a, a + np.uint8(12)))
     # Only the coarsest level holds the mean, and every patch there moves by 12 in all its values.
-    moved = 12 * np.abs(metrics._directions().sum(0)).mean() / math.sqrt(3 * metrics.PATCH**2)
+    moved = 12 * np.abs(metrics.directions().sum(0)).mean() / math.sqrt(3 * metrics.PATCH**2)
     assert metrics.sliced_wasserstein(one, other) == pytest.approx(moved / metrics.LEVELS, rel=1e-5)
     assert metrics.sliced_wasserstein(one, one) == 0
 
@@ -96,7 +96,7 @@ def test_the_sliced_wasserstein_distance_sees_lost_and_false_texture_and_small_p
             *(np.stack([metrics.slices(p, i) for i, p in enumerate(s)]) for s in (pictures, changed))
         )
 
-    blurred = distance(lambda p: np.rint(metrics._halved(p.astype(float)).repeat(2, 0).repeat(2, 1)).astype(np.uint8))
+    blurred = distance(lambda p: np.rint(metrics.halved(p.astype(float)).repeat(2, 0).repeat(2, 1)).astype(np.uint8))
     assert distance(lambda p: noisy(p, 1)) < distance(lambda p: noisy(p, 8)) < distance(lambda p: noisy(p, 30))
     assert blurred > distance(lambda p: noisy(p, 1))
     assert np.isnan(metrics.slices(photograph(6, 20), 0)).all()

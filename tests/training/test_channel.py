@@ -59,7 +59,7 @@ def simulated(m: np.ndarray, settings: Channel, draws: int) -> tuple[np.ndarray,
     for seed in range(draws):
         own = dataclasses.replace(settings, seed=seed)
         level = round(32 - 4 * math.log2((m**2).mean()))
-        channel._block(channel._Writer(), m, channel._Law(level, own), channel._Place(0, 0, len(m)), blocks)
+        channel.block(channel.Writer(), m, channel.Law(level, own), channel.Place(0, 0, len(m)), blocks)
     return np.array([b.score for b in blocks]), blocks
 
 
@@ -136,9 +136,9 @@ def test_the_test_finds_a_race_that_was_cut_short(monkeypatch: pytest.MonkeyPatc
     """Without what is left above the cap, draws stay behind m: the best of too few, as in minimal
     random coding.
     """
-    original = channel._uniforms
+    original = channel.uniforms
     monkeypatch.setattr(
-        channel, "_uniforms", lambda integers: original(integers) if len(integers) > 1 else np.array([1e-300])
+        channel, "uniforms", lambda integers: original(integers) if len(integers) > 1 else np.array([1e-300])
     )
     scores, blocks = simulated(M, Channel(limit=8, widened=False, work=128), 1000)
     assert all(b.kind == RACE for b in blocks)
@@ -158,13 +158,13 @@ def test_a_coordinate_of_more_than_the_limit_arrives_all_the_same() -> None:
     m = np.array([0.3, 40.0, -0.2, -3000.0, 0.1])  # 1,150 and 6.5 million bits by the VDM's reckoning
     settings = Channel(limit=6, work=1 << 16)
     for level in (40, 20):  # of much less energy than there is
-        law, blocks = channel._Law(level, settings), []
-        writer = channel._Writer()
-        z = channel._block(writer, m, law, channel._Place(0, 0, 5), blocks)
+        law, blocks = channel.Law(level, settings), []
+        writer = channel.Writer()
+        z = channel.block(writer, m, law, channel.Place(0, 0, 5), blocks)
         assert np.abs(z - m).max() < 6
         assert {b.kind for b in blocks} == {RACE, LAYERED}
-        reader = channel._Reader(writer.encoder.finish())
-        assert (channel._block(reader, None, law, channel._Place(0, 0, 5), []) == z).all()
+        reader = channel.Reader(writer.encoder.finish())
+        assert (channel.block(reader, None, law, channel.Place(0, 0, 5), []) == z).all()
 
 
 def test_no_raced_block_has_more_than_the_limit() -> None:

@@ -186,12 +186,12 @@ def test_a_piece_of_a_reduced_picture_is_that_piece_of_the_whole_reduced() -> No
 
 def test_scales_are_spread_evenly_in_their_logarithm_and_leave_room_for_the_crop() -> None:
     augment = Augment(64, scales=(0.25, 1.0))
-    steps = [augment._step(1000, u) for u in np.linspace(0, 1, 101)]
+    steps = [augment.step(1000, u) for u in np.linspace(0, 1, 101)]
     assert steps[0] == 4
     assert steps[50] == pytest.approx(2)
     assert steps[100] == 1
-    assert augment._step(100, 0.0) == pytest.approx(100 / 64)
-    assert augment._step(64, 0.0) == 1
+    assert augment.step(100, 0.0) == pytest.approx(100 / 64)
+    assert augment.step(64, 0.0) == 1
     random = np.random.default_rng(0)
     for h, w in ((64, 64), (65, 200), (301, 97), (64, 1000)):
         for _ in range(50):

@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 from serving import get, serving
 
 import uqdm
-from uqdm import codec, format, library, quality
+from uqdm import codec, format, library, measured, quality
 from uqdm.picture import Picture
 from uqdm.view import Server, aside, pixels, viewed
 
@@ -67,7 +67,7 @@ def test_reduced_previews_are_those_of_the_codec(default: codec.Codec, tmp_path:
     ("sides", "halvings"), [((64, 64), 0), ((256, 128), 0), ((256, 129), 1), ((768, 512), 2), ((8192, 8192), 5)]
 )
 def test_first_looks_are_small(sides: tuple[int, int], halvings: int) -> None:
-    assert viewed._halvings(sides[0] * sides[1]) == halvings
+    assert viewed.first_halvings(sides[0] * sides[1]) == halvings
 
 
 def test_the_curve_has_the_ends_of_steps_and_places_inside(shown: Server, folder: Path, small: codec.Codec) -> None:
@@ -96,6 +96,27 @@ def test_a_cut_file_without_an_original_has_no_psnr_and_says_why(shown: Server, 
     assert about["reference"] == {"kind": "", "said": "the file is not whole, and there is no original"}
     assert {one["psnr"] for one in settled(shown, "cut.uqdm")} == {None}
     assert get(shown, "/original", name="cut.uqdm").status == 422
+
+
+def test_the_curve_of_a_file_with_an_index_is_there_at_once(
+    default: codec.Codec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measured, "LEAST_INDEXED", 1000)
+    data = default.compress(photograph(130, 130))
+    told = {one.bytes: one.psnr for one in format.read_index(format.parse(data)) or []}
+    cut = format.ends(format.parse(data))[3] + 20
+    (tmp_path / "a.uqdm").write_bytes(data[:cut])
+    with serving(tmp_path / "a.uqdm") as found:
+        about = get(found, "/about", name="a.uqdm").json
+        assert about["told"]
+        first = get(found, "/curve", name="a.uqdm").json["points"]
+        expected = {size: psnr for size, psnr in told.items() if about["first"] <= size <= cut}
+        assert len(expected) > 1
+        assert {one["bytes"]: one["psnr"] for one in first if one["psnr"]} == expected
+        size = max(expected)
+        reply = get(found, "/preview", name="a.uqdm", bytes=size)
+        error = np.mean((reply.pixels.astype(float) - photograph(130, 130)) ** 2)
+        assert expected[size] <= quality.psnr(float(error)) < expected[size] + 1 / 200
 
 
 def test_an_original_that_is_named_is_compared_with(folder: Path, tmp_path: Path) -> None:

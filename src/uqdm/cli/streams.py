@@ -53,6 +53,17 @@ def info(file: str, as_json: bool, model: str | None) -> None:
         more = {"mode": mode, "model_available": available, "max_error": errors or None}
         echo(json.dumps(json.loads(found.to_json()) | more, indent=2))
         return
+    for name, text in _facts(file, found, mode, available):
+        echo(f"{name:<8}{text}")
+    echo()
+    echo_table(_parts(found, errors))
+    if found.index:
+        echo()
+        echo_table(_index(found, found.index))
+
+
+def _facts(file: str, found: Info, mode: str | None, available: bool) -> list[tuple[str, str]]:
+    """What a file is, by name."""
     colour = ("grey" if found.channels == 1 else "RGB") + (" and alpha" if found.alpha else "")
     whole = (
         f"whole, {found.chunks} steps"
@@ -68,7 +79,7 @@ def info(file: str, as_json: bool, model: str | None) -> None:
         whole += f", and {found.partial_bytes} bytes of step {found.steps_available + 1}"
     if found.tail_bytes:
         whole += f"; last {found.tail_bytes} bytes unverified"
-    facts = [
+    return [
         ("file", f"{file}, format version {found.version}"),
         ("size", f"{found.width} × {found.height}, {colour}"),
         (
@@ -84,8 +95,12 @@ def info(file: str, as_json: bool, model: str | None) -> None:
         ),
         ("stream", whole),
     ]
-    for name, text in facts:
-        echo(f"{name:<8}{text}")
+
+
+def _parts(found: Info, errors: list[tuple[int, int, int]]) -> list[tuple[str, ...]]:
+    """The bytes of each part of a file, as a table; with the errors that are promised after each
+    step.
+    """
     pixels = found.width * found.height
     before, behind = {**found.metadata_bytes}, {}
     if (corrected := before.pop("correction", None)) is not None:
@@ -103,11 +118,7 @@ def info(file: str, as_json: bool, model: str | None) -> None:
         total += size
         ends = [promised.get(name, "")][: len(promised)]
         table.append((name, str(size), f"{8 * size / pixels:.3f}", str(total), f"{8 * total / pixels:.3f}", *ends))
-    echo()
-    echo_table(table)
-    if found.index:
-        echo()
-        echo_table(_index(found, found.index))
+    return table
 
 
 def _index(found: Info, places: list[Place]) -> list[tuple[str, ...]]:

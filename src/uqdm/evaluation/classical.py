@@ -258,7 +258,7 @@ class Layered:
         stream, size, before = Codestream.of(data), 0, None
         for k, end in enumerate(self._ends(data, pixels, options), 1):
             whole, decoding = timed(opened, stream.cut(data, k, end))
-            if before is None or not np.array_equal(whole, before) or not self._same(stream.cut(data, k, size), whole):
+            if before is None or not np.array_equal(whole, before) or not self.same(stream.cut(data, k, size), whole):
                 size = self._shortest(data, stream, k, whole, size, end)
             before, bytes_in_all = whole, len(stream.cut(data, k, size))
             yield Coded(f"layer {k}", 8 * bytes_in_all, 8 * size, rgb(whole, pixels.shape), encoding, decoding)
@@ -281,12 +281,12 @@ class Layered:
     def _shortest(self, data: bytes, stream: Codestream, k: int, whole: Pixels, least: int, most: int) -> int:
         """The fewest bytes of packets, from `least` to `most`, that decode to layer k."""
         for size in range(most - 1, max(least, most - NEAR) - 1, -1):
-            if not self._same(stream.cut(data, k, size), whole):
+            if not self.same(stream.cut(data, k, size), whole):
                 return size + 1
         low, high = least, max(least, most - NEAR)
         while low < high:
             middle = (low + high) // 2
-            low, high = (low, middle) if self._same(stream.cut(data, k, middle), whole) else (middle + 1, high)
+            low, high = (low, middle) if self.same(stream.cut(data, k, middle), whole) else (middle + 1, high)
         return low
 
     def within(self, pixels: Pixels, bits: float) -> Coded:
@@ -304,7 +304,7 @@ class Layered:
                 break
         return dataclasses.replace(best_within(found, pixels, bits), setting="a layer for the rate")
 
-    def _same(self, data: bytes, whole: Pixels) -> bool:
+    def same(self, data: bytes, whole: Pixels) -> bool:
         try:
             return np.array_equal(opened(data), whole)
         except (OSError, ValueError):

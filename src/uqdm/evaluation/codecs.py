@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uqdm.errors import UqdmError
-from uqdm.evaluation.metrics import mse
+from uqdm.quality import mse
 
 Pixels = NDArray[np.uint8]  # (H, W, 3)
 

@@ -11,8 +11,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from uqdm.errors import EvaluationError
 from uqdm.evaluation.codecs import Contender, Pixels, said
-from uqdm.evaluation.metrics import butteraugli, mse, ssim, ssimulacra2
-from uqdm.quality import psnr
+from uqdm.evaluation.metrics import butteraugli, ssim, ssimulacra2
+from uqdm.quality import mse, psnr
 
 GAP, CAPTION = 12, 64
 GAIN = 4  # brightness of error maps: 0 is black, an error of 64 or more is white

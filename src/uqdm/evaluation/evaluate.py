@@ -29,6 +29,7 @@ from uqdm.evaluation.curves import Curve, point
 from uqdm.evaluation.external import Command
 from uqdm.evaluation.processes import Pool, alone
 from uqdm.evaluation.registry import Spec
+from uqdm.quality import mse
 
 MEASURES = 3  # This number changes when the measurements do, so that older results are not mistaken for new ones.
 SETS = 500  # sets are compared by the patches and features of the first so many pictures
@@ -132,7 +133,7 @@ def _look(true: Pixels, measures: Measures) -> Callable[[Pixels], _Looked]:
     def looked(picture: Pixels) -> _Looked:
         ssim, ms_ssim = structure.of(picture)
         lpips = metrics.lpips(perceptual, true, picture) if perceptual else None
-        quality = {"mse": metrics.mse(true, picture), "ssim": ssim, "ms_ssim": ms_ssim, "lpips": lpips}
+        quality = {"mse": mse(true, picture), "ssim": ssim, "ms_ssim": ms_ssim, "lpips": lpips}
         if measures.psychovisual:
             quality["ssimulacra2"] = metrics.ssimulacra2(true, picture)
             quality["butteraugli"] = metrics.butteraugli(true, picture)
@@ -280,7 +281,7 @@ def evaluate(
     with Pool(jobs) as pool:
         for spec in specs:
             try:
-                folder = _folder(spec, cache, measures)
+                folder = cache_folder(spec, cache, measures)
                 held = _memory(pool, spec, seen, first, folder) if memory else None
                 measured = _measured(pool, 2 * jobs, spec, seen, folder, measures, tick)
                 curves.append(curve(spec, measured, held() if held else None))
@@ -412,7 +413,7 @@ def _digest(pixels: Pixels) -> str:
     return hashlib.sha256(str(pixels.shape).encode() + pixels.tobytes()).hexdigest()[:24]
 
 
-def _folder(spec: Spec, cache: Path, measures: Measures) -> Path:
+def cache_folder(spec: Spec, cache: Path, measures: Measures) -> Path:
     """The file name of one codec's results. It follows from all that they depend on; the machine
     too, because times are among them.
     """

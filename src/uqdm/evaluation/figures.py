@@ -18,11 +18,10 @@ from uqdm.evaluation import plots
 from uqdm.evaluation.codecs import Contender, Pixels
 from uqdm.evaluation.compare import panels
 from uqdm.evaluation.curves import Curve
-from uqdm.evaluation.metrics import mse
 from uqdm.evaluation.ours import opened
 from uqdm.format import ends, parse
 from uqdm.previews import Method
-from uqdm.quality import psnr
+from uqdm.quality import mse, psnr
 
 RATES = {1: 2.0, 9: 4.0, 10: 1.0}  # bits per pixel of the figures at equal rates: middle, high, low
 # from the published README: parameters as stated there, and bits per pixel in files on the ImageNet

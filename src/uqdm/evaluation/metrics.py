@@ -38,11 +38,6 @@ SMALLEST_MS = 176  # the least side for MS-SSIM's five scales: 16 windows
 PATCH, PATCHES, DIRECTIONS, LEVELS = 7, 32, 32, 3
 
 
-def mse(a: Pixels, b: Pixels) -> float:
-    """Mean squared error over all values."""
-    return float(np.mean((a.astype(np.float64) - b) ** 2))
-
-
 def ssim(a: Pixels, b: Pixels) -> float | None:
     """Mean SSIM over RGB; None if a side is below 11 pixels."""
     return Structure(a, multiscale=False).of(b)[0]
@@ -70,7 +65,7 @@ class Structure:
         """At each scale a channel's values, their local means, and their local variances."""
         found = []
         for scale in range(self._scales):
-            channel = _halved(channel) if scale else channel
+            channel = halved(channel) if scale else channel
             mean = _blurred(channel)
             found.append((channel, mean, _variance(channel, mean)))
         return found
@@ -82,7 +77,7 @@ class Structure:
         found = np.zeros((self._scales, 2))  # luminance and contrast together, and contrast alone
         for x, known in zip(_channels(other), self._channels):
             for scale, level in enumerate(known):
-                x = _halved(x) if scale else x
+                x = halved(x) if scale else x
                 found[scale] += _similar(x, *level)
         found /= len(self._channels)
         if self._scales == 1:
@@ -153,7 +148,7 @@ def _similar(x: Floats, y: Floats, mean: Floats, variance: Floats) -> tuple[floa
     return float(np.mean(light * contrast)), float(inner.mean()) if inner.size else 1.0
 
 
-def _batch(pixels: Pixels) -> Any:
+def batch(pixels: Pixels) -> Any:
     """(1, 3, H, W) float64."""
     import torch
 
@@ -164,7 +159,7 @@ def _batch(pixels: Pixels) -> Any:
 
 
 @functools.cache
-def _directions() -> Floats:
+def directions() -> Floats:
     """(3 PATCH**2, DIRECTIONS) unit vectors."""
     random = np.random.Generator(np.random.Philox(1))
     found = random.standard_normal((3 * PATCH**2, DIRECTIONS))
@@ -172,7 +167,7 @@ def _directions() -> Floats:
     return unit
 
 
-def _halved(image: Floats) -> Floats:
+def halved(image: Floats) -> Floats:
     """Means of 2 x 2 pixels. An odd row or column at the end is left out."""
     h, w = (side // 2 * 2 for side in image.shape[:2])
     found: Floats = image[0:h:2, 0:w:2] + image[0:h:2, 1:w:2]
@@ -196,7 +191,7 @@ def slices(pixels: Pixels, seed: int) -> NDArray[np.float32]:
         h, w = image.shape[:2]
         if min(h, w) < PATCH:
             break
-        smaller = _halved(image)
+        smaller = halved(image)
         last = level == LEVELS - 1 or min(smaller.shape[:2]) < PATCH
         band = image
         if not last:
@@ -204,7 +199,7 @@ def slices(pixels: Pixels, seed: int) -> NDArray[np.float32]:
             band = image[: grown.shape[0], : grown.shape[1]] - grown
         ys, xs = (random.integers(0, side - PATCH + 1, PATCHES) for side in band.shape[:2])
         patches = np.stack([band[y : y + PATCH, x : x + PATCH].ravel() for y, x in zip(ys, xs)])
-        found[level] = patches @ _directions() / math.sqrt(3 * PATCH**2)
+        found[level] = patches @ directions() / math.sqrt(3 * PATCH**2)
         if last:
             break
         image = smaller
@@ -313,4 +308,4 @@ def lpips(module: Callable[..., Any], a: Pixels, b: Pixels) -> float:
     import torch
 
     with torch.no_grad():
-        return float(module(*(_batch(p).float() / 127.5 - 1 for p in (a, b))))
+        return float(module(*(batch(p).float() / 127.5 - 1 for p in (a, b))))

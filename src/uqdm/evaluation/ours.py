@@ -11,7 +11,7 @@ import contextlib
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,9 @@ import uqdm
 from uqdm import bundle as package
 from uqdm import codec, library
 from uqdm.errors import EvaluationError
-from uqdm.evaluation import prefixes
 from uqdm.evaluation.codecs import Coded, Pixels, best_within, timed
 from uqdm.format import VERSION, bytes_at, ends, parse
+from uqdm.prefixes import Prefixes
 from uqdm.previews import Method, Way
 
 RATES = (
@@ -98,7 +98,7 @@ class Progressive:
         cuts = {name: n for name, n in cuts.items() if n > contents.header_size} | {"whole": len(data)}
         points = sorted((steps | cuts).items(), key=lambda one: one[1])
         way = Way(self.method, self.seed)
-        for (name, n), one in zip(points, prefixes.previews(model, data, [n for _, n in points], way)):
+        for (name, n), one in zip(points, previews(model, data, [n for _, n in points], way)):
             yield Coded(name, 8 * n, 8 * _payload(data[:n], model), one.pixels, encoding, one.seconds)
 
     def within(self, pixels: Pixels, bits: float) -> Coded:
@@ -109,6 +109,35 @@ class Progressive:
         cut = data[: max(size, int(bits // 8))]
         back, decoding = timed(model.decode, cut, method=self.method, seed=self.seed)
         return Coded("cut", 8 * len(cut), 8 * _payload(cut, model), back.image, encoding, decoding)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Preview:
+    """What the first `size` bytes of a file show. `seconds`: what decoding them from the start
+    takes.
+    """
+
+    size: int
+    pixels: Pixels
+    seconds: float
+
+
+def previews(model: codec.Codec, data: bytes, sizes: Sequence[int], way: Way) -> Iterator[Preview]:
+    """The previews of `data[:size]` for ascending sizes, from one walk; none may end inside the
+    header.
+
+    The seconds of a beginning are those of its whole steps, each measured once, and of its own part
+    of the next step and preview. `data` is a file of three channels, without alpha and correction.
+    """
+    walked, spent = Prefixes(model, way, room=0), 0.0
+    last: Preview | None = None
+    for size in sizes:
+        if last is None or size != last.size:
+            _, seconds = timed(walked.advance, data[:size])
+            spent += seconds
+            decoded, seconds = timed(walked.decode, data[:size])
+            last = Preview(size, decoded.image, spent + seconds)
+        yield last
 
 
 @functools.cache
@@ -127,11 +156,9 @@ def _code() -> dict[str, Any]:
     are not reused.
     """
     root = Path(uqdm.__file__).parent
-    apart = {root / name for name in ("cli", "data", "evaluation", "training")}
-    files = [path for path in sorted(root.rglob("*.py")) if not apart & set(path.parents)] + [
-        Path(__file__),
-        Path(prefixes.__file__),
-    ]
+    apart = {root / name for name in ("bulk", "cli", "data", "evaluation", "training", "view")}
+    files = [path for path in sorted(root.rglob("*.py")) if not apart & set(path.parents)]
+    files.append(Path(__file__))
     found = {"code": hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16]}
     for name in ("numpy", "onnxruntime", "torch", "numba", "constriction"):
         with contextlib.suppress(metadata.PackageNotFoundError):
@@ -179,7 +206,7 @@ class Estimated:
         mode = "paper" if "paper" in model.modes else None
         bits = np.concatenate([[0.0], np.cumsum(model.estimate(pixels, mode=mode, seed=self.seed))])
         data, encoding = timed(model.compress, pixels, mode=mode, seed=self.seed)
-        found = prefixes.previews(model, data, ends(parse(data)), Way(self.method, self.seed))
+        found = previews(model, data, ends(parse(data)), Way(self.method, self.seed))
         for step, (own, one) in enumerate(zip(bits.tolist(), found)):
             yield Coded(f"step {step}", own, own, one.pixels, encoding, one.seconds)
 
@@ -193,7 +220,7 @@ class Gaussian:
     """DiffC: a VDM's steps at their relative entropies, and pictures by one of section 5's
     reconstructions.
 
-    `run` is a folder of `uqdm train`, or a published checkpoint. `reconstruction` is "denoised"
+    `run` is a folder of `uqdm train`, or a published checkpoint. `reconstruction` is "denoise"
     (VDM-D), "ancestral" (VDM-A, DiffC-A) or "flow" (VDM-F, DiffC-F). `steps` is T. `points` says
     from how many latents pictures are reconstructed, evenly spaced in t. Noise and draws follow
     from `seed` and the picture.
@@ -211,7 +238,7 @@ class Gaussian:
     @property
     def label(self) -> str:
         """See `Contender`."""
-        letter = {"denoised": "D", "ancestral": "A", "flow": "F"}[self.reconstruction]
+        letter = {"denoise": "D", "ancestral": "A", "flow": "F"}[self.reconstruction]
         return f"VDM-{letter}, T = {self.steps}, hypothetical{trained(self.run)}"
 
     @property
@@ -269,7 +296,7 @@ def _gaussian(system: Gaussian, model: Any, x: Any) -> Iterator[Coded]:
         cost, _ = model.step_bits(real, z, after, gamma[i], gamma[i + 1])
         bits, z = bits + cost, after
         if i + 1 in shown:
-            ways = {"denoised": model.denoise, "flow": model.flow}
+            ways = {"denoise": model.denoise, "flow": model.flow}
             if system.reconstruction == "ancestral":
                 back = model.ancestral(z, i + 1, drawing, system.steps)
             else:

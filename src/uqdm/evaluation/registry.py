@@ -15,7 +15,7 @@ from uqdm.evaluation.codecs import Contender
 from uqdm.evaluation.ours import Estimated, Gaussian, Progressive, opened_vdm
 
 MODELS = ("uqdm", "uqdm-ancestral", "uqdm-flow")  # each may have :MODEL
-GAUSSIAN = {"vdm": "denoised", "vdm-d": "denoised", "vdm-a": "ancestral", "vdm-f": "flow"}  # each may have :RUN and @T
+GAUSSIAN = {"vdm": "denoise", "vdm-d": "denoise", "vdm-a": "ancestral", "vdm-f": "flow"}  # each may have :RUN and @T
 # the run of a VDM without one, if uqdm runs from its repository
 BASELINE = Path(uqdm.__file__).parents[2] / "checkpoints" / "tiny-vdm"
 APART = (

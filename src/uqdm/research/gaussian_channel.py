@@ -149,7 +149,7 @@ class Wire(Protocol):
         """
 
 
-class _Writer:
+class Writer:
     def __init__(self) -> None:
         self.encoder, self.bits = coder.Encoder("plain"), 0.0
 
@@ -160,7 +160,7 @@ class _Writer:
         return symbols
 
 
-class _Reader:
+class Reader:
     def __init__(self, data: bytes) -> None:
         self.decoder, self.bits = coder.Decoder(data, coder="plain"), 0.0
 
@@ -206,7 +206,7 @@ def _falling(ratio: float, count: int, centre: int = 0) -> Reals:
 # ---- shared randomness ----
 
 
-class _Place(NamedTuple):
+class Place(NamedTuple):
     """What names a block at both ends. No two have the same random integers."""
 
     step: int
@@ -214,14 +214,12 @@ class _Place(NamedTuple):
     size: int
     attempt: int = 0  # at the pair that it is half of, from 1
 
-    def halves(self, attempt: int) -> tuple["_Place", "_Place"]:
+    def halves(self, attempt: int) -> tuple["Place", "Place"]:
         cut = self.size // 2
-        return _Place(self.step, self.begin, cut, attempt), _Place(
-            self.step, self.begin + cut, self.size - cut, attempt
-        )
+        return Place(self.step, self.begin, cut, attempt), Place(self.step, self.begin + cut, self.size - cut, attempt)
 
 
-def _raw(channel: Channel, purpose: int, at: _Place, count: int, start: int = 0) -> NDArray[np.uint32]:
+def _raw(channel: Channel, purpose: int, at: Place, count: int, start: int = 0) -> NDArray[np.uint32]:
     """Integers of one of a block's streams."""
     assert at.step < 1 << 12, f"step {at.step}"
     assert max(at.begin, at.size) < 1 << 24, f"{at.size} coordinates from {at.begin}"
@@ -249,12 +247,12 @@ def _normals(integers: NDArray[np.uint32]) -> NDArray[np.float32]:
     return found.reshape(-1)
 
 
-def _uniforms(integers: NDArray[np.uint32]) -> Reals:
+def uniforms(integers: NDArray[np.uint32]) -> Reals:
     """In (0, 1)."""
     return (integers + 0.5) / 2**32
 
 
-def _candidates(channel: Channel, at: _Place, chunk: int) -> NDArray[np.float32]:
+def _candidates(channel: Channel, at: Place, chunk: int) -> NDArray[np.float32]:
     """Candidates of a block, some at a time: (n, size) standard normals. n follows from the
     size.
     """
@@ -270,7 +268,7 @@ class _Mix:
     """
 
     def __init__(self, channel: Channel, step: int, n: int) -> None:
-        integers = _raw(channel, _MIX, _Place(step, 0, n), 2 * n)
+        integers = _raw(channel, _MIX, Place(step, 0, n), 2 * n)
         self.order = np.argsort(integers[:n], kind="stable")
         self.signs = np.where(integers[n:] >> 31, 1.0, -1.0)
         self.length = n & -n  # the greatest power of two that divides n
@@ -296,7 +294,7 @@ class _Mix:
 # ---- what is known of a step ----
 
 
-class _Law:
+class Law:
     """What both ends know of a step's blocks: m is about N(0, v) per coordinate, candidates are
     N(0, wide).
     """
@@ -367,7 +365,7 @@ class _Told(NamedTuple):
     halves: "tuple[_Told, _Told] | None" = None
 
 
-def _race(m: Reals, law: _Law, at: _Place, cap: float) -> tuple[int, int]:
+def _race(m: Reals, law: Law, at: Place, cap: float) -> tuple[int, int]:
     """The winner's number from 1, or 0 if it is to be what is above the cap; and how many numbers
     were looked at.
     """
@@ -377,13 +375,13 @@ def _race(m: Reals, law: _Law, at: _Place, cap: float) -> tuple[int, int]:
     even = size + size % 2
     private = _raw(channel, _PRIVATE, at, even + 1)
     drawn = m + _normals(private[:even])[:size]
-    if math.log(_uniforms(private[even:])[0]) > cap - law.ratio_of(m, drawn):
+    if math.log(uniforms(private[even:])[0]) > cap - law.ratio_of(m, drawn):
         return 0, 0
     best, winner, arrived, seen = math.inf, 0, 0.0, 0
     for chunk in range(1 << 40):
         normals = _candidates(channel, at, chunk)
         n = len(normals)
-        times = arrived - np.log(_uniforms(_raw(channel, _ARRIVALS, at, n, chunk * n))).cumsum()
+        times = arrived - np.log(uniforms(_raw(channel, _ARRIVALS, at, n, chunk * n))).cumsum()
         finish = np.log(times) - np.minimum(law.ratio(m, normals), cap)
         first = int(finish.argmin())
         if finish[first] < best:
@@ -394,7 +392,7 @@ def _race(m: Reals, law: _Law, at: _Place, cap: float) -> tuple[int, int]:
     return winner, seen * size
 
 
-def _choose(m: Reals, law: _Law, at: _Place, work: int) -> _Told:
+def _choose(m: Reals, law: Law, at: Place, work: int) -> _Told:
     """A draw of N(m, 1), as what is to be told of it."""
     channel = law.channel
     if law.divergence(m) > channel.limit * math.log(2):
@@ -430,7 +428,7 @@ def _choose(m: Reals, law: _Law, at: _Place, work: int) -> _Told:
     return _Told(LAYERED, attempt, looked)
 
 
-def _found(m: Reals, law: _Law, at: _Place, told: _Told) -> Reals:
+def _found(m: Reals, law: Law, at: Place, told: _Told) -> Reals:
     """What the receiver will have, by a race or by layered quantizers."""
     if told.kind == RACE:
         return _winner(law, at, told.number)
@@ -442,7 +440,7 @@ def _found(m: Reals, law: _Law, at: _Place, told: _Told) -> Reals:
 # ---- one block: what both ends do ----
 
 
-def _winner(law: _Law, at: _Place, number: int) -> Reals:
+def _winner(law: Law, at: Place, number: int) -> Reals:
     n = max(1, CHUNK // at.size)
     z: Reals = math.sqrt(law.wide) * _candidates(law.channel, at, (number - 1) // n)[(number - 1) % n].astype(
         np.float64
@@ -450,17 +448,17 @@ def _winner(law: _Law, at: _Place, number: int) -> Reals:
     return z
 
 
-def _layers(channel: Channel, at: _Place, attempt: int) -> tuple[Reals, Reals]:
+def _layers(channel: Channel, at: Place, attempt: int) -> tuple[Reals, Reals]:
     """Widths and dithers in (-1/2, 1/2) of a block's layered quantizers at an attempt from 1:
     (size,) each.
     """
     size = at.size
     integers = _raw(channel, _LAYERS, at, 5 * size, (attempt - 1) * 5 * size)
     normals = _normals(integers[: 4 * size]).reshape(4, size)[:3].astype(np.float64)
-    return 2 * np.sqrt((normals**2).sum(0)), _uniforms(integers[4 * size :]) - 0.5
+    return 2 * np.sqrt((normals**2).sum(0)), uniforms(integers[4 * size :]) - 0.5
 
 
-def _layered(wire: Wire, m: Reals | None, law: _Law, at: _Place, attempt: int) -> Reals:
+def _layered(wire: Wire, m: Reals | None, law: Law, at: Place, attempt: int) -> Reals:
     """The multiples of a block's layered quantizers."""
     widths, dithers = _layers(law.channel, at, attempt)
     whole = None if m is None else np.round(m / widths + dithers).astype(np.int64)
@@ -481,7 +479,7 @@ def _layered(wire: Wire, m: Reals | None, law: _Law, at: _Place, attempt: int) -
     return z
 
 
-def _tell(wire: Wire, m: Reals | None, law: _Law, at: _Place, told: _Told | None, blocks: list[Block]) -> Reals:
+def _tell(wire: Wire, m: Reals | None, law: Law, at: Place, told: _Told | None, blocks: list[Block]) -> Reals:
     """What was chosen, and so the draw, at both ends. m and `told` are None at the receiver. Adds
     the sender's blocks to `blocks`.
     """
@@ -509,7 +507,7 @@ def _tell(wire: Wire, m: Reals | None, law: _Law, at: _Place, told: _Told | None
     return z
 
 
-def _block(wire: Wire, m: Reals | None, law: _Law, at: _Place, blocks: list[Block]) -> Reals:
+def block(wire: Wire, m: Reals | None, law: Law, at: Place, blocks: list[Block]) -> Reals:
     """A draw of N(m, 1) at both ends. m is None at the receiver."""
     return _tell(wire, m, law, at, None if m is None else _choose(m, law, at, law.channel.work), blocks)
 
@@ -541,12 +539,12 @@ def _step(
         m = mix.forward((k.c / width * (real.double() - x_hat.double())).numpy().reshape(-1))
         asked = round(min(max(32 - 4 * math.log2(max(float(m @ m) / n, 1e-30)), 0), LEVELS - 1))
     level = _symbol(wire, asked, _falling(0.85, LEVELS, level - 2))
-    law = _Law(level, channel)
+    law = Law(level, channel)
     size = law.size(n)
     found = np.empty(n)
     for start in range(0, n, size):
         part = slice(start, min(n, start + size))
-        found[part] = _block(wire, None if m is None else m[part], law, _Place(index, start, part.stop - start), seen)
+        found[part] = block(wire, None if m is None else m[part], law, Place(index, start, part.stop - start), seen)
     noise = torch.from_numpy(mix.back(found)).view(z.shape)
     z_s = (k.b * z.double() + k.c * x_hat.double() + width * noise).to(z.dtype)
     ideal = 0.0 if m is None else float(m @ m) / (2 * math.log(2))
@@ -572,7 +570,7 @@ def encode(model: VDM, x: Tensor, channel: Channel, until: float = math.inf) -> 
     if x.ndim != 4 or len(x) != 1:
         raise ValueError(f"pictures are of shape {tuple(x.shape)}; expected one, (1, C, H, W)")
     real = model.to_real(x)
-    wire, level = _Writer(), FIRST_LEVEL
+    wire, level = Writer(), FIRST_LEVEL
     latents, quality = [_start(model, tuple(x.shape), channel)], []
     steps: list[Step] = []
     blocks: list[Block] = []
@@ -599,7 +597,7 @@ def decode(model: VDM, data: bytes, shape: tuple[int, int, int], channel: Channe
         raise DamagedError(
             f"{data[0] if data else 'no'} steps; expected at most {channel.steps}: other settings, or no such stream"
         )
-    wire, level = _Reader(data[1:]), FIRST_LEVEL
+    wire, level = Reader(data[1:]), FIRST_LEVEL
     latents = [_start(model, (1, *shape), channel)]
     for index in range(data[0]):
         x_hat = model.denoise(latents[-1], index, channel.steps)

@@ -72,13 +72,13 @@ class Augment:
         """A picture for training. `numbers` are four in [0, 1), for scale, y, x and flip."""
         scale, down, right, side = numbers.tolist()
         if self.crop is not None:
-            step = self._step(min(picture.shape[:2]), scale)
+            step = self.step(min(picture.shape[:2]), scale)
             room = (max(self.crop, int(d / step + 1e-9)) - self.crop + 1 for d in picture.shape[:2])
             y, x = (int(u * r) for u, r in zip((down, right), room))
             picture = reduced(picture, y, x, self.crop, step)
         return picture[:, ::-1] if self.flip and side < 0.5 else picture
 
-    def _step(self, shorter: int, u: float) -> float:
+    def step(self, shorter: int, u: float) -> float:
         """How many pixels of the picture make one of the crop, along a side."""
         if self.scales is None or self.crop is None:
             return 1.0

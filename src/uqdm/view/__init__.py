@@ -3,7 +3,6 @@ and the codec; no other package.
 
 shelf      which files are on view: a file, a folder's, or what is behind an address
 arriving   their bytes, as far as they are there
-prefixes   what beginnings of a file show, each going on from a state that is kept
 pool       work in the background, bounded: the newest wish wins, results are kept within a bound
 curve      places in a file, and their PSNR
 aside      the same bytes spent by other codecs

@@ -6,7 +6,7 @@
 | `/files` | | names on view |
 | `/about` | name | what a page must know of a file |
 | `/preview` | name, bytes, halvings, lane | PNG; facts in the header `X-Uqdm` |
-| `/curve` | name | points that have been measured |
+| `/curve` | name | points that have been measured, or stand in the index |
 | `/original` | name | PNG of what previews are compared with |
 | `/beside` | name, bytes, codec, lane | PNG of another codec's picture; facts in `X-Uqdm` |
 | `/busy` | | what is being decoded |
@@ -145,7 +145,7 @@ class Answers:
                 "exact": one.psnr is not None and math.isinf(one.psnr),
                 "kept": viewed.kept(one.size),
             }
-            for one in viewed.curve.points()
+            for one in viewed.points()
         ]
         return _json({"points": points, "done": viewed.curve.done})
 

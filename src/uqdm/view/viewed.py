@@ -15,14 +15,14 @@ from typing import Any
 
 from uqdm import files, format, goals
 from uqdm.codec import Codec, Decoded
-from uqdm.errors import ImageError, LimitError, UqdmError
+from uqdm.errors import DamagedError, ImageError, LimitError, UqdmError
 from uqdm.format import Contents
 from uqdm.picture import Picture
+from uqdm.prefixes import Prefixes
 from uqdm.view import aside, pixels
 from uqdm.view.arriving import Arriving
 from uqdm.view.curve import Curve, Point, places
 from uqdm.view.pool import Pool
-from uqdm.view.prefixes import Prefixes
 from uqdm.walk import Progress
 
 LOOK = 1 << 16  # pixels of a first look, at most
@@ -183,6 +183,25 @@ class Viewed:
             self._pool.put(key, found)
         return Point(size, self.psnr(found))
 
+    def points(self) -> list[Point]:
+        """The curve: what has been measured, and until then what the file's index tells, by ascending
+        size. All of it is of bytes that are there.
+        """
+        found = {point.size: point for point in self._told()}
+        found |= {
+            point.size: point for point in self.curve.points() if point.psnr is not None or point.size not in found
+        }
+        return [found[size] for size in sorted(found)]
+
+    def _told(self) -> list[Point]:
+        """What the index tells, where the file has one."""
+        try:
+            places = format.read_index(self.contents()) or []
+        except DamagedError:
+            return []
+        low, high = self.first(), len(self.source.there)
+        return [Point(one.bytes, one.psnr) for one in places if low <= one.bytes <= high]
+
     def facts(self) -> dict[str, Any]:
         """What a page must know of the file, for JSON."""
         contents, header, reference = self.contents(), self.header, self.reference()
@@ -203,14 +222,17 @@ class Viewed:
             "whole": len(contents.steps) == header.chunks,
             "corrected": correction[0] if correction else None,
             "damage": str(contents.damage) if contents.damage else None,
-            "halvings": _halvings(header.width * header.height) if self.reduces else 0,
+            "halvings": first_halvings(header.width * header.height) if self.reduces else 0,
             "reference": {"kind": reference.kind, "said": reference.said},
+            "told": bool(self._told()),
             "codecs": {name: ladder.label for name, ladder in aside.offered().items()} if reference.kind else {},
         }
 
     def said(self, decoded: Decoded, size: int, halvings: int = 0) -> dict[str, Any]:
         """What a page shows beside a preview, for JSON. A reduced one has no PSNR."""
         psnr, reference = None if halvings else self.psnr(decoded), self.reference()
+        if psnr is None and not halvings:
+            psnr = next((point.psnr for point in self._told() if point.size == size), None)
         return {
             "bytes": size,
             "step": decoded.step,
@@ -224,7 +246,7 @@ class Viewed:
         }
 
 
-def _halvings(pixels: int) -> int:
+def first_halvings(pixels: int) -> int:
     """How often the sides of a picture are halved for a first look; 0: it is quick anyway."""
     return 0 if pixels <= SMALL else next(k for k in range(1, 7) if k == 6 or pixels >> 2 * k <= LOOK)
 

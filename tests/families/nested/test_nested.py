@@ -167,13 +167,13 @@ def test_the_flow_shrinks_boxes_that_were_all_there_is_within_the_range(monkeypa
     pixels = photograph(32, 32, 2)
     data = model.compress(pixels)
     boxes: list[tuple[NDArray[np.int16], NDArray[np.int16]]] = []
-    filled = family._filled
+    filled = family.filled
 
     def noted(step: int, trunk: Any, low: Any, high: Any, *begun: Any) -> NDArray[np.int32]:
         boxes.append((low.copy(), high.copy()))
         return filled(step, trunk, low, high, *begun)
 
-    monkeypatch.setattr(family, "_filled", noted)
+    monkeypatch.setattr(family, "filled", noted)
     for step in range(3):
         boxes.clear()
         shown = model.decompress(data, step=step, method="flow")

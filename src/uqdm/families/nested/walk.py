@@ -259,13 +259,13 @@ class NestedWalk:
         """
         boxes = state.low, state.high
         if not state.cut or state.before is None:
-            return self._filled(state.step, self._trunk(state), *boxes, *boxes)
+            return self.filled(state.step, self._trunk(state), *boxes, *boxes)
         own = None
         if state.step > 0 or self.chunks == 1:
-            own = self._filled(state.step, self._trunk(state), *boxes, *state.before)
+            own = self.filled(state.step, self._trunk(state), *boxes, *state.before)
         if state.step + 1 == self.chunks and own is not None:
             return own
-        mean = self._filled(state.step + 1, self.networks.trunk(state.step + 1, *boxes), *boxes, *boxes)
+        mean = self.filled(state.step + 1, self.networks.trunk(state.step + 1, *boxes), *boxes, *boxes)
         if own is None:
             return mean
         # A field at a time: 64 bits take room.
@@ -273,7 +273,7 @@ class NestedWalk:
             one += ((other - one).astype(np.int64) * state.share >> 16).astype(np.int32)
         return own
 
-    def _filled(
+    def filled(
         self, step: int, trunk: Any, low: Boxes, high: Boxes, before_low: Boxes, before_high: Boxes
     ) -> NDArray[np.int32]:
         """Means of a step's mixtures, truncated to the boxes (N, C, H, W), in 2**-16.
@@ -313,7 +313,7 @@ class NestedWalk:
                     end[:, channel] = middle + ((end[:, channel] - middle) * ((below << 16) // above) >> 16)
             bottom, top = ((end + (1 << (FRACTION - 1)) >> FRACTION).astype(np.int16) for end in (low, high))
             np.maximum(bottom, top, out=top)
-            mean = self._filled(step, self.networks.trunk(step, bottom, top), bottom, top, bottom, top)
+            mean = self.filled(step, self.networks.trunk(step, bottom, top), bottom, top, bottom, top)
         for end, limit, bound in ((low, state.low, np.maximum), (high, state.high, np.minimum)):
             np.left_shift(limit, FRACTION, out=end, dtype=np.int32)
             mean = bound(mean, end)

@@ -31,7 +31,7 @@ class Terms(NamedTuple):
         return self.latent + self.steps.sum(0) + self.pixels
 
 
-RECONSTRUCTIONS = ("denoised", "ancestral", "flow")
+RECONSTRUCTIONS = ("denoise", "ancestral", "flow")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +93,7 @@ def evaluate_coded(model: Any, held: Iterable[Tensor], *, seed: int = 0, batches
         bits.append(terms.cumulative().double().cpu())
         found.append(torch.stack([psnr(picture.round() / 127.5, x / 127.5) for picture in shown]).cpu())
     model.train(training)
-    means = {"denoised": torch.cat(found, 1).mean(1).tolist()} if found else {}
+    means = {"denoise": torch.cat(found, 1).mean(1).tolist()} if found else {}
     return summary(model, bits, list(range(len(found[0]))) if found else [], means)
 
 

@@ -29,7 +29,7 @@ def evaluate(
 
     `held`: batches uint8 (B, C, H, W), at most `batches` of them; `steps`: T, the config's by
     default. One draw of the noise from `seed`. Network calls a picture: T, and for each latent i
-    one for "denoised", T - i for "ancestral" and for "flow". Raises `ValueError` for a
+    one for "denoise", T - i for "ancestral" and for "flow". Raises `ValueError` for a
     reconstruction that is not known, an index outside 0 .. T, or nothing to look at.
     """
     for name in reconstructions:
@@ -57,7 +57,7 @@ def evaluate(
             if i not in chosen:
                 return
             for name in reconstructions:
-                if name == "denoised":
+                if name == "denoise":
                     picture = model.denoise(z, i, steps) if x_hat is None else x_hat
                 elif name == "ancestral":
                     picture = model.ancestral(z, i, generator, steps)

@@ -5,8 +5,7 @@ from conftest import photograph
 from golden import make
 
 from uqdm import codec, format, library
-from uqdm.view import prefixes
-from uqdm.view.prefixes import Prefixes
+from uqdm.prefixes import STATES, Prefixes
 
 
 class StoppedError(Exception):
@@ -25,21 +24,17 @@ def same(one: codec.Decoded, other: codec.Decoded) -> bool:
     return bool(values and metadata and all(getattr(one, name) == getattr(other, name) for name in fields))
 
 
-@pytest.mark.parametrize("room", [prefixes.STATES, 1])
+@pytest.mark.parametrize("room", [STATES, 1])
 @pytest.mark.parametrize("name", ["photo-grey", "photo-carried", "nano-carried", "light-paper"])
-def test_beginnings_in_any_order_are_those_of_the_codec(
-    codecs: library.Pool, name: str, room: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(prefixes, "STATES", room)  # with 1, a single state is kept
+def test_beginnings_in_any_order_are_those_of_the_codec(codecs: library.Pool, name: str, room: int) -> None:
     data = (make.HERE / f"{name}.uqdm").read_bytes()
     model = codecs.open_for(data)
     ends = format.ends(format.parse(data))
     sizes = [*ends, *(size + 9 for size in ends[:-1]), *(size - 1 for size in ends[1:]), len(data), len(data) - 30]
-    mine = Prefixes(model)
+    mine = Prefixes(model, room=room)  # with 1, a single state is kept
     for size in sizes[::2] + sizes[1::2] + [len(data)]:
         if size >= ends[0]:
             assert same(mine.decode(data[:size]), model.decode(data[:size])), size
-    assert room > 1 or len(mine._states) == 1
 
 
 def test_a_correction_is_applied_where_it_is_whole(default: codec.Codec) -> None:
@@ -54,7 +49,8 @@ def test_a_correction_is_applied_where_it_is_whole(default: codec.Codec) -> None
 
 def test_a_beginning_that_is_stopped_leaves_the_states_that_it_reached(codecs: library.Pool) -> None:
     data = (make.HERE / "nano-rgb.uqdm").read_bytes()
-    mine = Prefixes(codecs.open_for(data))
+    model = codecs.open_for(data)
+    mine = Prefixes(model)
     steps: list[int] = []
 
     def progress(step: int, part: int, parts: int) -> None:
@@ -68,4 +64,14 @@ def test_a_beginning_that_is_stopped_leaves_the_states_that_it_reached(codecs: l
     steps.clear()
     decoded = mine.decode(data, lambda step, part, parts: steps.append(step))
     assert min(steps) == 3  # the first two steps were not decoded again
-    assert same(decoded, mine._codec.decode(data))
+    assert same(decoded, model.decode(data))
+
+
+@pytest.mark.parametrize(("room", "again"), [(STATES, set()), (1, {1, 2})])
+def test_states_are_kept_as_far_as_there_is_room(codecs: library.Pool, room: int, again: set[int]) -> None:
+    data = (make.HERE / "nano-rgb.uqdm").read_bytes()
+    mine = Prefixes(codecs.open_for(data), room=room)
+    mine.decode(data)
+    steps: set[int] = set()
+    mine.decode(data[: format.ends(format.parse(data))[2]], lambda step, part, parts: steps.add(step))
+    assert steps == again
