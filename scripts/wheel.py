@@ -19,12 +19,7 @@ ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src"
 LEFT = {"__pycache__"}  # what Python and builds leave in a source tree
 MOST = 16_000_000  # bytes of a wheel
-NEEDED = (
-    "uqdm/py.typed",
-    "uqdm/weights/photo/weights.safetensors",
-    "uqdm/weights/nano/README.md",
-    "uqdm/view/page.html",
-)
+NEEDED = ("uqdm/py.typed", "uqdm/weights/photo/weights.safetensors", "uqdm/view/page.html")
 
 
 def sources() -> dict[str, bytes]:
