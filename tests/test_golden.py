@@ -17,8 +17,10 @@ from uqdm.picture import to_array
 PINS: dict[str, Any] = json.loads((make.HERE / "pins.json").read_text())
 CASES = make.cases()
 
-# Runtimes and coders know nothing of each other: with these, each is seen at work. The others are slow.
-QUICK = [("onnxruntime", "plain"), ("onnxruntime", "numba"), ("torch", "constriction"), ("numpy", "numba")]
+# Runtimes and coders know nothing of each other: with these and the codecs above, each is seen at work, whole and
+# in the middle of a step. The others, and all cuts, are slow.
+QUICK = [("onnxruntime", "plain"), ("torch", "constriction"), ("numpy", "numba")]
+MATRIX = [(backend, coder) for backend in ("onnxruntime", "torch", "numpy") for coder in ("plain", "constriction", "numba")]
 
 
 @pytest.fixture(scope="module")
@@ -47,14 +49,15 @@ def test_the_same_picture_gives_the_same_file(codecs: dict[str, codec.Codec], na
 
 
 @pytest.mark.parametrize(
-    ("backend", "coder"),
+    ("backend", "coder", "cuts"),
     [
-        pytest.param(backend, coder, marks=[] if (backend, coder) in QUICK else [pytest.mark.slow])
-        for backend in ("onnxruntime", "torch", "numpy")
-        for coder in ("plain", "constriction", "numba")
+        *(pytest.param(*pair, make.CUTS[1:2], id="-".join(pair)) for pair in QUICK),
+        *(pytest.param(*pair, make.CUTS, id=f"{'-'.join(pair)}-all", marks=pytest.mark.slow) for pair in MATRIX),
     ],
 )
-def test_golden_files_are_the_same_bits_on_every_runtime_and_coder(backend: str, coder: str) -> None:
+def test_golden_files_are_the_same_bits_on_every_runtime_and_coder(
+    backend: str, coder: str, cuts: tuple[float, ...]
+) -> None:
     from uqdm import bundle as package
     from uqdm.entropy.coder import available
     from uqdm.exact import runtimes as backends
@@ -63,4 +66,5 @@ def test_golden_files_are_the_same_bits_on_every_runtime_and_coder(backend: str,
         pytest.skip(f"{backend} or {coder} is not installed")
     for name in ("photo-rgb", "pyramid-rgb", "nano-rgb", "light-rgb", "chance-rgb", "chance-paper"):
         one = codec.Codec(package.read(make.place(CASES[name][0])), backend=backend, coder=coder)
-        assert make.pins(one, (make.HERE / f"{name}.uqdm").read_bytes()) == PINS[name]
+        expected = PINS[name] | {"cut": {str(share): PINS[name]["cut"][str(share)] for share in cuts}}
+        assert make.pins(one, (make.HERE / f"{name}.uqdm").read_bytes(), cuts) == expected

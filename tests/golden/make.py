@@ -132,10 +132,10 @@ def pixels_hash(decoded: codec.Decoded) -> str:
     return hashlib.sha256(b"|".join([str(p.pixels.shape).encode(), *parts])).hexdigest()
 
 
-def pins(one: codec.Codec, data: bytes) -> dict[str, Any]:
+def pins(one: codec.Codec, data: bytes, cuts: tuple[float, ...] = CUTS) -> dict[str, Any]:
     """What a file decodes to, whole and cut."""
     header = format.parse(data, steps=0).header_size
-    cut = {str(share): pixels_hash(one.decode(data[: max(header, int(share * len(data)))])) for share in CUTS}
+    cut = {str(share): pixels_hash(one.decode(data[: max(header, int(share * len(data)))])) for share in cuts}
     return {
         "bytes": len(data),
         "sha256": hashlib.sha256(data).hexdigest(),

@@ -9,7 +9,7 @@ a command runs, so `uqdm --help` answers at once.
 import click
 
 from uqdm import __version__
-from uqdm.cli import bulk, coding, evaluation, models, streams, training, view
+from uqdm.cli import bulk, coding, completion, evaluation, models, streams, training, view
 from uqdm.cli.group import Group
 
 
@@ -33,6 +33,33 @@ def main(debug: bool) -> None:
     """
 
 
+@click.command("help", short_help="The help of a command, page by page.")
+@click.argument(
+    "command",
+    nargs=-1,
+    metavar="[COMMAND]...",
+    shell_complete=lambda context, _, word: main.shell_complete(context.find_root(), word),
+)
+@click.pass_context
+def show_help(context: click.Context, command: tuple[str, ...]) -> None:
+    """Show the help of uqdm, or of a COMMAND, page by page as `man` does.
+
+    \b
+    Examples:
+      uqdm help
+      uqdm help compress
+      uqdm help bulk decompress
+    """
+    shown = context.find_root()
+    for word in command:
+        if not isinstance(shown.command, click.Group):
+            raise click.UsageError(f"{shown.command_path} has no commands, so {word!r} is none of them", context)
+        _, found, _ = shown.command.resolve_command(shown, [word])
+        assert found is not None  # else it has raised an error that tells the known ones
+        shown = click.Context(found, shown, word)
+    click.echo_via_pager(shown.get_help())
+
+
 for _command in (
     coding.compress,
     coding.decompress,
@@ -49,5 +76,7 @@ for _command in (
     evaluation.evaluate,
     evaluation.compare,
     evaluation.reproduce,
+    show_help,
 ):
     main.add_command(_command)
+completion.complete(main)

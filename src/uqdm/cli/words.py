@@ -24,14 +24,20 @@ def _ends_in(*suffixes: str) -> Belongs:
     return lambda word: os.path.splitext(word)[1].lower() in suffixes
 
 
-def _codec(word: str) -> bool:
-    """Whether a word is a codec's name, perhaps a wrong one, and not a picture or a figure."""
-    from uqdm.data.datasets import NAMED
+def codecs() -> list[str]:
+    """The names that --codec knows. Some may have `:MODEL` or `@T` behind them."""
     from uqdm.evaluation.classical import CLASSICAL
     from uqdm.evaluation.registry import GAUSSIAN, MODELS
 
+    return ["all", *MODELS, *CLASSICAL, *GAUSSIAN]
+
+
+def _codec(word: str) -> bool:
+    """Whether a word is a codec's name, perhaps a wrong one, and not a picture or a figure."""
+    from uqdm.data.datasets import NAMED
+
     kind = re.split("[:@]", word)[0]
-    if kind in {"all", *CLASSICAL, *MODELS, *GAUSSIAN}:
+    if kind in codecs():
         return True
     is_set = re.sub(r"[-_ ]", "", word.lower()) in NAMED
     return _no_figure(word) and not is_set and not set(word) & set("./*?[") and not os.path.lexists(word)
