@@ -45,7 +45,7 @@ import numpy as np
 from fuzz import TimeUp, Wrong, drawn, resident
 
 from uqdm import bundle as package
-from uqdm import format
+from uqdm import library
 from uqdm.bundle import Package, hexadecimal
 from uqdm.codec import Codec
 from uqdm.entropy import mixtures
@@ -487,7 +487,7 @@ def used(model: Package) -> None:
                 cut = data[: len(data) * 2 // 3]
                 for method in ("denoise", "flow", "ancestral"):
                     codec.decode(cut, method=method)
-                codec.decode(format.truncate(data, step=1), method="flow")
+                codec.decode(library.truncate(data, step=1), method="flow")
 
 
 @dataclass(frozen=True)

@@ -724,7 +724,7 @@ def test_what_is_not_a_picture_is_refused(default: codec.Codec, wrong: object) -
 
 def test_steps_that_are_not_there_are_refused(default: codec.Codec) -> None:
     data = default.compress(photograph(16, 16))
-    with pytest.raises(ValueError, match="expected 0"):
+    with pytest.raises(errors.LimitError, match=f"this file has steps 0 to {default.steps}"):
         default.decompress(data, step=default.steps + 1)
     with pytest.raises(errors.LimitError, match="holds 1"):
         default.decompress(uqdm.truncate(data, step=1), step=3)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import uqdm
 from uqdm import codec, format, library
 from uqdm.errors import DamagedError, FingerprintError, FormatError, LimitError, NumericsError, UnknownModelError
-from uqdm.format import ALPHA, MAX_COMPACT, STEP, ChunkReader, Header, parse, truncate, write_compact_step, write_header
+from uqdm.format import ALPHA, MAX_COMPACT, STEP, ChunkReader, Header, parse, write_compact_step, write_header
 
 FULL = Header(64, 64, False, False, "exact", "photo", bytes(range(8)), 4, b"\0", minor=1)
 HEADER = FULL.compacted()
@@ -144,9 +144,9 @@ def test_a_stream_gives_each_step_as_soon_as_its_last_byte_is_there() -> None:
 
 
 def test_truncate_and_info_know_the_compact_form() -> None:
-    assert truncate(FILE, step=3) == FILE[: ENDS[3]]
-    assert truncate(FILE, step=0) == FILE[: ENDS[0]]
-    assert truncate(FILE, nbytes=100) == FILE[:100]
+    assert uqdm.truncate(FILE, step=3) == FILE[: ENDS[3]]
+    assert uqdm.truncate(FILE, step=0) == FILE[: ENDS[0]]
+    assert uqdm.truncate(FILE, target_size=100) == FILE[:100]
     info = format.inspect(FILE)
     assert (info.model, info.fingerprint, info.version) == ("", "00010203", "1.1")
     assert info.header_bytes + sum(info.step_bytes) == info.total_bytes == len(FILE)

@@ -28,10 +28,10 @@ from uqdm.format import (
     Header,
     inspect,
     parse,
-    truncate,
     write_chunk,
     write_header,
 )
+from uqdm.library import truncate
 
 HEADER = Header(64, 64, False, False, "exact", "uqdm-light", bytes(range(8)), 4, b"\0")
 FIELDS = 10  # bytes of magic, version and size
@@ -807,7 +807,7 @@ def test_truncate_gives_exactly_the_first_bytes() -> None:
     data = build()
     chunks = parse(data).chunks
     for n in range(39, len(data) + 5):
-        assert truncate(data, nbytes=n) == data[:n]
+        assert truncate(data, target_size=n) == data[:n]
     for k, chunk in enumerate(chunks, 1):
         assert truncate(data, step=k) == data[: chunk.end]
         assert truncate(data, bpp=inspect(data).bpp[k - 1]) == data[: chunk.end]
@@ -830,7 +830,7 @@ def test_truncate_to_step_0_does_not_judge_step_1() -> None:
         assert truncate(flipped(data, 8 * at), step=0) == data[:39]
 
 
-@pytest.mark.parametrize("request_", [{"nbytes": 38}, {"bpp": 0.01}, {"step": 5}, {"step": -1}])
+@pytest.mark.parametrize("request_", [{"target_size": 38}, {"bpp": 0.01}, {"step": 5}])
 def test_truncate_refuses_what_cannot_be(request_: dict[str, int]) -> None:
     with pytest.raises(LimitError):
         truncate(build(), **request_)  # type: ignore[arg-type]
@@ -841,9 +841,18 @@ def test_truncate_refuses_a_step_that_was_cut_off() -> None:
         truncate(build()[:-1], step=4)
 
 
-@pytest.mark.parametrize("request_", [{}, {"nbytes": 50, "step": 1}])
-def test_truncate_wants_exactly_one_request(request_: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match="exactly one"):
+@pytest.mark.parametrize(
+    ("request_", "words"),
+    [
+        ({}, "give exactly one of step, bpp"),
+        ({"target_size": 50, "step": 1}, "step=1 and target_size=50 cannot be used together"),
+        ({"step": -1}, "step -1; expected a whole number of 0 or more"),
+        ({"target_size": 0}, "target_size 0; expected a whole number of bytes above 0"),
+        ({"bpp": -1.0}, "bpp -1.0; expected a number of bits per pixel above 0"),
+    ],
+)
+def test_truncate_wants_exactly_one_request(request_: dict[str, int], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
         truncate(build(), **request_)  # type: ignore[arg-type]
 
 

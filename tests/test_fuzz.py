@@ -178,9 +178,9 @@ def try_everything(codec: ToyCodec, data: bytes) -> None:
         lambda: codec.decode(data, step=1),
         lambda: list(codec.progressive(io.BytesIO(data))),
         lambda: format.inspect(data).to_json(),
-        lambda: format.truncate(data, nbytes=len(data) // 2),
-        lambda: format.truncate(data, bpp=1.0),
-        lambda: format.truncate(data, step=1),
+        lambda: library.truncate(data, target_size=len(data) // 2),
+        lambda: library.truncate(data, bpp=1.0),
+        lambda: library.truncate(data, step=1),
     ]
     for way in ways:
         with contextlib.suppress(UqdmError):
@@ -291,7 +291,7 @@ def test_a_picture_beyond_the_limit_is_refused_by_its_header(model: ToyCodec, wi
     with cheap():
         assert format.inspect(data[:-8]).width == width
     with cheap():
-        assert format.truncate(data[:-8], bpp=0.5) == data[:-8]
+        assert library.truncate(data[:-8], bpp=0.5) == data[:-8]
 
 
 def test_the_default_limit_holds_where_none_is_given() -> None:
@@ -307,7 +307,11 @@ def test_sizes_that_no_picture_has_are_refused(model: ToyCodec, real: list[Any],
     parts = mutants.Parts.of(real[3].data)
     parts.width, parts.height = width, height
     data = mutants.seal(parts.join())
-    for way in [*every_decode(model, data), lambda: format.inspect(data), lambda: format.truncate(data, nbytes=60)]:
+    for way in [
+        *every_decode(model, data),
+        lambda: format.inspect(data),
+        lambda: library.truncate(data, target_size=60),
+    ]:
         with cheap(), pytest.raises(LimitError):
             way()
 

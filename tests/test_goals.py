@@ -59,10 +59,10 @@ def test_the_search_ends_where_the_value_is_reached_and_is_short() -> None:
 def test_a_goal_in_steps_bits_or_bytes_is_a_beginning_of_the_whole_file(nano: uqdm.Codec) -> None:
     image = picture(1)
     whole = nano.compress(image)
-    assert nano.compress(image, step=2) == format.truncate(whole, step=2)
-    assert nano.compress(image, step=0) == format.truncate(whole, step=0)
+    assert nano.compress(image, step=2) == uqdm.truncate(whole, step=2)
+    assert nano.compress(image, step=0) == uqdm.truncate(whole, step=0)
     for bpp in (0.7, 3.0):
-        assert nano.compress(image, bpp=bpp) == format.truncate(whole, bpp=bpp)
+        assert nano.compress(image, bpp=bpp) == uqdm.truncate(whole, bpp=bpp)
     assert nano.compress(image, target_size=900) == whole[:900]
     assert nano.compress(image, target_size=len(whole) + 1) == whole
     assert nano.compress([image, image[::-1]], target_size=900) == [

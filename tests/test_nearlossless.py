@@ -8,10 +8,11 @@ from conftest import photograph
 from golden import make
 from numpy.typing import NDArray
 
-from uqdm import bundle, format, nearlossless
+from uqdm import bundle, format, library, nearlossless
 from uqdm.codec import Codec
 from uqdm.errors import DamagedError
-from uqdm.rate import Cut
+from uqdm.goals import Goal
+from uqdm.rate import beginning
 
 
 def pair(spread: float, shape: tuple[int, int, int] = (3, 29, 34)) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -113,12 +114,12 @@ def test_a_corrected_file_can_be_cut_anywhere(coder: Codec, corrected: bytes) ->
     preview = coder.decompress(corrected, step=last.index)
     for end in range(last.end, len(corrected), 7):
         assert (coder.decompress(corrected[:end]) == preview).all()
-    assert format.truncate(corrected, step=last.index) == corrected[: last.end]
+    assert library.truncate(corrected, step=last.index) == corrected[: last.end]
 
 
 def test_a_cut_by_error_takes_a_file_that_is_corrected_enough_whole(coder: Codec, corrected: bytes) -> None:
-    assert Cut(max_error=3).of(corrected, coder.package) == corrected
-    assert len(Cut(max_error=200).of(corrected, coder.package)) < len(corrected)
+    assert beginning(corrected, Goal(max_error=3), coder.package) == corrected
+    assert len(beginning(corrected, Goal(max_error=200), coder.package)) < len(corrected)
 
 
 def test_damage_and_additions_are_noticed(coder: Codec, corrected: bytes) -> None:

@@ -332,8 +332,44 @@ def test_step_says_how_many_steps_are_decoded(large: tuple[Image.Image, bytes], 
     assert difference(image, nano.decode(large[1], step=2).image) == 0
     cut = opened(large[1][:-5])
     cut.step = 4
-    with pytest.raises(OSError, match="the file is cut: it holds 3 whole steps of 4"):
+    with pytest.raises(OSError, match="the file was cut and holds 3 of 4 whole steps"):
         cut.load()
+
+
+@pytest.mark.parametrize("goal", [{"bpp": 2.5}, {"target_size": 700}, {"max_error": 60}])
+def test_other_goals_say_how_much_is_decoded(
+    goal: dict[str, Any], large: tuple[Image.Image, bytes], nano: Codec
+) -> None:
+    image = opened(large[1])
+    for name, value in goal.items():
+        setattr(image, name, value)
+    image.load()
+    expected = nano.decode(large[1], **goal)
+    assert (image.info["step"], image.info["partial"]) == (expected.step, expected.partial)
+    assert difference(image, expected.image) == 0 < difference(image, large[0])
+    image = opened(large[1])
+    image.psnr = 30  # the file is too short for an index
+    with pytest.raises(OSError, match="30 dB were asked for; the file has no index"):
+        image.load()
+    image.step = 1
+    with pytest.raises(ValueError, match="step=1 and psnr=30 cannot be used together"):
+        image.load()
+
+
+def test_an_open_image_is_compressed_again_as_it_was_loaded(
+    large: tuple[Image.Image, bytes], photo: tuple[Image.Image, bytes], nano: Codec
+) -> None:
+    assert nano.compress(opened(large[1])) == large[1]  # without load
+    image = opened(large[1])
+    image.step = 2
+    image.load()
+    assert (nano.decompress(nano.compress(image)) == nano.decompress(large[1], step=2)).all()
+    carried = saved(large[0], exif=b"II*\0exif", xmp=b"<x/>")
+    assert nano.compress(opened(carried)) == carried
+    damaged = bytearray(large[1])
+    damaged[-9] ^= 1
+    with pytest.raises(uqdm.ImageError, match=r"cannot be loaded: .* is damaged: step 4 of 4"):
+        nano.compress(opened(bytes(damaged)))
 
 
 def test_thumbnails_decode_reduced_sizes_where_the_model_has_them(
@@ -507,6 +543,7 @@ def test_a_rate_or_a_size_is_a_beginning_of_the_whole_file(large: tuple[Image.Im
     image, data = large
     assert saved(image, target_size=777) == data[:777]
     assert saved(image, bpp=2.5) == data[:700]
+    assert saved(image, step=2) == data[: format.ends(format.parse(data))[2]]
     assert saved(image, bpp=100) == saved(image, target_size=10**9) == saved(image, bpp=None) == data
     image.save(tmp_path / "a.uqdm", target_size=1000, model="nano")
     assert os.path.getsize(tmp_path / "a.uqdm") == 1000

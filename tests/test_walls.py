@@ -49,7 +49,7 @@ ALLOWED = {  # part -> outside packages, own parts besides itself
     "families/torch": ({"numpy", "torch"}, FAMILY | FLOATS),
     "config.py": (set(), {"families/registry", "records", "errors"}),
     "walk.py": ({"numpy"}, {"families/base", *ENTROPY}),
-    "rate.py": (set(), {"families/registry", "format", "bundle", "errors", "sources"}),
+    "rate.py": (set(), {"families/registry", "goals", "format", "bundle", "errors", "sources"}),
     "batches.py": (set(), {"errors"}),
     "bulk/processes.py": (set(), {"families/registry", "cpus", "errors"}),
     "bulk/pictures.py": (
@@ -79,6 +79,7 @@ ALLOWED = {  # part -> outside packages, own parts besides itself
             "measured",
             "format",
             "picture",
+            "files",
             "cpus",
             "bundle",
             "sources",
@@ -91,7 +92,11 @@ ALLOWED = {  # part -> outside packages, own parts besides itself
         {"codec", "families/base", "format", "measured", "previews", "walk"},
     ),
     "pillow.py": ({"numpy", "PIL"}, {"library", "format", "goals", "picture", "errors"}),
-    "library.py": (set(), {"codec", "format", "bundle", "sources", "errors"}),
+    "notebook.py": (
+        {"ipywidgets"},
+        {"arguments", "format", "goals", "library", "sources", "view", "errors"},
+    ),
+    "library.py": (set(), {"codec", "rate", "goals", "format", "bundle", "sources", "errors"}),
     "view": (
         {"numpy", "PIL"},
         {

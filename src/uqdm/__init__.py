@@ -36,9 +36,10 @@ from uqdm.errors import (
 
 if TYPE_CHECKING:
     from uqdm.codec import Codec, Decoded
-    from uqdm.format import Info, inspect, truncate
+    from uqdm.format import Info, inspect
     from uqdm.library import available as list_models
-    from uqdm.library import load, open_for
+    from uqdm.library import load, open_for, truncate
+    from uqdm.notebook import show
     from uqdm.picture import Picture
     from uqdm.published import load_checkpoint
     from uqdm.training.data import load_data
@@ -50,11 +51,12 @@ _WHERE = {
     "Decoded": "uqdm.codec",
     "Info": "uqdm.format",
     "inspect": "uqdm.format",
-    "truncate": "uqdm.format",
     "Picture": "uqdm.picture",
+    "show": "uqdm.notebook",
     "list_models": "uqdm.library",
     "load": "uqdm.library",
     "open_for": "uqdm.library",
+    "truncate": "uqdm.library",
     "load_checkpoint": "uqdm.published",
     "load_data": "uqdm.training.data",
 }
@@ -88,6 +90,7 @@ __all__ = [
     "load_checkpoint",
     "load_data",
     "open_for",
+    "show",
     "truncate",
 ]
 

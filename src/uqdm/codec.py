@@ -9,7 +9,7 @@ public class is one: every way of decoding is here, and the encoder's side in `e
 import contextlib
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, TypedDict, Unpack, overload
+from typing import Any, Unpack, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ from uqdm.families import registry
 from uqdm.families.base import Networks, Opening, State, Walk
 from uqdm.format import Chunk, Contents, Header
 from uqdm.format.alpha import unpack_alpha
-from uqdm.goals import Goal
+from uqdm.goals import Goal, Reached
 from uqdm.measured import known
 from uqdm.picture import Picture, halved, to_array
 from uqdm.previews import Method, Way, bounds, drawn, shown
@@ -31,16 +31,6 @@ from uqdm.sources import Source
 from uqdm.walk import Guesser, Progress, Reader, after
 
 PRECISIONS = ("float64", "float32")
-
-
-class Reached(TypedDict, total=False):
-    """What a file is to reach: at most one (see `goals.Goal`)."""
-
-    step: int | None
-    bpp: float | None
-    target_size: int | None
-    psnr: float | None
-    max_error: int | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +55,12 @@ class Decoded:
     def image(self) -> NDArray[np.uint8]:
         """(H, W) grey, (H, W, 3), (H, W, 4) with alpha, (H, W, 2) grey with alpha."""
         return to_array(self.picture)
+
+    def _repr_png_(self) -> bytes:
+        """A PNG file of it, which a notebook shows where this is the result of a cell."""
+        from uqdm import files
+
+        return files.encode(self.picture, "PNG", lossy=True)
 
 
 class Codec:
@@ -252,55 +248,60 @@ class Codec:
 
     @overload
     def decompress(  # type: ignore[overload-overlap]  # bytes and text iterate too
-        self, data: Source, step: int | None = None, method: Method = "denoise"
+        self, data: Source, *, method: Method = "denoise", **goal: Unpack[Reached]
     ) -> NDArray[np.uint8]: ...
     @overload
     def decompress(
-        self, data: Iterable[Source], step: int | None = None, method: Method = "denoise"
+        self, data: Iterable[Source], *, method: Method = "denoise", **goal: Unpack[Reached]
     ) -> list[NDArray[np.uint8]]: ...
     def decompress(
-        self, data: Any, step: int | None = None, method: Method = "denoise"
+        self, data: Any, *, method: Method = "denoise", **goal: Unpack[Reached]
     ) -> NDArray[np.uint8] | list[NDArray[np.uint8]]:
         """A `.uqdm` file, whole or cut, to a uint8 array (see `Decoded.image`); an iterable of them
         gives a list.
 
-        `data`: its bytes, its path, or a binary file object (see `sources.Source`). `step`: stop
-        after so many chunks (0: nothing but the header). The whole stream gives the picture back
-        exactly.
+        `data`: its bytes, its path, or a binary file object (see `sources.Source`). The whole
+        stream gives the picture back exactly.
+
+        With one of the goals of `compress` only a beginning is decoded. `step=`: up to the end of
+        that step (0: nothing but the header). `bpp=`, `target_size=`: so many bits per pixel, or
+        bytes. `psnr=`: up to the first place in the file's index that shows so many decibels.
+        `max_error=`: up to the first step that keeps it. It is the beginning that `uqdm.truncate`
+        gives. Raises `LimitError` where the file does not hold it, or cannot tell.
         """
         if sources.is_one(data):
-            return self.decode(data, step=step, method=method).image
-        return [decoded.image for decoded in self.decode_many(data, step=step, method=method)]
+            return self.decode(data, method=method, **goal).image
+        return [decoded.image for decoded in self.decode_many(data, method=method, **goal)]
 
     def decode(
         self,
         data: Source,
         *,
-        step: int | None = None,
         method: Method = "denoise",
         seed: int = 0,
         temperature: float = 1.0,
         salvage: bool = False,
         reduce: int = 0,
+        **goal: Unpack[Reached],
     ) -> Decoded:
         """As `decompress`, with metadata and how far it came. `seed`, `temperature`, `salvage`,
         `reduce`: see `decode_many`.
         """
         return self.decode_many(
-            [data], step=step, method=method, seed=seed, temperature=temperature, salvage=salvage, reduce=reduce
+            [data], method=method, seed=seed, temperature=temperature, salvage=salvage, reduce=reduce, **goal
         )[0]
 
     def decode_many(
         self,
         data: Iterable[Source],
         *,
-        step: int | None = None,
         method: Method = "denoise",
         seed: int = 0,
         temperature: float = 1.0,
         salvage: bool = False,
         reduce: int = 0,
         progress: Progress | None = None,
+        **goal: Unpack[Reached],
     ) -> list[Decoded]:
         """A batch. Files of one size, mode and number of chunks share network calls; one that ends
         inside a chunk is decoded alone.
@@ -313,21 +314,24 @@ class Codec:
         `Decoded.damage` says what it was. `reduce`: halve the sides of the picture so often,
         rounded up, at most until the longer one has 2 pixels, or six times. Only what this needs is
         decoded. Raises `LimitError` where the model's family has no such previews. `progress`:
-        called as the work goes on.
+        called as the work goes on. `step`, `bpp`, `target_size`, `psnr`, `max_error`: the beginning
+        to decode (see `decompress`). With `salvage` a file that does not hold the step is decoded
+        as far as it goes.
         """
-        way = Way(method, seed, temperature, salvage, reduce)
-        if step is not None:
-            arguments.whole("step", step, 0)
+        way, wanted = Way(method, seed, temperature, salvage, reduce), Goal(**goal)
         if sources.is_one(data):
             raise TypeError("expected several files; one file is decoded by decode or decompress")
         contents = [
-            format.parse(sources.read(one), steps=step, max_pixels=self.max_pixels, salvage=salvage) for one in data
+            format.parse(
+                rate.beginning(one, wanted, self.package, salvage), max_pixels=self.max_pixels, salvage=salvage
+            )
+            for one in data
         ]
         keys: list[tuple[Any, ...]] = []
         for one in contents:
             h = one.header
             self.match(h)
-            partial = method != "flow" and step is None and one.partial is not None
+            partial = method != "flow" and one.partial is not None
             # A batch has one state, which is cut for all of its pictures or for none.
             keys.append(
                 (
@@ -337,7 +341,7 @@ class Codec:
                     h.extra,
                     h.arithmetic,
                     h.compact,
-                    _reach(one, step, salvage),
+                    len(one.steps),
                     len(keys) if partial else None,
                 )
             )
@@ -544,20 +548,6 @@ class Codec:
                 f"the header says {header.chunks} steps; model {self.name!r}, which it names, has {family.chunks}"
             )
         return family
-
-
-def _reach(contents: Contents, step: int | None, salvage: bool) -> int:
-    """How many chunks are decoded: all that are there, or `step`. With `salvage` it may be
-    fewer.
-    """
-    there = len(contents.steps)
-    if step is not None and not 0 <= step <= contents.header.chunks:
-        raise ValueError(f"step {step}: expected 0 .. {contents.header.chunks}")
-    if step is not None and step > there and not salvage:
-        raise LimitError(
-            f"step {step} is asked for, but the file is cut: it holds {there} whole steps of {contents.header.chunks}"
-        )
-    return there
 
 
 def finished(header: Header, chunks: Sequence[Chunk], rgb: NDArray[np.uint8]) -> Picture:

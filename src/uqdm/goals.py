@@ -1,14 +1,14 @@
 """What a file is to reach, and the shortest beginning of a stream that does. Knows no model.
 
-One vocabulary serves the command line, Python and Pillow: a step, bits per pixel, bytes, decibels,
-or the largest error. There is one embedded stream. So all of them are cuts of it, and none is a
-search for settings.
+One vocabulary serves the command line, Python and Pillow, for files that are written and for files
+that are there: a step, bits per pixel, bytes, decibels, or the largest error. There is one embedded
+stream. So all of them are cuts of it, and none is a search for settings.
 """
 
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 from uqdm import format
 from uqdm.errors import LimitError
@@ -25,6 +25,16 @@ EXPECTED = {
 }
 
 
+class Reached(TypedDict, total=False):
+    """A goal as keyword arguments: at most one (see `Goal`)."""
+
+    step: int | None
+    bpp: float | None
+    target_size: int | None
+    psnr: float | None
+    max_error: int | None
+
+
 @dataclasses.dataclass(frozen=True)
 class Goal:
     """At most one of five; with none a file is whole. Raises `TypeError` and `ValueError`.
@@ -32,6 +42,7 @@ class Goal:
     `step`: up to the end of that step. `bpp`: at most so many bits per pixel of the whole file.
     `target_size`: at most so many bytes. `psnr`: as few bytes as give at least so many decibels,
     over all values of all channels but alpha. `max_error`: no value of a pixel is further off.
+    `rate.beginning` says how far a file that is there can tell the last two.
     """
 
     step: int | None = None

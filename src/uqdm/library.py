@@ -15,12 +15,13 @@ import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from uqdm import bundle as package
 from uqdm import sources
 from uqdm.errors import FingerprintError, PackageError, UnknownModelError
-from uqdm.format import MAX_PIXELS, ChunkReader
+from uqdm.format import MAX_PIXELS, ChunkReader, Header, parse
+from uqdm.goals import Goal, Reached
 
 if TYPE_CHECKING:
     from uqdm.codec import Codec
@@ -93,6 +94,13 @@ def find_for(name: str, fingerprint: str) -> Path:
         f"the file needs {named}, which is not here; known: {_known()}. Give its folder with"
         f" --model ./FOLDER, or add the folder's parent to {VARIABLE}"
     )
+
+
+def folder_for(header: Header, model: str | os.PathLike[str] | None = None) -> Path:
+    """The folder of the model that a file asks for, or of `model`, if one is given. Raises what
+    `find` and `find_for` raise.
+    """
+    return find(model) if model is not None else find_for(header.model, header.fingerprint.hex())
 
 
 def _described() -> Iterator[tuple[Path, dict[str, Any]]]:
@@ -177,6 +185,24 @@ def open_for(data: "Source", *, model: str | os.PathLike[str] | None = None, **o
     return Pool(**options).open_for(data, model)
 
 
+def truncate(data: "Source", *, model: str | os.PathLike[str] | None = None, **goal: Unpack[Reached]) -> bytes:
+    """The first bytes of a file: a file too, in which nothing is encoded again.
+
+    Exactly one goal must be given: `step=`, `bpp=`, `target_size=`, `psnr=` or `max_error=`.
+    `rate.beginning` says what each takes, and raises. `model`: see `open_for`; only `max_error` asks
+    for the model, and raises what that does.
+    """
+    from uqdm import rate
+
+    wanted = Goal(**goal)
+    if wanted == Goal():
+        raise ValueError("nothing is asked for: give exactly one of step, bpp, target_size, psnr and max_error")
+    data, own = sources.read(data), None
+    if wanted.max_error is not None:
+        own = package.read(folder_for(parse(data, steps=0, max_pixels=None).header, model))
+    return rate.beginning(data, wanted, own)
+
+
 class Pool:
     """Codecs that are open, each opened once. `options` are those of `load`."""
 
@@ -195,9 +221,9 @@ class Pool:
 
         with sources.opened(data) as stream:
             header = ChunkReader(stream, max_pixels=self._options.get("max_pixels") or MAX_PIXELS).header
-        folder = find(model) if model is not None else find_for(header.model, header.fingerprint.hex())
         found = self._codec(
-            folder.resolve(), precision=header.arithmetic if header.arithmetic in codec.PRECISIONS else None
+            folder_for(header, model).resolve(),
+            precision=header.arithmetic if header.arithmetic in codec.PRECISIONS else None,
         )
         found.match(header)
         return found

@@ -3,7 +3,7 @@ use.
 
     import uqdm.pillow                            # registers
     Image.open("photo.uqdm").load()               # reads the head, then decodes
-    image.save("photo.uqdm", target_size=20_000)  # or bpp, psnr, max_error; lossless without
+    image.save("photo.uqdm", target_size=20_000)  # or step, bpp, psnr, max_error; lossless without
 
 Importing this imports no model, no runtime and no NumPy, and neither does `Image.open`: it reads
 the header and the metadata. What runs networks is imported by `load`, `draft` and `save`. Errors
@@ -116,13 +116,15 @@ def _accept(prefix: bytes) -> bool | str:
 class UqdmImageFile(ImageFile.ImageFile):
     """A `.uqdm` file in Pillow, of mode L, LA, RGB or RGBA.
 
-    `step`: set it before `load` to decode that many steps only (0 .. `info["steps"]`); by default
-    all that is there. `info` has `model` (its name, or the beginning of its fingerprint if the file
-    does not name it) and `steps` (those of a whole file), and `icc_profile`, `exif` and `xmp` where
-    the file has them. After `load` it also has `step` (whole steps decoded), `partial` (whether a
-    part of the next one was), `unverified` (bytes at the end that no check covers yet), and, unless
-    `draft` made it smaller, `max_error` (no value of a pixel is further from the true one; 0 in a
-    whole file, 255 where nothing is known).
+    `step`, `bpp`, `target_size`, `psnr`, `max_error`: set one before `load` to decode that beginning
+    only (see `Codec.decompress`); by default it is all that is there.
+
+    `info` has `model` (its name, or the beginning of its fingerprint if the file does not name it)
+    and `steps` (those of a whole file), and `icc_profile`, `exif` and `xmp` where the file has them.
+    After `load` it also has `step` (whole steps decoded), `partial` (whether a part of the next one
+    was), `unverified` (bytes at the end that no check covers yet), and, unless `draft` made it
+    smaller, `max_error` (no value of a pixel is further from the true one; 0 in a whole file, 255
+    where nothing is known).
     """
 
     format = NAME
@@ -131,6 +133,10 @@ class UqdmImageFile(ImageFile.ImageFile):
     def _open(self) -> None:
         """The header and the metadata. Damage in the metadata is `load`'s to tell."""
         self.step: int | None = None
+        self.bpp: float | None = None
+        self.target_size: int | None = None
+        self.psnr: float | None = None
+        self.max_error: int | None = None
         self._reduce = 0  # halvings, and
         self._fewer: int | None = None  # steps that `draft` has found to be enough
         assert self.fp is not None
@@ -284,12 +290,10 @@ class UqdmImageFile(ImageFile.ImageFile):
 
         lenient, data = ImageFile.LOAD_TRUNCATED_IMAGES, self._bytes()
         contents = self._checked(data, lenient)
-        step = (
-            self._fewer
-            if self.step is None and self._fewer is not None and self._fewer <= len(contents.steps)
-            else self.step
-        )
-        found: Decoded = self._codec().decode(data, step=step, reduce=self._reduce, salvage=lenient)
+        goal = {name: value for name in goals.EXPECTED if (value := getattr(self, name)) is not None}
+        if not goal and self._fewer is not None and self._fewer <= len(contents.steps):
+            goal = {"step": self._fewer}
+        found: Decoded = self._codec().decode(data, reduce=self._reduce, salvage=lenient, **goal)
         array = found.image
         if self._header.alpha and found.picture.alpha is None:  # the file ends before it
             array = np.dstack([array, np.full(array.shape[:2], 255, np.uint8)])
@@ -315,7 +319,7 @@ def _save(image: Image.Image, file: IO[bytes], name: str | bytes) -> None:
     made, and `ValueError` or `TypeError` for options.
     """
     options = image.encoderinfo
-    goal = {name: options[name] for name in goals.EXPECTED if name != "step" and options.get(name) is not None}
+    goal = {name: options[name] for name in goals.EXPECTED if options.get(name) is not None}
     goals.Goal(**goal)
     picture = _picture(image)
     what = f"cannot write {os.fsdecode(name)}" if name else "cannot write UQDM"

@@ -136,7 +136,7 @@ def test_the_first_step_that_keeps_every_pixel_within_an_error_is_taken(run: Run
     for most in (0, 12, 40, 254, 255):
         step = next(k for k, one in enumerate(errors) if max(one) <= most)
         succeeded(run("truncate", "a.uqdm", "b.uqdm", "--max-error", most, "--force"))
-        assert Path("b.uqdm").read_bytes() == format.truncate(whole, step=step)
+        assert Path("b.uqdm").read_bytes() == library.truncate(whole, step=step)
         result = succeeded(run("decompress", "a.uqdm", "b.png", "--max-error", most, "--force"))
         assert f"step {step} of 4" in result.stdout
         assert result.stderr == ""

@@ -111,8 +111,8 @@ def decompress(
     """`.uqdm` files to pictures in the folder `out`; see `compress`.
 
     `model`: by default each file's own, which the workers look for where they run. `suffix`: the
-    pictures' format. `options`: `step`, `bpp`, `nbytes` or `max_error`, `lossy`, `batch`, and those
-    of `Codec.decode_many`.
+    pictures' format. `options`: `lossy`, `batch`, and those of `Codec.decode_many`, also for the
+    beginning to decode.
     """
     cluster = cluster or Cluster()
     begin = _decoder(model, max_pixels, cluster, {"suffix": suffix, **options})

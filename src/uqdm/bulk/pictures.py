@@ -12,7 +12,7 @@ from uqdm import arguments, files, format, library, rate
 from uqdm.batches import FAILURES, Key, together, worked
 from uqdm.codec import Codec
 from uqdm.errors import UqdmError
-from uqdm.goals import Goal
+from uqdm.goals import EXPECTED, Goal
 from uqdm.previews import Way
 
 BATCH = 8  # pictures of one size that share a network call
@@ -99,9 +99,9 @@ class Decoder:
     """.uqdm files to picture files of the format `suffix`.
 
     `codec`: of the files' model; by default the one that a file's header asks for, where this
-    runs; `machine` are then options of `library.load`. `step`, `bpp`, `nbytes`, `max_error`: the
-    beginning to decode (see `rate.Cut`). `lossy`: allow formats that change values. `how`: see
-    `Codec.decode_many`. Raises as `Encoder` does.
+    runs; `machine` are then options of `library.load`. `lossy`: allow formats that change values.
+    `how`: see `Codec.decode_many`, also for `step`, `bpp`, `target_size`, `psnr` and `max_error`:
+    the beginning to decode. Raises as `Encoder` does.
     """
 
     def __init__(
@@ -109,17 +109,13 @@ class Decoder:
         codec: Codec | None = None,
         *,
         suffix: str = ".png",
-        step: int | None = None,
-        bpp: float | None = None,
-        nbytes: int | None = None,
-        max_error: int | None = None,
         lossy: bool = False,
         batch: int = BATCH,
         machine: dict[str, Any] | None = None,
         **how: Any,
     ) -> None:
         self._format = files.format_of(f"picture{suffix}")
-        self._cut = rate.Cut(step, bpp, nbytes, max_error)
+        self._goal = Goal(**{name: how.pop(name) for name in EXPECTED if name in how})
         self._codec, self._pool = codec, library.Pool(**(machine or {}))
         way = Way(**{"method": "denoise", **how})
         self._lossy = lossy or way.reduce > 0  # a smaller picture is not the whole one anyway
@@ -150,8 +146,9 @@ class Decoder:
         header = format.parse(data, steps=0, max_pixels=codec.max_pixels).header
         codec.match(header)
         alike = (header.grey, header.extra, header.arithmetic, header.compact, header.fingerprint)
+        short = rate.beginning(data, self._goal, codec.package, bool(self._how.get("salvage")))
         whole = Made("", None, len(data), header.width, header.height)
-        return (header.height, header.width, *alike), (codec, self._cut.of(data, codec.package), whole)
+        return (header.height, header.width, *alike), (codec, short, whole)
 
 
 def _each(

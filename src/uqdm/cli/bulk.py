@@ -10,7 +10,6 @@ from typing import Any
 import click
 
 from uqdm.cli import options, output
-from uqdm.goals import EXPECTED
 
 _where = options.together(
     click.option(
@@ -79,9 +78,7 @@ def compress(source: str, out: str, model: str | None, mode: str, **given: Any) 
     from uqdm import library
     from uqdm.bulk import clusters
 
-    goal = {name: given.pop(name) for name in EXPECTED}
-    options.at_most_one(**goal)
-    goal = {name: value for name, value in goal.items() if value is not None}
+    goal = options.taken_goal(given)
     return _run(clusters.compress, source, out, model=model or library.DEFAULT, mode=mode, **goal, **given)
 
 
@@ -97,7 +94,7 @@ def decompress(source: str, out: str, **given: Any) -> int:
     """Decompress the .uqdm files of a folder and its sub-folders to pictures in another folder.
 
     What is there already is skipped, and DST gets a table, as with `uqdm bulk compress`. With
-    --step, --bpp, --bytes or --max-error only the beginning of each file is decoded.
+    --step, --bpp, --bytes, --psnr or --max-error only the beginning of each file is decoded.
 
     \b
     Examples:
@@ -106,8 +103,8 @@ def decompress(source: str, out: str, **given: Any) -> int:
     """
     from uqdm.bulk import clusters
 
-    options.at_most_one(**{name: given[name] for name in ("step", "bpp", "nbytes", "max_error")})
-    return _run(clusters.decompress, source, out, **given)
+    goal = options.taken_goal(given)
+    return _run(clusters.decompress, source, out, **goal, **given)
 
 
 def _run(work: Callable[..., Any], source: str, out: str, **given: Any) -> int:

@@ -15,11 +15,10 @@ from uqdm.cli.batches import in_batches
 from uqdm.cli.files import FILES, Kind, pictures, plan
 from uqdm.cli.jobs import STD, Job, as_stream
 from uqdm.cli.waiting import Bar, Tick
-from uqdm.errors import FormatError
-from uqdm.goals import EXPECTED
 
 if TYPE_CHECKING:
     from uqdm.codec import Codec, Decoded
+    from uqdm.format import Contents
     from uqdm.picture import Picture
 
 
@@ -89,12 +88,10 @@ def compress(
       uqdm compress photo.png --backend numpy --threads 1
       uqdm compress - - < photo.png > photo.uqdm
     """
-    goal = {name: given.pop(name) for name in EXPECTED}
-    options.at_most_one(**goal)
+    goal = options.taken_goal(given)
     planned = plan(paths, Kind("compress", "pictures", pictures(), FILES, ".uqdm"), force, skip_existing, recursive)
     if all(job.over for job in planned.jobs):
         return planned.finish()
-    goal = {name: value for name, value in goal.items() if value is not None}
     work = functools.partial(Encoding, goal=goal, force=force, **given)
     return in_batches(planned, batch, work, jobs, threads, given["device"])
 
@@ -265,11 +262,11 @@ def decompress(
       uqdm decompress compressed/ pictures/ --force
       head -c 4000 photo.uqdm | uqdm decompress - preview.png
     """
-    options.at_most_one(**{name: given[name] for name in ("step", "bpp", "nbytes", "max_error", "psnr")})
+    goal = options.taken_goal(given)
     planned = plan(paths, Kind("decompress", ".uqdm files", FILES, pictures(), ".png"), force, skip_existing, recursive)
     for job in planned.jobs:
         picture_format(job)  # an unknown suffix is noticed before the work is done
-    work = functools.partial(Decoding, force=force, **given)
+    work = functools.partial(Decoding, goal=goal, force=force, **given)
     return in_batches(planned, batch, work, jobs, threads, given["device"])
 
 
@@ -298,11 +295,7 @@ class Decoding:
     def __init__(
         self,
         *,
-        step: int | None,
-        bpp: float | None,
-        nbytes: int | None,
-        max_error: int | None,
-        psnr: float | None,
+        goal: dict[str, Any],
         method: str,
         seed: int,
         temperature: float,
@@ -314,10 +307,9 @@ class Decoding:
         force: bool,
         **machine: Any,
     ) -> None:
-        from uqdm import library, rate
+        from uqdm import goals, library
 
-        self._cut = rate.Cut(step, bpp, nbytes, max_error, psnr)
-        self._whole = self._cut == rate.Cut(step)  # all bytes, or all of the steps asked for
+        self._goal = goals.Goal(**goal)
         self._how = {"method": method, "seed": seed, "temperature": temperature, "salvage": salvage, "reduce": reduce}
         self._lossy = lossy_output or reduce > 0  # a smaller picture is not the whole one anyway
         self._salvage, self._max_pixels, self._force = salvage, max_pixels, force
@@ -325,32 +317,24 @@ class Decoding:
 
     def read(self, job: Job) -> File:
         """A job's file, shortened to what is asked for, with its codec."""
-        from uqdm import format
+        from uqdm import format, rate
 
         data = job.data()
-        steps = 0 if self._cut.max_error is None else None
-        contents = format.parse(
-            data, steps=steps, max_pixels=self._max_pixels or format.MAX_PIXELS, salvage=self._salvage
-        )
-        header = contents.header
         codec = self._pool.open_for(data, self._model)
-        cut = self._cut.resolved(codec.package, contents)
-        # With --salvage a step that is not there is no reason to stop: what is there is decoded.
-        with contextlib.suppress(*[FormatError] * (self._salvage and cut.step is not None)):
-            data = cut.of(data)
-        self._check(job, data)
-        steps = codec.steps if cut.step is None else max(1, cut.step)
+        data = rate.beginning(data, self._goal, codec.package, self._salvage)
+        contents = format.parse(data, max_pixels=None, salvage=self._salvage)
+        self._check(job, contents)
+        header, steps = contents.header, max(1, len(contents.steps) + (contents.partial is not None))
         alike = (header.grey, header.extra, header.arithmetic, header.compact, header.fingerprint)
         return File(codec, data, steps, (header.height, header.width, *alike))
 
-    def _check(self, job: Job, data: bytes) -> None:
+    def _check(self, job: Job, contents: Contents) -> None:
         """Raises, before the work is done, if the output's format cannot hold what the file will
         decode to.
         """
         from uqdm import files
-        from uqdm.format import ALPHA, parse
+        from uqdm.format import ALPHA
 
-        contents = parse(data, max_pixels=None, salvage=self._salvage)
         header, alpha = contents.header, any(chunk.kind == ALPHA for chunk in contents.chunks)
         lossy = self._lossy or len(contents.steps) < header.chunks
         files.check_format(
@@ -387,12 +371,14 @@ class Decoding:
             job.complain(f"{job.name}: decoded what comes before the damage: {decoded.damage}")
         elif decoded.tail:
             job.complain(f"{job.name}: last {decoded.tail} bytes unverified: no check covers them yet")
-        elif (
-            not decoded.corrected
-            and decoded.step < (decoded.steps if self._cut.step is None else self._cut.step)
-            and self._whole
-        ):
+        elif not decoded.corrected and decoded.step < self._wanted(decoded):
             job.complain(f"{job.name}: the file is cut; decoded to {reached}")
+
+    def _wanted(self, decoded: Decoded) -> int:
+        """How many steps of a file were asked for, if it was asked by steps."""
+        if self._goal.step is not None:
+            return self._goal.step
+        return decoded.steps if self._goal == type(self._goal)() else 0
 
 
 def _used(data: bytes, decoded: Decoded) -> int:

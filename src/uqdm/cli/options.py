@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from uqdm import cpus
+from uqdm.goals import EXPECTED
 
 # the most threads or processes, so that a typing error does not ask for a million
 THREADS = click.IntRange(1, cpus.MOST)
@@ -122,9 +123,14 @@ rate = together(
     click.option(
         "--step", type=click.IntRange(min=0), metavar="K", help="Take all up to the end of step K (0: no step)."
     ),
-    click.option("--bpp", type=Number(min=0), metavar="R", help="Take at most R bits per pixel."),
+    click.option("--bpp", type=Number(min=0, min_open=True), metavar="R", help="Take at most R bits per pixel."),
     click.option(
-        "--bytes", "--target-size", "nbytes", type=click.IntRange(min=0), metavar="N", help="Take the first N bytes."
+        "--bytes",
+        "--target-size",
+        "target_size",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Take the first N bytes.",
     ),
     click.option(
         "--psnr",
@@ -158,9 +164,12 @@ goal = together(
 )
 
 
-def at_most_one(**options: Any) -> None:
-    given = [
-        f"--{name.replace('_', '-').replace('nbytes', 'bytes')}" for name, value in options.items() if value is not None
-    ]
-    if len(given) > 1:
-        raise click.UsageError(f"{' and '.join(given)} cannot be used together: each says how much of the file to take")
+def taken_goal(given: dict[str, Any]) -> dict[str, Any]:
+    """Takes the options of `rate` or `goal` out of all that are given to a command. The one that is
+    set is left, by name (see `goals.Goal`).
+    """
+    found = {name: value for name in EXPECTED if (value := given.pop(name)) is not None}
+    if len(found) > 1:
+        names = " and ".join(f"--{name.replace('_', '-')}" for name in found)
+        raise click.UsageError(f"{names} cannot be used together: each says how much of the file to take")
+    return found

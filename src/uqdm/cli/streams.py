@@ -5,7 +5,7 @@ from __future__ import annotations  # for types of modules that are not imported
 import dataclasses
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,8 +15,7 @@ from uqdm.cli.output import echo, echo_table
 from uqdm.errors import FormatError
 
 if TYPE_CHECKING:
-    from uqdm.bundle import Package
-    from uqdm.format import Header, Info, Place
+    from uqdm.format import Info, Place
 
 
 @click.command(short_help="What a file holds, and what each step costs.")
@@ -35,7 +34,7 @@ def info(file: str, as_json: bool, model: str | None) -> None:
     """
     import json
 
-    from uqdm import format, rate
+    from uqdm import bundle, format, library, rate
 
     job = Job(as_stream(file, 0), STD)
     data = job.attempt(job.data)
@@ -48,7 +47,8 @@ def info(file: str, as_json: bool, model: str | None) -> None:
     errors: list[tuple[int, int, int]] = []
     if available and mode:
         contents = format.parse(data, steps=0, max_pixels=None)
-        errors = job.attempt(lambda: rate.promises(_model(contents.header, model), contents)) or []
+        folder = library.folder_for
+        errors = job.attempt(lambda: rate.promises(bundle.read(folder(contents.header, model)), contents)) or []
     if as_json:
         more = {"mode": mode, "model_available": available, "max_error": errors or None}
         echo(json.dumps(json.loads(found.to_json()) | more, indent=2))
@@ -141,13 +141,9 @@ def _index(found: Info, places: list[Place]) -> list[tuple[str, ...]]:
 def truncate(
     source: str,
     target: str,
-    step: int | None,
-    bpp: float | None,
-    nbytes: int | None,
-    max_error: int | None,
-    psnr: float | None,
     model: str | None,
     force: bool,
+    **given: Any,
 ) -> None:
     """Shorten a .uqdm file to a lower rate: OUT gets the first bytes of IN, and nothing is encoded
     again.
@@ -166,10 +162,10 @@ def truncate(
       uqdm truncate photo.uqdm small.uqdm --max-error 16
       uqdm truncate photo.uqdm - --bytes 4000 | uqdm decompress - preview.png
     """
-    options.at_most_one(step=step, bpp=bpp, nbytes=nbytes, max_error=max_error, psnr=psnr)
-    if all(given is None for given in (step, bpp, nbytes, max_error, psnr)):
+    goal = options.taken_goal(given)
+    if not goal:
         raise click.UsageError("one of --step, --bpp, --bytes, --psnr and --max-error is needed")
-    from uqdm import format, rate
+    from uqdm import format, library
 
     source, target = as_stream(source, 0), as_stream(target, 1)
     if not source or not target:
@@ -179,14 +175,7 @@ def truncate(
     job = Job(source, target)
     data = job.data()
     job.check(force)
-
-    def shortened() -> bytes:
-        wanted = rate.Cut(step, bpp, nbytes, max_error, psnr)
-        if max_error is None:
-            return wanted.of(data)
-        return wanted.of(data, _model(format.parse(data, steps=0, max_pixels=None).header, model))
-
-    short = job.attempt(shortened)
+    short = job.attempt(lambda: library.truncate(data, model=model, **goal))
     assert short is not None
     header = format.parse(short, steps=0, max_pixels=None).header
     job.write(short, force)
@@ -201,15 +190,6 @@ def _mode(found: Info) -> str | None:
         return mode_named(bytes.fromhex(found.extra))
     except FormatError:
         return None
-
-
-def _model(header: Header, given: str | None) -> Package:
-    """The model that wrote a file, or the one that is given. Raises where it is not here."""
-    from uqdm import bundle, library
-
-    return bundle.read(
-        library.find(given) if given is not None else library.find_for(header.model, header.fingerprint.hex())
-    )
 
 
 def _here(model: str, fingerprint: str) -> str | None:

@@ -1,4 +1,6 @@
-"""Pillow images to pictures: from their file if there is one, otherwise from memory."""
+"""Pillow images to pictures: from their file if there is one that `read` reads, otherwise from
+memory.
+"""
 
 import os
 import sys
@@ -12,6 +14,8 @@ from uqdm.files.decoding import blob
 from uqdm.files.reading import TAKEN, read
 from uqdm.picture import Picture, from_array
 
+OURS = "UQDM"  # Pillow's name of the format
+
 
 def is_pillow(value: object) -> bool:
     """Whether `value` is a Pillow image."""
@@ -22,10 +26,12 @@ def from_pillow(image: Image.Image) -> Picture:
     """A picture from a Pillow image of mode L, LA, RGB or RGBA, with its transparency and metadata.
 
     If it was opened from a file and not changed, it is read from that file, so that nothing is lost
-    on the way. Raises `ImageError` for other modes, and if nobody can tell any more what the file
-    held. A warning names what is not carried.
+    on the way. A .uqdm file loses nothing in Pillow (`uqdm.pillow`), so it is taken as it was
+    loaded: what was cut is a preview. Raises `ImageError` for other modes, for what cannot be
+    loaded, and if nobody can tell any more what the file held. A warning names what is not carried.
     """
-    picture = _from_file(image) if isinstance(image, ImageFile.ImageFile) else _from_memory(image)
+    foreign = image.format != OURS
+    picture = _from_file(image) if isinstance(image, ImageFile.ImageFile) and foreign else _from_memory(image)
     if picture.dropped:
         warnings.warn(f"not carried: {', '.join(picture.dropped)}", stacklevel=3)
     return picture
@@ -69,6 +75,10 @@ def _from_memory(image: Image.Image) -> Picture:
         raise ImageError(
             f"the Pillow image has {why} (mode {image.mode}); {TAKEN}: convert it first, with image.convert"
         )
+    try:
+        image.load()
+    except OSError as error:
+        raise ImageError(f"the Pillow image cannot be loaded: {error}") from error
     grey = image.mode in ("L", "LA")
     bare = from_array(np.asarray(image.convert("LA" if grey else "RGBA") if "transparency" in image.info else image))
     info = image.info

@@ -6,7 +6,6 @@ header            what a decoder must know first
 chunks            a header and chunks to bytes, and back, as they arrive
 index             what beginnings of a file show, as it tells itself
 cuts              where a file may be cut
-shortening        cutting it
 inspect           what a file says of itself
 alpha             an alpha plane to bytes, and back (NumPy; not imported here)
 """
@@ -31,7 +30,7 @@ from uqdm.format.chunks import (
 from uqdm.format.cuts import bytes_at, ends
 from uqdm.format.fields import crc32, varint
 from uqdm.format.header import ARITHMETIC, DEFAULT_SEED, MAGIC, VERSION, Header, write_header
-from uqdm.format.index import Place, read_index, write_index
+from uqdm.format.index import Place, reaching, read_index, write_index
 from uqdm.format.info import Info, inspect
 from uqdm.format.limits import (
     MAX_CHUNKS,
@@ -44,7 +43,6 @@ from uqdm.format.limits import (
     MAX_SIDE,
     PIECE,
 )
-from uqdm.format.shortening import truncate
 
 __all__ = [
     "ALPHA",
@@ -80,8 +78,8 @@ __all__ = [
     "ends",
     "inspect",
     "parse",
+    "reaching",
     "read_index",
-    "truncate",
     "varint",
     "write_chunk",
     "write_compact_step",

@@ -74,15 +74,16 @@ def _check(told: list[int], contents: Contents) -> None:
         raise DamagedError(f"the index says that steps end at bytes {told}; they end at {real}: it was written wrong")
 
 
-def reaching(places: Sequence[Place] | None, psnr: float, size: int) -> Place:
-    """The first place of an index that has at least so many decibels, in a file of `size` bytes.
+def reaching(places: Sequence[Place] | None, psnr: float, size: int) -> int:
+    """Bytes up to the first place of an index that has at least so many decibels, in a file of
+    `size` bytes.
 
     Raises `LimitError` where there is no index, or no such place in it or in the file.
     """
     if places is None:
         raise LimitError(
             f"{psnr:g} dB were asked for; the file has no index, so what its beginnings show is not known without the"
-            " picture: give --bpp, --bytes or --step, or write the file from the picture with compress --psnr"
+            " picture: ask for bits per pixel, bytes or a step, or write the file from the picture with compress --psnr"
         )
     found = next((place for place in places if place.psnr >= psnr), None)
     if found is None:
@@ -93,4 +94,4 @@ def reaching(places: Sequence[Place] | None, psnr: float, size: int) -> Place:
             f"{psnr:g} dB were asked for, which take {found.bytes} bytes; the file was cut and holds {size}: ask for"
             " less, or get more of the file"
         )
-    return found
+    return found.bytes

@@ -211,7 +211,7 @@ def test_a_file_of_bounded_error_is_the_beginning_of_the_whole_one_and_no_more_i
     for file, short, picture in zip(whole, coder.compress(pictures, max_error=20), pictures):
         step = coder.step_within(20, grey=picture.shape[2] == 1)
         assert 0 < step < 3
-        assert short == format.truncate(file, step=step)
+        assert short == uqdm.truncate(file, step=step)
     assert max(asked) < 3
 
 
