@@ -20,7 +20,9 @@ CASES = make.cases()
 # Runtimes and coders know nothing of each other: with these and the codecs above, each is seen at work, whole and
 # in the middle of a step. The others, and all cuts, are slow.
 QUICK = [("onnxruntime", "plain"), ("torch", "constriction"), ("numpy", "numba")]
-MATRIX = [(backend, coder) for backend in ("onnxruntime", "torch", "numpy") for coder in ("plain", "constriction", "numba")]
+MATRIX = [(runtime, coder) for runtime in ("onnxruntime", "torch", "numpy") for coder in ("plain", "constriction", "numba")]
+    (backend, coder) for backend in ("onnxruntime", "torch", "numpy") for coder in ("plain", "constriction", "numba")
+]
 
 
 @pytest.fixture(scope="module")

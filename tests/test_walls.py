@@ -94,7 +94,7 @@ ALLOWED = {  # part -> outside packages, own parts besides itself
     "pillow.py": ({"numpy", "PIL"}, {"library", "format", "goals", "picture", "errors"}),
     "notebook.py": (
         {"ipywidgets"},
-        {"arguments", "format", "goals", "library", "sources", "view", "errors"},
+        {"arguments", "format", "goals", "library", "prefixes", "sources", "view", "errors"},
     ),
     "library.py": (set(), {"codec", "rate", "goals", "format", "bundle", "sources", "errors"}),
     "view": (

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from uqdm import arguments, format, goals, library, sources
 from uqdm.errors import ImageError, LimitError
 from uqdm.format import Place
+from uqdm.prefixes import Prefixes
 from uqdm.sources import Source
 from uqdm.view import pixels
-from uqdm.view.prefixes import Prefixes
 
 if TYPE_CHECKING:
     from uqdm.codec import Decoded
