@@ -19,7 +19,6 @@ from PIL import Image
 from uqdm import bundle as package
 from uqdm import codec, library
 
-
 # Files that take longest come first, so that two processes end at about the same time.
 LONGEST = (
     "test_train.py", "test_readme.py", "test_codec.py", "test_codecs.py", "test_evaluate.py", "test_pyramid.py",
