@@ -19,9 +19,16 @@ from PIL import Image
 from uqdm import bundle as package
 from uqdm import codec, library
 
+# Files that take longest come first, so that two processes end at about the same time.
+LONGEST = (
+    "test_train.py", "test_readme.py", "test_codec.py", "test_codecs.py", "test_evaluate.py", "test_pyramid.py",
+    "test_memory.py", "test_determinism.py", "test_fuzz.py", "test_golden.py", "test_cli.py", "test_processes.py",
+)  # fmt: skip
+
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Slow tests run where they are asked for."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
     if os.environ.get("UQDM_SLOW_TESTS") == "1" or "slow" in config.option.markexpr:
         return
     for item in items:

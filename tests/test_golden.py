@@ -5,6 +5,7 @@ They are of format versions 1.0 and 1.1 and stay as they are: what later version
 of its own (`tests/golden/make.py`).
 """
 
+import itertools
 import json
 from typing import Any
 
@@ -20,9 +21,7 @@ CASES = make.cases()
 # Runtimes and coders know nothing of each other: with these and the codecs above, each is seen at work, whole and
 # in the middle of a step. The others, and all cuts, are slow.
 QUICK = [("onnxruntime", "plain"), ("torch", "constriction"), ("numpy", "numba")]
-MATRIX = [(runtime, coder) for runtime in ("onnxruntime", "torch", "numpy") for coder in ("plain", "constriction", "numba")]
-    (backend, coder) for backend in ("onnxruntime", "torch", "numpy") for coder in ("plain", "constriction", "numba")
-]
+MATRIX = itertools.product(("onnxruntime", "torch", "numpy"), ("plain", "constriction", "numba"))
 
 
 @pytest.fixture(scope="module")

@@ -83,7 +83,7 @@ def pyramid(monkeypatch: pytest.MonkeyPatch) -> Codec:
 
 def test_a_pyramid_takes_no_more_memory_for_a_pixel_than_12_megapixels_in_2_gib_leave(pyramid: Codec) -> None:
     """A process takes some 500 MiB anyway. Both sizes are large enough for corrections."""
-    small, large = 264, 360
+    small, large = 256, 320
     found = []
     pyramid.decode(pyramid.compress(photograph(small, small)))  # networks and tables are made once
     for side in (small, large):
