@@ -1,9 +1,11 @@
-"""In a notebook: previews show themselves, and `uqdm.show` has a slider over bytes."""
+"""In a notebook: previews show themselves, `uqdm.show` has a slider over bytes, and the tour runs."""
 
 import io
+import json
 import math
 import re
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,8 @@ from PIL import Image
 
 import uqdm
 from uqdm import codec, format, goals
+
+TOUR = Path(__file__).parent.parent / "examples" / "tour.ipynb"
 
 
 def seen(png: bytes) -> np.ndarray:
@@ -100,3 +104,38 @@ def test_without_ipywidgets_an_error_says_what_to_install(monkeypatch: pytest.Mo
     monkeypatch.setitem(sys.modules, "ipywidgets", None)
     with pytest.raises(ModuleNotFoundError, match=r"uqdm\.show needs ipywidgets.*pip install '\.\[notebook\]'"):
         uqdm.show(b"")
+
+
+# --- the tour
+
+
+def printed(cell: Any) -> str:
+    return "".join(one["text"] for one in cell["outputs"] if one["output_type"] == "stream")
+
+
+def test_the_tour_runs_from_top_to_bottom_and_prints_what_is_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("nbclient", "ipykernel", "ipywidgets", "matplotlib", "torch", "imagecodecs"):
+        pytest.importorskip(module)
+    import nbformat
+    from nbclient import NotebookClient
+
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / "jupyter"))
+    kept, found = nbformat.read(TOUR, 4), nbformat.read(TOUR, 4)
+    NotebookClient(found, timeout=300, kernel_name="python3", resources={"metadata": {"path": TOUR.parent}}).execute()
+    for before, cell in zip(kept.cells, found.cells):
+        if cell.cell_type == "code":
+            pictures = [any("image/" in kind for kind in one.get("data", {})) for one in cell.outputs]
+            assert pictures == [any("image/" in kind for kind in one.get("data", {})) for one in before.outputs]
+            if "varies" not in cell.metadata.get("tags", ()):  # what is trained, and other codecs
+                assert printed(cell) == printed(before), cell.source
+
+
+def test_the_tour_is_small_and_has_its_results() -> None:
+    cells = [cell for cell in json.loads(TOUR.read_text())["cells"] if cell["cell_type"] == "code"]
+    assert TOUR.stat().st_size < 300_000
+    assert all(cell["execution_count"] for cell in cells)
+    assert sum("image/jpeg" in one.get("data", {}) for cell in cells for one in cell["outputs"]) >= 5
+    assert not any(one["output_type"] == "error" for cell in cells for one in cell["outputs"])

@@ -59,6 +59,13 @@ def test_goals_and_cuts_are_kept_and_a_reduced_preview_tells_the_whole_size(code
         assert Image.open(io.BytesIO(one.data)).format == "JPEG"
         assert (one.height, one.width) == ARRAYS[one.path].shape[:2]
     assert all("JPEG" in one.error for one in Decoder(codec, suffix=".jpg")(whole))  # it would change values
+    for goal in ({"bpp": 6}, {"target_size": 400}, {"max_error": 40}):
+        for one in Decoder(codec, **goal)(whole):
+            assert one.data is not None, one.error
+            assert (
+                np.asarray(Image.open(io.BytesIO(one.data))) == codec.decompress(dict(whole)[one.path], **goal)
+            ).all()
+    assert all("the file has no index" in one.error for one in Decoder(codec, psnr=30)(whole))
 
 
 def test_what_comes_before_a_damage_is_decoded_on_request_and_is_an_error_all_the_same(codec: Codec) -> None:
