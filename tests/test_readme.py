@@ -29,7 +29,10 @@ SMALLER = {  # a line of the README, without its comment -> what runs in its pla
     "pip install -c constraints.txt '.[eval]'": NOTHING,
     "uqdm view photo.uqdm": NOTHING,  # serves until it is interrupted; tests/cli/test_view.py runs it
     "cp examples/parrots.png photo.png": "cp examples/small.png photo.png",
-    "uqdm bulk compress photos/ packed/": NOTHING,  # tests/bulk/test_clusters.py runs it where Ray is
+    # tests/bulk/test_clusters.py runs these where Ray is
+    "uqdm bulk compress photos/ packed/": NOTHING,
+    "uqdm bulk evaluate photos/ figures/ --bpp 0.5 1 2": NOTHING,
+    "uqdm bulk compress photos/ packed/ --ray auto": NOTHING,
     TILES: TILES.replace("+ 128", "+ 64").replace("768, 128", "256, 64").replace("512, 128", "128, 64"),
     "uqdm sample dream.png --size 128x96": "uqdm sample dream.png --size 32x24",
     "uqdm train --preset photo --start checkpoints/photo --data photos/ --out runs/photo --minutes 120": (

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 from commands import Run, failed, picture, pixels
 
+import uqdm
 from uqdm import bulk
-from uqdm.bulk import clusters
+from uqdm.bulk import Evaluator, clusters
 from uqdm.bulk.pictures import Made
 from uqdm.errors import UqdmError
 
@@ -182,6 +183,47 @@ def test_shards_become_shards_without_a_file_for_each_picture(run: Run, toy: Pat
     assert back.pop("bad")["data"] is None
     assert all((pixels(row["data"]) == arrays[Path(name).stem]).all() for name, row in back.items())
     assert len(back) == 3
+
+
+def test_figures_are_kept_from_an_interruption_on_and_are_those_of_one_process(run: Run, toy: Path) -> None:
+    import pyarrow.parquet
+    import ray.data
+
+    for i in range(12):
+        picture(f"in/{'x/' * (i % 2)}p{i}.png", 20 + i, 24, seed=i)
+    Path("in/bad.png").write_text("not a picture")
+
+    def interrupt(over: int, total: int) -> None:
+        if over:
+            raise KeyboardInterrupt
+
+    how: Any = {"model": toy / "photo", "rates": (3, 100)}
+    with pytest.raises(KeyboardInterrupt):
+        bulk.evaluate("in", "out", progress=interrupt, **how)
+    assert not Path("out/pictures.parquet").exists()
+    found = bulk.evaluate("in", "out", **how)
+    assert found.skipped > 0
+    assert (found.done + found.skipped, found.failed) == (12, 1)
+    assert [path.name for path in Path("out").iterdir()] == ["pictures.parquet"]
+    table = {row.pop("path"): row for row in pyarrow.parquet.read_table(found.table).to_pylist()}
+    assert len(table) == 13
+    one = Evaluator(uqdm.load(toy / "photo", threads=1), (3, 100))
+    for made in one((os.path.abspath(path), path.read_bytes()) for path in Path("in").rglob("*.png")):
+        row = table[made.path]
+        assert row == {
+            **{name: getattr(made, name) for name in ("bytes", "width", "height", "bpp", "error")},
+            **dict(zip(("psnr_3", "psnr_100"), made.psnr or (None, None))),
+        }
+    assert set(found.means()) == {"bpp", "psnr_3", "psnr_100"}
+    with pytest.raises(UqdmError, match="give another folder"):
+        bulk.evaluate("in", "out", **{**how, "rates": (2,)})
+    pictures = [{"path": path, "bytes": Path(path).read_bytes()} for path in table]
+    again = bulk.evaluate(ray.data.from_items(pictures), "out", **how)
+    assert (again.done, again.skipped, again.failed) == (0, 12, 1)
+    result = run("bulk", "evaluate", "in", "out", "--bpp", 2, 4, "--force", "--model", toy / "photo")
+    assert result.exit_code == 1
+    assert "12 done, 0 skipped, 1 failed" in result.stderr
+    assert "dB at 2" in result.stdout
 
 
 def test_nothing_to_do_is_an_error(run: Run, toy: Path) -> None:

@@ -9,7 +9,8 @@ from conftest import photograph
 from PIL import Image
 
 import uqdm
-from uqdm.bulk import Decoder, Encoder
+from uqdm import format
+from uqdm.bulk import Decoder, Encoder, Evaluator
 from uqdm.codec import Codec
 
 
@@ -68,6 +69,26 @@ def test_goals_and_cuts_are_kept_and_a_reduced_preview_tells_the_whole_size(code
     assert all("the file has no index" in one.error for one in Decoder(codec, psnr=30)(whole))
 
 
+def test_figures_are_those_of_the_files(codec: Codec) -> None:
+    grey, clear = photograph(24, 24)[..., 0], np.dstack([photograph(24, 24), photograph(24, 24)[..., 0]])
+    arrays = {"grey": grey, "alpha": clear, "large": ARRAYS["large"]}
+    given = [("bad", b"no picture"), *((name, png(array)) for name, array in arrays.items())]
+    rates = (0.01, 3.0, 1000.0)
+    found = {one.path: one for one in Evaluator(codec, rates)(given)}
+    assert (found["bad"].psnr, found.pop("bad").error != "") == ((), True)
+    for name, one in found.items():
+        data, array = codec.compress(arrays[name]), arrays[name]
+        assert (one.bytes, one.height, one.width, one.error, one.data) == (len(data), *array.shape[:2], "", None)
+        shown = codec.decompress(data[: format.bytes_at(3.0, array.shape[0] * array.shape[1])])
+        error = (shown[..., :3] if name != "grey" else shown).astype(float) - (
+            array[..., :3] if name != "grey" else array
+        )
+        none, middle, all = one.psnr
+        assert middle == pytest.approx(10 * np.log10(255**2 / np.mean(error**2)))
+        assert all == np.inf
+        assert (none is None) == (name != "large")  # the header alone is longer
+
+
 def test_what_comes_before_a_damage_is_decoded_on_request_and_is_an_error_all_the_same(codec: Codec) -> None:
     data = bytearray(codec.compress(ARRAYS["p0"]))
     data[-3] ^= 1
@@ -83,6 +104,10 @@ def test_wrong_options_are_refused_before_there_is_a_picture(codec: Codec) -> No
         Encoder(codec, bpp=1, step=2)
     with pytest.raises(ValueError, match="mode"):
         Encoder(codec, mode="loose")
+    with pytest.raises(ValueError, match="rate"):
+        Evaluator(codec, [0.0])
+    with pytest.raises(ValueError, match="twice"):
+        Evaluator(codec, [1, 1.0])
     with pytest.raises(ValueError, match="cannot be used together"):
         Decoder(codec, bpp=1, step=2)
     with pytest.raises(ValueError, match="method"):

@@ -49,7 +49,7 @@ def test_float64_is_for_torch_or_numpy(without: Any) -> None:
     assert networks.opened(EXACT, precision="float64").name in ("torch", "numpy")  # type: ignore[attr-defined]
     without("torch")
     assert networks.opened(EXACT, precision="float64").name == "numpy"  # type: ignore[attr-defined]
-    with pytest.raises(BackendError, match="onnxruntime runs networks on the CPU only, in float32"):
+    with pytest.raises(BackendError, match="onnxruntime runs networks by CUDA or on the CPU, in float32 only"):
         networks.opened(EXACT, precision="float64", backend="onnxruntime")
 
 
@@ -66,16 +66,62 @@ def test_a_runtime_that_is_not_there_is_named_with_what_to_install(without: Any)
         networks.opened(floats)
 
 
-def test_devices_but_the_cpu_are_torchs() -> None:
-    for backend in ("onnxruntime", "numpy"):
-        with pytest.raises(BackendError, match="on the CPU only"):
-            networks.opened(EXACT, device="cuda", backend=backend)
+def test_a_device_that_is_not_there_is_an_error_and_never_becomes_the_cpu() -> None:
+    with pytest.raises(BackendError, match="numpy runs networks on the CPU only"):
+        networks.opened(EXACT, device="cuda", backend="numpy")
+    with pytest.raises(BackendError, match="by CUDA or on the CPU"):
+        networks.opened(EXACT, device="mps", backend="onnxruntime")
+    with pytest.raises(BackendError, match="device 'cuda:977' cannot be used by ONNX Runtime"):
+        networks.opened(EXACT, device="cuda:977", backend="onnxruntime")
     torch = pytest.importorskip("torch")
     if not torch.cuda.is_available():
-        with pytest.raises(BackendError, match="device 'cuda' cannot be used"):
+        with pytest.raises(BackendError, match=r"device 'cuda' cannot be used: .*by ONNX Runtime: .*the CPU is taken"):
             networks.opened(EXACT, device="cuda")
     with pytest.raises(BackendError, match="device 'tpu9' cannot be used"):
         networks.opened(EXACT, device="tpu9")
+
+
+def test_cuda_by_onnx_runtime_where_there_is_no_torch(without: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The device is not here, so the CPU's kernels run the graph that CUDA's would get."""
+    pytest.importorskip("onnxruntime")
+    without("torch")
+    from uqdm.exact.runtimes import ort
+
+    session, asked = ort._session, []
+
+    def on_the_cpu(model: Any, cuda: int | None) -> Any:
+        asked.append(cuda)
+        return session(model, None)
+
+    monkeypatch.setattr(ort, "_session", on_the_cpu)
+    monkeypatch.setattr(ort.onnxruntime, "get_available_providers", lambda: [ort.CUDA, "CPUExecutionProvider"])
+    found = networks.opened(EXACT, device="cuda:1")
+    assert found.name == "onnxruntime"  # type: ignore[attr-defined]
+    assert found.workers is None  # type: ignore[attr-defined]
+    assert asked == [1]
+
+
+def test_tf32_is_off_during_a_call_and_then_as_it_was_by_either_name() -> None:
+    torch = pytest.importorskip("torch")
+    from uqdm.exact.runtimes import pytorch
+
+    matmul, conv = torch.backends.cuda.matmul, getattr(torch.backends.cudnn, "conv", None)
+    if conv is None:
+        pytest.skip("this PyTorch has the older names only")
+    old = matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    before = matmul.fp32_precision, conv.fp32_precision
+    try:
+        for older in (True, False):
+            if older:
+                matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+            else:
+                matmul.fp32_precision = conv.fp32_precision = "tf32"
+            with pytorch.SETTINGS.ours("cuda", None):
+                assert (matmul.fp32_precision, conv.fp32_precision) == ("ieee", "ieee")
+            assert (matmul.fp32_precision, conv.fp32_precision) == ("tf32", "tf32")
+    finally:
+        matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = old  # first, since it sets the newer ones too
+        matmul.fp32_precision, conv.fp32_precision = before
 
 
 def test_networks_of_floats_are_torchs_and_say_what_they_are() -> None:

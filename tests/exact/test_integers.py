@@ -38,11 +38,11 @@ def on_torch(net: Net, threads: int = 1, mkldnn: bool = True, **options: Any) ->
 
 
 @contextlib.contextmanager
-def on_onnxruntime(net: Net) -> Iterator[Run]:
+def on_onnxruntime(net: Net, unfolded: bool = False) -> Iterator[Run]:
     pytest.importorskip("onnxruntime")
     from uqdm.exact.runtimes import ort
 
-    yield ort.Runner(net)
+    yield ort.Runner(net, unfolded=unfolded)
 
 
 @contextlib.contextmanager
@@ -54,6 +54,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:TF32 acceleration:UserWarning") 
 SETTINGS: dict[str, Any] = {
     "numpy, float64": functools.partial(on_numpy, dtype="float64"),
     "onnxruntime": on_onnxruntime,
+    "onnxruntime, unfolded": functools.partial(on_onnxruntime, unfolded=True),
     "torch": on_torch,
     "torch, 2 threads": functools.partial(on_torch, threads=2),
     "torch, float64": functools.partial(on_torch, precision="float64"),

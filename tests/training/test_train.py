@@ -4,13 +4,15 @@ processes, it is the same run.
 
 import dataclasses
 import io
+import itertools
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +36,7 @@ from uqdm.errors import CheckpointError, TrainingError
 from uqdm.families.nested.torch.model import Nested
 from uqdm.families.torch.held_out import evaluate_coded
 from uqdm.families.uqdm.torch.held_out import evaluate, evaluate_limit
-from uqdm.training import importing, runs
+from uqdm.training import importing, runs, trainer
 from uqdm.training.presets import PRESETS, preset
 from uqdm.training.state import Objective, TrainingState
 from uqdm.training.trainer import train
@@ -556,21 +558,84 @@ def test_broken_pictures_are_left_out_counted_and_named(tmp_path: Path) -> None:
     assert all(f"{name}.png" in done.stderr for name in ("01", "03", "10"))
 
 
-def test_two_processes_see_what_one_with_twice_the_batch_sees(tmp_path: Path) -> None:
-    launch = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
-    two = run(command(tmp_path, "two", 6, launch=launch))
-    assert two.returncode == 0, two.stderr
-    one = run(command(tmp_path, "one", 6, "accumulate=2"))
-    assert one.returncode == 0, one.stderr
-    losses = [[row["loss"] for row in rows(tmp_path / name) if "loss" in row] for name in ("one", "two")]
-    assert len(losses[0]) == 3
-    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
-    held = [
-        [row["held/bits_per_dimension"] for row in rows(tmp_path / name) if "held/cumulative" in row]
-        for name in ("one", "two")
-    ]
-    np.testing.assert_allclose(held[0], held[1], rtol=1e-4)
-    assert two.stdout.count("step 6/6") == 1  # one process speaks
+def two_nodes(words: list[str]) -> str:
+    """The command on two machines, as far as one has them: two launchers of a process each that find
+    one another by an address. Returns what both print; raises if one fails.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    launch = ["-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1", "--rdzv-backend", "c10d"]
+    line = [words[0], *launch, "--rdzv-endpoint", address, "--rdzv-id", "test", *words[1:]]
+    how: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": ENVIRONMENT}
+    nodes = [subprocess.Popen(line, **how) for _ in range(2)]
+    said = [node.communicate(timeout=300) for node in nodes]
+    if any(node.returncode for node in nodes):
+        raise RuntimeError("".join(errors for _, errors in said))
+    return "".join(out for out, _ in said)
+
+
+@pytest.fixture
+def alone() -> Iterator[Callable[[list[str]], str]]:
+    """The command in this process: what it prints."""
+
+    def called(words: list[str]) -> str:
+        done = CliRunner().invoke(main, words[words.index("train") :])
+        assert done.exit_code == 0, done.output
+        return done.stdout
+
+    yield called
+    torch.set_flush_denormal(False)  # as it was before the command
+
+
+def losses(folder: Path) -> list[float]:
+    return [row["loss"] for row in rows(folder) if "loss" in row]
+
+
+def assert_alike(folder: Path, other: Path) -> None:
+    """Two runs are one up to the order of sums: losses, weights, averages, moments."""
+    assert len(losses(folder)) == 3
+    np.testing.assert_allclose(losses(folder), losses(other), rtol=1e-5)
+    one, two = tensors(folder), tensors(other)
+    assert one.keys() == two.keys()
+    for name, tensor in one.items():
+        np.testing.assert_allclose(tensor, two[name], rtol=1e-4, atol=1e-6, err_msg=name)
+
+
+def test_two_machines_see_what_one_with_twice_the_batches_sees_and_one_goes_on_for_both(
+    alone: Callable[[list[str]], str], tmp_path: Path
+) -> None:
+    said = two_nodes(command(tmp_path, "two", 4))
+    assert said.count("step 4/4") == 1  # one process speaks
+    assert "going on from step 4; 1 process, 2 batches each" in alone(command(tmp_path, "two", 6))
+    alone(command(tmp_path, "one", 6, "accumulate=2"))
+    assert_alike(tmp_path / "one", tmp_path / "two")
+
+
+@pytest.mark.slow
+def test_two_machines_go_on_for_one_if_they_can_share_its_batches_out(
+    alone: Callable[[list[str]], str], tmp_path: Path
+) -> None:
+    for name, steps in (("both", 4), ("one", 6)):
+        alone(command(tmp_path, name, steps, "accumulate=2"))
+    two_nodes(command(tmp_path, "both", 6, "accumulate=2"))
+    assert_alike(tmp_path / "one", tmp_path / "both")
+    alone(command(tmp_path, "odd", 4))
+    before = (tmp_path / "odd" / runs.CHECKPOINT).read_bytes()
+    with pytest.raises(RuntimeError, match="takes 1 batch, and 2 processes cannot share them out"):
+        two_nodes(command(tmp_path, "odd", 6))
+    assert (tmp_path / "odd" / runs.CHECKPOINT).read_bytes() == before
+
+
+@pytest.mark.parametrize("world", [1, 2, 4])
+def test_a_step_takes_the_same_batches_however_many_processes_share_them(world: int) -> None:
+    share = trainer._share(Path("run"), 4, world)
+    taken = [list(itertools.islice(trainer._numbers(5, share, rank, world), 2 * share)) for rank in range(world)]
+    assert sorted(n for some in taken for n in some) == list(range(20, 28))
+    # The seed of a slice follows from its place among those of its step.
+    assert all(numbers[i] % 4 == rank * share + i for rank, numbers in enumerate(taken) for i in range(share))
+    with pytest.raises(TrainingError, match="3 processes"):
+        trainer._share(Path("run"), 4, 3)
 
 
 def test_the_command_says_what_it_does_and_what_is_wrong(tmp_path: Path) -> None:

@@ -3,21 +3,27 @@
 from uqdm import bulk
 bulk.compress("pictures", "compressed")      # needs the extra `ray`; see docs/bulk.md
 bulk.decompress("compressed", "back")
+bulk.evaluate("pictures", "figures")         # a table of bytes, and of PSNR at rates
 """
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from uqdm.bulk.clusters import Cluster, Summary, compress, compressed, decompress, decompressed
-    from uqdm.bulk.pictures import Decoder, Encoder, Made
+    from uqdm.bulk.evaluating import evaluate
+    from uqdm.bulk.pictures import Decoder, Encoder, Evaluator, Made
 
 _WHERE = {
     **dict.fromkeys(
         ("Cluster", "Summary", "compress", "compressed", "decompress", "decompressed"), "uqdm.bulk.clusters"
     ),
-    **dict.fromkeys(("Decoder", "Encoder", "Made"), "uqdm.bulk.pictures"),
+    "evaluate": "uqdm.bulk.evaluating",
+    **dict.fromkeys(("Decoder", "Encoder", "Evaluator", "Made"), "uqdm.bulk.pictures"),
 }
-__all__ = ["Cluster", "Decoder", "Encoder", "Made", "Summary", "compress", "compressed", "decompress", "decompressed"]
+__all__ = [
+    "Cluster", "Decoder", "Encoder", "Evaluator", "Made", "Summary",
+    "compress", "compressed", "decompress", "decompressed", "evaluate",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -15,16 +15,17 @@ import functools
 import itertools
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from uqdm import atomic, cpus, files, library
+from uqdm import atomic, cpus, files, library, quality
 from uqdm.bulk.pictures import BATCH, Decoder, Encoder, Made, Named, described, failure
 from uqdm.errors import OutputError, UqdmError
 
 TABLE = "pictures.parquet"
 COLUMNS = ("path", "bytes", "width", "height", "bpp", "error")
+PSNR = "psnr_"  # what the name of a column of decibels begins with
 RETRIES = 3  # of work whose worker died
 BLOCK = 64  # inputs that Ray reads and hands out together, at most
 Advance = Callable[[int, int], None]  # inputs that are over, and all of them; 0 where that is not known
@@ -52,6 +53,24 @@ class Summary:
             for row in batch.to_pylist():
                 if row["error"]:
                     yield row["path"], row["error"]
+
+    def means(self) -> dict[str, float]:
+        """Means of `bpp` and of the columns of PSNR, over the pictures that have them. An infinite
+        PSNR counts as `quality.CAP`.
+        """
+        import pyarrow.compute
+        import pyarrow.parquet
+
+        table = pyarrow.parquet.read_table(self.table)
+        table = table.filter(pyarrow.compute.equal(table["error"], ""))
+        found = {}
+        for name in table.column_names:
+            if name == "bpp" or name.startswith(PSNR):
+                values = table[name]
+                if name != "bpp":
+                    values = pyarrow.compute.min_element_wise(values, quality.CAP, skip_nulls=False)
+                found[name] = pyarrow.compute.mean(values).as_py()
+        return {name: mean for name, mean in found.items() if mean is not None}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -228,7 +247,7 @@ class Worker:
         there = {path: self._task.standing(path, functools.partial(bytes, one)) for path, one in zip(paths, data)}
         fresh = self._work((path, one) for path, one in zip(paths, data) if there[path] is None)
         rows = [(made, not made.error) for made in there.values() if made is not None]
-        return _table([*rows, *((self._task.written(made), False) for made in fresh)])
+        return table_of([*rows, *((self._task.written(made), False) for made in fresh)])
 
 
 class Converter:
@@ -244,22 +263,33 @@ class Converter:
 
         made = list(self._work(zip(table["path"].to_pylist(), table["bytes"].to_pylist())))
         data = pyarrow.array([one.data for one in made], pyarrow.large_binary())
-        return _table([(one, False) for one in made]).select(COLUMNS).append_column("data", data)
+        return table_of([(one, False) for one in made]).select(COLUMNS).append_column("data", data)
 
 
-def _table(rows: list[tuple[Made, bool]]) -> Any:
+def column(bpp: float) -> str:
+    """The name of the column of decibels at so many bits per pixel."""
+    return f"{PSNR}{bpp:g}"
+
+
+def table_of(rows: list[tuple[Made, bool]], rates: Sequence[float] = ()) -> Any:
+    """A table of COLUMNS, the PSNR at `rates`, and `skipped`."""
     import pyarrow
 
     types = (pyarrow.string(), pyarrow.int64(), pyarrow.int64(), pyarrow.int64(), pyarrow.float64(), pyarrow.string())
-    schema = pyarrow.schema([*zip(COLUMNS, types), ("skipped", pyarrow.bool_())])
-    values = [{name: getattr(made, name) for name in COLUMNS} | {"skipped": skipped} for made, skipped in rows]
+    decibels = [column(bpp) for bpp in rates]
+    figures = [(name, pyarrow.float64()) for name in decibels]
+    schema = pyarrow.schema([*zip(COLUMNS, types), *figures, ("skipped", pyarrow.bool_())])
+    values = [
+        {name: getattr(made, name) for name in COLUMNS} | dict(zip(decibels, made.psnr)) | {"skipped": skipped}
+        for made, skipped in rows
+    ]
     return pyarrow.Table.from_pylist(values, schema=schema)
 
 
 # --- inputs
 
 
-def _listed(source: Any, suffixes: Iterable[str]) -> tuple[list[str], str]:
+def listed(source: Any, suffixes: Iterable[str]) -> tuple[list[str], str]:
     """The absolute paths of a folder's or a list's inputs, and the folder that they are below."""
     if isinstance(source, str | os.PathLike):
         root = os.path.abspath(source)
@@ -289,8 +319,8 @@ def _sorted_out(paths: list[str], task: _Task) -> tuple[list[str], list[tuple[Ma
     for path in paths:
         if targets[target := str(task.target(path))] > 1:
             rows.append((failure(path, f"several inputs would become {target}: give them different names"), False))
-        elif not os.access(path, os.R_OK) or not os.path.isfile(path):
-            rows.append((failure(path, f"{path} cannot be read"), False))
+        elif (unread := unreadable(path)) is not None:
+            rows.append((unread, False))
         elif (made := task.standing(path, Path(path).read_bytes)) is not None:
             rows.append((made, not made.error))
         else:
@@ -298,27 +328,40 @@ def _sorted_out(paths: list[str], task: _Task) -> tuple[list[str], list[tuple[Ma
     return todo, rows
 
 
+def unreadable(path: str) -> Made | None:
+    """The row of a file that cannot be read, else None."""
+    there = os.access(path, os.R_OK) and os.path.isfile(path)
+    return None if there else failure(path, f"{path} cannot be read")
+
+
 # --- the work
 
 
 def _run(source: Any, task: _Task, suffixes: Iterable[str], cluster: Cluster, progress: Advance | None) -> Summary:
-    try:
-        task.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"the folder {task.out} cannot be made: {error.strerror}") from error
+    make_folder(task.out)
     if hasattr(source, "map_batches"):
-        return _recorded(task, [], _from_dataset(source, task, cluster), 0, progress)
-    paths, root = _listed(source, suffixes)
+        return recorded(task.out, table_of([]), from_dataset(source, Worker, task, cluster), 0, progress)
+    paths, root = listed(source, suffixes)
     task = dataclasses.replace(task, root=root)
     todo, rows = _sorted_out(paths, task)
-    tables = _from_files(todo, task, cluster) if todo else iter(())
-    return _recorded(task, rows, tables, len(paths), progress)
+    tables = from_files(todo, Worker, task, cluster)
+    return recorded(task.out, table_of(rows), tables, len(paths), progress)
 
 
-def _from_files(paths: list[str], task: _Task, cluster: Cluster) -> Iterator[Any]:
-    """The workers' tables for these files. A file that has no row in them, because it is gone or
-    its workers died, gets one that says so.
+def make_folder(out: Path) -> None:
+    """Raises `OutputError`."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"the folder {out} cannot be made: {error.strerror}") from error
+
+
+def from_files(paths: list[str], kind: type, task: Any, cluster: Cluster, rates: Sequence[float] = ()) -> Iterator[Any]:
+    """The tables of workers of a `kind` for these files. A file that has no row in them, because it
+    is gone or its workers died, gets one that says so.
     """
+    if not paths:
+        return
     import ray.data
 
     with _connected(cluster):
@@ -330,7 +373,7 @@ def _from_files(paths: list[str], task: _Task, cluster: Cluster) -> Iterator[Any
             override_num_blocks=min(len(paths), max(4 * actors, -(-len(paths) // BLOCK))),
             num_cpus=0,  # reading waits for disks, and must not wait for the workers' processors
         )
-        rows = _mapped(read, Worker, task, dataclasses.replace(cluster, actors=actors), None)
+        rows = _mapped(read, kind, task, dataclasses.replace(cluster, actors=actors), None)
         rows.context.max_errored_blocks = -1
         left = set(paths)
         for table in _tables(rows):
@@ -338,13 +381,13 @@ def _from_files(paths: list[str], task: _Task, cluster: Cluster) -> Iterator[Any
             yield table
     if left:
         said = "cannot be read any more, or the workers that had it or its neighbours ended; Ray's messages say why"
-        yield _table([(failure(path, f"{path} {said}"), False) for path in sorted(left)])
+        yield table_of([(failure(path, f"{path} {said}"), False) for path in sorted(left)], rates)
 
 
-def _from_dataset(dataset: Any, task: _Task, cluster: Cluster) -> Iterator[Any]:
-    """The workers' tables for a Dataset. What is lost cannot be named, so nothing may be lost."""
+def from_dataset(dataset: Any, kind: type, task: Any, cluster: Cluster) -> Iterator[Any]:
+    """The same for a Dataset. What is lost cannot be named, so nothing may be lost."""
     with _connected(cluster):
-        yield from _tables(_mapped(dataset, Worker, task, _with_room(cluster), BATCH))
+        yield from _tables(_mapped(dataset, kind, task, _with_room(cluster), BATCH))
 
 
 def _mapped(dataset: Any, kind: type, task: Any, cluster: Cluster, batch: int | None) -> Any:
@@ -405,24 +448,30 @@ def _with_room(cluster: Cluster) -> Cluster:
     return dataclasses.replace(cluster, actors=cluster.actors or max(1, (processors - 1) // cluster.cpus))
 
 
-def _recorded(
-    task: _Task, rows: list[tuple[Made, bool]], tables: Iterable[Any], total: int, progress: Advance | None
+def recorded(
+    out: Path,
+    first: Any,
+    tables: Iterable[Any],
+    total: int,
+    progress: Advance | None,
+    about: dict[bytes, bytes] | None = None,
 ) -> Summary:
-    """Writes the table as its rows come, and counts them."""
+    """Writes the table in the folder `out` as its rows come, and counts them. `first`: those that
+    are there already. `about`: what the table says of itself.
+    """
     import pyarrow.compute
     import pyarrow.parquet
 
-    first = _table(rows)
-    wanted = first.select(COLUMNS).schema
+    wanted = first.drop_columns("skipped").schema.with_metadata(about)
     done = skipped = failed = 0
-    with atomic.beside(task.out / TABLE) as name, pyarrow.parquet.ParquetWriter(name, wanted) as file:
+    with atomic.beside(out / TABLE) as name, pyarrow.parquet.ParquetWriter(name, wanted) as file:
         for table in itertools.chain([first], tables):
-            file.write_table(table.select(COLUMNS).cast(wanted))
+            file.write_table(table.select(wanted.names).cast(wanted))
             bad = pyarrow.compute.sum(pyarrow.compute.not_equal(table["error"], "")).as_py() or 0
             old = pyarrow.compute.sum(table["skipped"]).as_py() or 0
             done, skipped, failed = done + table.num_rows - bad - old, skipped + old, failed + bad
             if progress is not None:
                 progress(done + skipped + failed, total)
-    for folder in {place.parent for place in task.out.rglob(f"{atomic.MARK}*.tmp")}:
+    for folder in {place.parent for place in out.rglob(f"{atomic.MARK}*.tmp")}:
         atomic.sweep(folder)  # what a worker that was killed was writing
-    return Summary(done, skipped, failed, task.out / TABLE)
+    return Summary(done, skipped, failed, out / TABLE)

@@ -5,14 +5,18 @@ A bad input becomes an output with an error, and the others are done.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from uqdm import arguments, files, format, library, rate
+import numpy as np
+
+from uqdm import arguments, files, format, library, quality, rate
 from uqdm.batches import FAILURES, Key, together, worked
 from uqdm.codec import Codec
-from uqdm.errors import UqdmError
+from uqdm.errors import LimitError, UqdmError
 from uqdm.goals import EXPECTED, Goal
+from uqdm.picture import Picture, to_array
 from uqdm.previews import Way
 
 BATCH = 8  # pictures of one size that share a network call
@@ -24,7 +28,7 @@ class Made:
     """What became of an input: `data`, the bytes of a file, or an `error`.
 
     `bytes` are those of the .uqdm file, `width` and `height` are pixels of the whole picture; all
-    are 0 where there is an error.
+    are 0 where there is an error. `psnr`: see `Evaluator`.
     """
 
     path: str
@@ -33,6 +37,7 @@ class Made:
     width: int = 0
     height: int = 0
     error: str = ""
+    psnr: tuple[float | None, ...] = ()
 
     @property
     def bpp(self) -> float:
@@ -82,17 +87,84 @@ class Encoder:
 
     def __call__(self, some: Iterable[Named]) -> Iterator[Made]:
         """What became of each, in the order in which they are done."""
-
-        def read(data: bytes) -> tuple[Key, Any]:
-            picture = files.read(data, self._convert, max_pixels=self._codec.max_pixels)
-            return picture.pixels.shape, picture
-
-        for path, picture, data in _each(some, read, lambda all: self._codec.compress(all, **self._how), self._batch):
+        for path, picture, data in self.each(some, lambda _, files: files):
             if isinstance(data, Exception):
                 yield failure(path, data)
             else:
                 height, width = picture.pixels.shape[:2]
                 yield Made(path, data, len(data), width, height)
+
+    def each(
+        self, some: Iterable[Named], work: Callable[[list[Picture], list[bytes]], Sequence[Any]]
+    ) -> Iterator[tuple[str, Any, Any]]:
+        """Name, picture, and what `work` makes of it and its .uqdm file, or an exception in its
+        place. `work` gets pictures of one size together.
+        """
+
+        def read(data: bytes) -> tuple[Key, Picture]:
+            picture = files.read(data, self._convert, max_pixels=self._codec.max_pixels)
+            return picture.pixels.shape, picture
+
+        return _each(some, read, lambda all: work(all, self._codec.compress(all, **self._how)), self._batch)
+
+
+class Evaluator:
+    """Picture files to the sizes of their .uqdm files without loss, and to the PSNR of beginnings.
+
+    `rates`: bits per pixel of the whole file, each a beginning that is decoded. Its PSNR is in
+    decibels over all values but alpha, infinite where nothing differs, None where the header alone
+    is longer. A picture that does not come back from the whole file is an error. `seed`, `mode`,
+    `convert`, `batch`: see `Encoder`. `data` is None.
+    """
+
+    def __init__(
+        self,
+        codec: Codec,
+        rates: Sequence[float],
+        *,
+        mode: str | None = None,
+        seed: int = 0,
+        convert: bool = False,
+        batch: int = BATCH,
+    ) -> None:
+        for one in rates:
+            if not 0 < one < math.inf:
+                raise ValueError(f"a rate of {one} bits per pixel; expected a number above 0")
+        names = [f"{bpp:g}" for bpp in rates]
+        if len(set(names)) < len(names):
+            raise ValueError(f"the rates are {', '.join(names)}: one is there twice")
+        self._encoder = Encoder(codec, mode=mode, seed=seed, convert=convert, batch=batch)
+        self._codec, self._rates = codec, rates
+
+    def __call__(self, some: Iterable[Named]) -> Iterator[Made]:
+        """What became of each, in the order in which they are done."""
+        for path, picture, found in self._encoder.each(some, self._measured):
+            if isinstance(found, Exception):
+                yield failure(path, found)
+            else:
+                size, psnr = found
+                height, width = picture.pixels.shape[:2]
+                yield Made(path, None, size, width, height, psnr=psnr)
+
+    def _measured(self, pictures: list[Picture], files: list[bytes]) -> list[tuple[int, tuple[float | None, ...]]]:
+        """Bytes and PSNR of pictures of one size."""
+        for picture, whole in zip(pictures, self._codec.decode_many(files)):
+            if not np.array_equal(to_array(whole.picture), to_array(picture)):
+                raise UqdmError("it did not come back from its file value for value: please report this picture")
+        psnr: list[list[float | None]] = [[None] * len(self._rates) for _ in files]
+        for k, bpp in enumerate(self._rates):
+            cuts = [(i, cut) for i, data in enumerate(files) if (cut := _beginning(data, bpp)) is not None]
+            for (i, _), shown in zip(cuts, self._codec.decode_many([cut for _, cut in cuts])):
+                psnr[i][k] = quality.psnr(quality.mse(shown.picture.pixels, pictures[i].pixels))
+        return [(len(data), tuple(one)) for data, one in zip(files, psnr)]
+
+
+def _beginning(data: bytes, bpp: float) -> bytes | None:
+    """The first `bpp` bits per pixel of a file; None where that ends inside its header."""
+    try:
+        return library.truncate(data, bpp=bpp)
+    except LimitError:
+        return None
 
 
 class Decoder:

@@ -1,4 +1,4 @@
-"""All that a run is at one step: weights, their averages, the optimiser's moments, two counters.
+"""All that a run is at one step: weights, their averages, the optimiser's moments, counters.
 Knows no data.
 """
 
@@ -34,7 +34,7 @@ class Objective(nn.Module):
 @dataclasses.dataclass
 class TrainingState:
     """All that a run is, and all that a checkpoint holds: weights and averages by name, Adam's
-    moments, two counters.
+    moments, counters.
     """
 
     model: runs.Model
@@ -42,6 +42,7 @@ class TrainingState:
     optimiser: torch.optim.Optimizer
     step: int = 0  # optimiser steps taken
     seconds: float = 0.0  # spent training
+    slices: int = 0  # batches that a step takes, of all processes; 0 where that is not known
 
     @classmethod
     def new(cls, config: Config, seed: int, device: torch.device, start: runs.Model | None = None) -> "TrainingState":
@@ -66,7 +67,7 @@ class TrainingState:
         for name, parameter in self.model.named_parameters():
             slots = self.optimiser.state.get(parameter, {})
             tensors |= {f"optimiser/{slot}/{name}": torch.as_tensor(slots[slot]) for slot in SLOTS if slot in slots}
-        runs.write(path, tensors, {"step": self.step, "seconds": self.seconds, "seed": seed})
+        runs.write(path, tensors, {"step": self.step, "seconds": self.seconds, "seed": seed, "slices": self.slices})
 
     def load(self, path: Path, seed: int) -> None:
         tensors, counters = runs.read(path)
@@ -87,6 +88,7 @@ class TrainingState:
                 if (key := f"optimiser/{slot}/{name}") in tensors
             }
         self.step, self.seconds = counters["step"], counters["seconds"]
+        self.slices = counters.get("slices", 0)  # older checkpoints do not say
 
     def averaged(self) -> runs.Model:
         """A copy of the model with the averages as weights, in eval mode."""

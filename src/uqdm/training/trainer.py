@@ -14,7 +14,8 @@ lines say how training goes, often at first. No file holds them.
 
 One step is `accumulate` batches a process, each a slice with its own seed. Two processes of one
 slice see what one process of two slices sees. `torchrun` starts several processes, one for each
-device, and every one gets its own slices of the same stream.
+device, and every one gets its own slices of the same stream. How many slices a step has belongs to
+the run: it goes on with another number of processes, if they can share the slices out evenly.
 """
 
 import dataclasses
@@ -143,8 +144,13 @@ def train(
         dist.barrier()
     if path.exists():
         state.load(path, seed)
-        if rank == 0:
-            say(f"{out}: going on from step {state.step}")
+    _check_alike(out, state.step, where)
+    share = _share(out, state.slices or config.training.accumulate * world, world)
+    state.slices = share * world
+    if state.step and rank == 0:
+        each = f"; {world} {'process' if world == 1 else 'processes'}, {share} batches each"
+        each *= share != config.training.accumulate
+        say(f"{out}: going on from step {state.step}{each}")
     floats: Floats = registry.floats(config.family)
     objective: nn.Module = Objective(state.model, floats, config.training.loss)
     if config.training.compile and floats.network is not None:
@@ -154,7 +160,7 @@ def train(
     # Some models compute in pixel values, for which the 10 bits of TF32 are too few. What should be
     # fast is in bfloat16 anyway.
     with _Listening() as listening, torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-        _Run(config, state, objective, out, seed, rank, world, where, total, minutes, held, say, listening)(data)
+        _Run(config, state, objective, out, seed, rank, world, share, where, total, minutes, held, say, listening)(data)
     return state
 
 
@@ -167,6 +173,7 @@ class _Run:
     seed: int
     rank: int
     world: int
+    share: int  # batches of a step that are this process's
     device: torch.device
     total: int
     minutes: float | None
@@ -178,7 +185,7 @@ class _Run:
 
     def __post_init__(self) -> None:
         c = self.config.training
-        recordable = registry.floats(self.config.family).recordable and self.world == c.accumulate == 1
+        recordable = registry.floats(self.config.family).recordable and self.state.slices == 1
         if c.compile and self.device.type == "cuda" and recordable:
             self.captured = Captured(self.objective, self.backward, self.device)
 
@@ -201,13 +208,13 @@ class _Run:
         window, usual = Window(), math.nan
         word, begun = Word(), state.step
         self.kept, saved = begun, time.monotonic()
-        with closing(data.ahead(_numbers(state.step, c.accumulate, self.rank, self.world))) as stream:  # type: ignore[type-var]
+        with closing(data.ahead(_numbers(state.step, self.share, self.rank, self.world))) as stream:  # type: ignore[type-var]
             clock = time.perf_counter()
             while not self.finished():
                 loss, norm, sums, counts = self.one_step(stream)
                 losses.append(torch.stack([loss, norm.to(loss)]))
                 for one in (window, word.window):
-                    one.add(loss, norm, sums, counts, data.batch_size * c.accumulate * self.world)
+                    one.add(loss, norm, sums, counts, data.batch_size * state.slices)
                 report, keep, look = (
                     (state.step + 1) % n == 0
                     for n in (c.log_metrics_every_steps, c.checkpoint_every_steps, c.eval_every_steps)
@@ -283,17 +290,17 @@ class _Run:
         """Gradients of this process's slices, one step of Adam and of the average -> loss, gradient
         norm, term sums and counts.
         """
-        c, state = self.config.training, self.state
+        state = self.state
         for group in state.optimiser.param_groups:
             group["lr"] = self.lr(state.step)
         if self.captured is not None:
             found = [self.captured(next(stream), self.slice_seed(0))]
         else:
             state.optimiser.zero_grad(set_to_none=True)
-            found = [self.one_slice(next(stream), i) for i in range(c.accumulate)]
+            found = [self.one_slice(next(stream), i) for i in range(self.share)]
         norm = nn.utils.clip_grad_norm_(state.model.parameters(), self.config.optim.grad_clip_norm)
         loss, sums, counts = (torch.stack(part).sum(0) for part in zip(*found))
-        loss = loss / c.accumulate
+        loss = loss / self.share
         if self.world > 1:
             together = torch.cat([loss[None] / self.world, sums, counts])
             dist.all_reduce(together)
@@ -306,13 +313,13 @@ class _Run:
 
     def slice_seed(self, i: int) -> int:
         """Of what slice `i` of this step draws."""
-        return mixed(self.seed, 1, self.state.step, self.rank * self.config.training.accumulate + i)
+        return mixed(self.seed, 1, self.state.step, self.rank * self.share + i)
 
     def one_slice(self, x: Tensor, i: int) -> tuple[Tensor, ...]:
         """Adds the gradients of a slice -> loss, term sums and counts."""
         seed = self.slice_seed(i)
         torch.manual_seed(seed)  # for dropout, which takes no generator
-        waiting = i < self.config.training.accumulate - 1 and isinstance(self.objective, DistributedDataParallel)
+        waiting = i < self.share - 1 and isinstance(self.objective, DistributedDataParallel)
         with self.objective.no_sync() if waiting else nullcontext():  # type: ignore[operator]
             return self.backward(x.to(self.device, non_blocking=True), torch.Generator(self.device).manual_seed(seed))
 
@@ -321,7 +328,7 @@ class _Run:
         c = self.config.training
         with torch.autocast(self.device.type, torch.bfloat16, enabled=c.precision == "bfloat16"):
             loss, sums, counts = self.objective(x, generator)
-        (loss / c.accumulate).backward()
+        (loss / self.share).backward()
         return loss.detach(), sums, counts
 
     def alive(self, losses: list[Tensor], usual: float, taken: int = 1) -> float:
@@ -393,12 +400,37 @@ class _Run:
         return f"{line}, {row['images_per_second']:.1f} images/s, {rest}"
 
 
-def _numbers(step: int, accumulate: int, rank: int, world: int) -> Iterator[int]:
-    """This process's batches of the stream from `step` on. A step takes accumulate x world of them,
+def _numbers(step: int, share: int, rank: int, world: int) -> Iterator[int]:
+    """This process's batches of the stream from `step` on. A step takes share x world of them,
     shared out in blocks.
     """
     for n in itertools.count(step):
-        yield from range((n * world + rank) * accumulate, (n * world + rank + 1) * accumulate)
+        yield from range((n * world + rank) * share, (n * world + rank + 1) * share)
+
+
+def _share(out: Path, slices: int, world: int) -> int:
+    """How many of a step's slices each process takes. Raises `TrainingError` where they differ."""
+    if slices % world:
+        raise TrainingError(
+            f"{out}: a step of this run takes {slices} {'batch' if slices == 1 else 'batches'}, and {world} processes"
+            f" cannot share them out: start as many processes as divide {slices}, or another run with --set"
+            f" accumulate=N"
+        )
+    return slices // world
+
+
+def _check_alike(out: Path, step: int, device: torch.device) -> None:
+    """Raises `TrainingError`, in every process, if they do not all see the same checkpoint."""
+    if not dist.is_initialized():
+        return
+    ends = torch.tensor([step, -step], device=device)
+    dist.all_reduce(ends, dist.ReduceOp.MAX)
+    most, least = int(ends[0]), -int(ends[1])
+    if most != least:
+        raise TrainingError(
+            f"{out} holds step {least} for one process and step {most} for another, and here step {step}: give a folder"
+            " that all machines share"
+        )
 
 
 def check_folder(out: str | Path, config: Config) -> None:

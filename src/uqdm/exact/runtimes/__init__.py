@@ -26,14 +26,17 @@ def opened(opening: Opening) -> Opened:
     """What runs exact networks.
 
     `backend`: "onnxruntime", "torch" or "numpy"; None takes the first that is installed and fits.
+    `device`: "cuda" is PyTorch's or else ONNX Runtime's, others but "cpu" are PyTorch's alone. The
+    CPU is never taken in the place of another device.
     `precision`: "float32" (by default) or "float64", of the arithmetic; the results do not depend
     on it. `threads`: CPU threads the runtime may use (NumPy's follow its own settings). Raises
     `BackendError` where nothing here fits.
     """
     checked(opening.backend)
     runtime, name = _runtime(opening.backend, opening.device, opening.threads, opening.precision or "float32")
-    # PyTorch and NumPy have threads of their own.
-    workers = Workers(cpus.checked(opening.threads)) if name == "onnxruntime" else None
+    # PyTorch and NumPy have threads of their own, and a device takes one piece after the other.
+    here = name == "onnxruntime" and opening.device == "cpu"
+    workers = Workers(cpus.checked(opening.threads)) if here else None
     return Opened(runtime, name, workers)
 
 
@@ -45,30 +48,35 @@ def checked(backend: str | None) -> None:
 
 def _runtime(backend: str | None, device: str, threads: int | None, precision: str) -> tuple[Runtime, str]:
     """What runs an exact network, and its name."""
-    fitting = [
-        n for n in MODULES if (device == "cpu" or n == "torch") and (precision == "float32" or n != "onnxruntime")
-    ]
+    fitting = _fitting(device, precision)
     if backend is not None and backend not in fitting:
-        raise BackendError(
-            f"{backend} runs networks on the CPU only{', in float32' * (backend == 'onnxruntime')}; leave the"
-            " backend out"
-        )
+        where = "by CUDA or on the CPU" if backend == "onnxruntime" else "on the CPU only"
+        what = f"{where}, in float32 only" if backend == "onnxruntime" else where
+        raise BackendError(f"{backend} runs networks {what}; leave the backend out")
+    problems = []
     for name in fitting if backend is None else [backend]:
         try:
             return _open(name, device, threads, precision), name
-        except BackendError:
-            raise
+        except BackendError as error:
+            problems.append(str(error))
         except Exception as error:  # a broken installation may raise anything, and the others do the same work
-            if backend is not None or name == fitting[-1]:
-                raise missing(name, error, name) from None
-    raise AssertionError("NumPy is always there")
+            problems.append(str(missing(name, error, name)))
+    raise BackendError("; ".join(problems) + (f"; without {device!r} the CPU is taken" if device != "cpu" else ""))
+
+
+def _fitting(device: str, precision: str) -> list[str]:
+    """The runtimes that a device and a precision leave, in the order in which they are taken."""
+    if device == "cpu":
+        return [name for name in MODULES if precision == "float32" or name != "onnxruntime"]
+    by_cuda = device.startswith("cuda") and precision == "float32"
+    return ["torch", "onnxruntime"] if by_cuda else ["torch"]
 
 
 def _open(name: str, device: str, threads: int | None, precision: str) -> Runtime:
     if name == "onnxruntime":
         from uqdm.exact.runtimes import ort
 
-        return ort.Runner
+        return ort.Runner if device == "cpu" else functools.partial(ort.Runner, cuda=ort.device(device))
     if name == "torch":
         from uqdm.exact.runtimes import pytorch
 

@@ -99,11 +99,28 @@ def _switch(kind: str, values: tuple[Any, ...] | None = None) -> tuple[Any, ...]
     if kind == "cpu":
         before: tuple[Any, ...] = torch.backends.nnpack.set_flags(False if values is None else values[0])  # type: ignore[no-untyped-call]
         return before
-    flags: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.cudnn)
-    found = tuple(one.allow_tf32 for one in flags)
-    for one, value in zip(flags, values or (False, False)):
-        one.allow_tf32 = value
-    return found
+    if values is None:
+        cudnn = torch.backends.cudnn
+        return _full(torch.backends.cuda.matmul, torch.backends.cuda.matmul), _full(cudnn, getattr(cudnn, "conv", None))
+    for place, name, value in values:
+        setattr(place, name, value)
+    return ()
+
+
+def _full(place: Any, newer: Any) -> tuple[Any, str, Any]:
+    """Switches TF32 off at a place of PyTorch's settings: what stood where. `newer`: the place of
+    its newer name, "fp32_precision". In a program that uses that one PyTorch refuses to read the
+    older one.
+    """
+    try:
+        before = place, "allow_tf32", place.allow_tf32
+        place.allow_tf32 = False
+        if hasattr(newer, "fp32_precision"):  # else that of all of CUDA could still say so
+            newer.fp32_precision = "ieee"
+    except RuntimeError:
+        before = newer, "fp32_precision", newer.fp32_precision
+        newer.fp32_precision = "ieee"
+    return before
 
 
 SETTINGS = _Settings()
