@@ -377,7 +377,7 @@ class Codec:
             for number in range(steps):
                 payloads = [one.steps[number].payload for one in some]
                 answers = self.answers(family, header, state, payloads, True, less)
-                state = before = after(family, state, answers, progress)
+                state = before = after(family, state, answers, progress, blind=number + 1 < steps and not way.salvage)
             if partial:
                 beginnings = [one.partial.payload for one in some if one.partial]
                 answers = self.answers(family, header, before, beginnings, False, less)

@@ -65,7 +65,7 @@ class Encoder:
             some = [pictures[i] for i in members]
             estimator = Estimator(family.values(stacked(some)), family.chunks)
             begin = start(family, some, self.header.seed)
-            collections.deque(walk(family, begin, estimator, spend=True), maxlen=0)
+            collections.deque(walk(family, begin, estimator, spend=True, blind=True), maxlen=0)
             bits[members] = estimator.bits
         return bits
 
@@ -82,7 +82,8 @@ class Encoder:
             for one, preview in zip(found, family.denoise(states[0])):
                 one.begin(preview)
         writer = Writer(family.values(stacked(some)), self.coder)
-        walked = walk(family, states[0], writer, last, progress, spend=goal.psnr is None)
+        unseen = goal.psnr is None and not found[0].wants_previews
+        walked = walk(family, states[0], writer, last, progress, spend=goal.psnr is None, blind=unseen)
         reached = [] if goal.psnr is None else [found[0].psnr(family.denoise(states[0])[0])]
         for state in walked if last != 0 else ():
             states = [] if goal.psnr is None else [states[-1], state]  # only a search goes back, by one

@@ -46,18 +46,19 @@ def walk(
     steps: int | None = None,
     progress: Progress | None = None,
     spend: bool = False,
+    blind: bool = False,
 ) -> Iterator[State]:
     """The one loop: yields what is known after each step from `state` on, up to `steps` steps in
     all.
 
     An answer shorter than its question ends the walk with what it made known. `spend`: nobody looks
     at a state, the given one too, once the walk has gone on from it. So a family may use its memory
-    for the next one.
+    for the next one. `blind`: nobody makes a preview of a state but the one at a model's end.
     """
-    spending: Callable[[State], None] | None = getattr(model, "spending", None) if spend else None  # few families can
+    hints = [hint for hint, given in (("spending", spend), ("blinded", blind)) if given and hasattr(model, hint)]
     for step in range(state.step, model.chunks if steps is None else steps):
-        if spending is not None:
-            spending(state)
+        for hint in hints:  # few families can use them
+            getattr(model, hint)(state)
         side = answers.side(model, state)
         parts = model.parts(state)
         for part in range(parts):
@@ -323,12 +324,12 @@ class Estimator:
         return np.concatenate(answers)
 
 
-def after(model: Walk, state: Any, reader: Reader, progress: Progress | None = None) -> Any:
+def after(model: Walk, state: Any, reader: Reader, progress: Progress | None = None, blind: bool = False) -> Any:
     """The state after what the reader holds of one more chunk; `state` itself where not even one
-    symbol is certain.
+    symbol is certain. `blind`: see `walk`.
     """
     if reader.empty:
         return state
-    found = next(walk(model, state, reader, state.step + 1, progress))
+    found = next(walk(model, state, reader, state.step + 1, progress, blind=blind))
     reader.finish()
     return found if reader.whole or reader.received else state

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from uqdm.entropy import coder, tables
+from uqdm.entropy import choice, coder, tables
 from uqdm.entropy.tables import FRACTION, ONE, Cells
 from uqdm.errors import LimitError
 
@@ -287,3 +287,15 @@ def test_a_mixtures_mean_is_that_of_its_density_in_the_box(count: int) -> None:
     expected = np.clip((density * points).sum(1) / density.sum(1), low, high)
     assert there.mean() > 0.6
     assert np.abs(found - expected)[there].max() < 0.06
+
+
+def test_all_coders_give_the_same_means_of_mixtures() -> None:
+    random = np.random.default_rng(2)
+    low = random.integers(-400, 400, 2000).astype(np.int16)
+    high = (low + random.integers(0, 300, 2000) ** 2 // 300 - (random.random(2000) < 0.01)).astype(np.int16)
+    location = random.integers(-(1 << 30), 1 << 30, (2000, 3)).astype(np.int32) >> random.integers(0, 12, (2000, 1))
+    level = random.integers(0, 128, (2000, 3)).astype(np.uint8)
+    weight = random.multinomial(253, [0.6, 0.3, 0.1], 2000).astype(np.uint16) + np.uint16(1)
+    found = [tables.mixture_mean(location, level, weight, low, high, name) for name in choice.available()]
+    for other in found[1:]:
+        assert (other == found[0]).all()

@@ -279,13 +279,41 @@ def _take(
     return len(symbols), OK
 
 
+@inlined
+def _middle(location: Int, level: Int, low: Int, high: Int, constants: Any) -> Int:
+    """`tables.mean` of one logistic in one box. `constants`: those of `_means`."""
+    table, integral, (mantissas, shifts), (scales, backs) = constants
+    bottom, top = (low << FRACTION) - ONE // 2, (high << FRACTION) + ONE // 2
+    a = (bottom - location) * mantissas[level] >> shifts[level]
+    b = (top - location) * mantissas[level] >> shifts[level]
+    mirrored = a + b > 0
+    if mirrored:
+        a, b = -b, -a
+    if b > _LIMIT:
+        middle = location
+    else:
+        moved = min(b + (KNEE << FRACTION), 0)
+        b -= moved
+        # a > b if a box holds nothing; without this the index would leave the table
+        a = min(max(a - moved, -_LIMIT), b)
+        x, y = (a + _LIMIT) & ((1 << _CELL) - 1), (b + _LIMIT) & ((1 << _CELL) - 1)
+        j, k = (a + _LIMIT) >> _CELL, (b + _LIMIT) >> _CELL
+        fa = table[j] + ((table[j + 1] - table[j]) * x >> _CELL)
+        fb = table[k] + ((table[k + 1] - table[k]) * y >> _CELL)
+        if b - a < 1 << _CELL:
+            middle = (bottom + top) >> 1
+        else:
+            area = integral[k] + (table[k] + fb) * y - integral[j] - (table[j] + fa) * x
+            away = (area - 2 * (b - a) * fa) // (2 * (fb - fa))
+            away = away * scales[level] >> backs[level]
+            middle = bottom + away if mirrored else top - away
+    return min(max(middle, low << FRACTION), high << FRACTION)
+
+
 @compiled
 def _mean(
     found: NDArray[np.int64],
-    table: NDArray[np.int64],
-    integral: NDArray[np.int64],
-    divide: tuple[NDArray[np.int64], NDArray[np.int64]],
-    multiply: tuple[NDArray[np.int64], NDArray[np.int64]],
+    constants: Any,
     location: NDArray[np.int64],
     level: NDArray[np.int64],
     low: NDArray[np.int64],
@@ -293,31 +321,40 @@ def _mean(
 ) -> None:
     """`tables.mean`."""
     for i in range(len(found)):
-        bottom, top = (low[i] << FRACTION) - ONE // 2, (high[i] << FRACTION) + ONE // 2
-        a = (bottom - location[i]) * divide[0][level[i]] >> divide[1][level[i]]
-        b = (top - location[i]) * divide[0][level[i]] >> divide[1][level[i]]
-        mirrored = a + b > 0
-        if mirrored:
-            a, b = -b, -a
-        if b > _LIMIT:
-            middle = location[i]
-        else:
-            moved = min(b + (KNEE << FRACTION), 0)
-            b -= moved
-            # a > b if a box holds nothing; without this the index would leave the table
-            a = min(max(a - moved, -_LIMIT), b)
-            x, y = (a + _LIMIT) & ((1 << _CELL) - 1), (b + _LIMIT) & ((1 << _CELL) - 1)
-            j, k = (a + _LIMIT) >> _CELL, (b + _LIMIT) >> _CELL
-            fa = table[j] + ((table[j + 1] - table[j]) * x >> _CELL)
-            fb = table[k] + ((table[k + 1] - table[k]) * y >> _CELL)
-            if b - a < 1 << _CELL:
-                middle = (bottom + top) >> 1
-            else:
-                area = integral[k] + (table[k] + fb) * y - integral[j] - (table[j] + fa) * x
-                away = (area - 2 * (b - a) * fa) // (2 * (fb - fa))
-                away = away * multiply[0][level[i]] >> multiply[1][level[i]]
-                middle = bottom + away if mirrored else top - away
-        found[i] = min(max(middle, low[i] << FRACTION), high[i] << FRACTION)
+        found[i] = _middle(location[i], level[i], low[i], high[i], constants)
+
+
+@compiled
+def _mixture_mean(
+    found: NDArray[np.int32],
+    constants: Any,
+    location: NDArray[np.int32],
+    level: NDArray[np.uint8],
+    weight: NDArray[np.uint16],
+    low: NDArray[np.int32],
+    high: NDArray[np.int32],
+) -> None:
+    """`tables.mixture_mean`."""
+    table, _, (mantissas, shifts), _ = constants
+    for i in range(len(found)):
+        bottom, top = (np.int64(low[i]) << FRACTION) - ONE // 2, (np.int64(high[i]) << FRACTION) + ONE // 2
+        total, summed, plain, even = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
+        for j in range(location.shape[1]):
+            place, one, share = np.int64(location[i, j]), np.int64(level[i, j]), np.int64(weight[i, j])
+            own = _middle(place, one, np.int64(low[i]), np.int64(high[i]), constants) - bottom
+            mass = _cdf(top - place, mantissas[one], shifts[one], table)
+            mass -= _cdf(bottom - place, mantissas[one], shifts[one], table)
+            plain += share
+            even += share * own
+            total += share * (mass >> 12)
+            summed += share * (mass >> 12) * own
+        found[i] = bottom + (even // plain if total == 0 else summed // total)
+
+
+@functools.cache
+def _means() -> Any:
+    """The distribution function, its integral, and what divides by the scales and multiplies."""
+    return _constants()[0], tables.logistic_integral(), tables.reciprocals(), tables.scales()
 
 
 def mean(
@@ -326,7 +363,18 @@ def mean(
     """`tables.mean` of (M,) arrays."""
     found = np.empty(len(location), np.int64)
     given: Any = [_given(a, np.int64) for a in (location, level, low, high)]
-    _mean(found, _constants()[0], tables.logistic_integral(), tables.reciprocals(), tables.scales(), *given)
+    _mean(found, _means(), *given)
+    return found
+
+
+def mixture_mean(
+    location: NDArray[Any], level: NDArray[Any], weight: NDArray[Any], low: NDArray[Any], high: NDArray[Any]
+) -> NDArray[np.int32]:
+    """`tables.mixture_mean` of (M, J) and (M,) arrays."""
+    found = np.empty(len(low), np.int32)
+    types = np.int32, np.uint8, np.uint16, np.int32, np.int32
+    given: Any = [_given(a, t) for a, t in zip((location, level, weight, low, high), types)]
+    _mixture_mean(found, _means(), *given)
     return found
 
 

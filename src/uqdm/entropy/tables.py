@@ -316,10 +316,10 @@ def mixture_mean(
         return mean(location[..., 0], level[..., 0], low, high, coder)
     found = np.empty(low.shape, np.int32)
     flat = [a.reshape(-1, count) for a in (location, level, weight)] + [np.ravel(a) for a in (low, high)]
+    compute = _mixture_mean if choice.resolve(coder) != "numba" else choice.load("numba").mixture_mean
     for begin in range(0, found.size, 1 << 16):  # blocks, so that temporary arrays stay small
         part = slice(begin, begin + (1 << 16))
-        logistics, boxes = [a[part] for a in flat[:3]], [a[part] for a in flat[3:]]
-        found.reshape(-1)[part] = _mixture_mean(*logistics, *boxes, coder=coder)
+        found.reshape(-1)[part] = compute(*[a[part] for a in flat])
     return found
 
 
@@ -329,15 +329,13 @@ def _mixture_mean(
     weight: NDArray[Any],
     low: NDArray[Any],
     high: NDArray[Any],
-    *,
-    coder: str | None,
 ) -> NDArray[np.int64]:
     bottom = (low.astype(np.int64) << FRACTION) - ONE // 2
     top = (high.astype(np.int64) << FRACTION) + ONE // 2
     total, summed, plain, even = (np.zeros(low.shape, np.int64) for _ in range(4))
     for j in range(location.shape[-1]):
         place, scale = location[..., j].astype(np.int64), level[..., j].astype(np.int64)
-        own = mean(place, scale, low, high, coder) - bottom
+        own = mean(place, scale, low, high, "plain") - bottom
         mass = cdf(top, place, scale) - cdf(bottom, place, scale)
         share = weight[..., j].astype(np.int64)
         plain += share

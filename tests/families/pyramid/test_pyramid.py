@@ -23,7 +23,8 @@ from uqdm.entropy import randomness
 from uqdm.errors import LimitError, PackageError, UqdmError
 from uqdm.exact import network as exact
 from uqdm.exact.runtimes import available
-from uqdm.families import boxes, colour, registry
+from uqdm.families import boxes, colour, order, registry
+from uqdm.families.pyramid import band as telling
 from uqdm.families.pyramid import fields, lattice, networks, tuning
 from uqdm.families.pyramid.config import PyramidConfig
 from uqdm.families.pyramid.correcting import Correcting
@@ -313,16 +314,62 @@ def test_compiled_arithmetic_is_that_of_numpy(made: Package) -> None:
         raw[0, :, 0] = 0
         base = random.integers(-(1 << 31), 1 << 31, (2, 3, 7, 5))
         for channel in range(3):
-            errors = [random.integers(-2047, 2048, (2, 7, 5)).astype(np.int32) for _ in range(channel)]
-            louds = [random.integers(-22, 113, (2, 7, 5)).astype(np.int16) for _ in range(channel)]
-            expected = net.mixture(band, channel, raw, base[:, channel], unit, errors, louds)
-            for a, b in zip(
-                expected, kernels.mixture(net, band, channel, raw, base[:, channel], unit, errors, louds), strict=True
-            ):
+            errors = [random.integers(-4096, 4096, (2, 7, 5)).astype(np.int16) for _ in range(channel)]
+            louds = [random.integers(-22, 113, (2, 7, 5)).astype(np.int8) for _ in range(channel)]
+            both = []
+            for mixture in (networks.mixture_of, kernels.mixture):
+                kinds = (np.int32, np.uint8, np.uint16)
+                found = networks.Mixture(
+                    *(np.zeros((2, 7, 5, j), kind) for kind in kinds),
+                    np.zeros((2, 7, 5), np.uint16),
+                    np.zeros((2, 7, 5), np.int16),
+                )
+                for rows in (slice(0, 3), slice(3, 7)):
+                    mixture(net, band, channel, raw, base[:, channel], unit, errors, louds, rows, found)
+                both.append(found)
+            for a, b in zip(*both, strict=True):
                 assert (a == b).all()
-    planes = random.integers(-(1 << 16), 1 << 16, (2, 12, 6, 9)).astype(np.int32)
-    weight = random.integers(-(1 << 15), 1 << 15, (3, 12, 3, 3)) * random.integers(0, 2, (3, 12, 3, 3))
-    assert (networks.summed(planes, weight) == kernels.summed(planes, weight)).all()
+    for size in ((6, 9), (1, 7), (5, 1)):
+        image, before, now = (random.integers(-(1 << 15), 1 << 15, (2, k, *size)).astype(np.int16) for k in (3, 9, 6))
+        width = np.abs(before >> 6) + np.int16(1)
+        loud = random.integers(-22, 113, (2, 9, *size)).astype(np.int8)
+        given = image, before, width, loud, unit
+        assert (networks.features(*given) == kernels.features(*given)).all()
+        earlier = 2, now, before[:, :6], loud[:, :6], unit
+        assert (networks.seen(*earlier) == kernels.seen(*earlier)).all()
+        weight = random.integers(-(1 << 20), 1 << 20, (3, 18, 3, 3)) * random.integers(0, 2, (3, 18, 3, 3))
+        assert (networks.moved(image, before, now, weight) == kernels.moved(image, before, now, weight)).all()
+
+
+def test_what_is_compiled_of_a_band_is_what_numpy_does() -> None:
+    compiled = pytest.importorskip("uqdm.families.pyramid.band_kernels")
+    random = np.random.default_rng(0)
+    h, w, unit = 6, 9, 3
+    offset, low = random.integers(0, 9, (h, w)).astype(np.int16), random.integers(-300, 300, (h, w)).astype(np.int16)
+    high = (low + random.integers(0, 4000, (h, w))).astype(np.int16)
+    asked, told, choice = random.integers(0, 2, (3, h, w)).astype(bool)
+    turn, guess = random.integers(0, 127 * 256, (h, w)).astype(np.uint16), (8 * high - 900).astype(np.int16)
+    location = random.integers(-(1 << 30), 1 << 30, (h * w, 3)).astype(np.int32)
+    level, weight = (random.integers(1, 99, (h * w, 3)).astype(kind) for kind in (np.uint8, np.uint16))
+    ends = low.reshape(-1), high.reshape(-1), offset.reshape(-1)
+    found = []
+    for kind in (telling, compiled):
+        places = [
+            kind.in_turn(order.run((h, w - 1), 0), w - 1, asked, told, turn, many, unit, low, high, offset)
+            for many in (False, True)
+        ]
+        cells = kind.cells(places[0], *ends, unit, 5, (location, level, weight))
+        state = [a.reshape(-1).copy() for a in (low, high, told)]
+        kind.narrowed(places[0][1:], np.arange(len(places[0]) - 1) % 3, ends[2], unit, 5, True, *state)
+        result = [np.zeros((1, h, w), np.int16) for _ in range(3)]
+        now = [a.reshape(1, h, w) for a in state]
+        fields = *now[:2], low[None], high[None], now[2], choice[None], guess[None], turn[None], *result
+        for rows in (slice(0, 2), slice(2, h)):
+            kind.concluded(rows, *fields)
+        found.append([*places, *(getattr(cells, f.name) for f in dataclasses.fields(cells)), *state, *result])
+    assert all(len(places) for places in found[0][:2])
+    for a, b in zip(*found, strict=True):
+        assert (a == b).all()
 
 
 @pytest.mark.parametrize("size", [(40, 52), (33, 20), (7, 1), (2, 2)])

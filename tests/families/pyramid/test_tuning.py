@@ -110,3 +110,17 @@ def test_the_fit_is_the_same_whatever_adds_up_its_sums() -> None:
     assert b is not None
     assert (a[0] == b[0]).all()
     assert (a[1] == b[1]).all()
+
+
+def test_compiled_slopes_are_those_of_numpy_to_the_last_bit() -> None:
+    kernels = pytest.importorskip("uqdm.families.pyramid.tuning_kernels")
+    random = np.random.default_rng(0)
+    for j in (1, 3, 7):
+        location = random.integers(-(1 << 24), 1 << 24, (500, j))
+        level, share = random.integers(0, 128, (500, j)), random.random((500, j))
+        low = random.integers(-200, 200, 500)
+        child, parent = (low, low + random.integers(0, 9, 500)), (low - 5, low + random.integers(9, 99, 500))
+        for gradients in (False, True):
+            given = location, level, share, child, parent, gradients
+            for a, b in zip(tuning.slopes(*given), kernels.slopes(*given), strict=True):
+                assert (a == b).all()

@@ -7,8 +7,9 @@ few bytes a position is done in strips.
 
 import dataclasses
 import functools
+import sys
 from decimal import ROUND_CEILING, Decimal, localcontext
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,8 @@ from uqdm.entropy import tables
 from uqdm.entropy.mixtures import TOTAL
 from uqdm.entropy.tables import FRACTION, Cells
 from uqdm.exact.tiling import room
-from uqdm.families.boxes import CellsQuestion, Integers, drawn
+from uqdm.families import order
+from uqdm.families.boxes import CellsQuestion, Integers, drawn, pieces
 from uqdm.families.pyramid import lattice
 from uqdm.families.pyramid.fields import strips
 from uqdm.families.pyramid.networks import VALUE_BITS, Mixture, loud
@@ -26,6 +28,7 @@ NOTHING = 2
 DIGIT = 64  # children are told in two digits where there can be more than tables hold: first in groups of so many
 THRESHOLD_BITS = 8
 
+Array = NDArray[Any]
 Values = NDArray[np.int16]
 
 
@@ -66,27 +69,106 @@ class Question(CellsQuestion):
     """What one run of one band and channel asks of one picture."""
 
     def __init__(self, asked: NDArray[np.int32], band: "Band", i: int, width: int, begin: int) -> None:
-        super().__init__(asked, band.offset[i].reshape(-1)[asked].astype(np.int32))
+        offset = band.offset[i].reshape(-1)
+        super().__init__(asked, offset)
         self._begin = begin  # place of the band and channel in a picture's coefficients
-        self._low, self._high = band.low[i].reshape(-1), band.high[i].reshape(-1)
+        self._low, self._high, self._told = (a[i].reshape(-1) for a in (band.low, band.high, band.told))
         count = band.mixture.location.shape[-1]
         self._mixture = tuple(a[i].reshape(-1, count) for a in band.mixture[:3])
         self._unit, self._width = band.width, width
 
     def symbols(self, values: Values, part: slice) -> Integers:
         """values (D,): a picture's coefficients."""
-        begin, width = self.begin(part)
-        return ((values[self.asked[part] + self._begin].astype(np.int64) << FRACTION) - begin) // width
+        at = self.asked[part]
+        bottom = first(self._low[at], self.dither[at], self._unit)
+        return (values[at + self._begin].astype(np.int64) - bottom) // self._width
+
+    def narrow(self, symbols: Integers) -> None:
+        """What answers make known goes into the band: its first ones, where they fall short."""
+        finest = self._width == self._unit
+        given = self.asked[: len(symbols)], symbols, self.dither, self._unit, self._width, finest
+        fastest().narrowed(*given, self._low, self._high, self._told)
 
     def _cells(self, part: slice) -> Cells:
-        at, offset = self.asked[part], self.dither[part].astype(np.int64)
-        low, high = self._low[at].astype(np.int32), self._high[at].astype(np.int32)
-        start = ((low - offset) // self._unit * self._unit + offset) << FRACTION
-        location, level, weight = (a[at] for a in self._mixture)
-        width = np.full(len(at), self._width << FRACTION, np.int64)
-        if location.shape[1] == 1:
-            return Cells(low, high, start, width, location[:, 0].astype(np.int64), level[:, 0])
-        return Cells(low, high, start, width, location.astype(np.int64), level, weight)
+        ends = self._low, self._high, self.dither
+        found: Cells = fastest().cells(self.asked[part], *ends, self._unit, self._width, self._mixture)
+        if self._mixture[0].shape[1] == 1:
+            return dataclasses.replace(found, location=found.location[:, 0], level=found.level[:, 0], weight=None)
+        return found
+
+
+@functools.cache
+def fastest() -> Any:
+    """What works coordinate by coordinate: compiled where Numba works, else the four functions below."""
+    try:
+        from uqdm.families.pyramid import band_kernels
+    except Exception:  # a broken installation may raise anything, and NumPy does the same work
+        return sys.modules[__name__]
+    return band_kernels
+
+
+def first(low: Array, offset: Array, unit: int) -> Integers:
+    """Where the first child of a cell begins, in pixel values."""
+    shift = offset.astype(np.int64)
+    return (low - shift) // unit * unit + shift
+
+
+def in_turn(
+    run: NDArray[np.int32], columns: int, asked: Array, told: Array, turn: Array, many: bool, width: int,
+    low: Array, high: Array, offset: Array,
+) -> NDArray[np.int32]:  # fmt: skip
+    """Which places (h, w) of a run over the first columns are asked for, the most uncertain first.
+    `many`: only those of more children than a table holds.
+    """
+    found, wide = np.empty(len(run), np.uint8), asked.shape[1]
+    for piece in pieces(len(run)):
+        y, x = np.divmod(run[piece], np.int32(columns))
+        here = asked[y, x] & ~told[y, x]
+        if many:
+            ends = (a[y, x].astype(np.int32) - offset[y, x] for a in (low, high))
+            here &= np.subtract(*(end // width for end in ends)) <= -tables.MOST
+        found[piece] = (turn[y, x] // np.uint16(TOTAL) + np.uint16(1)) * here
+    y, x = np.divmod(run[order.by_priority(found)], np.int32(columns))
+    return y * np.int32(wide) + x
+
+
+def cells(
+    asked: NDArray[np.int32], low: Array, high: Array, offset: Array, unit: int, width: int, mixture: tuple[Array, ...]
+) -> Cells:
+    """Those of flat places, in intervals of `width`; low, high, offset (P,), mixture (P, J)."""
+    bottom, top = (end[asked].astype(np.int32) for end in (low, high))
+    location, level, weight = (a[asked] for a in mixture)
+    start = first(bottom, offset[asked], unit) << FRACTION
+    widths = np.full(len(asked), width << FRACTION, np.int64)
+    return Cells(bottom, top, start, widths, location.astype(np.int64), level, weight)
+
+
+def narrowed(
+    asked: NDArray[np.int32], symbols: Integers, offset: Array, unit: int, width: int, finest: bool,
+    low: Array, high: Array, told: Array,
+) -> None:  # fmt: skip
+    """Puts what symbols tell into low, high and told (P,)."""
+    for piece in pieces(len(symbols)):
+        at = asked[piece]
+        bottom = first(low[at], offset[at], unit) + symbols[piece] * width
+        low[at] = np.maximum(bottom, low[at])
+        high[at] = np.minimum(bottom + width - 1, high[at])
+        told[at] = finest
+
+
+def concluded(rows: slice, *fields: Array) -> None:
+    """Puts what answers and predictions say of some rows into the last three fields.
+
+    These are values, errors and loudness. Before come the ends of cells, and of those before; which
+    are told; which had several children; guesses and turns. All (N, h, w).
+    """
+    *ends, told, choice, guess, turn, value, error, loudness = (field[:, rows] for field in fields)
+    low, high, bottom, top = (end.astype(np.int32) << VALUE_BITS for end in ends)
+    guess = np.clip(guess.astype(np.int32), bottom, top)
+    centre = (low + high) >> 1
+    value[...] = np.where(told | ~choice, centre, np.clip(guess, low, high))
+    error[...] = found = np.where(told, centre - guess, 0)
+    loudness[...] = np.where(told, loud(found, turn), 0)
 
 
 @dataclasses.dataclass
@@ -99,31 +181,27 @@ class Band:
     offset: Values
     width: int  # of the children
     mixture: Mixture
-    asked: NDArray[np.bool_]  # what has several children and is not skipped
+    choice: NDArray[np.bool_]  # what has several children
+    asked: NDArray[np.bool_]  # what of it is not skipped
     told: NDArray[np.bool_]  # what has been answered
 
-    def concluded(self, exact: bool, sides: tuple[int, int]) -> "Concluded":
+    def concluded(self, exact: bool, means: bool, sides: tuple[int, int]) -> "Concluded":
         """What follows from its answers. `exact`: all of them are there, and each cell holds one
-        integer.
+        integer. `means`: whether they are wanted; else values stand in their place.
         """
-        value, mean, error = (room(self.low.shape, np.int16) for _ in range(3))
+        value, error = (room(self.low.shape, np.int16) for _ in range(2))
+        mean = room(self.low.shape, np.int16) if means else value
         louds = room(self.low.shape, np.int8)
         half = 1 << (FRACTION - VALUE_BITS - 1)
+        given = self.low, self.high, *self.parent, self.told, self.choice, self.mixture.guess, self.mixture.turn
         for rows in strips(self.low.shape):
-            parent = self.parent[0][:, rows], self.parent[1][:, rows]
-            cells, told = (self.low[:, rows], self.high[:, rows]), self.told[:, rows]
-            low, high, bottom, top = (a.astype(np.int32) << VALUE_BITS for a in (*cells, *parent))
-            guess = np.clip(self.mixture.guess[:, rows].astype(np.int32), bottom, top)
-            centre = (low + high) >> 1
-            certain = told | ~several(parent, self.offset[:, rows], self.width)
-            value[:, rows] = np.where(certain, centre, np.clip(guess, low, high))
-            error[:, rows] = found = np.where(told, centre - guess, 0)
-            louds[:, rows] = np.where(told, loud(found, self.mixture.turn[:, rows]), 0)
-            if not exact:
+            fastest().concluded(rows, *given, value, error, louds)
+            if means:
                 location, level, weight = (a[:, rows] for a in self.mixture[:3])
+                cells = self.low[:, rows], self.high[:, rows]
                 mean[:, rows] = (tables.mixture_mean(location, level, weight, *cells) + half) >> (FRACTION - VALUE_BITS)
         if exact:  # one array serves for two that are equal
-            self.high, mean = self.low, value
+            self.high = self.low
         for field in (self.low, self.high, value, mean, error, louds):
             lattice.repeat_edge(field, sides)
         return Concluded(value, mean, error, louds)

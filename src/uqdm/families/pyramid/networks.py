@@ -22,7 +22,7 @@ last six couplings in 2**-COUPLING_BITS.
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal, localcontext
 from typing import Any, NamedTuple
 
@@ -177,6 +177,16 @@ def planes(image: NDArray[np.int16], before: NDArray[np.int16], now: NDArray[np.
     return np.concatenate([sharp, before, now.astype(np.int32) - before[:, : now.shape[1]]], 1)
 
 
+def moved(
+    image: NDArray[np.int16], before: NDArray[np.int16], now: NDArray[np.int16], weight: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """What weights (C, I, 3, 3) of the linear part add to locations: (N, C, h, w), 2**-16 pixel values.
+
+    `before`: values (N, 9, h, w) as the step began; `now`: those of earlier bands (N, 3 band, h, w).
+    """
+    return summed(planes(image, before, now), weight) << LINEAR_SHIFT
+
+
 @dataclasses.dataclass(frozen=True)
 class PyramidPass:
     """The network of one band, and what is added to what it says. J logistics for each of three
@@ -254,16 +264,12 @@ class LevelNet:
         image: NDArray[np.int16],
         before: NDArray[np.int16],
         now: NDArray[np.int16],
-        add: Callable[[NDArray[np.int32], NDArray[np.int64]], NDArray[np.int64]],
+        move: Callable[..., NDArray[np.int64]],
     ) -> NDArray[np.int64]:
         """The linear part of a band's locations and the values that it starts from: (N, 3, h, w) in
-        2**-16 pixel values.
-
-        `before`: values (N, 9, h, w) as the step began; `now`: those of earlier bands (N, 3 band,
-        h, w). `add`: `summed`, or what gives the same.
+        2**-16 pixel values. `move`: `moved`, or what gives the same.
         """
-        found = add(planes(image, before, now), self.passes[band].linear.astype(np.int64))
-        found <<= LINEAR_SHIFT
+        found = move(image, before, now, self.passes[band].linear.astype(np.int64))
         found += before[:, 3 * band : 3 * band + 3].astype(np.int64) << (FRACTION - VALUE_BITS)
         return found
 
@@ -317,6 +323,29 @@ class LevelNet:
         half = 1 << (FRACTION - VALUE_BITS - 1)
         guess = np.clip((mean + half) >> (FRACTION - VALUE_BITS), -32768, 32767).astype(np.int16)
         return Mixture(location, level, weight, turn, guess)
+
+
+def mixture_of(
+    net: LevelNet,
+    band: int,
+    channel: int,
+    raw: NDArray[np.int16],
+    base: Array,
+    unit: NDArray[np.int64],
+    errors: Sequence[Array],
+    louds: Sequence[Array],
+    rows: slice,
+    found: Mixture,
+) -> None:
+    """Puts `net.mixture` of some rows into `found`. `errors` are values."""
+    near = [
+        relative(e[:, None, rows], VALUE_BITS, unit[k : k + 1])[:, 0] for k, e in enumerate(errors, CHANNELS * band)
+    ]
+    far = [one[:, rows] for one in louds]
+    part = net.mixture(band, channel, raw[:, :, rows], base[:, rows], unit, near, far)
+    arrays: tuple[Array, ...] = found
+    for whole, piece in zip(arrays, part):
+        whole[:, rows] = piece
 
 
 def parse(name: str, network: Mapping[str, Any], arrays: Mapping[str, Array]) -> list[list[LevelNet | None]]:

@@ -18,7 +18,7 @@ from uqdm.exact.tiling import Field, room
 from uqdm.exact.workers import Workers
 from uqdm.families.pyramid import networks
 from uqdm.families.pyramid.fields import strips
-from uqdm.families.pyramid.networks import VALUE_BITS, LevelNet, Mixture, relative
+from uqdm.families.pyramid.networks import LevelNet, Mixture
 
 TILE = 192  # positions a side
 
@@ -59,7 +59,7 @@ class PyramidNetworks:
         run = self._runner(net.trunk, net.limits())
 
         def call(image: Array, value: Array, width: Array, above: Array) -> tuple[Array, ...]:
-            return (run(networks.features(image, value, width, above, unit)).astype(np.int16),)
+            return (run(self._kernels.features(image, value, width, above, unit)).astype(np.int16),)
 
         return tiling.overlapping(call, (image, value, width, above), self.tile, net.reach + 1, workers=self.workers)[0]
 
@@ -88,9 +88,9 @@ class PyramidNetworks:
         def call(trunk: Array, image: Array, before: Array, told: Array, *seen: Array) -> tuple[Array, ...]:
             given = [trunk.astype(np.float32)]
             if seen:
-                given.insert(0, networks.seen(band, told, seen[0], seen[1], unit))
+                given.insert(0, self._kernels.seen(band, told, seen[0], seen[1], unit))
             raw = np.clip(run(*given), -32768, 32767).astype(np.int16)
-            base = net.linear(band, image, before, told, self._kernels.summed).astype(dtype)
+            base = net.linear(band, image, before, told, self._kernels.moved).astype(dtype)
             return raw, *(base[:, c : c + 1] for c in range(networks.CHANNELS))
 
         fields = (trunk, image, before, told, *((errors, louds) if band else ()))
@@ -103,7 +103,7 @@ class PyramidNetworks:
         """
 
         def call(image: Array, before: Array, told: Array) -> tuple[Array, ...]:
-            return (self._kernels.summed(networks.planes(image, before, told), weights) << networks.LINEAR_SHIFT,)
+            return (self._kernels.moved(image, before, told, weights),)
 
         return tiling.overlapping(call, (image, before, told), self.tile, 2, workers=self.workers)[0]
 
@@ -122,7 +122,7 @@ class PyramidNetworks:
         """Of one channel of a band (see `LevelNet.mixture`): base (N, h, w) is the channel's;
         errors are values.
         """
-        net, first = self.net(step, level), networks.CHANNELS * band
+        net = self.net(step, level)
         n, (h, w), j = len(base), base.shape[1:], net.passes[band].offset.shape[1]
         each, one = (n, h, w, j), (n, h, w)
         found = Mixture(
@@ -132,14 +132,9 @@ class PyramidNetworks:
             turn=room(one, np.uint16),
             guess=room(one, np.int16),
         )
-        arrays: tuple[Array, ...] = found
 
         def fill(rows: slice) -> None:
-            near = [relative(e[:, None, rows], VALUE_BITS, unit[k : k + 1])[:, 0] for k, e in enumerate(errors, first)]
-            far = [one[:, rows] for one in louds]
-            part: Mixture = self._kernels.mixture(net, band, channel, raw[:, :, rows], base[:, rows], unit, near, far)
-            for whole, piece in zip(arrays, part):
-                whole[:, rows] = piece
+            self._kernels.mixture(net, band, channel, raw, base, unit, errors, louds, rows, found)
 
         if self.workers is None:
             for rows in strips(base.shape):
@@ -161,5 +156,7 @@ def _fastest() -> Any:
 class Plain:
     """The same by NumPy."""
 
-    summed = staticmethod(networks.summed)
-    mixture = staticmethod(LevelNet.mixture)
+    features = staticmethod(networks.features)
+    seen = staticmethod(networks.seen)
+    moved = staticmethod(networks.moved)
+    mixture = staticmethod(networks.mixture_of)

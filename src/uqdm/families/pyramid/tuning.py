@@ -313,34 +313,58 @@ def _solved(matrix: Array, right: Array) -> Array:
     return found / scale
 
 
-def scores(layout: Layout, sample: Sample, mixture: Mixture, gradients: bool = True) -> tuple[float, Array]:
-    """Bits of the sample, and the derivatives (n, M) of each coefficient's log-probability (nats)
-    with respect to the weights.
+@functools.cache
+def _fastest() -> Callable[..., tuple[Array, Array, Array, Array]]:
+    """`slopes`: compiled where Numba works."""
+    try:
+        from uqdm.families.pyramid import tuning_kernels
+    except Exception:  # a broken installation may raise anything, and NumPy does the same work
+        return slopes
+    return tuning_kernels.slopes
+
+
+def slopes(
+    location: Integers, level: Integers, share: Array, child: tuple[Integers, Integers],
+    parent: tuple[Integers, Integers], gradients: bool,
+) -> tuple[Array, Array, Array, Array]:  # fmt: skip
+    """Of mixtures (M, J): masses in child and parent, (2, M), and derivatives of their ratio's
+    logarithm (M, J), with respect to locations, logarithms of scales, and of weights.
     """
-    location, level = (a.reshape(sample.size, -1).astype(np.int64) for a in mixture[:2])
-    share = mixture.weight.reshape(sample.size, -1) / TOTAL
     mantissa, shift = tables.scales()
     scale = np.ldexp(mantissa[level].astype(np.float64), -shift[level])  # pixel values
-    parts = []
-    for low, high in (sample.child, sample.parent):
+    totals = np.empty((2, len(location)))
+    to_location, to_scale, to_weight = (np.zeros_like(share) for _ in range(3))
+    for part, (low, high) in enumerate((child, parent)):
+        sign = 1 - 2 * part
         ends = [
             (position << FRACTION)[:, None] + half
             for position, half in ((low, -(1 << (FRACTION - 1))), (high, 1 << (FRACTION - 1)))
         ]
         below, above = (tables.cdf(end, location, level) / 2.0**tables.CDF_BITS for end in ends)
         mass = np.maximum(above - below, 2.0**-tables.CDF_BITS)
-        total = (share * mass).sum(1)
-        parts.append((ends, below, above, share * mass / total[:, None], mass, total))
-    bits = float((np.log2(parts[1][5]) - np.log2(parts[0][5])).sum())
+        totals[part] = (share * mass).sum(1)
+        if not gradients:
+            continue
+        likely = share * mass / totals[part][:, None]
+        first, second = (f * (1 - f) for f in (below, above))
+        left, right = ((end - location) / 2.0**FRACTION / scale for end in ends)
+        to_location -= sign * likely * (second - first) / mass / scale
+        to_scale -= sign * likely * (second * right - first * left) / mass
+        to_weight += sign * likely
+    return totals, to_location, to_scale, to_weight
+
+
+def scores(layout: Layout, sample: Sample, mixture: Mixture, gradients: bool = True) -> tuple[float, Array]:
+    """Bits of the sample, and the derivatives (n, M) of each coefficient's log-probability (nats)
+    with respect to the weights.
+    """
+    location, level = (a.reshape(sample.size, -1).astype(np.int64) for a in mixture[:2])
+    share = mixture.weight.reshape(sample.size, -1) / TOTAL
+    compute = _fastest() if share.shape[1] < 8 else slopes  # NumPy adds eight and more in another order
+    totals, to_location, to_scale, to_weight = compute(location, level, share, sample.child, sample.parent, gradients)
+    bits = float((np.log2(totals[1]) - np.log2(totals[0])).sum())
     if not gradients:
         return bits, np.zeros((0, 0))
-    to_location, to_scale, to_weight = (np.zeros_like(share) for _ in range(3))
-    for sign, (ends, below, above, likely, mass, _) in zip((1, -1), parts):
-        slopes = [f * (1 - f) for f in (below, above)]
-        away = [(end - location) / 2.0**FRACTION / scale for end in ends]
-        to_location -= sign * likely * (slopes[1] - slopes[0]) / mass / scale
-        to_scale -= sign * likely * (slopes[1] * away[1] - slopes[0] * away[0]) / mass
-        to_weight += sign * likely
     shared, stretched = to_location.sum(1), to_scale.sum(1)
     steps = 2.0 ** -(LINEAR_BITS + VALUE_BITS)  # pixel values of a linear weight's unit
     found = np.empty((layout.size, sample.size))

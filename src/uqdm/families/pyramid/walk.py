@@ -27,14 +27,13 @@ from numpy.typing import NDArray
 
 from uqdm.bundle import Package, tuples
 from uqdm.entropy import tables
-from uqdm.entropy.mixtures import TOTAL
 from uqdm.entropy.tables import FRACTION
 from uqdm.errors import LimitError, PackageError
 from uqdm.exact.tiling import LARGE, swept
 from uqdm.families import colour, order
-from uqdm.families.boxes import Integers, pieces
+from uqdm.families.boxes import Integers
 from uqdm.families.pyramid import lattice
-from uqdm.families.pyramid.band import DIGIT, NOTHING, Band, Ground, Question, above_threshold, several
+from uqdm.families.pyramid.band import DIGIT, NOTHING, Band, Ground, Question, above_threshold, fastest, several
 from uqdm.families.pyramid.band import THRESHOLD_BITS as THRESHOLD_BITS
 from uqdm.families.pyramid.correcting import BITS, CORRECTED, SIZES, Correcting, Place
 from uqdm.families.pyramid.fields import Cut, Offsets, Planes, copied, doubled, strips
@@ -180,7 +179,7 @@ class State:
     cut: bool = False
     work: dict[str, Any] = dataclasses.field(
         default_factory=dict, repr=False, compare=False
-    )  # the chunk in progress; whether it is spent
+    )  # the chunk in progress; whether the state is spent, and whether the next one is not shown
 
 
 @dataclasses.dataclass
@@ -197,6 +196,7 @@ class Level:
     base: list[Array] = dataclasses.field(default_factory=list)  # of its channels
     spoken: int = -1  # the number of that band
     correcting: Correcting | None = None  # of the current channel
+    choice: Any = None  # likewise: its number, and what `Chunk._choice` gives
     band: Band | None = None
 
 
@@ -209,6 +209,7 @@ class Chunk:
         self.constants, self.networks, self.parts, self.state = constants, networks, parts, state
         self.last = state.step + 1 == constants.steps
         self.quiet = False  # whether answers have ended
+        self.blind = not self.last and "blind" in state.work  # whether nobody looks at the means of this step
         self.ground = state.ground.copy()
         known = state.low, state.high, state.value, state.mean
         # Of a state that is spent a plane goes as soon as the new one is there.
@@ -250,14 +251,8 @@ class Chunk:
             assert self.level.correcting is not None
             return None if short else self.level.correcting.answered(one.digit, answers)
         band = self._band(one)
-        for i, (q, symbols) in enumerate(zip(questions, answers)):
-            for piece in pieces(len(symbols)):
-                y, x = np.divmod(q.asked[piece], np.int32(band.low.shape[2]))
-                begin, width = q.begin(piece)
-                bottom = (begin + symbols[piece] * width) >> FRACTION
-                band.low[i, y, x] = np.maximum(bottom, band.low[i, y, x])
-                band.high[i, y, x] = np.minimum(bottom + (width >> FRACTION) - 1, band.high[i, y, x])
-                band.told[i, y, x] = one.digit == 1
+        for q, symbols in zip(questions, answers):
+            q.narrow(symbols)
         following = self.parts[number + 1] if number + 1 < len(self.parts) else None
         if short or following is None or following[:3] != one[:3]:
             self._finished(one, band, short)
@@ -361,11 +356,13 @@ class Chunk:
     def _opened(self, level: Level, one: Part) -> Band:
         """A band and channel begins: its mixture, and what is asked."""
         first = CHANNELS * one.band
-        *parent, offset, width, asked = self._choice(one)
+        *parent, offset, width, choice = self._choice(level, one)
+        level.choice = None
         mixture = self._mixture(one, level.raw, level.base[one.channel], level.errors[first:], level.louds[first:])
-        asked &= self._worth(mixture, width)
+        asked = choice & self._worth(mixture, width)
         low, high = (copied(end) for end in parent)
-        band = Band(low, high, (parent[0], parent[1]), offset, width, mixture, asked, np.zeros(asked.shape, bool))
+        told = np.zeros(asked.shape, bool)
+        band = Band(low, high, (parent[0], parent[1]), offset, width, mixture, choice, asked, told)
         if self.state.grey and one.channel:  # both ends know the answer: 0
             bottom = -offset.astype(np.int32) // width * width + offset
             low[asked] = np.maximum(bottom, low)[asked]
@@ -373,17 +370,20 @@ class Chunk:
             band.told |= asked
         return band
 
-    def _choice(self, one: Part) -> tuple[Values, Values, Values, int, NDArray[np.bool_]]:
+    def _choice(self, level: Level, one: Part) -> tuple[Values, Values, Values, int, NDArray[np.bool_]]:
         """Ends of the cells of a band and channel, offsets, the children's width, and whether there
         is more than one child.
         """
         i, k = one.level - 1, CHANNELS * one.band + one.channel
+        if level.choice is not None and level.choice[0] == k:  # a correction has asked already
+            return level.choice[1]
         low, high, offset = self.low[i].planes[k], self.high[i].planes[k], self.state.offset.plane(one.level, k)
         width = int(self.constants.widths(self.state.step, one.level)[k])
         found = several((low, high), offset, width)
         rows, columns = lattice.sides(self.shapes[i], one.band)
         found[:, rows:] = False
         found[:, :, columns:] = False
+        level.choice = k, (low, high, offset, width, found)
         return low, high, offset, width, found
 
     def _worth(self, mixture: Mixture, width: int) -> NDArray[np.bool_]:
@@ -399,7 +399,7 @@ class Chunk:
     def _correcting(self, level: Level, one: Part) -> Correcting:
         """The corrections of a band's channel begin."""
         i, first, k, step = one.level - 1, CHANNELS * one.band, CHANNELS * one.band + one.channel, self.state.step
-        low, high, offset, width, choice = self._choice(one)
+        low, high, offset, width, choice = self._choice(level, one)
         told, count = self._first(self.value[i].planes, first, i), CHANNELS + DETAILS + first
         return Correcting(
             Place(
@@ -428,18 +428,11 @@ class Chunk:
     def _question(self, one: Part, band: Band, i: int) -> Question:
         h, w = band.low.shape[1:]
         rows, columns = lattice.sides(self.shapes[one.level - 1], one.band)
-        run, width = order.run((rows, columns), one.run), band.width
-        turn = np.empty(len(run), np.uint8)
-        for piece in pieces(len(run)):
-            y, x = np.divmod(run[piece], np.int32(columns))
-            asked = band.asked[i, y, x] & ~band.told[i, y, x]
-            if one.digit == 0:
-                low, high, offset = (a[i, y, x].astype(np.int32) for a in (band.low, band.high, band.offset))
-                asked &= (high - offset) // width - (low - offset) // width >= tables.MOST
-            turn[piece] = (band.mixture.turn[i, y, x] // np.uint16(TOTAL) + np.uint16(1)) * asked
-        y, x = np.divmod(run[order.by_priority(turn)], np.int32(columns))
+        run, width, many = order.run((rows, columns), one.run), band.width, one.digit == 0
+        planes = band.asked[i], band.told[i], band.mixture.turn[i]
+        asked = fastest().in_turn(run, columns, *planes, many, width, band.low[i], band.high[i], band.offset[i])
         begin = (CHANNELS * one.band + one.channel) * h * w + places(self.shapes)[one.level - 1]
-        return Question(y * np.int32(w) + x, band, i, width * DIGIT if one.digit == 0 else width, begin)
+        return Question(asked, band, i, width * DIGIT if many else width, begin)
 
     def _finished(self, one: Part, band: Band, short: bool) -> None:
         """A band and channel has been told: its values, errors and means. What nothing else needs
@@ -450,7 +443,9 @@ class Chunk:
         level.band, self._begun, level.base[one.channel] = None, None, np.empty(0, np.int32)
         if one.channel == CHANNELS - 1:
             level.raw = None
-        value, mean, error, louds = band.concluded(self.last and not short, lattice.sides(self.shapes[i], one.band))
+        exact = self.last and not short
+        means = not (exact or (self.blind and self.networks.visited(self.state.step + 1, one.level)))
+        value, mean, error, louds = band.concluded(exact, means, lattice.sides(self.shapes[i], one.band))
         for known, plane in ((self.low, band.low), (self.high, band.high), (self.value, value), (self.mean, mean)):
             known[i].planes[k] = plane
         level.errors.append(error)
@@ -581,6 +576,10 @@ class Pyramid:
     def spending(self, state: State) -> None:
         """Says of a state that nobody looks at it once the next chunk has begun."""
         state.work["spent"] = True
+
+    def blinded(self, state: State) -> None:
+        """Says of a state that nobody makes a preview of what the next chunk, a whole one, makes of it."""
+        state.work["blind"] = True
 
     def question(self, state: State, part: int, side: Sequence[bytes]) -> list[Any]:
         """What part `part` of the next chunk asks, one record for each picture."""
