@@ -47,6 +47,7 @@ PREVIEW_BITS = 8  # behind the point of what previews are made from
 
 Array = NDArray[Any]
 Values = NDArray[np.int16]
+Choice = tuple[Values, Values, Values, int, NDArray[np.bool_]]
 
 
 class Networks(Protocol):
@@ -196,7 +197,7 @@ class Level:
     base: list[Array] = dataclasses.field(default_factory=list)  # of its channels
     spoken: int = -1  # the number of that band
     correcting: Correcting | None = None  # of the current channel
-    choice: Any = None  # likewise: its number, and what `Chunk._choice` gives
+    choice: tuple[int, Choice] | None = None  # likewise: its number, and what `Chunk._choice` gives
     band: Band | None = None
 
 
@@ -370,7 +371,7 @@ class Chunk:
             band.told |= asked
         return band
 
-    def _choice(self, level: Level, one: Part) -> tuple[Values, Values, Values, int, NDArray[np.bool_]]:
+    def _choice(self, level: Level, one: Part) -> Choice:
         """Ends of the cells of a band and channel, offsets, the children's width, and whether there
         is more than one child.
         """
