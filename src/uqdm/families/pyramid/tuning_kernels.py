@@ -65,7 +65,7 @@ def slopes(
     """`tuning.slopes`."""
     mantissa, shift = tables.scales()
     scales = np.ldexp(mantissa.astype(np.float64), -shift)
-    found = np.empty((2, len(location))), *(np.zeros_like(share) for _ in range(3))
+    found = np.empty((2, len(location))), np.zeros_like(share), np.zeros_like(share), np.zeros_like(share)
     kernel: Any = _slopes
     cells = np.stack([np.stack(child), np.stack(parent)]).astype(np.int64)
     kernel(location, level, share, cells, tables.logistic_cdf(), *tables.reciprocals(), scales, gradients, *found)
