@@ -69,8 +69,8 @@ class Question(CellsQuestion):
     """What one run of one band and channel asks of one picture."""
 
     def __init__(self, asked: NDArray[np.int32], band: "Band", i: int, width: int, begin: int) -> None:
-        offset = band.offset[i].reshape(-1)
-        super().__init__(asked, offset)
+        super().__init__(asked, asked[:0])  # offsets are read where they are
+        self._offset = band.offset[i].reshape(-1)
         self._begin = begin  # place of the band and channel in a picture's coefficients
         self._low, self._high, self._told = (a[i].reshape(-1) for a in (band.low, band.high, band.told))
         count = band.mixture.location.shape[-1]
@@ -80,17 +80,17 @@ class Question(CellsQuestion):
     def symbols(self, values: Values, part: slice) -> Integers:
         """values (D,): a picture's coefficients."""
         at = self.asked[part]
-        bottom = first(self._low[at], self.dither[at], self._unit)
+        bottom = first(self._low[at], self._offset[at], self._unit)
         return (values[at + self._begin].astype(np.int64) - bottom) // self._width
 
     def narrow(self, symbols: Integers) -> None:
         """What answers make known goes into the band: its first ones, where they fall short."""
         finest = self._width == self._unit
-        given = self.asked[: len(symbols)], symbols, self.dither, self._unit, self._width, finest
+        given = self.asked[: len(symbols)], symbols, self._offset, self._unit, self._width, finest
         fastest().narrowed(*given, self._low, self._high, self._told)
 
     def _cells(self, part: slice) -> Cells:
-        ends = self._low, self._high, self.dither
+        ends = self._low, self._high, self._offset
         found: Cells = fastest().cells(self.asked[part], *ends, self._unit, self._width, self._mixture)
         if self._mixture[0].shape[1] == 1:
             return dataclasses.replace(found, location=found.location[:, 0], level=found.level[:, 0], weight=None)
@@ -110,7 +110,8 @@ def fastest() -> Any:
 def first(low: Array, offset: Array, unit: int) -> Integers:
     """Where the first child of a cell begins, in pixel values."""
     shift = offset.astype(np.int64)
-    return (low - shift) // unit * unit + shift
+    found: Integers = (low - shift) // unit * unit + shift
+    return found
 
 
 def in_turn(

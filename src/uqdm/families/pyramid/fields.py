@@ -6,6 +6,7 @@ to. So states share planes, and a step replaces one at a time. What looks at sev
 does so in strips of rows, or in tiles.
 """
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ from uqdm.families.boxes import pieces
 
 STRIP = 1 << 16  # positions that are worked on at once; no bit depends on it
 DITHER = 1  # stream of the offsets
+SMALL = 4096  # positions of a plane whose offsets are kept
 
 Array = NDArray[Any]
 Values = NDArray[np.int16]
@@ -118,9 +120,22 @@ class Offsets:
         h, w = self._shapes[level - 1]
         most = self._limits[level - 1][number]
         before = sum(len(own) * rows * columns for own, (rows, columns) in zip(self._limits[: level - 1], self._shapes))
-        found = room((len(self._seeds), h * w), np.int16)
-        for one, seed in zip(found, self._seeds):
-            for piece in pieces(h * w):
-                start = before + number * h * w + piece.start
-                one[piece] = randomness.below(most, randomness.raw(seed, DITHER, piece.stop - piece.start, start))
+        found, begin = room((len(self._seeds), h * w), np.int16), before + number * h * w
+        first = self._seeds[0] if len(self._seeds) else 0
+        for i, (one, seed) in enumerate(zip(found, self._seeds)):
+            if i and seed == first:  # usually all pictures have the same seed
+                one[:] = found[0]
+            elif h * w <= SMALL:
+                one[:] = _drawn(seed, most, h * w, begin)
+            else:
+                for piece in pieces(h * w):
+                    one[piece] = _drawn.__wrapped__(seed, most, piece.stop - piece.start, begin + piece.start)
         return found.reshape(-1, h, w)
+
+
+@functools.lru_cache(maxsize=512)
+def _drawn(seed: int, most: int, count: int, start: int) -> Values:
+    """(count,) offsets below `most`. Those of small planes are kept: to begin a generator takes longer
+    than what it then draws.
+    """
+    return randomness.below(most, randomness.raw(seed, DITHER, count, start)).astype(np.int16)

@@ -184,7 +184,8 @@ def moved(
 
     `before`: values (N, 9, h, w) as the step began; `now`: those of earlier bands (N, 3 band, h, w).
     """
-    return summed(planes(image, before, now), weight) << LINEAR_SHIFT
+    found: NDArray[np.int64] = summed(planes(image, before, now), weight) << LINEAR_SHIFT
+    return found
 
 
 @dataclasses.dataclass(frozen=True)
