@@ -31,7 +31,7 @@ SMALLER = {  # a line of the README, without its comment -> what runs in its pla
     "cp examples/parrots.png photo.png": "cp examples/small.png photo.png",
     # tests/bulk/test_clusters.py runs these where Ray is
     "uqdm bulk compress photos/ packed/": NOTHING,
-    "uqdm bulk evaluate photos/ figures/ --bpp 0.5 1 2": NOTHING,
+    "uqdm bulk evaluate photos/ figures/ --bpp 0.5,1,2": NOTHING,
     "uqdm bulk compress photos/ packed/ --ray auto": NOTHING,
     TILES: TILES.replace("+ 128", "+ 64").replace("768, 128", "256, 64").replace("512, 128", "128, 64"),
     "uqdm sample dream.png --size 128x96": "uqdm sample dream.png --size 32x24",

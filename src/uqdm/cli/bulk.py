@@ -54,7 +54,7 @@ def bulk() -> None:
       uqdm bulk compress pictures/ compressed/
       uqdm bulk compress pictures/ compressed/ --ray auto --actors 64
       uqdm bulk decompress compressed/ back/ --bpp 2
-      uqdm bulk evaluate pictures/ figures/ --bpp 0.5 1 2
+      uqdm bulk evaluate pictures/ figures/ --bpp 0.5,1,2
     """
 
 
@@ -126,7 +126,7 @@ def decompress(source: str, out: str, **given: Any) -> int:
     "rates",
     type=options.Number(min=0, min_open=True),
     multiple=True,
-    metavar="R …",
+    metavar="R,…",
     help="Bits per pixel at which to measure the PSNR; by default 0.25, 0.5, 1 and 2.",
 )
 @click.option("--convert", is_flag=True, help="Accept 16 bits, palettes, CMYK, … converted to 8-bit grey or RGB.")
@@ -144,7 +144,7 @@ def evaluate(source: str, out: str, model: str | None, rates: tuple[float, ...],
     \b
     Examples:
       uqdm bulk evaluate pictures/ figures/
-      uqdm bulk evaluate pictures/ figures/ --bpp 0.5 1 2 --ray auto
+      uqdm bulk evaluate pictures/ figures/ --bpp 0.5,1,2 --ray auto
     """
     from uqdm import library
     from uqdm.bulk import clusters, evaluating

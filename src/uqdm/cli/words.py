@@ -20,6 +20,10 @@ def _no_figure(word: str) -> bool:
     return not re.fullmatch(r"fig\d+", word)
 
 
+def _number(word: str) -> bool:
+    return re.fullmatch(r"[\d.,]+", word) is not None
+
+
 def _ends_in(*suffixes: str) -> Belongs:
     return lambda word: os.path.splitext(word)[1].lower() in suffixes
 
@@ -47,6 +51,7 @@ _yaml, _toml, _json = _ends_in(".yml", ".yaml"), _ends_in(".toml"), _ends_in(".j
 LISTS: dict[str, dict[str, Belongs]] = {  # for each command: its options, and which further words belong to their list
     "train": {"--data": _any, "--held": _any, "--set": _any},
     "evaluate": {"--codec": _codec, "--published": _yaml, "--beside": _json, "--external": _toml},
+    "bulk evaluate": {"--bpp": _number},
     "compare": {"--codec": _codec, "--external": _toml},
     "reproduce": {
         "--data": _no_figure,
@@ -56,14 +61,21 @@ LISTS: dict[str, dict[str, Belongs]] = {  # for each command: its options, and w
         "--external": _toml,
     },
 }
-COMMAS = ("--codec", "--models", "--published", "--beside", "--external")  # patterns of pictures may hold commas
+COMMAS = (
+    "--codec",
+    "--models",
+    "--published",
+    "--beside",
+    "--external",
+    "--bpp",
+)  # patterns of pictures may hold commas
 
 
 def spread(words: list[str]) -> list[str]:
     """`--codec A,B` and `--codec A B` as `--codec A --codec B`, in a command that has such
     options.
     """
-    lists = LISTS.get(words[0], {}) if words else {}
+    lists = LISTS.get(" ".join(words[:1])) or LISTS.get(" ".join(words[:2]), {})
     found: list[str] = []
     option: str | None = None  # the option whose list goes on
     for i, word in enumerate(words):
