@@ -116,12 +116,12 @@ def train(
     config = _configured(name, path, settings, steps)
     if threads is not None:
         torch.set_num_threads(threads)
-    torch.set_flush_denormal(True)
     many = int(os.environ.get("WORLD_SIZE", "1")) > 1
     if many:
         dist.init_process_group("nccl" if torch.cuda.is_available() and device != "cpu" else "gloo")
     first = not many or dist.get_rank() == 0
     check_folder(out, config)
+    torch.set_flush_denormal(True)  # of this thread, until the end
     try:
         sources = list(data) if len(data) > 1 else data[0]
         train_data, held_data = load_data(sources, config.data, held=list(held) or None, seed=seed)
@@ -143,6 +143,7 @@ def train(
         complain(f"interrupted; {goes_on if step else 'no step has been saved'}")
         sys.exit(130)
     finally:
+        torch.set_flush_denormal(False)
         if many:
             dist.destroy_process_group()
 
