@@ -16,7 +16,7 @@ from uqdm.cli.completion import Word
 OFFERED = {  # a line, its last word not finished -> what is offered
     "uqdm trunc": {"truncate"},
     "uqdm help trunc": {"truncate"},
-    "uqdm bulk ": {"compress", "decompress"},
+    "uqdm bulk ": {"compress", "decompress", "evaluate"},
     "uqdm compress a.png --skip": {"--skip-existing"},
     "uqdm compress a.png --backend o": {"onnxruntime"},
     "uqdm compress a.png --model na": {"nano"},
