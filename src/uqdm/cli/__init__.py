@@ -6,6 +6,8 @@ are 0, 1 for bad data, 2 for bad usage, and 130 after an interrupt. Nothing heav
 a command runs, so `uqdm --help` answers at once.
 """
 
+import os
+
 import click
 
 from uqdm import __version__
@@ -31,6 +33,8 @@ def main(debug: bool) -> None:
       uqdm truncate photo.uqdm small.uqdm --step 2 shortens a file, nothing re-encoded
       uqdm info photo.uqdm                         what each step costs
     """
+    # NumPy's products are small here: threads of its library would only wait for each other.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 @click.command("help", short_help="The help of a command, page by page.")
