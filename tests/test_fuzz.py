@@ -178,7 +178,7 @@ def try_everything(codec: ToyCodec, data: bytes) -> None:
         lambda: codec.decode(data, step=1),
         lambda: list(codec.progressive(io.BytesIO(data))),
         lambda: format.inspect(data).to_json(),
-        lambda: library.truncate(data, target_size=len(data) // 2),
+        lambda: library.truncate(data, target_size=max(1, len(data) // 2)),
         lambda: library.truncate(data, bpp=1.0),
         lambda: library.truncate(data, step=1),
     ]

@@ -323,7 +323,9 @@ class Codec:
             raise TypeError("expected several files; one file is decoded by decode or decompress")
         contents = [
             format.parse(
-                rate.beginning(one, wanted, self.package, salvage), max_pixels=self.max_pixels, salvage=salvage
+                rate.beginning(one, wanted, self.package, salvage, self.max_pixels),
+                max_pixels=self.max_pixels,
+                salvage=salvage,
             )
             for one in data
         ]

@@ -35,9 +35,11 @@ def step_within(promised: Sequence[Promise], most: int) -> int:
     return next(step for step, errors in enumerate(promised) if max(errors) <= most)
 
 
-def beginning(data: Source, goal: Goal, model: Package | None = None, salvage: bool = False) -> bytes:
+def beginning(
+    data: Source, goal: Goal, model: Package | None = None, salvage: bool = False, max_pixels: int | None = None
+) -> bytes:
     """The beginning of a file that a goal asks for; without a goal all of it. `model`: the file's,
-    which `max_error` needs.
+    which `max_error` needs. `max_pixels`: larger pictures are refused by their header.
 
     `step`: up to the end of that step (0: header and metadata); nothing behind it is judged.
     `target_size`, `bpp`: so many bytes, or a shorter file whole. `psnr`: up to the first place in
@@ -54,16 +56,16 @@ def beginning(data: Source, goal: Goal, model: Package | None = None, salvage: b
     if goal == Goal():
         return data
     try:
-        return data[: _size(data, goal, model, salvage)]
+        return data[: _size(data, goal, model, salvage, max_pixels)]
     except FormatError:
         if salvage and (goal.step is not None or goal.max_error is not None):
             return data
         raise
 
 
-def _size(data: bytes, goal: Goal, model: Package | None, salvage: bool) -> int:
+def _size(data: bytes, goal: Goal, model: Package | None, salvage: bool, max_pixels: int | None) -> int:
     """How many bytes it has."""
-    reader = format.ChunkReader(io.BytesIO(data), max_pixels=None)
+    reader = format.ChunkReader(io.BytesIO(data), max_pixels=max_pixels)
     header, most = reader.header, goal.max_error
     if goal.psnr is not None:
         return format.reaching(format.read_index(format.parse(data, steps=0, max_pixels=None)), goal.psnr, len(data))

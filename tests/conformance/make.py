@@ -207,7 +207,7 @@ def told(question: Any, symbols: Array) -> dict[str, Any]:
     left, mass = asked.intervals(symbols)
     found = {
         "asked": plain(question.asked),
-        "offset": plain(question.dither),
+        "offset": plain(question.offsets()),
         "location": plain(asked.location),
         "level": plain(asked.level),
     }

@@ -218,7 +218,7 @@ class Decoder:
         header = format.parse(data, steps=0, max_pixels=codec.max_pixels).header
         codec.match(header)
         alike = (header.grey, header.extra, header.arithmetic, header.compact, header.fingerprint)
-        short = rate.beginning(data, self._goal, codec.package, bool(self._how.get("salvage")))
+        short = rate.beginning(data, self._goal, codec.package, bool(self._how.get("salvage")), codec.max_pixels)
         whole = Made("", None, len(data), header.width, header.height)
         return (header.height, header.width, *alike), (codec, short, whole)
 

@@ -321,7 +321,7 @@ class Decoding:
 
         data = job.data()
         codec = self._pool.open_for(data, self._model)
-        data = rate.beginning(data, self._goal, codec.package, self._salvage)
+        data = rate.beginning(data, self._goal, codec.package, self._salvage, codec.max_pixels)
         contents = format.parse(data, max_pixels=None, salvage=self._salvage)
         self._check(job, contents)
         header, steps = contents.header, max(1, len(contents.steps) + (contents.partial is not None))

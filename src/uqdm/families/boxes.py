@@ -88,6 +88,10 @@ class CellsQuestion(Question):
         super().__init__(asked, dither)
         self._kept: list[Cells] = []
 
+    def offsets(self) -> NDArray[np.signedinteger]:
+        """(M,) the dither of each."""
+        return self.dither
+
     def _cells(self, part: slice) -> Cells:
         raise NotImplementedError
 

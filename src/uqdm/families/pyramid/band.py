@@ -77,6 +77,11 @@ class Question(CellsQuestion):
         self._mixture = tuple(a[i].reshape(-1, count) for a in band.mixture[:3])
         self._unit, self._width = band.width, width
 
+    def offsets(self) -> Values:
+        """(M,) of what is asked."""
+        found: Values = self._offset[self.asked]
+        return found
+
     def symbols(self, values: Values, part: slice) -> Integers:
         """values (D,): a picture's coefficients."""
         at = self.asked[part]
