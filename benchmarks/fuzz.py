@@ -16,7 +16,7 @@ Mutant i follows from the seed, i and the model alone. There are three classes o
 Each is decoded once plainly and looked at by `inspect`, and once more in another way (with
 `salvage`, `progressive`, cut, stopped, in a batch, by another method). Outcomes that are allowed:
 
-- refused: a `UqdmError`.
+- refused: a `UqdmError`. Of what decodes, `inspect` may refuse nothing but the index.
 - same: the original picture. valid prefix: bytes that a real file begins with, and the truth lies
   in the bounds that are told.
 - noted: every whole step is right, and "last N bytes unverified" says that the rest may not be.
@@ -294,7 +294,7 @@ class Judge:
         plain, refusal = self._call(lambda: codec.decode(data))
         outcome = "refused" if refusal is not None else self._plain(one, plain)
         info, no_info = self._call(lambda: format.inspect(data))
-        if no_info is not None and refusal is None:
+        if no_info is not None and refusal is None and not self._of_the_index(data, no_info):
             raise Wrong(f"decodes, but inspect refuses it: {no_info}")
         if info is not None:
             json.loads(info.to_json())
@@ -316,6 +316,11 @@ class Judge:
         )
         chance.choice(ways)(one, chance, plain)
         return outcome, type(refusal).__name__ if refusal is not None else ""
+
+    def _of_the_index(self, data: bytes, refusal: Exception) -> bool:
+        """Whether it is the index that is refused: decoding does not read it."""
+        _, found = self._call(lambda: format.read_index(format.parse(data, max_pixels=None)))
+        return found is not None and str(found) == str(refusal)
 
     def _plain(self, one: Mutant, found: Decoded) -> str:
         """The outcome of a file that decoded. Raises `Wrong`."""
