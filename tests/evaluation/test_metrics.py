@@ -25,7 +25,8 @@ def test_psnr_of_a_known_error() -> None:
     assert quality.mse(a, b) == pytest.approx(100 / 60)
     assert quality.psnr(quality.mse(a, b)) == pytest.approx(10 * math.log10(255**2 * 60 / 100))
     assert quality.psnr(quality.mse(a, a)) == math.inf
-    assert quality.mse(np.zeros((1, 1, 3), np.uint8), np.full((1, 1, 3), 255, np.uint8)) == 255**2
+    for side in (1, 300):  # the sum of the larger one's squares has 35 bits
+        assert quality.mse(np.zeros((side, side, 3), np.uint8), np.full((side, side, 3), 255, np.uint8)) == 255**2
 
 
 def test_ssim_is_scikit_images() -> None:

@@ -16,6 +16,15 @@ from uqdm.cli import options, output
 if TYPE_CHECKING:
     from uqdm.bulk.clusters import Summary
 
+_pictures = options.together(
+    options.model,
+    options.seed,
+    click.option(
+        "--mode", type=click.Choice(["tight", "paper"]), default="tight", show_default=True, help="Entropy mode."
+    ),
+    click.option("--convert", is_flag=True, help="Accept 16 bits, palettes, CMYK, … converted to 8-bit grey or RGB."),
+)
+
 _where = options.together(
     click.option(
         "--ray",
@@ -61,11 +70,8 @@ def bulk() -> None:
 @bulk.command(short_help="A folder of pictures to .uqdm files.")
 @click.argument("source", metavar="SRC", type=click.Path())
 @click.argument("out", metavar="DST", type=click.Path())
-@options.model
-@options.seed
-@click.option("--mode", type=click.Choice(["tight", "paper"]), default="tight", show_default=True, help="Entropy mode.")
+@_pictures
 @options.goal
-@click.option("--convert", is_flag=True, help="Accept 16 bits, palettes, CMYK, … converted to 8-bit grey or RGB.")
 @_where
 def compress(source: str, out: str, model: str | None, mode: str, **given: Any) -> int:
     """Compress the pictures of a folder and its sub-folders to .uqdm files in another folder.
@@ -118,9 +124,7 @@ def decompress(source: str, out: str, **given: Any) -> int:
 @bulk.command(short_help="A folder of pictures to a table of sizes and PSNR.")
 @click.argument("source", metavar="SRC", type=click.Path())
 @click.argument("out", metavar="DST", type=click.Path())
-@options.model
-@options.seed
-@click.option("--mode", type=click.Choice(["tight", "paper"]), default="tight", show_default=True, help="Entropy mode.")
+@_pictures
 @click.option(
     "--bpp",
     "rates",
@@ -129,7 +133,6 @@ def decompress(source: str, out: str, **given: Any) -> int:
     metavar="R,…",
     help="Bits per pixel at which to measure the PSNR; by default 0.25, 0.5, 1 and 2.",
 )
-@click.option("--convert", is_flag=True, help="Accept 16 bits, palettes, CMYK, … converted to 8-bit grey or RGB.")
 @_where
 def evaluate(source: str, out: str, model: str | None, rates: tuple[float, ...], **given: Any) -> int:
     """Measure the pictures of a folder and its sub-folders, without keeping their .uqdm files.
