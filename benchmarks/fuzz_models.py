@@ -308,7 +308,7 @@ def mutant(index: int, seed: int, models: Sequence[Package], folder: Path) -> st
     if record["fingerprint"] == "":
         with contextlib.suppress(Exception):  # what has no fingerprint keeps an empty one
             parts = (record["family"], record["network"], record["constants"], arrays)
-            record["fingerprint"] = package._fingerprint(*parts)
+            record["fingerprint"] = package.fingerprint_of(*parts)
     folder.mkdir()
     try:
         text = json.dumps(record)

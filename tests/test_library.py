@@ -84,7 +84,7 @@ def test_the_model_of_a_file_is_not_looked_for_in_the_current_folder(
 def test_a_pool_opens_a_codec_once(default: codec.Codec) -> None:
     import numpy as np
 
-    pool = library.Pool(threads=1)
+    pool = library.CodecPool(threads=1)
     data = default.compress(np.zeros((8, 8, 3), np.uint8))
     assert pool.load() is pool.load("photo") is pool.load(PHOTO)
     assert pool.open_for(data) is pool.open_for(data, "photo") is pool.open_for(data, PHOTO)

@@ -13,8 +13,8 @@ class StoppedError(Exception):
 
 
 @pytest.fixture(scope="module")
-def codecs() -> library.Pool:
-    return library.Pool(threads=1)
+def codecs() -> library.CodecPool:
+    return library.CodecPool(threads=1)
 
 
 def same(one: codec.Decoded, other: codec.Decoded) -> bool:
@@ -26,7 +26,7 @@ def same(one: codec.Decoded, other: codec.Decoded) -> bool:
 
 @pytest.mark.parametrize("room", [STATES, 1])
 @pytest.mark.parametrize("name", ["photo-grey", "photo-carried", "nano-carried", "light-paper"])
-def test_beginnings_in_any_order_are_those_of_the_codec(codecs: library.Pool, name: str, room: int) -> None:
+def test_beginnings_in_any_order_are_those_of_the_codec(codecs: library.CodecPool, name: str, room: int) -> None:
     data = (make.HERE / f"{name}.uqdm").read_bytes()
     model = codecs.open_for(data)
     ends = format.ends(format.parse(data))
@@ -47,7 +47,7 @@ def test_a_correction_is_applied_where_it_is_whole(default: codec.Codec) -> None
         assert same(decoded, default.decode(data[:size]))
 
 
-def test_a_beginning_that_is_stopped_leaves_the_states_that_it_reached(codecs: library.Pool) -> None:
+def test_a_beginning_that_is_stopped_leaves_the_states_that_it_reached(codecs: library.CodecPool) -> None:
     data = (make.HERE / "nano-rgb.uqdm").read_bytes()
     model = codecs.open_for(data)
     mine = Prefixes(model)
@@ -68,7 +68,7 @@ def test_a_beginning_that_is_stopped_leaves_the_states_that_it_reached(codecs: l
 
 
 @pytest.mark.parametrize(("room", "again"), [(STATES, set()), (1, {1, 2})])
-def test_states_are_kept_as_far_as_there_is_room(codecs: library.Pool, room: int, again: set[int]) -> None:
+def test_states_are_kept_as_far_as_there_is_room(codecs: library.CodecPool, room: int, again: set[int]) -> None:
     data = (make.HERE / "nano-rgb.uqdm").read_bytes()
     mine = Prefixes(codecs.open_for(data), room=room)
     mine.decode(data)

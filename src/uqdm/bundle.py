@@ -52,7 +52,7 @@ class Package:
     @functools.cached_property
     def fingerprint(self) -> str:
         """64 hexadecimal digits."""
-        return _fingerprint(self.family, self.network, self.constants, self.weights)
+        return fingerprint_of(self.family, self.network, self.constants, self.weights)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Package) and (self.name, self.fingerprint) == (other.name, other.fingerprint)
@@ -70,7 +70,7 @@ def _canonical(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
-def _fingerprint(
+def fingerprint_of(
     family: str, network: Mapping[str, Any], constants: Mapping[str, Any], weights: Mapping[str, NDArray[Any]]
 ) -> str:
     digest = hashlib.sha256(_canonical([FORMAT, family, network, constants]).encode())

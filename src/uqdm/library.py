@@ -182,7 +182,7 @@ def open_for(data: "Source", *, model: str | os.PathLike[str] | None = None, **o
     the header is read. Raises `UnknownModelError`, `FingerprintError`, and what the header's reader
     raises.
     """
-    return Pool(**options).open_for(data, model)
+    return CodecPool(**options).open_for(data, model)
 
 
 def truncate(data: "Source", *, model: str | os.PathLike[str] | None = None, **goal: Unpack[Reached]) -> bytes:
@@ -203,7 +203,7 @@ def truncate(data: "Source", *, model: str | os.PathLike[str] | None = None, **g
     return rate.beginning(data, wanted, own)
 
 
-class Pool:
+class CodecPool:
     """Codecs that are open, each opened once. `options` are those of `load`."""
 
     def __init__(self, **options: Any) -> None:

@@ -29,7 +29,7 @@ from uqdm.format import Contents
 
 if TYPE_CHECKING:
     from uqdm.codec import Codec, Decoded
-    from uqdm.library import Pool
+    from uqdm.library import CodecPool
     from uqdm.picture import Picture
 
 __all__ = ["Options", "UqdmImageFile", "register"]
@@ -56,7 +56,7 @@ class Options(TypedDict, total=False):
 
 
 _options: Options = {}
-_pool: "Pool | None" = None
+_pool: "CodecPool | None" = None
 
 
 def register(**options: Unpack[Options]) -> None:
@@ -84,13 +84,13 @@ def _machine() -> dict[str, Any]:
     return {name: value for name, value in _options.items() if name not in ("model", "strict")}
 
 
-def _codecs() -> "Pool":
+def _codecs() -> "CodecPool":
     """The codecs that are open in this process, with the registered options."""
     global _pool
     if _pool is None:
-        from uqdm.library import Pool
+        from uqdm.library import CodecPool
 
-        _pool = Pool(**_machine())
+        _pool = CodecPool(**_machine())
     return _pool
 
 

@@ -27,7 +27,7 @@ MODES = ("paper", "tight")
 
 
 @dataclasses.dataclass(frozen=True)
-class Coded:
+class CodedSizes:
     """Lossless bits per pixel of one entropy mode, means over pictures: the two columns of the
     published README's table.
     """
@@ -43,7 +43,7 @@ class Report:
 
     model: Evaluation  # rates by step and PSNR of the reconstructions, simulated
     coded: dict[
-        str, Coded
+        str, CodedSizes
     ]  # by mode: "paper" is eq. 1, "tight" the same network's densities truncated to what is possible
 
     def __str__(self) -> str:
@@ -138,7 +138,7 @@ class PublishedModel:
                     files.append(8 * len(data) / pixels)
                     payload.append(8 * sum(len(chunk.payload) for chunk in parse(data).chunks) / pixels)
                 estimate += (self.codec.estimate(some, mode=mode, seed=seed).sum(1) / pixels).tolist()  # type: ignore[union-attr]
-            coded[mode] = Coded(float(np.mean(files)), float(np.mean(payload)), float(np.mean(estimate)))
+            coded[mode] = CodedSizes(float(np.mean(files)), float(np.mean(payload)), float(np.mean(estimate)))
         return Report(found, coded)
 
     def compress(self, image: torch.Tensor, mode: Any = "tight", seed: int = 0) -> list[bytes]:

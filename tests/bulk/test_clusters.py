@@ -122,8 +122,8 @@ def test_what_kills_every_worker_is_a_row_with_an_error_and_no_endless_loop(tmp_
 
         return work
 
-    task = clusters._Task(begin, tmp_path / "out", ".uqdm", False, False, str(tmp_path))
-    found = clusters._run(tmp_path, task, {".png"}, clusters.Cluster(), None)
+    task = clusters.Task(begin, tmp_path / "out", ".uqdm", False, False, str(tmp_path))
+    found = clusters.run_task(tmp_path, task, {".png"}, clusters.Cluster(), None)
     errors = dict(found.errors())
     assert str(tmp_path / "5.png") in errors
     assert found.done + found.failed == 24

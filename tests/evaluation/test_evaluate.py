@@ -26,7 +26,7 @@ from uqdm.cli import main
 from uqdm.errors import EvaluationError, ImageError
 from uqdm.evaluation import compare, evaluate, figures, plots, processes, registry, report
 from uqdm.evaluation.curves import Curve, Point
-from uqdm.evaluation.evaluate import Measured, Measures
+from uqdm.evaluation.evaluate import Measures, PictureResult
 
 pytest.importorskip("jinja2")
 
@@ -109,14 +109,14 @@ def test_what_was_measured_is_not_measured_again_and_a_broken_file_is(
         flipped = bytearray(whole)
         flipped[at] ^= 1 << at % 8
         broken.write_bytes(bytes(flipped))
-        Measured.read(broken)
+        PictureResult.read(broken)
     broken.write_bytes(whole[:100])
-    assert Measured.read(broken) is None
+    assert PictureResult.read(broken) is None
     ticks: list[str] = []
     third = run(pictures, ["jpeg"], cache, tick=ticks.append)
     assert ticks == ["jpeg"] * 3
     assert [p.bpp for p in third.curves[0].points] == [p.bpp for p in results.curves[1].points]
-    assert Measured.read(broken) is not None
+    assert PictureResult.read(broken) is not None
     other = dataclasses.replace(Measures(kept=2), seed=1)
     assert evaluate.cache_folder(registry.Spec("jpeg"), cache, other) != evaluate.cache_folder(
         registry.Spec("jpeg"), cache, Measures(kept=2)
@@ -171,12 +171,12 @@ def killing(spec: object, pixels: object, keep: bool, measures: object) -> None:
 def test_a_process_that_dies_costs_its_codec_alone(
     pictures: list[np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = processes.Pool.submit
+    real = processes.Workers.submit
 
     def submit(self: object, function: object, spec: registry.Spec, *rest: object) -> object:
         return real(self, killing if spec.name == "jpeg" else function, spec, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(processes.Pool, "submit", submit)
+    monkeypatch.setattr(processes.Workers, "submit", submit)
     found = run(pictures, ["png", "jpeg", "webp"], tmp_path)
     assert [c.name for c in found.curves] == ["png", "webp"]
     assert "died" in found.failed["jpeg"]
@@ -213,12 +213,12 @@ def test_an_interrupt_ends_at_once_and_keeps_what_was_measured(
 
 
 def test_settings_that_not_every_picture_has_are_no_points_and_are_named(tmp_path: Path) -> None:
-    def measured(settings: list[str]) -> Measured:
+    def measured(settings: list[str]) -> PictureResult:
         rows = [
             {"setting": s, "bits": 10.0 * k, "payload": None, "pixels": 4, "mse": 1.0, "encode": None, "decode": None}
             for k, s in enumerate(settings, 1)
         ]
-        return Measured(
+        return PictureResult(
             rows,
             np.zeros((len(rows) + 1, 3, 2, 2), np.float32),
             np.zeros((len(rows) + 1, 0)),

@@ -23,13 +23,13 @@ def test_memory_is_measured_while_pictures_are_and_is_kept(
     pictures: list[np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun: list[str] = []
-    real = processes.Pool.submit
+    real = processes.Workers.submit
 
     def submit(self: object, function: object, *rest: object) -> object:
         begun.append(function.__name__)  # type: ignore[attr-defined]
         return real(self, function, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(processes.Pool, "submit", submit)
+    monkeypatch.setattr(processes.Workers, "submit", submit)
     chosen, _ = registry.specs(["png"])
     (first,), (second,) = (evaluate.evaluate(pictures, chosen, tmp_path, jobs=2).curves for _ in range(2))
     assert begun == ["footprint", "measure", "measure", "measure"]

@@ -87,13 +87,13 @@ def test_cuda_by_onnx_runtime_where_there_is_no_torch(without: Any, monkeypatch:
     without("torch")
     from uqdm.exact.runtimes import ort
 
-    session, asked = ort._session, []
+    session, asked = ort.session, []
 
     def on_the_cpu(model: Any, cuda: int | None) -> Any:
         asked.append(cuda)
         return session(model, None)
 
-    monkeypatch.setattr(ort, "_session", on_the_cpu)
+    monkeypatch.setattr(ort, "session", on_the_cpu)
     monkeypatch.setattr(ort.onnxruntime, "get_available_providers", lambda: [ort.CUDA, "CPUExecutionProvider"])
     found = networks.opened(EXACT, device="cuda:1")
     assert found.name == "onnxruntime"  # type: ignore[attr-defined]
@@ -146,14 +146,14 @@ def test_what_nobody_knows_is_refused() -> None:
 
 
 def test_a_runtime_whose_installation_is_broken_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    opened = backends._open
+    opened = backends.open_runtime
 
     def broken(name: str, *rest: Any) -> Any:
         if name == "onnxruntime":
             raise TypeError("Descriptors cannot be created directly")  # what onnx says where protobuf does not fit it
         return opened(name, *rest)
 
-    monkeypatch.setattr(backends, "_open", broken)
+    monkeypatch.setattr(backends, "open_runtime", broken)
     assert networks.opened(EXACT).name != "onnxruntime"  # type: ignore[attr-defined]
     with pytest.raises(BackendError, match="Descriptors cannot be created"):
         networks.opened(EXACT, backend="onnxruntime")

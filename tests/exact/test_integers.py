@@ -175,7 +175,7 @@ def test_the_reach_of_a_step_is_no_larger_than_needed() -> None:
     short = ExactDenoiser(networks.package_of(step), lambda s: functools.partial(exact.run, s), "numpy", tile=32)
     whole = ExactDenoiser(networks.package_of(step), lambda s: functools.partial(exact.run, s), "numpy")
     assert (short(0, None, low, high)[0] == whole(0, None, low, high)[0]).all()
-    short._steps = (_Short(**{f.name: getattr(step, f.name) for f in dataclasses.fields(step)}),)
+    short.steps = (_Short(**{f.name: getattr(step, f.name) for f in dataclasses.fields(step)}),)
     assert (short(0, None, low, high)[0] != whole(0, None, low, high)[0]).any()
 
 

@@ -53,13 +53,13 @@ def sent(settings: Channel, draws: int = 1, **changes: Any) -> tuple[VDM, Tensor
     return model, x, [encode(model, x, dataclasses.replace(settings, seed=i)) for i in range(draws)]
 
 
-def simulated(m: np.ndarray, settings: Channel, draws: int) -> tuple[np.ndarray, list[channel.Block]]:
+def simulated(m: np.ndarray, settings: Channel, draws: int) -> tuple[np.ndarray, list[channel.BlockRecord]]:
     """Draws of N(m, 1), each with its own seed; standard in direction m -> (draws,)."""
-    blocks: list[channel.Block] = []
+    blocks: list[channel.BlockRecord] = []
     for seed in range(draws):
         own = dataclasses.replace(settings, seed=seed)
         level = round(32 - 4 * math.log2((m**2).mean()))
-        channel.block(channel.Writer(), m, channel.Law(level, own), channel.Place(0, 0, len(m)), blocks)
+        channel.block(channel.ChannelWriter(), m, channel.Law(level, own), channel.BlockPlace(0, 0, len(m)), blocks)
     return np.array([b.score for b in blocks]), blocks
 
 
@@ -159,12 +159,12 @@ def test_a_coordinate_of_more_than_the_limit_arrives_all_the_same() -> None:
     settings = Channel(limit=6, work=1 << 16)
     for level in (40, 20):  # of much less energy than there is
         law, blocks = channel.Law(level, settings), []
-        writer = channel.Writer()
-        z = channel.block(writer, m, law, channel.Place(0, 0, 5), blocks)
+        writer = channel.ChannelWriter()
+        z = channel.block(writer, m, law, channel.BlockPlace(0, 0, 5), blocks)
         assert np.abs(z - m).max() < 6
         assert {b.kind for b in blocks} == {RACE, LAYERED}
-        reader = channel.Reader(writer.encoder.finish())
-        assert (channel.block(reader, None, law, channel.Place(0, 0, 5), []) == z).all()
+        reader = channel.ChannelReader(writer.encoder.finish())
+        assert (channel.block(reader, None, law, channel.BlockPlace(0, 0, 5), []) == z).all()
 
 
 def test_no_raced_block_has_more_than_the_limit() -> None:

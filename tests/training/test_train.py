@@ -629,13 +629,13 @@ def test_two_machines_go_on_for_one_if_they_can_share_its_batches_out(
 
 @pytest.mark.parametrize("world", [1, 2, 4])
 def test_a_step_takes_the_same_batches_however_many_processes_share_them(world: int) -> None:
-    share = trainer._share(Path("run"), 4, world)
-    taken = [list(itertools.islice(trainer._numbers(5, share, rank, world), 2 * share)) for rank in range(world)]
+    share = trainer.share_of(Path("run"), 4, world)
+    taken = [list(itertools.islice(trainer.batch_numbers(5, share, rank, world), 2 * share)) for rank in range(world)]
     assert sorted(n for some in taken for n in some) == list(range(20, 28))
     # The seed of a slice follows from its place among those of its step.
     assert all(numbers[i] % 4 == rank * share + i for rank, numbers in enumerate(taken) for i in range(share))
     with pytest.raises(TrainingError, match="3 processes"):
-        trainer._share(Path("run"), 4, 3)
+        trainer.share_of(Path("run"), 4, 3)
 
 
 def test_the_command_says_what_it_does_and_what_is_wrong(tmp_path: Path) -> None:

@@ -5,13 +5,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from uqdm.view.pool import BusyError, Pool, SupersededError
+from uqdm.view.pool import BusyError, SupersededError, WorkPool
 from uqdm.walk import Progress
 
 
 @pytest.fixture
-def pool() -> Iterator[Pool]:
-    found = Pool(workers=1, waiting=3, room=100, sized=len)
+def pool() -> Iterator[WorkPool]:
+    found = WorkPool(workers=1, waiting=3, room=100, sized=len)
     yield found
     found.close()
 
@@ -34,7 +34,7 @@ class Blocked:
         return b"done"
 
 
-def test_the_newest_request_of_a_slider_wins(pool: Pool) -> None:
+def test_the_newest_request_of_a_slider_wins(pool: WorkPool) -> None:
     first, last = Blocked(), Blocked()
     futures = [pool.ask("first", first, "slider")]
     assert first.begun.wait(10)
@@ -49,14 +49,14 @@ def test_the_newest_request_of_a_slider_wins(pool: Pool) -> None:
     assert first.stopped
 
 
-def test_another_lane_is_not_touched(pool: Pool) -> None:
+def test_another_lane_is_not_touched(pool: WorkPool) -> None:
     one, other = Blocked(), Blocked()
     futures = [pool.ask("one", one, "a"), pool.ask("other", other, "b")]
     one.go.set(), other.go.set()
     assert [future.result(10) for future in futures] == [b"done", b"done"]
 
 
-def test_what_two_want_is_done_once_and_goes_on_if_one_leaves(pool: Pool) -> None:
+def test_what_two_want_is_done_once_and_goes_on_if_one_leaves(pool: WorkPool) -> None:
     work = Blocked()
     futures = [pool.ask("same", work, "a"), pool.ask("same", Blocked(), "b")]
     assert work.begun.wait(10)
@@ -66,7 +66,7 @@ def test_what_two_want_is_done_once_and_goes_on_if_one_leaves(pool: Pool) -> Non
     assert not work.stopped
 
 
-def test_no_more_waits_than_is_allowed(pool: Pool) -> None:
+def test_no_more_waits_than_is_allowed(pool: WorkPool) -> None:
     work = Blocked()
     pool.ask("running", work)
     assert work.begun.wait(10)
@@ -77,7 +77,7 @@ def test_no_more_waits_than_is_allowed(pool: Pool) -> None:
     work.go.set()
 
 
-def test_results_are_kept_within_the_bound(pool: Pool) -> None:
+def test_results_are_kept_within_the_bound(pool: WorkPool) -> None:
     for k in range(6):
         assert pool.ask(k, lambda _: b"x" * 30).result(10) == b"x" * 30
     assert [k for k in range(6) if pool.kept(k) is not None] == [3, 4, 5]
@@ -89,13 +89,13 @@ def test_results_are_kept_within_the_bound(pool: Pool) -> None:
     assert pool.kept("large") is None
 
 
-def test_an_error_reaches_who_asked_and_is_not_kept(pool: Pool) -> None:
+def test_an_error_reaches_who_asked_and_is_not_kept(pool: WorkPool) -> None:
     with pytest.raises(ZeroDivisionError):
         pool.ask("k", lambda _: 1 // 0).result(10)
     assert pool.ask("k", lambda _: b"now").result(10) == b"now"
 
 
-def test_spare_work_stops_for_what_is_asked_and_goes_on_later(pool: Pool) -> None:
+def test_spare_work_stops_for_what_is_asked_and_goes_on_later(pool: WorkPool) -> None:
     tries: list[str] = []
     begun, done = threading.Event(), threading.Event()
 
@@ -114,7 +114,7 @@ def test_spare_work_stops_for_what_is_asked_and_goes_on_later(pool: Pool) -> Non
     assert tries == ["begun", "begun"]
 
 
-def test_spare_work_that_nobody_wants_any_more_ends(pool: Pool) -> None:
+def test_spare_work_that_nobody_wants_any_more_ends(pool: WorkPool) -> None:
     begun, ended = threading.Event(), threading.Event()
 
     def spare(progress: Progress) -> bool:
@@ -132,7 +132,7 @@ def test_spare_work_that_nobody_wants_any_more_ends(pool: Pool) -> None:
 
 
 def test_closing_ends_what_runs_and_what_waits() -> None:
-    pool = Pool(workers=2, waiting=3, room=100, sized=len)
+    pool = WorkPool(workers=2, waiting=3, room=100, sized=len)
     works = [Blocked(), Blocked()]
     futures = [pool.ask(k, work) for k, work in enumerate(works)]
     assert all(work.begun.wait(10) for work in works)

@@ -342,7 +342,7 @@ def test_files_that_are_open_are_bounded(folder: Path, small: codec.Codec) -> No
     with serving(folder) as found:
         for k in range(answers.OPEN + 2):
             assert get(found, "/about", name=f"c{k}.uqdm").status == 200
-        assert len(found.answers._open) == answers.OPEN
+        assert len(found.answers.opened) == answers.OPEN
 
 
 def test_a_mistake_of_ours_is_an_answer_too(shown: Server, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,7 +112,7 @@ def compress(
     """
     cluster = cluster or Cluster()
     begin = _encoder(model, max_pixels, cluster, options)
-    return _run(source, _Task(begin, Path(out).resolve(), ".uqdm", True, force), files.READABLE, cluster, progress)
+    return run_task(source, Task(begin, Path(out).resolve(), ".uqdm", True, force), files.READABLE, cluster, progress)
 
 
 def decompress(
@@ -135,7 +135,7 @@ def decompress(
     """
     cluster = cluster or Cluster()
     begin = _decoder(model, max_pixels, cluster, {"suffix": suffix, **options})
-    return _run(source, _Task(begin, Path(out).resolve(), suffix, False, force), {".uqdm"}, cluster, progress)
+    return run_task(source, Task(begin, Path(out).resolve(), suffix, False, force), {".uqdm"}, cluster, progress)
 
 
 def compressed(
@@ -193,7 +193,7 @@ Begin = Callable[[], Callable[[Iterable[Named]], Iterator[Made]]]  # makes what 
 
 
 @dataclasses.dataclass(frozen=True)
-class _Task:
+class Task:
     """What a worker does with files. `root`: what a path is below."""
 
     begin: Begin
@@ -239,7 +239,7 @@ class Worker:
     makes its codec once.
     """
 
-    def __init__(self, task: _Task) -> None:
+    def __init__(self, task: Task) -> None:
         self._task, self._work = task, task.begin()
 
     def __call__(self, table: Any) -> Any:
@@ -311,7 +311,7 @@ def listed(source: Any, suffixes: Iterable[str]) -> tuple[list[str], str]:
     return found, os.path.commonpath([os.path.dirname(path) for path in found])
 
 
-def _sorted_out(paths: list[str], task: _Task) -> tuple[list[str], list[tuple[Made, bool]]]:
+def _sorted_out(paths: list[str], task: Task) -> tuple[list[str], list[tuple[Made, bool]]]:
     """The inputs that are to be done, and the rows of the others."""
     targets = Counter(str(task.target(path)) for path in paths)
     todo: list[str] = []
@@ -337,7 +337,7 @@ def unreadable(path: str) -> Made | None:
 # --- the work
 
 
-def _run(source: Any, task: _Task, suffixes: Iterable[str], cluster: Cluster, progress: Advance | None) -> Summary:
+def run_task(source: Any, task: Task, suffixes: Iterable[str], cluster: Cluster, progress: Advance | None) -> Summary:
     make_folder(task.out)
     if hasattr(source, "map_batches"):
         return recorded(task.out, table_of([]), from_dataset(source, Worker, task, cluster), 0, progress)

@@ -67,9 +67,9 @@ def evaluate(
     old = clusters.table_of([], rates) if force else _there(out, clusters.table_of([], rates), about)
     known = frozenset(old["path"].to_pylist())
     begin = functools.partial(Evaluator, codec, tuple(rates), **options)
-    task = _Task(begin, tuple(rates), known)
+    task = _EvaluationTask(begin, tuple(rates), known)
     if is_dataset:
-        tables = clusters.from_dataset(source, Worker, task, cluster)
+        tables = clusters.from_dataset(source, EvaluationWorker, task, cluster)
     else:
         import pyarrow
 
@@ -80,14 +80,14 @@ def evaluate(
         todo = [path for path in left if path not in bad]
         # What is known already is left out here, and need not travel.
         task = dataclasses.replace(task, known=frozenset())
-        tables = clusters.from_files(todo, Worker, task, cluster, rates)
+        tables = clusters.from_files(todo, EvaluationWorker, task, cluster, rates)
     found = clusters.recorded(out, old, _kept(tables, out / PARTS, about), len(paths), progress, about)
     shutil.rmtree(out / PARTS, ignore_errors=True)
     return found
 
 
 @dataclasses.dataclass(frozen=True)
-class _Task:
+class _EvaluationTask:
     """What a worker does. `known`: paths that have their row."""
 
     begin: Begin
@@ -95,12 +95,12 @@ class _Task:
     known: frozenset[str]
 
 
-class Worker:
+class EvaluationWorker:
     """A worker of Ray: tables with `path` and `bytes` in, tables of figures out. It makes its codec
     once.
     """
 
-    def __init__(self, task: _Task) -> None:
+    def __init__(self, task: _EvaluationTask) -> None:
         self._task, self._work = task, task.begin()
 
     def __call__(self, table: Any) -> Any:

@@ -188,7 +188,7 @@ class Decoder:
     ) -> None:
         self._format = files.format_of(f"picture{suffix}")
         self._goal = Goal(**{name: how.pop(name) for name in EXPECTED if name in how})
-        self._codec, self._pool = codec, library.Pool(**(machine or {}))
+        self._codec, self._pool = codec, library.CodecPool(**(machine or {}))
         way = Way(**{"method": "denoise", **how})
         self._lossy = lossy or way.reduce > 0  # a smaller picture is not the whole one anyway
         self._batch, self._how = batch, how

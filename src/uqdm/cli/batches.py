@@ -106,7 +106,7 @@ def _raise(error: Exception) -> None:
 
 
 @dataclasses.dataclass
-class Remote(Job):
+class RemoteJob(Job):
     """A job in another process. What it would write and print is told, for the process of the
     command to do: so a process that is killed leaves nothing half-written.
     """
@@ -135,7 +135,7 @@ class Bench:
         self._work, self._batch = begin(), batch
 
     def __call__(self, some: list[tuple[int, str, str]], tell: Callable[[int, Any], None]) -> None:
-        jobs = [Remote(source, target, alone=False) for _, source, target in some]
+        jobs = [RemoteJob(source, target, alone=False) for _, source, target in some]
         places = {id(job): place for place, job in enumerate(jobs)}
         for job in _done(jobs, self._batch, self._work, _untold):
             tell(places[id(job)], (job.failed, job.told))

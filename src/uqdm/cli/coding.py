@@ -313,7 +313,7 @@ class Decoding:
         self._how = {"method": method, "seed": seed, "temperature": temperature, "salvage": salvage, "reduce": reduce}
         self._lossy = lossy_output or reduce > 0  # a smaller picture is not the whole one anyway
         self._salvage, self._max_pixels, self._force = salvage, max_pixels, force
-        self._model, self._pool = model, library.Pool(max_pixels=max_pixels, **machine)
+        self._model, self._pool = model, library.CodecPool(max_pixels=max_pixels, **machine)
 
     def read(self, job: Job) -> File:
         """A job's file, shortened to what is asked for, with its codec."""

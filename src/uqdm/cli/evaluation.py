@@ -203,7 +203,7 @@ def lazily(data: tuple[str, ...], every: int, limit: int | None) -> tuple[Any, l
     import numpy as np
 
     from uqdm.data.opening import open_source
-    from uqdm.data.sources import Joined, Part
+    from uqdm.data.sources import Joined, Subset
 
     sources = []
     for one in data:
@@ -215,7 +215,7 @@ def lazily(data: tuple[str, ...], every: int, limit: int | None) -> tuple[Any, l
         raise EvaluationError(f"{', '.join(data)}: no pictures")
     label = ", ".join(printable(Path(one).name or one) for one in data)
     label += (f", one in {every}" if every > 1 else "") + (f", the first {limit}" if limit is not None else "")
-    return Part(joined, np.array(chosen, np.int64)), [printable(joined.name(i)) for i in chosen], label
+    return Subset(joined, np.array(chosen, np.int64)), [printable(joined.name(i)) for i in chosen], label
 
 
 def read(data: tuple[str, ...], every: int, limit: int | None) -> tuple[list[Any], list[str], str, int]:

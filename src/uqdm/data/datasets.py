@@ -22,7 +22,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from uqdm.data.sources import Joined, Part, Pixels, Source, Stack, rows, side_of
+from uqdm.data.sources import Joined, Pixels, Source, Stack, Subset, rows, side_of
 from uqdm.errors import ImageError, SourceError
 
 CIFAR = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")
@@ -241,7 +241,9 @@ def imagenet(where: str, files: Sequence[str]) -> tuple[Source, Source | None]:
     places = {os.path.dirname(path) for path in parts["val"].values()} | ({where} if os.path.isdir(where) else set())
     lists = [path for place in sorted(places) if os.path.exists(path := os.path.join(place, "removed.npy"))]
     if lists:
-        val = Part(val, np.setdiff1d(np.arange(len(val)), np.concatenate([_removed(path, len(val)) for path in lists])))
+        val = Subset(
+            val, np.setdiff1d(np.arange(len(val)), np.concatenate([_removed(path, len(val)) for path in lists]))
+        )
     return train, val
 
 

@@ -90,7 +90,7 @@ class Joined:
         return self._sources[s], i - int(self.starts[s])
 
 
-class Part:
+class Subset:
     """Some pictures of a source, by their numbers in it."""
 
     def __init__(self, source: Source, numbers: NDArray[np.int64]) -> None:
@@ -112,7 +112,7 @@ def every_tenth(source: Source) -> tuple[Source, Source]:
     evaluation.
     """
     numbers = np.arange(len(source))
-    return Part(source, numbers[numbers % 10 != 0]), Part(source, numbers[::10])
+    return Subset(source, numbers[numbers % 10 != 0]), Subset(source, numbers[::10])
 
 
 # --- arrays

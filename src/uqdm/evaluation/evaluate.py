@@ -27,7 +27,7 @@ from uqdm.evaluation import metrics
 from uqdm.evaluation.codecs import Pixels, said
 from uqdm.evaluation.curves import Curve, point
 from uqdm.evaluation.external import Command
-from uqdm.evaluation.processes import Pool, alone
+from uqdm.evaluation.processes import Workers, alone
 from uqdm.evaluation.registry import Spec
 from uqdm.quality import mse
 
@@ -52,7 +52,7 @@ class Measures:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Measured:
+class PictureResult:
     """One codec on one picture: a row for each point, what distances of sets need, and perhaps the
     decoded pictures.
     """
@@ -70,7 +70,7 @@ class Measured:
         return out.getvalue()
 
     @classmethod
-    def read(cls, path: Path) -> "Measured | None":
+    def read(cls, path: Path) -> "PictureResult | None":
         """None if the file is missing or not whole. A damaged archive may raise anything, and
         measuring again repairs it.
         """
@@ -83,7 +83,7 @@ class Measured:
             return None
 
 
-def measure(spec: Spec, pixels: Pixels, keep: bool, measures: Measures) -> Measured:
+def measure(spec: Spec, pixels: Pixels, keep: bool, measures: Measures) -> PictureResult:
     """All points of one picture; with `keep`, also the decoded pictures. Random draws follow from
     the seed and the picture.
     """
@@ -115,7 +115,7 @@ def measure(spec: Spec, pixels: Pixels, keep: bool, measures: Measures) -> Measu
     slices.append(own_slices)
     features.append(own_features)
     kept = np.stack(decoded) if keep else np.zeros((0, 1, 1, 3), np.uint8)
-    return Measured(rows, np.stack(slices), np.stack(features), kept)
+    return PictureResult(rows, np.stack(slices), np.stack(features), kept)
 
 
 _Looked = tuple[dict[str, float | None], NDArray[np.float32], NDArray[np.float64]]
@@ -201,7 +201,7 @@ class Results:
 
     curves: list[Curve]
     pictures: list[Pixels]  # the middles of the first pictures, as many as are kept
-    kept: dict[str, list[Measured]]
+    kept: dict[str, list[PictureResult]]
     failed: dict[str, str]  # codec -> why it has no curve
     left_out: dict[int, str] = dataclasses.field(default_factory=dict)  # picture -> why it cannot be read
     sizes: tuple[tuple[int, int], ...] = ()  # every (H, W) of the others, once
@@ -278,7 +278,7 @@ def evaluate(
     curves, kept, failed = [], {}, {}
     jobs = jobs or cpus.available()
     first = seen.first()
-    with Pool(jobs) as pool:
+    with Workers(jobs) as pool:
         for spec in specs:
             try:
                 folder = cache_folder(spec, cache, measures)
@@ -297,14 +297,14 @@ def evaluate(
 
 
 def _measured(
-    pool: Pool, ahead: int, spec: Spec, seen: _Seen, folder: Path, measures: Measures, tick: Tick
-) -> list[Measured]:
+    pool: Workers, ahead: int, spec: Spec, seen: _Seen, folder: Path, measures: Measures, tick: Tick
+) -> list[PictureResult]:
     """One codec on all pictures that can be read, in their order. New results go into the folder.
 
     At most `ahead` pictures wait to be measured. Raises what the codec raises, with the picture's
     name.
     """
-    found: dict[int, Measured] = {}
+    found: dict[int, PictureResult] = {}
     waiting: dict[Any, tuple[int, int, Path]] = {}
 
     def collect(most: int) -> None:
@@ -313,7 +313,7 @@ def _measured(
             for done in concurrent.futures.wait(waiting, return_when=concurrent.futures.FIRST_COMPLETED).done:
                 i, place, path = waiting.pop(done)
                 try:
-                    one: Measured = done.result()
+                    one: PictureResult = done.result()
                 except concurrent.futures.BrokenExecutor:
                     raise
                 except Exception as error:
@@ -332,7 +332,7 @@ def _measured(
                 continue
             keep = place < measures.kept
             path = folder / f"{digest}{'-decoded' * keep}.npz"
-            stored = Measured.read(path)
+            stored = PictureResult.read(path)
             if stored is None:
                 pixels = seen.pictures[i] if pixels is None else pixels
                 waiting[pool.submit(measure, spec, pixels, keep, measures)] = (i, place, path)
@@ -348,14 +348,14 @@ def _measured(
     return [found[i] for i in sorted(found)]
 
 
-def _slim(one: Measured, i: int) -> Measured:
+def _slim(one: PictureResult, i: int) -> PictureResult:
     """The result without what nobody asks of the i-th picture, so that many fit into memory."""
     if i < SETS:
         return one
     return dataclasses.replace(one, slices=one.slices[:0], features=one.features[:0])
 
 
-def _memory(pool: Pool, spec: Spec, seen: _Seen, i: int, folder: Path) -> Callable[[], float | None]:
+def _memory(pool: Workers, spec: Spec, seen: _Seen, i: int, folder: Path) -> Callable[[], float | None]:
     """Begins to measure `footprint` on the i-th picture, while others are measured too, and gives
     what waits for it. It is kept in the folder.
     """
@@ -375,7 +375,7 @@ def _memory(pool: Pool, spec: Spec, seen: _Seen, i: int, folder: Path) -> Callab
     return wait
 
 
-def curve(spec: Spec, measured: Sequence[Measured], memory: float | None = None) -> Curve:
+def curve(spec: Spec, measured: Sequence[PictureResult], memory: float | None = None) -> Curve:
     """A codec's curve. Only settings that every picture has become points: means over different
     pictures cannot be compared.
     """

@@ -308,7 +308,7 @@ def _gaussian(system: Gaussian, model: Any, x: Any) -> Iterator[Coded]:
     yield Coded("lossless", total, total, x[0].permute(1, 2, 0).numpy())
 
 
-_POOL = library.Pool(threads=1)  # What this process has open: reading a model takes longer than a picture.
+_POOL = library.CodecPool(threads=1)  # What this process has open: reading a model takes longer than a picture.
 
 
 def opened(model: str) -> codec.Codec:

@@ -16,7 +16,7 @@ from uqdm.families import registry
 _SPAWN = multiprocessing.get_context("spawn")  # Forks of a process with threads may hang.
 
 
-class Pool:
+class Workers:
     """Worker processes of one thread each. They end with the block; after an error or an interrupt
     they end at once.
     """
@@ -44,7 +44,7 @@ class Pool:
         for worker in workers:
             worker.terminate()
 
-    def __enter__(self) -> "Pool":
+    def __enter__(self) -> "Workers":
         return self
 
     def __exit__(self, kind: object, *rest: object) -> None:

@@ -20,7 +20,7 @@ from uqdm.picture import Picture, to_array
 
 
 @dataclass(frozen=True)
-class Kind:
+class FileFormat:
     """What a format holds. `limit` is the most pixels in a row or column. `options` are what its
     encoder is told.
     """
@@ -39,18 +39,18 @@ class Kind:
 
 
 KINDS = (
-    Kind("PNG", (".png",), icc=True, exif=True, xmp=True),
-    Kind("TIFF", (".tif", ".tiff"), icc=True, exif=True, xmp=True),
-    Kind("WEBP", (".webp",), grey=False, icc=True, exif=True, xmp=True, limit=16383, options=(("lossless", True),
+    FileFormat("PNG", (".png",), icc=True, exif=True, xmp=True),
+    FileFormat("TIFF", (".tif", ".tiff"), icc=True, exif=True, xmp=True),
+    FileFormat("WEBP", (".webp",), grey=False, icc=True, exif=True, xmp=True, limit=16383, options=(("lossless", True),
     ("exact", True))),
-    Kind("JPEG2000", (".jp2",), options=(("irreversible", False),)),
-    Kind("BMP", (".bmp",), alpha=False),
-    Kind("PPM", (".ppm",), grey=False, alpha=False),
-    Kind("PGM", (".pgm",), rgb=False, alpha=False),
-    Kind("PNM", (".pnm",), alpha=False),
-    Kind("JPEG", (".jpg", ".jpeg"), exact=False, alpha=False, icc=True, exif=True, xmp=True, limit=65535,
+    FileFormat("JPEG2000", (".jp2",), options=(("irreversible", False),)),
+    FileFormat("BMP", (".bmp",), alpha=False),
+    FileFormat("PPM", (".ppm",), grey=False, alpha=False),
+    FileFormat("PGM", (".pgm",), rgb=False, alpha=False),
+    FileFormat("PNM", (".pnm",), alpha=False),
+    FileFormat("JPEG", (".jpg", ".jpeg"), exact=False, alpha=False, icc=True, exif=True, xmp=True, limit=65535,
          options=(("quality", 95), ("subsampling", 0))),
-    Kind("AVIF", (".avif",), exact=False, icc=True, exif=True, xmp=True, limit=65536, options=(("quality", 95),
+    FileFormat("AVIF", (".avif",), exact=False, icc=True, exif=True, xmp=True, limit=65536, options=(("quality", 95),
     ("subsampling", "4:4:4"))),
 )  # fmt: skip
 EXACT = tuple(suffix for kind in KINDS if kind.exact for suffix in kind.suffixes)
@@ -120,7 +120,7 @@ def unheld(picture: Picture, format: str) -> tuple[str, ...]:
     return tuple(lost)
 
 
-def _kind(format: str) -> Kind:
+def _kind(format: str) -> FileFormat:
     if format.upper() not in _BY_NAME:
         raise OutputError(f"pictures cannot be written as {format}; expected one of {', '.join(_BY_NAME)}")
     return _BY_NAME[format.upper()]
@@ -143,7 +143,7 @@ def _encoded(picture: Picture, format: str, lossy: bool) -> tuple[bytes, tuple[s
     return data, unheld(picture, format)
 
 
-def _by_pillow(picture: Picture, kind: Kind) -> bytes:
+def _by_pillow(picture: Picture, kind: FileFormat) -> bytes:
     options = dict(kind.options)
     if picture.icc and kind.icc:
         options["icc_profile"] = picture.icc

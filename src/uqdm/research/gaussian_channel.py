@@ -105,7 +105,7 @@ class Channel:
             raise ValueError(f"{found}; expected steps 1 to 255, limit 0 to 24 bits, work from 1, seed 0 to 2^63 - 1")
 
 
-class Block(NamedTuple):
+class BlockRecord(NamedTuple):
     """One block as its sender saw it."""
 
     step: int
@@ -133,7 +133,7 @@ class Sent(NamedTuple):
     latents: list[Tensor]  # z_T, and one more after each step: what `decode` finds
     quality: list[float]  # dB of the denoised prediction at each of them
     steps: list[Step]
-    blocks: list[Block]
+    blocks: list[BlockRecord]
 
 
 class Wire(Protocol):
@@ -149,7 +149,7 @@ class Wire(Protocol):
         """
 
 
-class Writer:
+class ChannelWriter:
     def __init__(self) -> None:
         self.encoder, self.bits = coder.Encoder("plain"), 0.0
 
@@ -160,7 +160,7 @@ class Writer:
         return symbols
 
 
-class Reader:
+class ChannelReader:
     def __init__(self, data: bytes) -> None:
         self.decoder, self.bits = coder.Decoder(data, coder="plain"), 0.0
 
@@ -206,7 +206,7 @@ def _falling(ratio: float, count: int, centre: int = 0) -> Reals:
 # ---- shared randomness ----
 
 
-class Place(NamedTuple):
+class BlockPlace(NamedTuple):
     """What names a block at both ends. No two have the same random integers."""
 
     step: int
@@ -214,12 +214,14 @@ class Place(NamedTuple):
     size: int
     attempt: int = 0  # at the pair that it is half of, from 1
 
-    def halves(self, attempt: int) -> tuple["Place", "Place"]:
+    def halves(self, attempt: int) -> tuple["BlockPlace", "BlockPlace"]:
         cut = self.size // 2
-        return Place(self.step, self.begin, cut, attempt), Place(self.step, self.begin + cut, self.size - cut, attempt)
+        return BlockPlace(self.step, self.begin, cut, attempt), BlockPlace(
+            self.step, self.begin + cut, self.size - cut, attempt
+        )
 
 
-def _raw(channel: Channel, purpose: int, at: Place, count: int, start: int = 0) -> NDArray[np.uint32]:
+def _raw(channel: Channel, purpose: int, at: BlockPlace, count: int, start: int = 0) -> NDArray[np.uint32]:
     """Integers of one of a block's streams."""
     assert at.step < 1 << 12, f"step {at.step}"
     assert max(at.begin, at.size) < 1 << 24, f"{at.size} coordinates from {at.begin}"
@@ -252,7 +254,7 @@ def uniforms(integers: NDArray[np.uint32]) -> Reals:
     return (integers + 0.5) / 2**32
 
 
-def _candidates(channel: Channel, at: Place, chunk: int) -> NDArray[np.float32]:
+def _candidates(channel: Channel, at: BlockPlace, chunk: int) -> NDArray[np.float32]:
     """Candidates of a block, some at a time: (n, size) standard normals. n follows from the
     size.
     """
@@ -268,7 +270,7 @@ class _Mix:
     """
 
     def __init__(self, channel: Channel, step: int, n: int) -> None:
-        integers = _raw(channel, _MIX, Place(step, 0, n), 2 * n)
+        integers = _raw(channel, _MIX, BlockPlace(step, 0, n), 2 * n)
         self.order = np.argsort(integers[:n], kind="stable")
         self.signs = np.where(integers[n:] >> 31, 1.0, -1.0)
         self.length = n & -n  # the greatest power of two that divides n
@@ -365,7 +367,7 @@ class _Told(NamedTuple):
     halves: "tuple[_Told, _Told] | None" = None
 
 
-def _race(m: Reals, law: Law, at: Place, cap: float) -> tuple[int, int]:
+def _race(m: Reals, law: Law, at: BlockPlace, cap: float) -> tuple[int, int]:
     """The winner's number from 1, or 0 if it is to be what is above the cap; and how many numbers
     were looked at.
     """
@@ -392,7 +394,7 @@ def _race(m: Reals, law: Law, at: Place, cap: float) -> tuple[int, int]:
     return winner, seen * size
 
 
-def _choose(m: Reals, law: Law, at: Place, work: int) -> _Told:
+def _choose(m: Reals, law: Law, at: BlockPlace, work: int) -> _Told:
     """A draw of N(m, 1), as what is to be told of it."""
     channel = law.channel
     if law.divergence(m) > channel.limit * math.log(2):
@@ -428,7 +430,7 @@ def _choose(m: Reals, law: Law, at: Place, work: int) -> _Told:
     return _Told(LAYERED, attempt, looked)
 
 
-def _found(m: Reals, law: Law, at: Place, told: _Told) -> Reals:
+def _found(m: Reals, law: Law, at: BlockPlace, told: _Told) -> Reals:
     """What the receiver will have, by a race or by layered quantizers."""
     if told.kind == RACE:
         return _winner(law, at, told.number)
@@ -440,7 +442,7 @@ def _found(m: Reals, law: Law, at: Place, told: _Told) -> Reals:
 # ---- one block: what both ends do ----
 
 
-def _winner(law: Law, at: Place, number: int) -> Reals:
+def _winner(law: Law, at: BlockPlace, number: int) -> Reals:
     n = max(1, CHUNK // at.size)
     z: Reals = math.sqrt(law.wide) * _candidates(law.channel, at, (number - 1) // n)[(number - 1) % n].astype(
         np.float64
@@ -448,7 +450,7 @@ def _winner(law: Law, at: Place, number: int) -> Reals:
     return z
 
 
-def _layers(channel: Channel, at: Place, attempt: int) -> tuple[Reals, Reals]:
+def _layers(channel: Channel, at: BlockPlace, attempt: int) -> tuple[Reals, Reals]:
     """Widths and dithers in (-1/2, 1/2) of a block's layered quantizers at an attempt from 1:
     (size,) each.
     """
@@ -458,7 +460,7 @@ def _layers(channel: Channel, at: Place, attempt: int) -> tuple[Reals, Reals]:
     return 2 * np.sqrt((normals**2).sum(0)), uniforms(integers[4 * size :]) - 0.5
 
 
-def _layered(wire: Wire, m: Reals | None, law: Law, at: Place, attempt: int) -> Reals:
+def _layered(wire: Wire, m: Reals | None, law: Law, at: BlockPlace, attempt: int) -> Reals:
     """The multiples of a block's layered quantizers."""
     widths, dithers = _layers(law.channel, at, attempt)
     whole = None if m is None else np.round(m / widths + dithers).astype(np.int64)
@@ -479,7 +481,9 @@ def _layered(wire: Wire, m: Reals | None, law: Law, at: Place, attempt: int) -> 
     return z
 
 
-def _tell(wire: Wire, m: Reals | None, law: Law, at: Place, told: _Told | None, blocks: list[Block]) -> Reals:
+def _tell(
+    wire: Wire, m: Reals | None, law: Law, at: BlockPlace, told: _Told | None, blocks: list[BlockRecord]
+) -> Reals:
     """What was chosen, and so the draw, at both ends. m and `told` are None at the receiver. Adds
     the sender's blocks to `blocks`.
     """
@@ -502,12 +506,12 @@ def _tell(wire: Wire, m: Reals | None, law: Law, at: Place, told: _Told | None, 
     if m is not None and told and kind != SPLIT:
         score = float(m @ (z - m)) / math.sqrt(max(float(m @ m), 1e-300))
         blocks.append(
-            Block(at.step, at.size, kind, law.divergence(m) / math.log(2), wire.bits - before, told.looked, score)
+            BlockRecord(at.step, at.size, kind, law.divergence(m) / math.log(2), wire.bits - before, told.looked, score)
         )
     return z
 
 
-def block(wire: Wire, m: Reals | None, law: Law, at: Place, blocks: list[Block]) -> Reals:
+def block(wire: Wire, m: Reals | None, law: Law, at: BlockPlace, blocks: list[BlockRecord]) -> Reals:
     """A draw of N(m, 1) at both ends. m is None at the receiver."""
     return _tell(wire, m, law, at, None if m is None else _choose(m, law, at, law.channel.work), blocks)
 
@@ -524,7 +528,7 @@ def _step(
     real: Tensor | None,
     index: int,
     level: int,
-    seen: list[Block],
+    seen: list[BlockRecord],
 ) -> tuple[Tensor, int, Step]:
     """z_s from z_t at `index`, at both ends. `real`, x in [-1, 1], is None at the receiver. `level`
     is the last step's.
@@ -544,7 +548,9 @@ def _step(
     found = np.empty(n)
     for start in range(0, n, size):
         part = slice(start, min(n, start + size))
-        found[part] = block(wire, None if m is None else m[part], law, Place(index, start, part.stop - start), seen)
+        found[part] = block(
+            wire, None if m is None else m[part], law, BlockPlace(index, start, part.stop - start), seen
+        )
     noise = torch.from_numpy(mix.back(found)).view(z.shape)
     z_s = (k.b * z.double() + k.c * x_hat.double() + width * noise).to(z.dtype)
     ideal = 0.0 if m is None else float(m @ m) / (2 * math.log(2))
@@ -570,10 +576,10 @@ def encode(model: VDM, x: Tensor, channel: Channel, until: float = math.inf) -> 
     if x.ndim != 4 or len(x) != 1:
         raise ValueError(f"pictures are of shape {tuple(x.shape)}; expected one, (1, C, H, W)")
     real = model.to_real(x)
-    wire, level = Writer(), FIRST_LEVEL
+    wire, level = ChannelWriter(), FIRST_LEVEL
     latents, quality = [_start(model, tuple(x.shape), channel)], []
     steps: list[Step] = []
-    blocks: list[Block] = []
+    blocks: list[BlockRecord] = []
     for index in range(channel.steps + 1):
         x_hat = model.denoise(latents[-1], index, channel.steps)
         quality.append(float(psnr(x_hat, real)[0]))
@@ -597,7 +603,7 @@ def decode(model: VDM, data: bytes, shape: tuple[int, int, int], channel: Channe
         raise DamagedError(
             f"{data[0] if data else 'no'} steps; expected at most {channel.steps}: other settings, or no such stream"
         )
-    wire, level = Reader(data[1:]), FIRST_LEVEL
+    wire, level = ChannelReader(data[1:]), FIRST_LEVEL
     latents = [_start(model, (1, *shape), channel)]
     for index in range(data[0]):
         x_hat = model.denoise(latents[-1], index, channel.steps)

@@ -51,7 +51,7 @@ class Log:
         self._say(line)
 
 
-class Word:
+class Occasions:
     """Knows when to say how training goes: after the first step, soon after that, then more and
     more rarely.
 

@@ -45,7 +45,7 @@ from uqdm.families.floats import Floats
 from uqdm.families.torch.held_out import Evaluation
 from uqdm.training import runs
 from uqdm.training.captured import Captured
-from uqdm.training.reports import Log, Window, Word
+from uqdm.training.reports import Log, Occasions, Window
 from uqdm.training.state import Objective, TrainingState, mixed
 
 AGAIN = "the same command goes on from there"
@@ -145,7 +145,7 @@ def train(
     if path.exists():
         state.load(path, seed)
     _check_alike(out, state.step, where)
-    share = _share(out, state.slices or config.training.accumulate * world, world)
+    share = share_of(out, state.slices or config.training.accumulate * world, world)
     state.slices = share * world
     if state.step and rank == 0:
         each = f"; {world} {'process' if world == 1 else 'processes'}, {share} batches each"
@@ -206,9 +206,9 @@ class _Run:
         c, state = self.config.training, self.state
         losses: list[Tensor] = []  # since the last look at them
         window, usual = Window(), math.nan
-        word, begun = Word(), state.step
+        word, begun = Occasions(), state.step
         self.kept, saved = begun, time.monotonic()
-        with closing(data.ahead(_numbers(state.step, self.share, self.rank, self.world))) as stream:  # type: ignore[type-var]
+        with closing(data.ahead(batch_numbers(state.step, self.share, self.rank, self.world))) as stream:  # type: ignore[type-var]
             clock = time.perf_counter()
             while not self.finished():
                 loss, norm, sums, counts = self.one_step(stream)
@@ -400,7 +400,7 @@ class _Run:
         return f"{line}, {row['images_per_second']:.1f} images/s, {rest}"
 
 
-def _numbers(step: int, share: int, rank: int, world: int) -> Iterator[int]:
+def batch_numbers(step: int, share: int, rank: int, world: int) -> Iterator[int]:
     """This process's batches of the stream from `step` on. A step takes share x world of them,
     shared out in blocks.
     """
@@ -408,7 +408,7 @@ def _numbers(step: int, share: int, rank: int, world: int) -> Iterator[int]:
         yield from range((n * world + rank) * share, (n * world + rank + 1) * share)
 
 
-def _share(out: Path, slices: int, world: int) -> int:
+def share_of(out: Path, slices: int, world: int) -> int:
     """How many of a step's slices each process takes. Raises `TrainingError` where they differ."""
     if slices % world:
         raise TrainingError(

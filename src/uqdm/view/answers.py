@@ -30,7 +30,7 @@ from uqdm.codec import Codec, Decoded
 from uqdm.errors import LimitError, UqdmError
 from uqdm.picture import to_array
 from uqdm.view import aside, pixels
-from uqdm.view.pool import BusyError, Pool, SupersededError
+from uqdm.view.pool import BusyError, SupersededError, WorkPool
 from uqdm.view.shelf import Shelf, UnknownNameError
 from uqdm.view.viewed import Viewed
 
@@ -52,7 +52,7 @@ class QueryError(UqdmError):
 
 
 @dataclasses.dataclass(frozen=True)
-class Answer:
+class Response:
     """A status, a body, and what the body is."""
 
     body: bytes
@@ -61,21 +61,21 @@ class Answer:
     headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
-def failed(status: int, message: str, **headers: str) -> Answer:
+def failed(status: int, message: str, **headers: str) -> Response:
     """An error, as JSON."""
     return _json({"error": message}, status, **headers)
 
 
-class Answers:
+class Site:
     """What is on view, open. `model`, `options`: as for `library.open_for`."""
 
     def __init__(self, shelf: Shelf, model: str | None = None, **options: Any) -> None:
         self._shelf, self._model = shelf, model
-        self._codecs = library.Pool(**options)
+        self._codecs = library.CodecPool(**options)
         self._lock = threading.Lock()
-        self._open: collections.OrderedDict[str, Viewed] = collections.OrderedDict()
-        self.decoding = Pool(1, WAITING, KEPT, _sized)
-        self.coding = Pool(1, WAITING, KEPT // 4, lambda coded: int(coded.pixels.nbytes))
+        self.opened: collections.OrderedDict[str, Viewed] = collections.OrderedDict()
+        self.decoding = WorkPool(1, WAITING, KEPT, _sized)
+        self.coding = WorkPool(1, WAITING, KEPT // 4, lambda coded: int(coded.pixels.nbytes))
         self._page = resources.files("uqdm.view").joinpath("page.html").read_bytes()
 
     def close(self) -> None:
@@ -88,7 +88,7 @@ class Answers:
         if len(names := self._shelf.names()) == 1:
             self.viewed(names[0])
 
-    def answer(self, target: str, ranges: str | None = None) -> Answer:
+    def answer(self, target: str, ranges: str | None = None) -> Response:
         """The answer to a request for `target`, a path and a query. `ranges`: its Range header.
 
         Errors about data are answers too.
@@ -120,23 +120,23 @@ class Answers:
 
     # --- what is asked for
 
-    def _index(self, query: "_Query") -> Answer:
-        return Answer(self._page, "text/html; charset=utf-8")
+    def _index(self, query: "_Query") -> Response:
+        return Response(self._page, "text/html; charset=utf-8")
 
-    def _files(self, query: "_Query") -> Answer:
+    def _files(self, query: "_Query") -> Response:
         return _json({"names": self._shelf.names(), "title": self._shelf.what})
 
-    def _about(self, query: "_Query") -> Answer:
+    def _about(self, query: "_Query") -> Response:
         return _json(self.viewed(query.text("name"), fresh=True).facts())
 
-    def _preview(self, query: "_Query") -> Answer:
+    def _preview(self, query: "_Query") -> Response:
         viewed, size, halvings = self.viewed(query.text("name")), query.number("bytes"), query.number("halvings", 0)
         if not 0 <= halvings <= 6:
             raise QueryError(f"halvings {halvings}; expected 0 to 6")
         decoded = viewed.preview(size, halvings, query.text("lane", "") or None)
         return _png(decoded.image, viewed.orientation, decoded.picture.icc, viewed.said(decoded, size, halvings))
 
-    def _curve(self, query: "_Query") -> Answer:
+    def _curve(self, query: "_Query") -> Response:
         viewed = self.viewed(query.text("name"))
         points = [
             {
@@ -149,12 +149,12 @@ class Answers:
         ]
         return _json({"points": points, "done": viewed.curve.done})
 
-    def _original(self, query: "_Query") -> Answer:
+    def _original(self, query: "_Query") -> Response:
         viewed = self.viewed(query.text("name"))
         picture = viewed.compared()
         return _png(to_array(picture), viewed.orientation, picture.icc, {"kind": viewed.reference().kind})
 
-    def _beside(self, query: "_Query") -> Answer:
+    def _beside(self, query: "_Query") -> Response:
         viewed, size, codec = self.viewed(query.text("name")), query.number("bytes"), query.text("codec")
         if codec not in aside.offered():
             raise QueryError(
@@ -178,11 +178,11 @@ class Answers:
         }
         return _png(coded.pixels, viewed.orientation, picture.icc, told)
 
-    def _busy(self, query: "_Query") -> Answer:
+    def _busy(self, query: "_Query") -> Response:
         doing = self.decoding.doing
         return _json({"doing": list(doing) if doing else None, "waiting": self.decoding.waiting})
 
-    def _file(self, query: "_Query", ranges: str | None) -> Answer:
+    def _file(self, query: "_Query", ranges: str | None) -> Response:
         viewed = self.viewed(query.text("name"))
         size = query.number("bytes", viewed.source.size)
         if not 0 < size <= viewed.source.size:
@@ -191,14 +191,14 @@ class Answers:
         headers = {"Accept-Ranges": "bytes", "Content-Disposition": f"attachment; filename*=UTF-8''{name}"}
         place = _range(ranges, size)
         if place is None:
-            return Answer(viewed.source.upto(size), "application/octet-stream", HTTPStatus.OK, headers)
+            return Response(viewed.source.upto(size), "application/octet-stream", HTTPStatus.OK, headers)
         begin, end = place
         if begin >= end:
             told = failed(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, f"the file has {size} bytes")
             return dataclasses.replace(told, headers={"Content-Range": f"bytes */{size}"})
         headers["Content-Range"] = f"bytes {begin}-{end - 1}/{size}"
         some = viewed.source.upto(end)[begin:]
-        return Answer(some, "application/octet-stream", HTTPStatus.PARTIAL_CONTENT, headers)
+        return Response(some, "application/octet-stream", HTTPStatus.PARTIAL_CONTENT, headers)
 
     # --- open files
 
@@ -207,18 +207,18 @@ class Answers:
         changed.
         """
         with self._lock:
-            found = self._open.get(name)
+            found = self.opened.get(name)
             if found is not None and not (fresh and self._shelf.stamp(name) != found.stamp):
-                self._open.move_to_end(name)
+                self.opened.move_to_end(name)
                 return found
             stamp = self._shelf.stamp(name)
             made = Viewed(name, self._shelf.open(name), self._codec, self._shelf.original_of(name), self.decoding)
             made.stamp = stamp
             if found is not None:
                 found.close()
-            self._open[name] = made
-            while len(self._open) > OPEN:
-                self._open.popitem(last=False)[1].close()
+            self.opened[name] = made
+            while len(self.opened) > OPEN:
+                self.opened.popitem(last=False)[1].close()
             return made
 
     def _codec(self, data: bytes) -> Codec:
@@ -268,10 +268,10 @@ def _finite(psnr: float | None) -> float | None:
     return psnr if psnr is not None and math.isfinite(psnr) else None
 
 
-def _json(value: Any, status: int = HTTPStatus.OK, **headers: str) -> Answer:
-    return Answer(json.dumps(value).encode(), "application/json", status, headers)
+def _json(value: Any, status: int = HTTPStatus.OK, **headers: str) -> Response:
+    return Response(json.dumps(value).encode(), "application/json", status, headers)
 
 
-def _png(array: pixels.Pixels, how: int, icc: bytes | None, told: Mapping[str, Any]) -> Answer:
+def _png(array: pixels.Pixels, how: int, icc: bytes | None, told: Mapping[str, Any]) -> Response:
     """A picture, and facts about it in a header of ASCII."""
-    return Answer(pixels.png(array, how, icc), "image/png", HTTPStatus.OK, {"X-Uqdm": json.dumps(told)})
+    return Response(pixels.png(array, how, icc), "image/png", HTTPStatus.OK, {"X-Uqdm": json.dumps(told)})

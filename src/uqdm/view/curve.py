@@ -1,7 +1,7 @@
 """Places in a file and their PSNR: what the curve under the slider shows. Knows no codec.
 
 Places are measured one after the other in the background: the ends of steps first, then some inside
-each step. Whatever else knows places and their PSNR belongs behind `Curve` too.
+each step. Whatever else knows places and their PSNR belongs behind `QualityCurve` too.
 """
 
 import itertools
@@ -15,7 +15,7 @@ INSIDE = 2  # places inside each step
 
 
 @dataclass(frozen=True)
-class Point:
+class PrefixQuality:
     """The first `size` bytes, and the PSNR in dB of what they show: infinite for an exact picture,
     None where there is nothing to compare with (yet).
     """
@@ -24,7 +24,7 @@ class Point:
     psnr: float | None
 
 
-Measure = Callable[[int, Progress], Point]
+Measure = Callable[[int, Progress], PrefixQuality]
 
 
 def places(contents: Contents, first: int) -> list[int]:
@@ -39,14 +39,14 @@ def places(contents: Contents, first: int) -> list[int]:
     return [size for size in dict.fromkeys([*found[1:], *last, *inside]) if size >= first]
 
 
-class Curve:
+class QualityCurve:
     """The points of one file. `places`: see there. `measure`: measures one. `comparable`: whether
     there is something to compare with by now.
     """
 
     def __init__(self, places: Callable[[], list[int]], measure: Measure, comparable: Callable[[], bool]) -> None:
         self._places, self._measure, self._comparable = places, measure, comparable
-        self._found: dict[int, Point] = {}
+        self._found: dict[int, PrefixQuality] = {}
 
     def advance(self, progress: Progress) -> bool:
         """Measures one more place. Returns whether there was one."""
@@ -57,7 +57,7 @@ class Curve:
                 return True
         return False
 
-    def points(self) -> list[Point]:
+    def points(self) -> list[PrefixQuality]:
         """What has been measured, by ascending size."""
         return [self._found[size] for size in sorted(self._found)]
 

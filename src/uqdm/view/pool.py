@@ -29,7 +29,7 @@ class BusyError(UqdmError):
     """So much is waiting that no more is taken."""
 
 
-class _Task:
+class _Job:
     """Work that somebody waits for. `lanes`: who; None for those who never ask for something
     else.
     """
@@ -44,14 +44,14 @@ class _Task:
             self.future.set_exception(SupersededError("a newer request has taken the place of this one"))
 
 
-class Pool:
+class WorkPool:
     """See above. `sized` tells how many bytes a result takes."""
 
     def __init__(self, workers: int, waiting: int, room: int, sized: Callable[[Any], int]) -> None:
         self._most, self._room, self._sized = waiting, room, sized
         self._change = threading.Condition()
-        self._waiting: list[_Task] = []
-        self._running: list[_Task] = []
+        self._waiting: list[_Job] = []
+        self._running: list[_Job] = []
         self._spare: dict[Hashable, Callable[[Progress], bool]] = {}  # the one that was done longest ago first
         self._idling: set[Hashable] = set()  # those of them that a thread is at
         self._kept: collections.OrderedDict[Hashable, Any] = collections.OrderedDict()
@@ -82,13 +82,13 @@ class Pool:
             if same is None:
                 if len(self._waiting) >= self._most:
                     raise BusyError(f"{self._most} requests are waiting already; try again later")
-                same = _Task(key, work)
+                same = _Job(key, work)
                 self._waiting.append(same)
             same.lanes.add(lane)
             self._change.notify()
             return same.future
 
-    def _leave(self, lane: str, but: _Task | None) -> None:
+    def _leave(self, lane: str, but: _Job | None) -> None:
         """Nobody in that lane waits any more, but for one task."""
         for task in (*self._running, *self._waiting):
             if task is but or lane not in task.lanes:
@@ -165,7 +165,7 @@ class Pool:
     def _free(self) -> list[Hashable]:
         return [name for name in self._spare if name not in self._idling]
 
-    def _do(self, task: _Task) -> None:
+    def _do(self, task: _Job) -> None:
         def progress(step: int, part: int, parts: int) -> None:
             self.doing = step, part, parts
             if not task.lanes:

@@ -20,7 +20,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from uqdm.errors import OutputError
-from uqdm.view.answers import Answer, Answers, failed
+from uqdm.view.answers import Response, Site, failed
 from uqdm.view.shelf import Shelf
 
 ADDRESS = "127.0.0.1"
@@ -31,7 +31,7 @@ OWN = ("same-origin", "none", "")  # what Sec-Fetch-Site may say
 
 class Server(ThreadingHTTPServer):
     """Serves what is on view, until `shutdown`. Port 0 takes any that is free. `options`: as for
-    `Answers`.
+    `Site`.
 
     Raises `OutputError` where the port is taken.
     """
@@ -41,7 +41,7 @@ class Server(ThreadingHTTPServer):
     request_queue_size = CONNECTIONS
 
     def __init__(self, shelf: Shelf, port: int = 0, **options: Any) -> None:
-        self.answers, self.ended = Answers(shelf, **options), False
+        self.answers, self.ended = Site(shelf, **options), False
         self._free = threading.BoundedSemaphore(CONNECTIONS)
         try:
             super().__init__((ADDRESS, port), _Handler)
@@ -105,7 +105,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_HEAD(self) -> None:
         self._send(self._answer(), body=False)
 
-    def _answer(self) -> Answer:
+    def _answer(self) -> Response:
         if (refusal := self._refusal()) is not None:
             return refusal
         try:
@@ -115,7 +115,7 @@ class _Handler(BaseHTTPRequestHandler):
                 HTTPStatus.INTERNAL_SERVER_ERROR, f"unexpected {type(error).__name__}: this is a mistake in uqdm"
             )
 
-    def _refusal(self) -> Answer | None:
+    def _refusal(self) -> Response | None:
         """Why a request gets no answer."""
         if self.server.ended:
             self.close_connection = True
@@ -133,7 +133,7 @@ class _Handler(BaseHTTPRequestHandler):
             return failed(HTTPStatus.BAD_REQUEST, "a request with a body; expected none")
         return None
 
-    def _send(self, answer: Answer, body: bool = True) -> None:
+    def _send(self, answer: Response, body: bool = True) -> None:
         self.send_response(answer.status)
         for name, value in {
             "Content-Type": answer.kind,

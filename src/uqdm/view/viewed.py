@@ -21,8 +21,8 @@ from uqdm.picture import Picture
 from uqdm.prefixes import Prefixes
 from uqdm.view import aside, pixels
 from uqdm.view.arriving import Arriving
-from uqdm.view.curve import Curve, Point, places
-from uqdm.view.pool import Pool
+from uqdm.view.curve import PrefixQuality, QualityCurve, places
+from uqdm.view.pool import WorkPool
 from uqdm.walk import Progress
 
 LOOK = 1 << 16  # pixels of a first look, at most
@@ -49,7 +49,7 @@ class Viewed:
     """
 
     def __init__(
-        self, name: str, source: Arriving, codec: Callable[[bytes], Codec], original: Path | None, pool: Pool
+        self, name: str, source: Arriving, codec: Callable[[bytes], Codec], original: Path | None, pool: WorkPool
     ) -> None:
         self.name, self.source, self._pool, self.number = name, source, pool, next(_numbers)
         self._parsed: tuple[int, Contents] | None = None
@@ -66,7 +66,7 @@ class Viewed:
         self._whole: Picture | None = None
         self.reduces = self.codec.match(self.header).reduced(1) is not None
         self.orientation = pixels.orientation(self.contents().payload(format.EXIF))
-        self.curve = Curve(self._places, self._measure, lambda: self.reference().picture is not None)
+        self.curve = QualityCurve(self._places, self._measure, lambda: self.reference().picture is not None)
         self.stamp: tuple[int, ...] = ()  # of the file when it was opened
         self._besides: dict[str, aside.Beside] = {}
         self._lock = threading.Lock()
@@ -93,7 +93,7 @@ class Viewed:
     def preview(self, size: int, halvings: int = 0, lane: str | None = None) -> Decoded:
         """What the first `size` bytes show (see `Prefixes`). Waits for it.
 
-        Raises what `Prefixes` and `Pool.ask` raise, and `LimitError` for a size outside the file.
+        Raises what `Prefixes` and `WorkPool.ask` raise, and `LimitError` for a size outside the file.
         """
         if not 0 < size <= self.source.size:
             raise LimitError(f"{size} bytes were asked for; expected 1 to {self.source.size}")
@@ -175,15 +175,15 @@ class Viewed:
         contents = self.contents()
         return places(contents, self.first()) if contents.steps else []
 
-    def _measure(self, size: int, progress: Progress) -> Point:
+    def _measure(self, size: int, progress: Progress) -> PrefixQuality:
         key = self.number, size, 0
         found = self._pool.kept(key)
         if found is None:
             found = self._decoded(self.source.there[:size], 0, progress)
             self._pool.put(key, found)
-        return Point(size, self.psnr(found))
+        return PrefixQuality(size, self.psnr(found))
 
-    def points(self) -> list[Point]:
+    def points(self) -> list[PrefixQuality]:
         """The curve: what has been measured, and until then what the file's index tells, by ascending
         size. All of it is of bytes that are there.
         """
@@ -193,14 +193,14 @@ class Viewed:
         }
         return [found[size] for size in sorted(found)]
 
-    def _told(self) -> list[Point]:
+    def _told(self) -> list[PrefixQuality]:
         """What the index tells, where the file has one."""
         try:
             places = format.read_index(self.contents()) or []
         except DamagedError:
             return []
         low, high = self.first(), len(self.source.there)
-        return [Point(one.bytes, one.psnr) for one in places if low <= one.bytes <= high]
+        return [PrefixQuality(one.bytes, one.psnr) for one in places if low <= one.bytes <= high]
 
     def facts(self) -> dict[str, Any]:
         """What a page must know of the file, for JSON."""

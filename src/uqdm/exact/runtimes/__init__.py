@@ -56,7 +56,7 @@ def _runtime(backend: str | None, device: str, threads: int | None, precision: s
     problems = []
     for name in fitting if backend is None else [backend]:
         try:
-            return _open(name, device, threads, precision), name
+            return open_runtime(name, device, threads, precision), name
         except BackendError as error:
             problems.append(str(error))
         except Exception as error:  # a broken installation may raise anything, and the others do the same work
@@ -72,7 +72,7 @@ def _fitting(device: str, precision: str) -> list[str]:
     return ["torch", "onnxruntime"] if by_cuda else ["torch"]
 
 
-def _open(name: str, device: str, threads: int | None, precision: str) -> Runtime:
+def open_runtime(name: str, device: str, threads: int | None, precision: str) -> Runtime:
     if name == "onnxruntime":
         from uqdm.exact.runtimes import ort
 

@@ -57,14 +57,14 @@ def device(name: str) -> int:
         number = int(found[1] or 0)
         x, y = (helper.make_tensor_value_info(one, TensorProto.FLOAT, [1]) for one in "xy")
         nodes = [helper.make_node("Floor", ["x"], ["y"])]
-        _session(_model(helper.make_graph(nodes, "trial", [x], [y])), number).run(None, {"x": np.zeros(1, np.float32)})
+        session(_model(helper.make_graph(nodes, "trial", [x], [y])), number).run(None, {"x": np.zeros(1, np.float32)})
     except Exception as error:  # ONNX Runtime raises what it likes
         said = str(error).splitlines()[0]
         raise BackendError(f"device {name!r} cannot be used by ONNX Runtime: {said}") from None
     return number
 
 
-def _session(model: onnx.ModelProto, cuda: int | None) -> Any:
+def session(model: onnx.ModelProto, cuda: int | None) -> Any:
     """On the CPU, or on a CUDA device. Raises what ONNX Runtime does, and `RuntimeError` where it would
     take the CPU in the device's place.
     """
@@ -94,7 +94,7 @@ class Runner:
     """
 
     def __init__(self, net: Net, cuda: int | None = None, unfolded: bool | None = None) -> None:
-        self._session = _session(graph(net, cuda is not None if unfolded is None else unfolded), cuda)
+        self._session = session(graph(net, cuda is not None if unfolded is None else unfolded), cuda)
 
     def __call__(
         self, features: NDArray[np.float32], context: NDArray[np.float32] | None = None

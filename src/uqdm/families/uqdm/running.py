@@ -29,12 +29,12 @@ class ExactDenoiser:
     ) -> None:
         self.name, self.tile, self.workers = name, tile, workers
         self.mixed = bool(package.network.get("mixed"))
-        self._steps = networks.parse(package.name, package.network, package.weights)
+        self.steps = networks.parse(package.name, package.network, package.weights)
         self._runner = Runners(runtime, name)
 
     def __call__(self, step: int, z: Any, low: Boxes, high: Boxes) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
         """See `walk.Denoiser`."""
-        own = self._steps[step]
+        own = self.steps[step]
         if own.net is None:
             return own.constant(low.shape)
         run = self._runner(own.net, own.limits())

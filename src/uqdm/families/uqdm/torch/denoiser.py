@@ -40,7 +40,7 @@ class FloatDenoiser:
     ) -> None:
         self._device, self._threads = pytorch.device(device_name), threads
         try:
-            self._steps: Callable[..., tuple[Floats, Floats]] = _UNetSteps(
+            self.steps: Callable[..., tuple[Floats, Floats]] = _UNetSteps(
                 package, self._device, pytorch.DTYPES[precision]
             )
         except (KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError) as error:
@@ -54,7 +54,7 @@ class FloatDenoiser:
         """See `walk.Denoiser`."""
         ours = pytorch.SETTINGS.ours(None if self._device.type == "cpu" else self._device.type, self._threads)
         with ours, torch.inference_mode(), torch.autocast(self._device.type, enabled=False):
-            return self._steps(step, z, low, high)
+            return self.steps(step, z, low, high)
 
 
 def _back(*tensors: Tensor) -> tuple[Floats, ...]:
@@ -92,15 +92,15 @@ class _UNetSteps:
             raise PackageError(
                 f"{package.name}: network {config.network!r} of {config.n_channels} channels; expected 'unet' of 3"
             )
-        self._net = _filled(lambda: UNet(config), package)
-        self._net.to(device=device, dtype=dtype).eval()
+        self.net = _filled(lambda: UNet(config), package)
+        self.net.to(device=device, dtype=dtype).eval()
         self._offset, self._scale = (np.array(floats(c[k]))[:, None, None] for k in ("offset", "scale"))
         self._device, self._dtype = device, dtype
 
     def __call__(self, step: int, z: Floats, low: NDArray[np.int16], high: NDArray[np.int16]) -> tuple[Floats, Floats]:
         def call(part: Floats) -> tuple[Floats, ...]:
             gamma = torch.full((len(part),), self._gamma[step], device=self._device, dtype=self._dtype)
-            return _back(*self._net(to_tensor(part, self._device, self._dtype), gamma))
+            return _back(*self.net(to_tensor(part, self._device, self._dtype), gamma))
 
         eps, factor = tiling.fixed(call, (z,), self._tile, UNET_BATCH)
         x_hat = np.clip((z - self._sigma[step] * eps) / self._alpha[step], -1.0, 1.0)
