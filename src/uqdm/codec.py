@@ -373,7 +373,7 @@ class Codec:
                     " that"
                 )
             family = smaller
-        before, beginnings, less = state, [b""], way.reduce > 0
+        before, less = state, way.reduce > 0
         damage: FormatError | NumericsError | None = some[0].damage
         try:
             for number in range(steps):
@@ -390,16 +390,33 @@ class Codec:
             if alone:
                 return [self._decode([one], steps, partial, way)[0] for one in some]
             damage = error
+        return self.previews(some, family, before, state, way, progress, damage)
+
+    def previews(
+        self,
+        some: Sequence[Contents],
+        family: Walk,
+        before: State,
+        state: State,
+        way: Way,
+        progress: Progress | None = None,
+        damage: FormatError | NumericsError | None = None,
+    ) -> list[Decoded]:
+        """What files of one kind show in `state`. `before`: at the end of the last whole step.
+
+        `damage`: what stopped the decoder there.
+        """
         if way.method == "ancestral" and state.cut:  # all but what is certain of the step that was cut is drawn
-            cut = self.answers(family, header, before, beginnings, False)
-            rgb = drawn(family, before, Guesser(way.seed, way.temperature, cut), progress)
+            beginnings = [one.partial.payload for one in some if one.partial]
+            certain = self.answers(family, some[0].header, before, beginnings, False)
+            rgb = drawn(family, before, Guesser(way.seed, way.temperature, certain), progress)
         else:
             rgb = shown(family, state, way, progress)
         found = []
         for one, pixels, bound in zip(some, rgb, bounds(family, state, way.method, len(some))):
             reached = min(len(one.steps), state.step)
             further = state.cut or state.step > reached
-            plain = not further and not less and way.method == "denoise"
+            plain = not further and not way.reduce and way.method == "denoise"
             corrected = plain and one.payload(format.CORRECTION) is not None
             if plain:
                 pixels, bound = known(one.header, one.chunks, pixels, reached, bound)

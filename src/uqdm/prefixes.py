@@ -9,12 +9,11 @@ import collections
 from typing import Any
 
 from uqdm import format
-from uqdm.codec import Codec, Decoded, finished
+from uqdm.codec import Codec, Decoded
 from uqdm.families.base import Walk
 from uqdm.format import Contents
-from uqdm.measured import known
-from uqdm.previews import Way, bounds, drawn, shown
-from uqdm.walk import Guesser, Progress, after
+from uqdm.previews import Way
+from uqdm.walk import Progress, after
 
 STATES = 256 << 20  # bytes of states that are kept of one file
 STATE = 32  # bytes of a state for each pixel, about
@@ -39,26 +38,12 @@ class Prefixes:
 
         Raises what `Codec.decode` raises.
         """
-        contents, family, state = self._reached(data, progress)
-        header, plain, reached = contents.header, self._way.method == "denoise", len(contents.steps)
-        further = False
-        if contents.partial is None or self._way.method == "flow":
-            pixels = shown(family, state, self._way, progress)[0]
-        else:
-            reader = self._codec.answers(family, header, state, [contents.partial.payload], False)
-            if plain or reader.empty:
-                state = after(family, state, reader, progress)
-                further = state.cut or state.step > reached
-                pixels = shown(family, state, self._way, progress)[0]
-            else:  # all but what is certain of the step that was cut is drawn
-                further = True
-                pixels = drawn(family, state, Guesser(self._way.seed, self._way.temperature, reader), progress)[0]
-        bound = bounds(family, state, self._way.method, 1)[0]
-        if plain and not further:
-            pixels, bound = known(header, contents.chunks, pixels, reached, bound)
-        corrected = plain and not further and contents.payload(format.CORRECTION) is not None
-        picture = finished(header, contents.chunks, pixels)
-        return Decoded(picture, reached, family.chunks, further, bound, contents.tail, None, corrected)
+        contents, family, before = self._reached(data, progress)
+        state = before
+        if contents.partial is not None and self._way.method != "flow":
+            answers = self._codec.answers(family, contents.header, before, [contents.partial.payload], False)
+            state = after(family, before, answers, progress)
+        return self._codec.previews([contents], family, before, state, self._way, progress)[0]
 
     def advance(self, data: bytes, progress: Progress | None = None) -> None:
         """Decodes the whole steps of the beginning `data`, so that `decode` goes on from there."""
