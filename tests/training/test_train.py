@@ -24,7 +24,7 @@ pytest.importorskip("torch")
 import hashlib
 
 import torch
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 from PIL import Image
 from torch import Tensor
 
@@ -368,20 +368,36 @@ def command(tmp_path: Path, out: str, steps: int, *more: str, launch: tuple[str,
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(uqdm.__file__).parent.parent)}
 
 
-def run(words: list[str], **how: Any) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(words, capture_output=True, text=True, env=ENVIRONMENT, timeout=300, **how)
+@pytest.fixture
+def here() -> Iterator[Callable[[list[str]], Result]]:
+    """The command in this process, which takes a second where a process of its own takes six."""
+    yield lambda words: CliRunner().invoke(main, words[words.index("train") :])
+    torch.set_flush_denormal(False)  # as it was before the command
+
+
+@pytest.fixture
+def alone(here: Callable[[list[str]], Result]) -> Callable[[list[str]], str]:
+    """The command in this process, which has to end well: what it prints."""
+
+    def called(words: list[str]) -> str:
+        done = here(words)
+        assert done.exit_code == 0, done.output
+        return done.stdout
+
+    return called
 
 
 def tensors(folder: Path) -> dict[str, Tensor]:
     return runs.read(folder / runs.CHECKPOINT)[0]
 
 
-def test_a_run_killed_at_any_moment_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
+def test_a_run_killed_at_any_moment_goes_on_as_if_it_had_not_been(
+    alone: Callable[[list[str]], str], tmp_path: Path
+) -> None:
     """kill -9 in the middle of steps and of a checkpoint that is being written; then the same
     command again.
     """
-    whole = run(command(tmp_path, "whole", 12))
-    assert whole.returncode == 0, whole.stderr
+    alone(command(tmp_path, "whole", 12))
     half = (
         "import os, signal; from uqdm.training import runs; real = runs.save_file; count = [0]\n"
         "def save_file(tensors, path, about):\n"
@@ -393,8 +409,8 @@ def test_a_run_killed_at_any_moment_goes_on_as_if_it_had_not_been(tmp_path: Path
         "from uqdm.cli import main; main()"
     )
     words = command(tmp_path, "killed", 12)
-    done = run([sys.executable, "-c", half, *words[words.index("train") :]])
-    assert done.returncode == -signal.SIGKILL
+    half_written = [sys.executable, "-c", half, *words[words.index("train") :]]
+    assert subprocess.run(half_written, capture_output=True, env=ENVIRONMENT, timeout=300).returncode == -signal.SIGKILL
     assert runs.read(tmp_path / "killed" / runs.CHECKPOINT)[1]["step"] == 6
     process = subprocess.Popen(words, stdout=subprocess.PIPE, env=ENVIRONMENT, text=True)
     assert process.stdout is not None
@@ -403,16 +419,13 @@ def test_a_run_killed_at_any_moment_goes_on_as_if_it_had_not_been(tmp_path: Path
             process.kill()
             break
     process.wait()
-    again = run(words)
-    assert again.returncode == 0, again.stderr
-    assert "going on from step" in again.stdout
+    assert "going on from step" in alone(words)
     a, b = tensors(tmp_path / "whole"), tensors(tmp_path / "killed")
     assert a.keys() == b.keys()
     assert all(torch.equal(a[k], b[k]) for k in a)
     steps = [row["step"] for row in rows(tmp_path / "killed") if "loss" in row]
     assert steps == sorted(set(steps))
-    further = run(command(tmp_path, "killed", 14))
-    assert further.returncode == 0
+    alone(command(tmp_path, "killed", 14))
     assert runs.read(tmp_path / "killed" / runs.CHECKPOINT)[1]["step"] == 14
 
 
@@ -426,7 +439,9 @@ def steps_of(text: str) -> list[int]:
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_the_step_saves_it_and_says_so(number: signal.Signals, code: int, tmp_path: Path) -> None:
+def test_a_signal_ends_the_step_saves_it_and_says_so(
+    number: signal.Signals, code: int, alone: Callable[[list[str]], str], tmp_path: Path
+) -> None:
     rarely = ["log_metrics_every_steps=10000", "checkpoint_every_steps=10000", "eval_every_steps=10000"]
     words = command(tmp_path, "run", 100_000, *rarely)
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENVIRONMENT, text=True) as process:
@@ -443,11 +458,8 @@ def test_a_signal_ends_the_step_saves_it_and_says_so(number: signal.Signals, cod
     )
     assert not list((tmp_path / "run").glob(".uqdm-*"))
     more = command(tmp_path, "run", step + 2, *rarely)
-    again = run(more)
-    assert again.returncode == 0, again.stderr
-    assert f"going on from step {step}" in again.stdout
-    whole = run(command(tmp_path, "whole", step + 2, *rarely))
-    assert whole.returncode == 0, whole.stderr
+    assert f"going on from step {step}" in alone(more)
+    alone(command(tmp_path, "whole", step + 2, *rarely))
     a, b = tensors(tmp_path / "whole"), tensors(tmp_path / "run")
     assert all(torch.equal(a[k], b[k]) for k in a)
 
@@ -535,15 +547,17 @@ def test_checkpoints_have_the_mode_that_the_umask_gives(tmp_path: Path) -> None:
     assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir() if path.is_file()} == {0o640}
 
 
-def test_a_run_that_cannot_be_written_is_refused_before_the_data_is_read(tmp_path: Path) -> None:
+def test_a_run_that_cannot_be_written_is_refused_before_the_data_is_read(
+    here: Callable[[list[str]], Result], tmp_path: Path
+) -> None:
     (tmp_path / "file").write_bytes(b"")
-    failed = run(command(tmp_path, "file", 5))
-    assert failed.returncode == 1
+    failed = here(command(tmp_path, "file", 5))
+    assert failed.exit_code == 1
     assert "is a file; a run needs a folder" in failed.stderr
     assert "parameters" not in failed.stdout
 
 
-def test_broken_pictures_are_left_out_counted_and_named(tmp_path: Path) -> None:
+def test_broken_pictures_are_left_out_counted_and_named(here: Callable[[list[str]], Result], tmp_path: Path) -> None:
     (tmp_path / "p").mkdir()
     for i in range(12):
         Image.fromarray(np.full((16, 16, 3), i, np.uint8)).save(tmp_path / "p" / f"{i:02}.png")
@@ -551,8 +565,8 @@ def test_broken_pictures_are_left_out_counted_and_named(tmp_path: Path) -> None:
         (tmp_path / "p" / f"{i:02}.png").write_bytes(b"no picture")
     words = command(tmp_path, "run", 6)
     words[words.index("--data") + 1] = str(tmp_path / "p")
-    done = run(words)
-    assert done.returncode == 1, done.stderr
+    done = here(words)
+    assert done.exit_code == 1, done.stderr
     assert "2 of 10 pictures were left out, 2 of them broken" in done.stderr
     assert "1 of 2 pictures were left out, 1 of them broken" in done.stderr  # and of those to evaluate on
     assert all(f"{name}.png" in done.stderr for name in ("01", "03", "10"))
@@ -573,19 +587,6 @@ def two_nodes(words: list[str]) -> str:
     if any(node.returncode for node in nodes):
         raise RuntimeError("".join(errors for _, errors in said))
     return "".join(out for out, _ in said)
-
-
-@pytest.fixture
-def alone() -> Iterator[Callable[[list[str]], str]]:
-    """The command in this process: what it prints."""
-
-    def called(words: list[str]) -> str:
-        done = CliRunner().invoke(main, words[words.index("train") :])
-        assert done.exit_code == 0, done.output
-        return done.stdout
-
-    yield called
-    torch.set_flush_denormal(False)  # as it was before the command
 
 
 def losses(folder: Path) -> list[float]:
@@ -638,9 +639,9 @@ def test_a_step_takes_the_same_batches_however_many_processes_share_them(world: 
         trainer.share_of(Path("run"), 4, 3)
 
 
-def test_the_command_says_what_it_does_and_what_is_wrong(tmp_path: Path) -> None:
-    done = run(command(tmp_path, "run", 5))
-    assert done.returncode == 0, done.stderr
+def test_the_command_says_what_it_does_and_what_is_wrong(here: Callable[[list[str]], Result], tmp_path: Path) -> None:
+    done = here(command(tmp_path, "run", 5))
+    assert done.exit_code == 0, done.stderr
     assert '"n_timesteps": 2' in done.stdout
     assert "multiply-adds a pixel" in done.stdout
     assert "min left" in done.stdout
@@ -650,7 +651,7 @@ def test_the_command_says_what_it_does_and_what_is_wrong(tmp_path: Path) -> None
         (["--preset", "swirl"], 1, "holds pictures"),
         (["--data", str(tmp_path / "nowhere")], 1, "nowhere"),
     ]:
-        failed = run([*command(tmp_path, "other", 5), *words])
-        assert failed.returncode == code, words
+        failed = here([*command(tmp_path, "other", 5), *words])
+        assert failed.exit_code == code, words
         assert what in failed.stderr, failed.stderr
         assert "Traceback" not in failed.stderr
