@@ -180,7 +180,7 @@ def measured(name: str, out: Path, small: bool) -> dict[str, Any]:
     if name != "vdm":
         return {name: measure(model, model.config.model.n_timesteps)}
     found = {}
-    for steps in VDM_STEPS[:4] if small else VDM_STEPS:
+    for steps in VDM_STEPS[:3] if small else VDM_STEPS:
         draws = max(1, min(DRAWS, 400 // steps))
         found[f"vdm-{steps}"] = measure(model, steps, sorted({round(i * steps / 20) for i in range(21)}), draws)
     over = UQDM.over(model)
