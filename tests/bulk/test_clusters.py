@@ -19,6 +19,7 @@ from uqdm.bulk import Evaluator, clusters
 from uqdm.bulk.pictures import Made
 from uqdm.errors import UqdmError
 
+ONE = clusters.Cluster(actors=1)  # a worker's start takes longer than all its pictures here
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
 
 
@@ -66,7 +67,7 @@ def test_a_folder_becomes_the_files_of_one_process_and_a_table_and_comes_back(ru
         size = Path(f"out/{name}.uqdm").stat().st_size
         assert (row["bytes"], row["height"], row["width"], row["error"]) == (size, *arrays[name].shape[:2], "")
         assert row["bpp"] == 8 * size / (row["width"] * row["height"])
-    back = bulk.decompress("out", "back", model=toy / "photo")
+    back = bulk.decompress("out", "back", model=toy / "photo", cluster=ONE)
     assert (back.done, back.failed) == (9, 0)
     run("decompress", "one", "alone", "--recursive", "--jobs", 1)
     assert made("back", ".png") == made("alone", ".png")
@@ -75,18 +76,18 @@ def test_a_folder_becomes_the_files_of_one_process_and_a_table_and_comes_back(ru
 def test_the_same_call_goes_on_where_it_stopped(run: Run, toy: Path) -> None:
     for i in range(6):
         picture(f"in/p{i}.png", seed=i)
-    bulk.compress("in", "out", model=toy / "photo")
+    bulk.compress("in", "out", model=toy / "photo", cluster=ONE)
     first, table = made("out"), rows("out")
     for name in ("p1.uqdm", "p4.uqdm", "pictures.parquet"):
         Path("out", name).unlink()
     Path("out/p2.uqdm").touch()
     before = Path("out/p0.uqdm").stat().st_mtime_ns
-    found = bulk.compress("in", "out", model=toy / "photo")
+    found = bulk.compress("in", "out", model=toy / "photo", cluster=ONE)
     assert (found.done, found.skipped) == (2, 4)
     assert Path("out/p0.uqdm").stat().st_mtime_ns == before
     assert made("out") == first
     assert rows("out") == table
-    assert bulk.compress("in", "out", model=toy / "photo", force=True).done == 6
+    assert bulk.compress("in", "out", model=toy / "photo", force=True, cluster=ONE).done == 6
 
 
 def test_a_killed_worker_takes_nothing_with_it(run: Run, toy: Path) -> None:
@@ -197,7 +198,7 @@ def test_figures_are_kept_from_an_interruption_on_and_are_those_of_one_process(r
         if over:
             raise KeyboardInterrupt
 
-    how: Any = {"model": toy / "photo", "rates": (3, 100)}
+    how: Any = {"model": toy / "photo", "rates": (3, 100), "cluster": ONE}
     with pytest.raises(KeyboardInterrupt):
         bulk.evaluate("in", "out", progress=interrupt, **how)
     assert not Path("out/pictures.parquet").exists()
