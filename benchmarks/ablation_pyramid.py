@@ -11,6 +11,7 @@ every third picture of a folder. Variants:
     no-turns      channels do not see the errors of those before them
     no-planes     bands do not see where and how much the bands before them were wrong
     haar          the reversible Haar wavelet in the place of the 5/3
+    longer        the reversible 13/7-T, which predicts from four neighbours and updates by four
     ask-all       threshold 0: every detail is asked for in every step;    ask-less: threshold 0.3
     once          one step, lossless at once;    ratio-2: seven steps of 64, 32, ..., 1
     odd           base widths 63, 21, 7, 1 and odd ratios, so that cells can be centred on 0
@@ -79,8 +80,67 @@ def haar() -> None:
         found[..., ::2], found[..., 1::2] = even, high + even[..., : high.shape[-1]]
         return found
 
-    pyramid._split, pyramid._join = split, join
+    pyramid.split, pyramid.join = split, join
     lattice.NORMS = tuple((2.0**level, 2.0 ** (level - 1)) for level in range(lattice.MOST_LEVELS))  # type: ignore[assignment]
+
+
+def _at(half: Tensor, first: int, count: int, size: int) -> Tensor:
+    """Of a row of `size` values the ones at first, first + 2, ..., mirrored at both ends. `half` has
+    those of their parity.
+    """
+    where = torch.arange(first, first + 2 * count, 2).abs()
+    where = torch.where(where > size - 1, 2 * (size - 1) - where, where)
+    return half[..., where.abs() // 2]
+
+
+def _weighted(half: Tensor, first: int, count: int, size: int) -> Tensor:
+    """9 times the inner two of four neighbours less the outer two. `first`: where the first of all
+    is.
+    """
+    a, b, c, d = (_at(half, first + 2 * k, count, size) for k in range(4))
+    return 9 * (b + c) - (a + d)
+
+
+def longer() -> None:
+    """The 13/7-T in the place of the 5/3 wavelet (Calderbank and others 1998). Rows of at most three
+    values keep the 5/3.
+    """
+    short_split, short_join = pyramid.split, pyramid.join
+
+    def split(a: Tensor) -> tuple[Tensor, Tensor]:
+        size = a.shape[-1]
+        if size <= 3:
+            return short_split(a)
+        even, odd = a[..., ::2], a[..., 1::2]
+        high = odd - torch.floor((_weighted(even, -2, odd.shape[-1], size) + 8) / 16)
+        return even + torch.floor((_weighted(high, -3, even.shape[-1], size) + 16) / 32), high
+
+    def join(low: Tensor, high: Tensor, exact: bool) -> Tensor:
+        size = low.shape[-1] + high.shape[-1]
+        if size <= 3:
+            return short_join(low, high, exact)
+        sums = _weighted(high, -3, low.shape[-1], size)
+        even = low - (torch.floor((sums + 16) / 32) if exact else sums / 32)
+        sums = _weighted(even, -2, high.shape[-1], size)
+        found = low.new_empty(*low.shape[:-1], size)
+        found[..., ::2], found[..., 1::2] = even, high + (torch.floor((sums + 8) / 16) if exact else sums / 16)
+        return found
+
+    pyramid.split, pyramid.join = split, join
+    lattice.NORMS = tuple(_norms(level) for level in range(1, lattice.MOST_LEVELS + 1))  # type: ignore[assignment]
+
+
+def _norms(level: int) -> tuple[float, float]:
+    """What an error of 1 in a coefficient of HL and of HH does to the picture (see `lattice.NORMS`)."""
+    side, found = 16, []
+    for band in (0, 6):
+        low, details = torch.zeros(2, 3, side, side), torch.zeros(2, 9, side, side)
+        details[1, band, side // 2, side // 2] = 1
+        for _ in range(level):
+            low = pyramid.level_up(low, details, (2 * low.shape[-1],) * 2, False)
+            details = torch.zeros(2, 9, *low.shape[2:])
+        found.append(float((low[1] - low[0]).square().sum().sqrt()))
+    return found[0], found[1]
 
 
 def odd() -> None:
@@ -89,7 +149,7 @@ def odd() -> None:
     def nearest(unit: int, target: float) -> int:
         return unit * (2 * max(0, round((target / unit - 1) / 2)) + 1)
 
-    lattice._nearest = nearest
+    lattice.nearest = nearest
 
 
 def aligned() -> None:
@@ -112,6 +172,8 @@ def prepared(variant: str) -> Config:
         replaced(lambda found: found._replace(error=torch.zeros_like(found.error), loud=torch.zeros_like(found.loud)))
     elif variant == "haar":
         haar()
+    elif variant == "longer":
+        longer()
     elif variant in ("odd", "aligned"):
         odd()
         if variant == "aligned":

@@ -222,15 +222,12 @@ def widths(bases: tuple[int, ...]) -> Widths:
         rows.insert(
             0,
             [
-                [
-                    [_nearest(rows[0][i][b][c], base * f / norms[b == 2]) for c, f in enumerate(FACTORS)]
-                    for b in range(3)
-                ]
+                [[nearest(rows[0][i][b][c], base * f / norms[b == 2]) for c, f in enumerate(FACTORS)] for b in range(3)]
                 for i, norms in enumerate(NORMS)
             ],
         )
     return tuple(tuple(tuple(tuple(channels) for channels in bands) for bands in levels) for levels in rows)
 
 
-def _nearest(unit: int, target: float) -> int:
+def nearest(unit: int, target: float) -> int:
     return unit * max(1, round(target / unit))

@@ -248,7 +248,7 @@ class Pyramid(nn.Module):
             if means:
                 shown = low
                 for level in range(len(details), 0, -1):
-                    shown = _level_up(shown, best[level - 1], shapes[level - 1], exact=False)
+                    shown = level_up(shown, best[level - 1], shapes[level - 1], exact=False)
                 previews.append(pixels(shown))
         return Walked(torch.stack(bits), torch.stack(asked), previews)
 
@@ -285,7 +285,7 @@ class Pyramid(nn.Module):
                 best[i] = found.mean
             if level > 1 and self.net(step, level - 1) is not None:
                 h, w = shapes[level - 1]
-                image = _level_up(image, told[i].value, (h, w), exact=step + 1 == self.n_steps)
+                image = level_up(image, told[i].value, (h, w), exact=step + 1 == self.n_steps)
                 above = F.interpolate(_edged(found.loud, (h, w)), scale_factor=2.0, mode="nearest")[..., :h, :w]
         return cost, sent
 
@@ -493,7 +493,7 @@ def _right(even: Tensor, count: int) -> Tensor:
     return even[..., 1:] if even.shape[-1] > count else torch.cat([even[..., 1:], even[..., -1:]], -1)
 
 
-def _split(a: Tensor) -> tuple[Tensor, Tensor]:
+def split(a: Tensor) -> tuple[Tensor, Tensor]:
     """Along the last axis; floats that hold integers (see `lattice`)."""
     even, odd = a[..., ::2], a[..., 1::2]
     if not odd.shape[-1]:
@@ -503,8 +503,8 @@ def _split(a: Tensor) -> tuple[Tensor, Tensor]:
     return even + torch.floor((before + behind + 2) / 4), high
 
 
-def _join(low: Tensor, high: Tensor, exact: bool) -> Tensor:
-    """Inverse of `_split`. Not `exact`: of real numbers, with the mean that rounding down leaves
+def join(low: Tensor, high: Tensor, exact: bool) -> Tensor:
+    """Inverse of `split`. Not `exact`: of real numbers, with the mean that rounding down leaves
     behind (1/4 and 3/8).
     """
     if not high.shape[-1]:
@@ -522,16 +522,16 @@ def _join(low: Tensor, high: Tensor, exact: bool) -> Tensor:
 def _forward(v: Tensor, count: int) -> tuple[Tensor, list[tuple[Tensor, Tensor, Tensor]]]:
     bands = []
     for _ in range(count):
-        top, bottom = (part.transpose(-1, -2) for part in _split(v.transpose(-1, -2)))
-        (v, hl), (lh, hh) = _split(top), _split(bottom)
+        top, bottom = (part.transpose(-1, -2) for part in split(v.transpose(-1, -2)))
+        (v, hl), (lh, hh) = split(top), split(bottom)
         bands.append((hl, lh, hh))
     return v, bands
 
 
-def _level_up(low: Tensor, details: Tensor, finer: tuple[int, int], exact: bool) -> Tensor:
+def level_up(low: Tensor, details: Tensor, finer: tuple[int, int], exact: bool) -> Tensor:
     """LL (B, 3, h, w) and details (B, 9, h, w) -> the finer field (B, 3, *finer)."""
     h, w = finer
     hl = details[:, 0:3, :, : w // 2]
     lh, hh = details[:, 3:6, : h // 2], details[:, 6:9, : h // 2, : w // 2]
-    top, bottom = _join(low, hl, exact), _join(lh, hh, exact)
-    return _join(top.transpose(-1, -2), bottom.transpose(-1, -2), exact).transpose(-1, -2)
+    top, bottom = join(low, hl, exact), join(lh, hh, exact)
+    return join(top.transpose(-1, -2), bottom.transpose(-1, -2), exact).transpose(-1, -2)
