@@ -74,6 +74,17 @@ def test_nobody_who_does_not_look_gets_a_bar(run: Run) -> None:
     assert (done.returncode, done.stderr) == (0, b"")
 
 
+def test_a_first_run_says_that_it_compiles(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("numba")
+    picture("a.png", 16, 16)
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "kept"))
+    code, seen, _ = on_a_terminal("compress", "a.png", "--model", "nano")
+    assert code == 0
+    assert "compiling, this once" in seen
+    words = [sys.executable, "-c", "from uqdm.entropy import choice; print(choice.compiles())"]
+    assert subprocess.run(words, capture_output=True, text=True).stdout == "False\n"  # its code is kept
+
+
 def test_progress_is_told_after_every_part_and_changes_no_bit(default: Codec) -> None:
     image, told = photograph(40, 52), []
     data = default.compress(image, progress=lambda *where: told.append(where))

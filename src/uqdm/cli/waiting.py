@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from uqdm.cli.jobs import Job
+from uqdm.entropy import choice
 
 SECOND = 1.0
 # progress of the pictures at work: step, part of the step, number of steps; see `codec.Progress`
@@ -86,6 +87,8 @@ class Bar:
             return
         from tqdm import tqdm
 
+        if choice.compiles():
+            self._text = self._text or "compiling, this once"
         form = "{percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
         if self._total > 1:
             form = "{percentage:3.0f}%|{bar}| {n:.1f}/{total} files [{elapsed}<{remaining}, {rate_noinv_fmt}{postfix}]"

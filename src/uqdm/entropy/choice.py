@@ -44,6 +44,14 @@ def fastest() -> str:
     return next(name for name in PREFERENCE if _module(name) is not None)
 
 
+def compiles() -> bool:
+    """Whether Numba compiles in this process, which takes seconds, as no earlier one has done it."""
+    try:
+        return not importlib.import_module(f"uqdm.entropy.{PREFERENCE['numba']}").KEPT
+    except Exception:  # see above
+        return False
+
+
 def resolve(name: str | None) -> str:
     """`name`, or for None the fastest one here."""
     return fastest() if name is None else name

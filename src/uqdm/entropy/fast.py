@@ -11,6 +11,7 @@ Tables of constants come in as arguments: compiled code is kept on disk and must
 
 import functools
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
@@ -478,3 +479,11 @@ class Reader:
         symbols = np.empty(cells.size, np.int64)
         count, status = _take_cells(self._state, self._stream, self._whole, symbols, *_arrays(cells))
         return self._settle(symbols, count, status, cells)
+
+
+def _kept() -> bool:
+    folder: str | None = cast(Any, _take).stats.cache_path
+    return folder is not None and any(Path(folder).glob("fast.*.nbi"))
+
+
+KEPT = _kept()  # whether an earlier run has left compiled code, so that the first call need not wait for it
