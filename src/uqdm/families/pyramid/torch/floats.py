@@ -2,16 +2,12 @@
 `FLOATS`.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-
 import torch
 from torch import Tensor
 
-from uqdm.bundle import Package
-from uqdm.config import Config
-from uqdm.families.floats import Floats, Pictures, Size
 from uqdm.families.pyramid.torch.model import Pyramid
-from uqdm.families.torch.held_out import Evaluation, evaluate_coded
+from uqdm.families.pyramid.torch.quantise import package_of
+from uqdm.families.torch.coded import coded
 
 
 def _loss(model: Pyramid, x: Tensor, generator: torch.Generator, loss: str) -> tuple[Tensor, Tensor, Tensor]:
@@ -20,43 +16,4 @@ def _loss(model: Pyramid, x: Tensor, generator: torch.Generator, loss: str) -> t
     return bits.sum(0).mean(), sums, torch.full_like(sums, len(x))
 
 
-def _held_out(
-    model: Pyramid,
-    held: Iterable[Tensor],
-    loss: str = "full",
-    *,
-    seed: int = 0,
-    batches: int | None = None,
-    **simulated: object,
-) -> Evaluation:
-    """Files are what they are: there is no other T to simulate, and one kind of preview."""
-    return evaluate_coded(model, held, seed=seed, batches=batches)
-
-
-def _size(config: Config, side: int | None) -> Size:
-    with torch.device("meta"):
-        network = Pyramid(config)
-    return Size(sum(p.numel() for p in network.parameters()), network.multiply_adds(), " and file")
-
-
-def _quantise(
-    model: Pyramid,
-    name: str,
-    pictures: Pictures,
-    measure: Callable[[Package], Sequence[float]],
-    say: Callable[[str], None],
-) -> tuple[Package, list[float]]:
-    from uqdm.families.pyramid.torch.quantise import package_of
-
-    return package_of(model, name, pictures, measure, say)
-
-
-FLOATS = Floats(
-    new=Pyramid,
-    loss=_loss,
-    held_out=_held_out,
-    size=_size,
-    quantise=_quantise,
-    network=lambda model: model,
-    recordable=True,
-)
+FLOATS = coded(Pyramid, loss=_loss, quantise=package_of, network=lambda model: model, recordable=True)
