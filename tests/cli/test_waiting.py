@@ -74,6 +74,18 @@ def test_nobody_who_does_not_look_gets_a_bar(run: Run) -> None:
     assert (done.returncode, done.stderr) == (0, b"")
 
 
+def test_it_is_known_whether_an_earlier_run_has_compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("numba")
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "kept"))
+    asked = (
+        "import numpy as np; from uqdm.entropy import choice, fast; print(choice.compiles());"
+        "fast.mean(*np.array([[0], [40], [0], [9]]))"
+    )
+    for found in ("True\n", "False\n"):
+        assert subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True).stdout == found
+
+
+@pytest.mark.slow
 def test_a_first_run_says_that_it_compiles(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("numba")
     picture("a.png", 16, 16)
@@ -81,8 +93,6 @@ def test_a_first_run_says_that_it_compiles(run: Run, tmp_path: Path, monkeypatch
     code, seen, _ = on_a_terminal("compress", "a.png", "--model", "nano")
     assert code == 0
     assert "compiling, this once" in seen
-    words = [sys.executable, "-c", "from uqdm.entropy import choice; print(choice.compiles())"]
-    assert subprocess.run(words, capture_output=True, text=True).stdout == "False\n"  # its code is kept
 
 
 def test_progress_is_told_after_every_part_and_changes_no_bit(default: Codec) -> None:
