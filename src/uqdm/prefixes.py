@@ -45,7 +45,7 @@ class Prefixes:
         if contents.partial is None or self._way.method == "flow":
             pixels = shown(family, state, self._way, progress)[0]
         else:
-            reader = self._codec.answers(family, header, state, [contents.partial.payload], False)
+            reader = self._codec.answers(family, header, state.step + 1, [contents.partial.payload], False)
             if plain or reader.empty:
                 state = after(family, state, reader, progress)
                 further = state.cut or state.step > reached
@@ -78,7 +78,7 @@ class Prefixes:
         if state is None:
             state = family.start((header.height, header.width), [header.seed], header.grey)
         for chunk in steps[begin:]:
-            answers = self._codec.answers(family, header, state, [chunk.payload], True)
+            answers = self._codec.answers(family, header, state.step + 1, [chunk.payload], True)
             state = after(family, state, answers, progress)
             self._keep(state, header.height * header.width)
         if state.step:
