@@ -104,8 +104,8 @@ def cdf(position: NDArray[np.int64], location: NDArray[np.int64], level: NDArray
     t += limit
     cell = t >> (FRACTION - _CELLS)
     t &= (1 << (FRACTION - _CELLS)) - 1
-    below: NDArray[np.int64] = logistic_cdf()[cell]
-    rise = _rises()[cell]
+    below: NDArray[np.int64] = logistic_cdf().take(cell, mode="clip")  # nothing to clip, but this asks nothing
+    rise = _rises().take(cell, mode="clip")
     rise *= t
     rise >>= FRACTION - _CELLS
     below += rise
