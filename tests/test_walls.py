@@ -49,6 +49,7 @@ ALLOWED = {  # part -> outside packages, own parts besides itself
     "families/torch": ({"numpy", "torch"}, FAMILY | FLOATS),
     "config.py": (set(), {"families/registry", "records", "errors"}),
     "walk.py": ({"numpy"}, {"families/base", *ENTROPY}),
+    "ahead.py": (set(), {"families/base", "walk"}),
     "rate.py": (set(), {"families/registry", "goals", "format", "bundle", "errors", "sources"}),
     "batches.py": (set(), {"errors"}),
     "bulk/processes.py": (set(), {"families/registry", "cpus", "errors"}),
@@ -90,6 +91,7 @@ ALLOWED = {  # part -> outside packages, own parts besides itself
             "families/base",
             "families/registry",
             "walk",
+            "ahead",
             "rate",
             "batches",
             "encoder",
@@ -109,7 +111,7 @@ ALLOWED = {  # part -> outside packages, own parts besides itself
     ),
     "prefixes.py": (
         set(),
-        {"codec", "families/base", "format", "measured", "previews", "walk"},
+        {"ahead", "codec", "families/base", "format", "previews", "walk"},
     ),
     "pillow.py": ({"numpy", "PIL"}, {"library", "format", "goals", "picture", "errors"}),
     "notebook.py": (

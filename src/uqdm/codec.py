@@ -8,6 +8,7 @@ public class is one: every way of decoding is here, and the encoder's side in `e
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Unpack, overload
 
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uqdm import arguments, cpus, format, rate, sources
+from uqdm.ahead import following
 from uqdm.bundle import Package
 from uqdm.encoder import Encoder, alike
 from uqdm.entropy import choice
@@ -376,14 +378,18 @@ class Codec:
         before, less = state, way.reduce > 0
         damage: FormatError | NumericsError | None = some[0].damage
         try:
-            for number in range(steps):
-                payloads = [one.steps[number].payload for one in some]
-                answers = self.answers(family, header, state, payloads, True, less)
-                state = before = after(family, state, answers, progress, blind=number + 1 < steps and not way.salvage)
+            readers = [
+                functools.partial(
+                    self.answers, family, header, number + 1, [one.steps[number].payload for one in some], True, less
+                )
+                for number in range(steps)
+            ]
+            blind = [not way.salvage] * (steps - 1) + [False] * 2
             if partial:
                 beginnings = [one.partial.payload for one in some if one.partial]
-                answers = self.answers(family, header, before, beginnings, False, less)
-                state = after(family, before, answers, progress)
+                readers.append(functools.partial(self.answers, family, header, steps + 1, beginnings, False, less))
+            for now in following(family, state, readers, progress, blind):
+                state, before = now, before if now.cut else now
         except (DamagedError, NumericsError) as error:
             if not way.salvage:
                 raise
@@ -408,7 +414,7 @@ class Codec:
         """
         if way.method == "ancestral" and state.cut:  # all but what is certain of the step that was cut is drawn
             beginnings = [one.partial.payload for one in some if one.partial]
-            certain = self.answers(family, some[0].header, before, beginnings, False)
+            certain = self.answers(family, some[0].header, before.step + 1, beginnings, False)
             rgb = drawn(family, before, Guesser(way.seed, way.temperature, certain), progress)
         else:
             rgb = shown(family, state, way, progress)
@@ -478,7 +484,7 @@ class Codec:
                 before.append(chunk)
                 continue
             if active is None:
-                active = self.answers(family, reader.header, state, [chunk.payload], chunk.whole)
+                active = self.answers(family, reader.header, state.step + 1, [chunk.payload], chunk.whole)
             else:
                 active.extend(chunk.payload, chunk.whole)
             if active.empty:
@@ -496,15 +502,15 @@ class Codec:
         self,
         family: Walk,
         header: Header,
-        state: State,
+        number: int,
         payloads: Sequence[bytes],
         whole: bool,
         beginning: bool = False,
     ) -> Reader:
-        """Who answers the next step of files from one more chunk of each picture of a batch, or from
+        """Who answers step `number` of files (from 1) from its chunk of each picture of a batch, or from
         a part of it. `beginning`: see `Reader`.
         """
-        number, own = state.step + 1, family.side_size
+        own = family.side_size
         size = header.symbol_check(number)
         return Reader(number, payloads, whole, own, self._coder, self.exact, beginning, size)
 

@@ -6,9 +6,11 @@ so a beginning that ends inside it costs a fraction of a decode.
 """
 
 import collections
+import functools
 from typing import Any
 
 from uqdm import format
+from uqdm.ahead import following
 from uqdm.codec import Codec, Decoded
 from uqdm.families.base import Walk
 from uqdm.format import Contents
@@ -41,7 +43,8 @@ class Prefixes:
         contents, family, before = self._reached(data, progress)
         state = before
         if contents.partial is not None and self._way.method != "flow":
-            answers = self._codec.answers(family, contents.header, before, [contents.partial.payload], False)
+            payloads = [contents.partial.payload]
+            answers = self._codec.answers(family, contents.header, before.step + 1, payloads, False)
             state = after(family, before, answers, progress)
         return self._codec.previews([contents], family, before, state, self._way, progress)[0]
 
@@ -62,10 +65,12 @@ class Prefixes:
         state = self._states.get(begin)
         if state is None:
             state = family.start((header.height, header.width), [header.seed], header.grey)
-        for chunk in steps[begin:]:
-            answers = self._codec.answers(family, header, state, [chunk.payload], True)
-            state = after(family, state, answers, progress)
-            self._keep(state, header.height * header.width)
+        readers = [
+            functools.partial(self._codec.answers, family, header, number, [chunk.payload], True)
+            for number, chunk in enumerate(steps[begin:], begin + 1)
+        ]
+        for now in following(family, state, readers, progress):
+            self._keep(state := now, header.height * header.width)
         if state.step:
             self._states.move_to_end(state.step)
         return contents, family, state

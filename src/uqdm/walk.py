@@ -55,24 +55,62 @@ def walk(
     at a state, the given one too, once the walk has gone on from it. So a family may use its memory
     for the next one. `blind`: nobody makes a preview of a state but the one at a model's end.
     """
-    hints = [hint for hint, given in (("spending", spend), ("blinded", blind)) if given and hasattr(model, hint)]
-    for step in range(state.step, model.chunks if steps is None else steps):
-        for hint in hints:  # few families can use them
-            getattr(model, hint)(state)
-        side = answers.side(model, state)
-        parts = model.parts(state)
-        for part in range(parts):
-            questions = model.question(state, part, side)
-            given = [answers(i, question) for i, question in enumerate(questions)]
-            state = model.update(state, part, questions, given)
-            short = any(len(a) < q.size for a, q in zip(given, questions))
-            del questions, given  # before the next ones are made: those of a large picture take much memory
+    for _ in range(state.step, model.chunks if steps is None else steps):
+        told = Told(model, state, answers, spend, blind)
+        while not told.done:
+            told.advance()
             if progress is not None:
-                progress(step + 1, part + 1, parts)
-            if short:
-                yield state
-                return
+                progress(told.step, told.part, told.parts)
+        state = told.state
         yield state
+        if told.short:
+            return
+
+
+class Told:
+    """One step of a walk, part by part. `spend`, `blind`: see `walk`."""
+
+    def __init__(self, model: Walk, state: Any, answers: Answers, spend: bool = False, blind: bool = False) -> None:
+        for hint, given in (("spending", spend), ("blinded", blind)):
+            if given and hasattr(model, hint):  # few families can use them
+                getattr(model, hint)(state)
+        self.state, self.answers, self.step = state, answers, state.step + 1
+        self._model: Any = model
+        self._side = answers.side(model, state)
+        self.parts, self.part = model.parts(state), 0  # how many there are, and are answered
+        self._asked: tuple[Sequence[Any], list[Symbols]] | None = None  # questions and answers that are not taken in
+        self.short = False
+
+    @property
+    def done(self) -> bool:
+        """Whether the step has been told, or what the answers hold of it."""
+        return self.part == self.parts or (self.short and self._asked is None)
+
+    def advance(self) -> None:
+        """One part."""
+        self.ask()
+        self.take()
+
+    def ask(self) -> None:
+        """The next part is asked and answered, unless it was."""
+        if self._asked is None:
+            questions = self._model.question(self.state, self.part, self._side)
+            given = [self.answers(i, question) for i, question in enumerate(questions)]
+            self._asked = questions, given
+            self.short = any(len(a) < q.size for a, q in zip(given, questions))
+
+    def take(self) -> None:
+        """The answers become part of the state."""
+        assert self._asked is not None
+        self.state = self._model.update(self.state, self.part, *self._asked)
+        self._asked = None  # before the next ones are made: those of a large picture take much memory
+        self.part += 1
+
+    @property
+    def ready(self) -> bool:
+        """Whether the next part needs no more of a step before that is still told (see `ahead`)."""
+        ready: bool = self._model.ready(self.state, self.part)
+        return ready
 
 
 def check(symbols: NDArray[Any], before: int = 0) -> int:

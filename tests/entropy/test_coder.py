@@ -273,6 +273,51 @@ def test_a_stream_that_arrives_byte_by_byte_gives_the_same_symbols(name: str, wi
     assert (np.append(found, decoder.decode_cells(asked[len(found) :])) == symbols).all()
 
 
+@each
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("damaged", [False, True])
+def test_of_many_children_the_unlikely_ones_come_back_too(name: str, count: int, damaged: bool) -> None:
+    """Tables hold the likely children of each; half of the symbols here are others."""
+    symbols, asked = many(1100, count)
+    assert 4 * asked.likely()[1] < asked.children.max()
+    stream = encoded_cells("plain", symbols, asked)
+    assert stream == encoded_cells(name, symbols, asked)
+    assert (coder.Decoder(stream, coder=name).decode_cells(asked) == symbols).all()
+    if damaged:
+        stream = stream[:700] + bytes([stream[700] ^ 64]) + stream[701:]
+    answers = []
+    for kind in {name, "plain"}:
+        decoder, found = coder.Decoder(b"", whole=False, coder=kind), np.zeros(0, np.int64)
+        for end in (5, 6, 7, 400, 900, 901, len(stream) - 2):
+            decoder.extend(stream[:end], whole=False)
+            found = np.append(found, decoder.decode_cells(asked[len(found) :]))
+        answers.append(found)
+    assert (answers[0] == answers[-1]).all()
+    assert damaged or len(symbols) - len(answers[0]) < 60
+
+
+def many(n: int, count: int) -> tuple[np.ndarray, Cells]:
+    """Cells of 200 to 900 children, narrow densities somewhere in them, some of them wide or outside; every other
+    symbol is any child, and the rest are near the middle.
+    """
+    random = np.random.default_rng(count)
+    low, size = random.integers(-500, -100, n), random.integers(200, 900, n)
+    location = (low[:, None] + random.integers(-20, 920, (n, 1)) + random.integers(-9, 9, (n, count))) << 16
+    level = np.where(random.random((n, count)) < 0.02, 110, random.integers(20, 70, (n, count))).astype(np.uint8)
+    weight = mixed(cells(n)[1], count).weight if count > 1 else None
+    ends = low.astype(np.int32), (low + size - 1).astype(np.int32)
+    places, levels = (location, level) if count > 1 else (location[:, 0], level[:, 0])
+    asked = Cells(*ends, low.astype(np.int64) << 16, np.full(n, 1 << 16), places, levels, weight)
+    near = np.clip((location[:, 0] >> 16) - low + random.integers(-5, 6, n), 0, size - 1)
+    return np.where(np.arange(n) % 2, near, random.integers(0, size)), asked
+
+
+def encoded_cells(name: str, symbols: np.ndarray, asked: Cells) -> bytes:
+    encoder = coder.Encoder(name)
+    encoder.encode_cells(symbols, asked)
+    return encoder.finish()
+
+
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.integers(0, 2**32),

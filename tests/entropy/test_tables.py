@@ -150,6 +150,21 @@ def test_a_slice_of_cells_is_those_cells() -> None:
     assert (part.masses(slice(3, 7))[:, :3] == asked.masses(slice(13, 17))[:, :3]).all()
 
 
+@settings(deadline=None, max_examples=50)
+@given(extreme(), st.integers(1, 40), st.integers(1, 9))
+def test_tables_of_likely_children_are_the_whole_ones_with_the_others_added_up(
+    world: tuple[np.ndarray, Cells], begin: int, count: int
+) -> None:
+    asked = world[1]
+    first = np.minimum(begin, np.maximum(1, asked.children - count))
+    for i, (row, near) in enumerate(zip(asked.masses(slice(None)), asked.masses_near(first, count))):
+        n, at = int(asked.children[i]), int(first[i])
+        kept = [int(row[:at].sum()), *row[at : min(at + count, n)].tolist()]
+        assert near[: len(kept)].tolist() == kept
+        assert near.min() >= 1
+        assert near.sum() == 1 << tables.PRECISION
+
+
 def test_tables_of_more_children_than_are_reserved_for_are_refused() -> None:
     assert tables.masses(np.arange(1024)[None], 1023).min() >= 1
     with pytest.raises(LimitError, match="1024 children"):

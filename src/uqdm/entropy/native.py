@@ -83,13 +83,18 @@ class Reader:
         for coder in self._coders:
             coder.seek(*self._again.pos())
 
-    def take(self, masses: NDArray[np.int64], children: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
-        """The next M symbols under `masses` (M, K), up to the first that is not certain.
-
-        An encoder does not write symbols from children[i] on. Without `children` it may write all
-        K.
+    def take(
+        self,
+        masses: NDArray[np.int64],
+        children: NDArray[np.int64] | None = None,
+        merged: NDArray[np.bool_] | None = None,
+    ) -> NDArray[np.int64]:
+        """The next M symbols under `masses` (M, K), up to the first that is not certain (see
+        `plain.Reader.take`).
         """
         weights = _weights(masses)
+        if merged is not None and children is not None:
+            return self._unmerged(weights, children, merged)
         if len(self._coders) == 1:
             return self._decode(weights, children)
         found = [np.zeros(0, np.int64)]
@@ -111,6 +116,24 @@ class Reader:
             if begin < min(part.stop, len(masses)):
                 break
         return np.concatenate(found)
+
+    def _unmerged(
+        self, weights: NDArray[np.float32], children: NDArray[np.int64], merged: NDArray[np.bool_]
+    ) -> NDArray[np.int64]:
+        """Symbols up to the first that is merged with others, or not certain, or damage."""
+        before = [coder.clone() for coder in self._coders]
+        try:
+            symbols = self._decode(weights, None)
+        except DamagedError:  # what follows a merged symbol may be anything
+            symbols = np.zeros(0, np.int64)
+        bad = np.flatnonzero((symbols < merged[: len(symbols)]) | (symbols >= children[: len(symbols)]))
+        symbols = symbols[: bad[0]] if len(bad) else symbols
+        if len(symbols) < len(weights):
+            self._coders = before
+            symbols = self._decode(weights[: len(symbols)], None)
+        if len(self._coders) > 1 and len(symbols):
+            self._again.encode(symbols.astype(np.int32), _MODEL, weights[: len(symbols)])
+        return symbols
 
     def _decode(self, weights: NDArray[np.float32], children: NDArray[np.int64] | None) -> NDArray[np.int64]:
         """The symbols before the first one in which the coders differ."""

@@ -104,8 +104,8 @@ def cdf(position: NDArray[np.int64], location: NDArray[np.int64], level: NDArray
     t += limit
     cell = t >> (FRACTION - _CELLS)
     t &= (1 << (FRACTION - _CELLS)) - 1
-    below: NDArray[np.int64] = logistic_cdf()[cell]
-    rise = _rises()[cell]
+    below: NDArray[np.int64] = logistic_cdf().take(cell, mode="clip")  # nothing to clip, but this asks nothing
+    rise = _rises().take(cell, mode="clip")
     rise *= t
     rise >>= FRACTION - _CELLS
     below += rise
@@ -244,6 +244,40 @@ class Cells:
             raise too_many(k)
         boundaries = cells._boundary(np.arange(k + 1)[:, None])
         return _truncated(boundaries.T, cells.cdf(boundaries).T)
+
+    def likely(self) -> tuple[NDArray[np.int64], int]:
+        """Where most of the probability lies: the first child (M,), at least 1, and how many follow. A
+        guess in floats, by which nothing is decided.
+        """
+        location, level, n = self.location, self.level, self.children
+        if self.weight is None:
+            location, level = location[:, None], level[:, None]
+        reach = np.exp2(level / LEVELS_PER_OCTAVE + (LOWEST_OCTAVE + FRACTION)) * 6  # e**-6 on each side
+        if self.weight is not None:
+            reach[self.weight < 1 << (WEIGHT_BITS - 4)] /= 2
+        low, high = (location - reach).min(1), (location + reach).max(1)
+        low, high = (np.clip((end - self.start) // self.width, 0, n).astype(np.int64) for end in (low, high))
+        count = 2 + int(np.partition(high - low, k := self.size * 9 // 10)[k])  # a tenth may have more
+        return np.clip((low + high - count) // 2, 1, np.maximum(1, n - count)), count
+
+    def masses_near(self, first: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+        """Tables (M, count + 2) as `masses` has them, of the children below `first` (M,) as one column,
+        of `count` children one by one, and of all the rest.
+        """
+        children = self.children
+        index = np.concatenate([np.zeros((1, self.size), np.int64), first + np.arange(count + 1)[:, None], [children]])
+        f = self.cdf(self._boundary(index))
+        f -= f[:1].copy()
+        total = f[-1].copy()
+        lost = np.flatnonzero(total == 0)
+        if len(lost):
+            f[:, lost], total[lost] = np.minimum(index[:, lost], children[lost]), children[lost]
+        f *= SHARED
+        f //= total
+        f += index
+        f[-1] = 1 << PRECISION
+        table: NDArray[np.int64] = np.diff(f, axis=0).T
+        return table
 
     def intervals(self, symbols: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """For each symbol (M,) where its parts begin in its row of `masses`, and how many they are.

@@ -31,8 +31,8 @@ def room(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
 
     The C library keeps the place of much that is let go, between what stays.
     """
-    size = math.prod(shape) * np.dtype(dtype).itemsize
-    if size < LARGE:
+    count = math.prod(shape)
+    if count < LARGE >> 4 or (size := count * np.dtype(dtype).itemsize) < LARGE:  # no number takes more than 16 bytes
         return np.empty(shape, dtype)
     if sys.platform == "win32":
         pages = mmap.mmap(-1, size)

@@ -50,6 +50,10 @@ class Workers:
         """`work` on every item, once, in any order. Raises what one of them raised; the rest is
         then left out.
         """
+        if len(items) == 1 or self.threads == 1:  # nothing to share out: small pictures are many such calls
+            for one in items:
+                work(one)
+            return
         if forks() != self._forks:  # a forked child has the object, but no threads
             self._begin()
         waiting, lock = list(reversed(items)), threading.Lock()

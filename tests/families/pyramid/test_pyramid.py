@@ -5,6 +5,7 @@ those of the model in floats.
 import dataclasses
 import functools
 import types
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,18 +15,19 @@ pytest.importorskip("torch")
 
 import torch
 
-from uqdm import bundle, library
+from uqdm import ahead, bundle, library
 from uqdm import walk as loop
 from uqdm.bundle import Package
 from uqdm.codec import Codec
 from uqdm.config import Config
 from uqdm.entropy import randomness
-from uqdm.errors import LimitError, PackageError, UqdmError
+from uqdm.errors import LimitError, NumericsError, PackageError, UqdmError
 from uqdm.exact import network as exact
 from uqdm.exact.runtimes import available
 from uqdm.families import boxes, colour, order, registry
 from uqdm.families.pyramid import band as telling
 from uqdm.families.pyramid import fields, lattice, networks, tuning
+from uqdm.families.pyramid import walk as walking
 from uqdm.families.pyramid.config import PyramidConfig
 from uqdm.families.pyramid.correcting import Correcting
 from uqdm.families.pyramid.running import PyramidNetworks
@@ -406,3 +408,82 @@ def test_a_family_without_levels_says_that_it_has_no_reduced_pictures() -> None:
     nano = Codec(bundle.read(library.find("nano")))
     with pytest.raises(LimitError, match="no reduced previews"):
         nano.decode(nano.compress(photograph(8, 8)), reduce=1)
+
+
+# --- a step beside the one before it
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Parts of steps that were told beside another one, also of small pictures."""
+    found: list[int] = []
+
+    class Counted(ahead.Beside):
+        def taken(self) -> loop.Told:
+            one = super().taken()
+            found.append(one.part)
+            return one
+
+    monkeypatch.setattr(walking, "BESIDE", 1)
+    monkeypatch.setattr(ahead, "Beside", Counted)
+    return found
+
+
+@pytest.fixture(scope="module")
+def data(coder: Codec) -> bytes:
+    return coder.compress(photograph(48, 40, 4))
+
+
+def test_a_step_told_beside_the_one_before_it_gives_the_same_bits(made: Package, told: list[int], data: bytes) -> None:
+    alone, two = (Codec(made, threads=n) for n in (1, 2))
+    assert (two.decompress(data) == photograph(48, 40, 4)).all()
+    assert sum(told) > 0
+    for size in range(len(data) // 9, len(data), len(data) // 9):
+        assert (two.decompress(data[:size]) == alone.decompress(data[:size])).all()
+
+
+def test_progress_is_told_part_by_part_as_without_it(made: Package, told: list[int], data: bytes) -> None:
+    seen: list[list[tuple[int, int, int]]] = []
+    for threads in (1, 2):
+        seen.append([])
+        codec = Codec(made, threads=threads)
+        codec.decode_many([data], progress=lambda *at: seen[-1].append(at))
+    assert sum(told) > 0
+    assert seen[0] == seen[1]
+
+
+def test_an_error_in_a_step_comes_after_the_steps_before_it(made: Package, told: list[int], data: bytes) -> None:
+    """A step whose symbols are not the encoder's, and the one after it, which is begun already."""
+    codec = Codec(made, threads=2)
+    kept = codec.answers
+
+    def spoilt(family: Any, header: Any, number: int, payloads: Any, *rest: Any) -> Any:
+        head = payloads[0][:1] + bytes([payloads[0][1] ^ 1]) if number == 3 else payloads[0][:2]
+        return kept(family, header, number, [head + payloads[0][2:]], *rest)
+
+    codec.answers = spoilt  # type: ignore[method-assign]
+    with pytest.raises(NumericsError, match="step 3"):
+        codec.decompress(data)
+    decoded = codec.decode(data, salvage=True)
+    assert decoded.step == 2
+    assert (decoded.image == Codec(made, threads=1).decompress(data, step=2)).all()
+
+
+def test_what_goes_wrong_beside_is_raised_when_its_turn_comes() -> None:
+    def begin() -> loop.Told:
+        raise ValueError("said there")
+
+    beside = ahead.Beside(begin)
+    with pytest.raises(ValueError, match="said there"):
+        beside.taken()
+
+
+def test_without_threads_a_step_waits_for_the_one_before(
+    made: Package, told: list[int], data: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(begin: Any) -> Any:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(ahead, "Beside", refused)
+    assert (Codec(made, threads=2).decompress(data) == photograph(48, 40, 4)).all()
+    assert told == []

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from uqdm.exact.workers import Workers
 from uqdm.families.pyramid import tuning
 from uqdm.families.pyramid.networks import Mixture
 from uqdm.families.pyramid.tuning import Layout, Sample
@@ -45,7 +46,7 @@ def sample(bias: float, spread: float, channel: int = 0, size: int = 8192) -> tu
     def mixture(raw: NDArray[np.int16], base: NDArray[np.int64]) -> Mixture:
         location = base[0, channel, 0] + raw[0, channel, 0].astype(np.int64) * 64
         level = np.clip(48 + (raw[0, 3 + channel, 0].astype(np.int64) >> 6), 0, 127)
-        shape = (1, 1, size, 1)
+        shape = (1, 1, raw.shape[-1], 1)
         ones = np.full(shape, 256, np.uint16)
         return Mixture(
             location.astype(np.int32).reshape(shape), level.astype(np.uint8).reshape(shape), ones, ones[..., 0], None
@@ -58,13 +59,13 @@ def sample(bias: float, spread: float, channel: int = 0, size: int = 8192) -> tu
 def test_scores_are_the_slopes_of_the_bits() -> None:
     one, layout = sample(0.3, 1.5)
     weights = np.zeros(layout.size, np.int64)
-    _bits, gradients = tuning.scores(layout, one, tuning.corrected(layout, one, weights))
+    _bits, (gradients,) = tuning.scores(layout, [one], weights)
     for i, step in ((9 * 3 + 4, 40), (0, 40), (layout.linear - 1, 64), (layout.linear, 8)):
         ends = []
         for sign in (1, -1):
             moved = weights.copy()
             moved[i] += sign * step
-            ends.append(tuning.scores(layout, one, tuning.corrected(layout, one, moved), False)[0])
+            ends.append(tuning.scores(layout, [one], moved, False)[0])
         slope = -(ends[0] - ends[1]) / (2 * step) * np.log(2)
         assert gradients[i].sum() == pytest.approx(
             slope, rel=0.02, abs=0.02 * np.abs(gradients[i]).sum() / np.sqrt(one.size)
@@ -73,20 +74,20 @@ def test_scores_are_the_slopes_of_the_bits() -> None:
 
 def test_a_fit_finds_what_is_wrong_and_only_that() -> None:
     one, layout = sample(0.3, 1.0)
-    found = tuning.fit(layout, one, 1.0)
+    found = tuning.fit(layout, [one], 1.0)
     assert found is not None
     weights = found[1] << np.repeat(found[0], layout.groups)
     assert weights[9 * 3 + 4] / 4096 == pytest.approx(0.3, abs=0.03)
     others = np.delete(weights[: layout.linear - 1], 9 * 3 + 4)
     assert np.abs(others).max() / 4096 < 0.03
-    before, _ = tuning.scores(layout, one, tuning.corrected(layout, one, np.zeros(layout.size, np.int64)), False)
-    after, _ = tuning.scores(layout, one, tuning.corrected(layout, one, weights), False)
+    before, _ = tuning.scores(layout, [one], np.zeros(layout.size, np.int64), False)
+    after, _ = tuning.scores(layout, [one], weights, False)
     assert before - after > 10 * tuning.cost(layout, *found)
 
 
 def test_a_wrong_scale_is_found() -> None:
     one, layout = sample(0.0, 1.3)
-    found = tuning.fit(layout, one, 1.0)
+    found = tuning.fit(layout, [one], 1.0)
     assert found is not None
     weights = found[1] << np.repeat(found[0], layout.groups)
     assert weights[layout.linear + 1] / 739 == pytest.approx(np.log(1.3), abs=0.06)  # nat() of a raw level
@@ -94,7 +95,7 @@ def test_a_wrong_scale_is_found() -> None:
 
 def test_what_is_right_already_is_left_alone() -> None:
     one, layout = sample(0.0, 1.0)
-    assert tuning.fit(layout, one, 1.0) is None
+    assert tuning.fit(layout, [one], 1.0) is None
 
 
 def test_the_fit_is_the_same_whatever_adds_up_its_sums() -> None:
@@ -105,7 +106,32 @@ def test_the_fit_is_the_same_whatever_adds_up_its_sums() -> None:
         "parent": tuple(end[turned] for end in one.parent),
         "child": tuple(end[turned] for end in one.child),
     }
-    a, b = tuning.fit(layout, one, 1.0), tuning.fit(layout, dataclasses.replace(one, **parts), 1.0)
+    a, b = tuning.fit(layout, [one], 1.0), tuning.fit(layout, [dataclasses.replace(one, **parts)], 1.0)
+    assert a is not None
+    assert b is not None
+    assert (a[0] == b[0]).all()
+    assert (a[1] == b[1]).all()
+
+
+def test_the_fit_is_the_same_however_the_sample_is_cut() -> None:
+    one, layout = sample(0.2, 1.3)
+    workers, parts = Workers(2), [slice(at, at + 1000) for at in range(0, one.size, 1000)]
+    pieces = [
+        dataclasses.replace(
+            one,
+            planes=one.planes[:, part],
+            raw=one.raw[..., part],
+            base=one.base[..., part],
+            parent=tuple(end[part] for end in one.parent),
+            child=tuple(end[part] for end in one.child),
+        )
+        for part in parts
+    ]
+    bits, (whole,) = tuning.scores(layout, [one], np.arange(layout.size))
+    again, gradients = tuning.scores(layout, pieces, np.arange(layout.size), True, workers.each)
+    assert bits == again
+    assert (np.concatenate(gradients, 1) == whole).all()
+    a, b = tuning.fit(layout, [one], 1.0), tuning.fit(layout, pieces, 1.0, workers.each)
     assert a is not None
     assert b is not None
     assert (a[0] == b[0]).all()

@@ -53,6 +53,7 @@ class Place:
     linear: Callable[
         [int, Integers], Integers
     ]  # picture and weights (1, I, 3, 3) -> what is added to locations, (1, 1, h, w)
+    each: tuning.Each  # shares out pieces of work
 
 
 class Correcting:
@@ -119,12 +120,28 @@ class Correcting:
         if len(chosen) < tuning.LEAST:
             return None
         scale = -(-len(chosen) // (2 * tuning.SAMPLE))
-        sample = self._sample(i, values, chosen[::scale], False)
-        asked = np.flatnonzero(p.asked(sample.mixture(sample.raw, sample.base)).reshape(-1))
+        some = chosen[::scale]
+        parts = [slice(at, at + tuning.PIECE) for at in range(0, len(some), tuning.PIECE)]
+        worth = np.empty(len(some), bool)
+
+        def ask(k: int) -> None:
+            sample = self._sample(i, values, some[parts[k]], False)
+            worth[parts[k]] = p.asked(sample.mixture(sample.raw, sample.base)).reshape(-1)
+
+        p.each(ask, range(len(parts)))
+        asked = np.flatnonzero(worth)
         if len(asked) * scale < tuning.LEAST:
             return None
         again = -(-len(asked) // tuning.SAMPLE)
-        return tuning.fit(p.layout, self._sample(i, values, chosen[::scale][asked[::again]]), scale * again)
+        some = some[asked[::again]]
+        parts = parts[: -(-len(some) // tuning.PIECE)]
+        samples: list[Any] = [None] * len(parts)
+
+        def gather(k: int) -> None:
+            samples[k] = self._sample(i, values, some[parts[k]])
+
+        p.each(gather, range(len(parts)))
+        return tuning.fit(p.layout, samples, scale * again, p.each)
 
     def _sample(self, i: int, values: Values, at: Integers, taps: bool = True) -> Sample:
         p = self._place
@@ -137,7 +154,7 @@ class Correcting:
         base = np.zeros((1, CHANNELS, 1, len(at)), np.int64)
         base[0, c, 0] = p.base[c][i, y, x]
         return Sample(
-            planes=self._taps(i, y, x) if taps else np.zeros((0, len(at)), np.int32),
+            planes=self._taps(i, y, x) if taps else np.zeros((0, len(at))),
             raw=p.raw[i : i + 1, :, y, x][:, :, None],
             base=base,
             errors=[relative(e[None], VALUE_BITS, p.units[j : j + 1])[0] for j, e in enumerate(errors)],
@@ -148,14 +165,14 @@ class Correcting:
             mixture=lambda raw, base: p.mixture(raw, base[:, c], errors, louds),
         )
 
-    def _taps(self, i: int, y: Integers, x: Integers) -> NDArray[np.int32]:
+    def _taps(self, i: int, y: Integers, x: Integers) -> NDArray[np.float64]:
         """(9 I, M): what the linear part sees around each position, zeros outside the field."""
         p = self._place
         h, w = p.offset.shape[1:]
         made = p.told.shape[1]
         planes = [plane[i].reshape(-1) for plane in (*p.before.planes, *p.told.planes)]
         sharp = self._sharp(i, y, x)
-        found = np.zeros((p.layout.planes, TAPS, len(y)), np.int32)
+        found = np.zeros((p.layout.planes, TAPS, len(y)))
         for tap in range(TAPS):
             down, right = y + (tap // 3 - 1), x + (tap % 3 - 1)
             outside = (down < 0) | (down >= h) | (right < 0) | (right >= w)

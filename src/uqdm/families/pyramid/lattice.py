@@ -51,17 +51,17 @@ def shapes(height: int, width: int, count: int) -> list[tuple[int, int]]:
 
 
 def _split(a: Array, axis: int) -> tuple[Array, Array]:
-    """-> low and high along an axis, of int32. The picture is continued by mirroring, without
+    """-> low and high along an axis, -1 or -2, of int32. The picture is continued by mirroring, without
     repeating its edge.
     """
-    a = np.moveaxis(a, axis, -1)
+    a = a.swapaxes(axis, -1)
     even, odd = a[..., ::2], a[..., 1::2]
     if not odd.shape[-1]:
-        return np.moveaxis(even.copy(), -1, axis), np.moveaxis(odd.copy(), -1, axis)
+        return even.copy().swapaxes(axis, -1), odd.copy().swapaxes(axis, -1)
     high = odd - ((even[..., : odd.shape[-1]] + _right(even, odd.shape[-1])) >> 1)
     before, behind = _sides(high, even.shape[-1])
     low = even + ((before + behind + 2) >> 2)
-    return np.moveaxis(low, -1, axis), np.moveaxis(high, -1, axis)
+    return low.swapaxes(axis, -1), high.swapaxes(axis, -1)
 
 
 def _join(low: Array, high: Array, axis: int, bits: int = 0) -> Array:
@@ -69,16 +69,16 @@ def _join(low: Array, high: Array, axis: int, bits: int = 0) -> Array:
     (`level_up_values`).
     """
     even_less, odd_less, half = (1 << (bits - 3), 1 << (bits - 2), 1) if bits else (0, 0, 0)
-    low, high = np.moveaxis(low, axis, -1), np.moveaxis(high, axis, -1)
+    low, high = low.swapaxes(axis, -1), high.swapaxes(axis, -1)
     found = np.empty((*low.shape[:-1], low.shape[-1] + high.shape[-1]), low.dtype)
     if not high.shape[-1]:
         found[...] = low
-        return np.moveaxis(found, -1, axis)
+        return found.swapaxes(axis, -1)
     before, behind = _sides(high, low.shape[-1])
     even = low - ((before + behind + 2) >> 2) - even_less
     found[..., ::2] = even
     found[..., 1::2] = high + ((even[..., : high.shape[-1]] + _right(even, high.shape[-1]) + half) >> 1) - odd_less
-    return np.moveaxis(found, -1, axis)
+    return found.swapaxes(axis, -1)
 
 
 def _right(even: Array, count: int) -> Array:

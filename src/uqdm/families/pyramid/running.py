@@ -5,7 +5,7 @@ Levels of any size are one field: large ones go in tiles with as much around the
 see, so memory is bounded and no bit depends on where tiles lie.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -136,12 +136,16 @@ class PyramidNetworks:
         def fill(rows: slice) -> None:
             self._kernels.mixture(net, band, channel, raw, base, unit, errors, louds, rows, found)
 
-        if self.workers is None:
-            for rows in strips(base.shape):
-                fill(rows)
-        else:
-            self.workers.each(fill, list(strips(base.shape)))
+        self.each(fill, list(strips(base.shape)))
         return found
+
+    def each(self, work: Callable[[Any], None], items: Sequence[Any]) -> None:
+        """Work on every item, in the threads that there are."""
+        if self.workers is not None:
+            return self.workers.each(work, items)
+        for item in items:
+            work(item)
+        return None
 
 
 def _fastest() -> Any:

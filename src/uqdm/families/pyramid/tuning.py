@@ -46,6 +46,7 @@ SIZES = 11  # a weight's size is 0 .. SIZES - 1 bits
 EXPONENTS = SIZES  # of a group's power of two: 0 .. EXPONENTS - 1
 TAPS = 9
 SAMPLE = 1 << 15  # coefficients to fit on
+PIECE = 1 << 12  # coefficients of it that one thread works on at once; no bit depends on it
 ROUNDS = 3  # of the fit
 DAMPING = 2.0**-10  # of the Fisher information, relative to its diagonal
 SMALL = 2.0**-20  # of the Fisher information: a weight is not expected beyond 2**10 without reason
@@ -54,6 +55,7 @@ FINE = 1 << 16  # what gradients are rounded to: so much is the largest of a row
 CONSTANT = 8  # 2**-VALUE_BITS: what the constant's weight is multiplied with
 
 Array = NDArray[np.float64]
+Each = Callable[[Callable[[int], None], Sequence[int]], None]  # does work on every item, in any order
 
 
 @dataclasses.dataclass(frozen=True)
@@ -195,7 +197,7 @@ def weights_of(layout: Layout, sizes: Integers, bits: Integers) -> Integers:
 class Sample:
     """M coefficients of one band and channel, and all that decides their bits."""
 
-    planes: NDArray[np.int32]  # (TAPS * I, M) what the linear part's taps see, in 2**-VALUE_BITS
+    planes: Array  # (TAPS * I, M) integers: what the linear part's taps see, in 2**-VALUE_BITS
     raw: NDArray[np.int16]  # (1, 9 J + 6, 1, M)
     base: Integers  # (1, 3, 1, M)
     errors: Sequence[NDArray[np.int32]]  # (1, 1, M) of earlier channels, relative to their units
@@ -215,10 +217,7 @@ def corrected(layout: Layout, sample: Sample, weights: Integers) -> Mixture:
     """The mixtures that corrected outputs give."""
     raw, base = sample.raw.copy(), sample.base.copy()
     linear, constant = linear_weights(layout, weights)
-    moved = np.zeros(sample.size, np.int64)
-    for weight, plane in zip(linear.reshape(-1).tolist(), sample.planes):
-        if weight:
-            moved += weight * plane.astype(np.int64)
+    moved = (linear.reshape(-1).astype(np.float64) @ sample.planes).astype(np.int64)  # sums far below 2**53, so exact
     base[0, layout.channel, 0] += (moved << LINEAR_SHIFT) + constant
     add(raw, layout, weights)
     return sample.mixture(raw, base)
@@ -231,33 +230,39 @@ def add(raw: NDArray[np.int16], layout: Layout, weights: Integers) -> None:
             raw[0, row] = np.clip(raw[0, row].astype(np.int64) + extra, -32768, 32767)
 
 
-def fit(layout: Layout, sample: Sample, scale: float) -> tuple[Integers, Integers] | None:
+def one_by_one(work: Callable[[int], None], items: Sequence[int]) -> None:
+    """Work on every item, on this thread."""
+    for item in items:
+        work(item)
+
+
+def fit(
+    layout: Layout, samples: Sequence[Sample], scale: float, each: Each = one_by_one
+) -> tuple[Integers, Integers] | None:
     """Exponents of the groups and quotients of the weights, or None where no correction pays.
 
-    `scale`: for how many coefficients one of the sample stands.
+    `samples`: pieces of one. `scale`: for how many coefficients one of the sample stands. `each`:
+    what shares out pieces; no bit depends on it, nor on how the sample is cut.
     """
     weights = np.zeros(layout.size)
     best, least, information = weights, np.inf, np.zeros((0, 0))
     without = np.inf
     for k in range(ROUNDS):
         whole = np.rint(weights).astype(np.int64)
-        bits, gradients = scores(layout, sample, corrected(layout, sample, whole))
+        bits, gradients = scores(layout, samples, whole, True, each)
         without = bits if k == 0 else without
         if bits >= least:
             break
         best, least = weights, bits
-        unit, rounded = _rounded(gradients)
-        information = (rounded @ rounded.T) * unit[:, None] * unit
-        slope = rounded.sum(1) * unit
+        information, slope = _multiplied(gradients, each)
         diagonal = np.diag_indices_from(information)
         information[diagonal] = information[diagonal] * (1 + DAMPING) + SMALL
         weights = np.clip(weights + _solved(information, slope), -LARGEST, LARGEST)
     else:
-        bits, _ = scores(layout, sample, corrected(layout, sample, np.rint(weights).astype(np.int64)), False)
+        bits, _ = scores(layout, samples, np.rint(weights).astype(np.int64), False, each)
         best = weights if bits < least else best
     exponents, quotients = _coarse(layout, best, np.diag(information) * scale)
-    told = quotients << np.repeat(exponents, layout.groups)
-    bits, _ = scores(layout, sample, corrected(layout, sample, told), False)
+    bits, _ = scores(layout, samples, quotients << np.repeat(exponents, layout.groups), False, each)
     return (exponents, quotients) if (without - bits) * scale > cost(layout, exponents, quotients) else None
 
 
@@ -285,14 +290,27 @@ def _coarse(layout: Layout, weights: Array, information: Array) -> tuple[Integer
     return np.array(exponents, np.int64), np.concatenate(quotients).astype(np.int64)
 
 
-def _rounded(gradients: Array) -> tuple[Array, Array]:
-    """Rows as integers of at most FINE, in place, and what a unit of each is, a power of two: so
-    sums of products are exact.
+def _multiplied(gradients: list[Array], each: Each) -> tuple[Array, Array]:
+    """Products of all rows of gradients (n, M) with one another, and their sums, over all pieces. Rows
+    become integers of at most FINE, in units that are powers of two. So the sums are exact.
     """
-    largest = np.maximum(gradients.max(1), -gradients.min(1))
-    unit = np.ldexp(1.0, np.frexp(largest)[1]) / FINE
-    gradients *= (1 / unit)[:, None]
-    return unit, np.rint(gradients, out=gradients)
+    largest: list[Array] = [np.zeros(0)] * len(gradients)
+    products, sums = list(largest), list(largest)
+
+    def measure(k: int) -> None:
+        largest[k] = np.maximum(gradients[k].max(1), -gradients[k].min(1))
+
+    each(measure, range(len(gradients)))
+    unit = np.ldexp(1.0, np.frexp(np.max(largest, 0))[1]) / FINE
+
+    def multiply(k: int) -> None:
+        one = gradients[k]
+        one *= (1 / unit)[:, None]
+        np.rint(one, out=one)
+        products[k], sums[k] = one @ one.T, one.sum(1)
+
+    each(multiply, range(len(gradients)))
+    return np.sum(products, 0) * unit[:, None] * unit, np.sum(sums, 0) * unit
 
 
 def _solved(matrix: Array, right: Array) -> Array:
@@ -354,17 +372,30 @@ def slopes(
     return totals, to_location, to_scale, to_weight
 
 
-def scores(layout: Layout, sample: Sample, mixture: Mixture, gradients: bool = True) -> tuple[float, Array]:
-    """Bits of the sample, and the derivatives (n, M) of each coefficient's log-probability (nats)
-    with respect to the weights.
+def scores(
+    layout: Layout, samples: Sequence[Sample], weights: Integers, gradients: bool = True, each: Each = one_by_one
+) -> tuple[float, list[Array]]:
+    """Bits of a sample in pieces, corrected by weights. And of each piece the derivatives (n, M) of its
+    coefficients' log-probability (nats) with respect to the weights.
     """
+    totals, found = [np.zeros((2, 0))] * len(samples), [np.zeros((0, 0))] * len(samples)
+
+    def score(k: int) -> None:
+        totals[k], found[k] = _scored(layout, samples[k], corrected(layout, samples[k], weights), gradients)
+
+    each(score, range(len(samples)))
+    whole = np.concatenate(totals, 1)
+    return float((np.log2(whole[1]) - np.log2(whole[0])).sum()), found
+
+
+def _scored(layout: Layout, sample: Sample, mixture: Mixture, gradients: bool) -> tuple[Array, Array]:
+    """Masses in child and parent (2, M), and the derivatives (n, M), if they are wanted."""
     location, level = (a.reshape(sample.size, -1).astype(np.int64) for a in mixture[:2])
     share = mixture.weight.reshape(sample.size, -1) / TOTAL
     compute = _fastest() if share.shape[1] < 8 else slopes  # NumPy adds eight and more in another order
     totals, to_location, to_scale, to_weight = compute(location, level, share, sample.child, sample.parent, gradients)
-    bits = float((np.log2(totals[1]) - np.log2(totals[0])).sum())
     if not gradients:
-        return bits, np.zeros((0, 0))
+        return totals, np.zeros((0, 0))
     shared, stretched = to_location.sum(1), to_scale.sum(1)
     steps = 2.0 ** -(LINEAR_BITS + VALUE_BITS)  # pixel values of a linear weight's unit
     found = np.empty((layout.size, sample.size))
@@ -375,4 +406,4 @@ def scores(layout: Layout, sample: Sample, mixture: Mixture, gradients: bool = T
         rows.append((shared * error.reshape(-1) * (sample.unit / 2.0 ** (COUPLING_BITS + UNIT_BITS)))[None])
         rows.append((stretched * loud.reshape(-1) / 2.0 ** (COUPLING_BITS + LOUD_BITS))[None])
     np.concatenate(rows, out=found[layout.linear :])
-    return bits, found
+    return totals, found

@@ -19,7 +19,8 @@ each Y, Co, Cg. A band that is shorter repeats its edge there; these places are 
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -43,6 +44,7 @@ from uqdm.families.pyramid.tuning import LEAST, Layout
 SPACE = "ycocg-r"
 CHANNELS, BANDS, DETAILS = 3, 3, 9
 MOST_STEPS = 16
+BESIDE = 1 << 16  # pixels from which on two chunks are worked at, one beside the other; no bit depends on it
 PREVIEW_BITS = 8  # behind the point of what previews are made from
 
 Array = NDArray[Any]
@@ -80,6 +82,9 @@ class Networks(Protocol):
 
     def moved(self, image: Values, before: Planes, told: Planes, weights: Integers) -> Any:
         """What more weights of the linear part add to locations."""
+
+    def each(self, work: Callable[[Any], None], items: Sequence[Any]) -> None:
+        """Work on every item, in the threads that there are."""
 
     def mixture(
         self,
@@ -214,9 +219,10 @@ class Chunk:
         self.ground = state.ground.copy()
         known = state.low, state.high, state.value, state.mean
         # Of a state that is spent a plane goes as soon as the new one is there.
-        self.low, self.high, self.value, self.mean = (
-            known if state.work.get("spent") else ([a.copy() for a in one] for one in known)
-        )
+        spent = "spent" in state.work
+        self.low, self.high, self.value, self.mean = known if spent else (list(one) for one in known)
+        self._own = set(range(len(self.low))) if spent else set[int]()  # levels whose planes may be replaced
+        self.through = len(self.low) + 1  # this level and the coarser ones are told
         self.shapes = lattice.shapes(*state.size, len(self.low))
         self.level: Level | None = None
         self._begun: Part | None = None  # whose band is in hand
@@ -224,7 +230,15 @@ class Chunk:
     def become(self, step: int, cut: bool) -> State:
         """The state that this has led to."""
         s = self.state
+        for i in set(range(len(self.low))) - self._own:
+            self._renew(i, s.low[i], s.high[i], s.value[i], s.mean[i])
+        self.through, self.level = 0, None
+        s.work.pop("before", None)
         return State(step, s.size, s.grey, self.ground, self.low, self.high, self.value, self.mean, s.offset, cut)
+
+    def _renew(self, i: int, *planes: Planes) -> None:
+        for known, one in zip((self.low, self.high, self.value, self.mean), planes):
+            known[i] = one
 
     def question(self, number: int) -> list[Any]:
         """What part `number` asks, one record for each picture."""
@@ -320,13 +334,16 @@ class Chunk:
 
     def _entered(self, number: int) -> Level:
         """A level begins: its image from the levels above, and its trunk."""
-        i, step, shape = number - 1, self.state.step, self.shapes[number]
+        i, step, shape, s = number - 1, self.state.step, self.shapes[number], self.state
+        if i not in self._own:  # the state before may have been promised when this chunk began
+            self._renew(i, *(one[i].copy() for one in (s.low, s.high, s.value, s.mean)))
+            self._own.add(i)
         if self.level is None:
             image = np.clip(self.ground.astype(np.int32) << VALUE_BITS, -32768, 32767).astype(np.int16)
             louds = [np.zeros((len(image), (shape[0] + 1) // 2, (shape[1] + 1) // 2), np.int8)] * DETAILS
         else:
             image, louds = self._image(self.level, shape), self.level.louds
-            self.level = None
+            self.through, self.level = self.level.number, None
         low, high = self.low[i].planes, self.high[i].planes
 
         def width(some: slice, rows: slice, columns: slice) -> Values:
@@ -423,6 +440,7 @@ class Chunk:
                 linear=lambda n, weights: self.networks.moved(
                     level.image[n : n + 1], level.before.only(n), told.only(n), weights
                 ),
+                each=self.networks.each,
             )
         )
 
@@ -601,6 +619,26 @@ class Pyramid:
             del state.work["chunk"]
             return chunk.become(state.step + 1, False)
         return state
+
+    # --- the next chunk, beside one that is told (see `ahead`)
+
+    def promised(self, state: State) -> State | None:
+        """The state after the chunk that is told. It pays for pictures of several tiles, on several
+        threads.
+        """
+        chunk: Chunk | None = state.work.get("chunk")
+        workers, pixels = getattr(self.networks, "workers", None), len(state.ground) * math.prod(state.size)
+        if chunk is None or workers is None or workers.threads == 1 or pixels < BESIDE:
+            return None
+        known = chunk.low, chunk.high, chunk.value, chunk.mean
+        work = {"before": chunk}
+        return State(state.step + 1, state.size, state.grey, chunk.ground, *known, state.offset, work=work)
+
+    def ready(self, state: State, part: int) -> bool:
+        """Whether what a part of the chunk after a promised state needs has been told."""
+        before: Chunk | None = state.work.get("before")
+        parts = self._list(state)
+        return before is None or before.through <= (parts[part].level if part + 1 < len(parts) else 0)
 
     # --- previews
 
