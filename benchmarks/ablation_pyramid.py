@@ -51,11 +51,11 @@ def config(bases: tuple[int, ...], threshold: float = 0.15) -> Config:
     )
 
 
-def replaced(change: Callable[[pyramid.Answer], pyramid.Answer], cut: bool = False) -> None:
+def replaced(change: Callable[[pyramid.BandAnswer], pyramid.BandAnswer], cut: bool = False) -> None:
     """`answer`, changed. `cut`: without couplings."""
     whole = pyramid.answer
 
-    def answer(offset: Tensor, stretch: Tensor, raw: Tensor, *rest: Any) -> pyramid.Answer:
+    def answer(offset: Tensor, stretch: Tensor, raw: Tensor, *rest: Any) -> pyramid.BandAnswer:
         if cut:
             raw = torch.cat([raw[:, : -pyramid.COUPLINGS], torch.zeros_like(raw[:, -pyramid.COUPLINGS :])], 1)
         return change(whole(offset, stretch, raw, *rest))

@@ -48,7 +48,7 @@ def cells(
 
 
 def encode(name: str, symbols: np.ndarray, asked: Cells) -> bytes:
-    encoder = coder.Encoder(name)
+    encoder = coder.RangeEncoder(name)
     encoder.encode_cells(symbols, asked)
     return encoder.finish()
 
@@ -75,11 +75,11 @@ def main() -> None:
         for kind, (symbols, asked) in worlds.items():
             for name in coder.available():
                 stream = encode(name, symbols, asked)
-                found = coder.Decoder(stream, coder=name).decode_cells(asked)
+                found = coder.RangeDecoder(stream, coder=name).decode_cells(asked)
                 assert (found == symbols).all()
                 work = {
                     "encode": lambda: encode(name, symbols, asked),  # noqa: B023
-                    "decode": lambda: coder.Decoder(stream, coder=name).decode_cells(asked),  # noqa: B023
+                    "decode": lambda: coder.RangeDecoder(stream, coder=name).decode_cells(asked),  # noqa: B023
                 }
                 if asked.weight is None:
                     work["mean"] = lambda: tables.mean(asked.location, asked.level, asked.low, asked.high, name)  # noqa: B023

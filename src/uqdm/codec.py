@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from uqdm import arguments, cpus, format, rate, sources
 from uqdm.ahead import following
 from uqdm.bundle import Package
-from uqdm.encoder import Encoder, alike
+from uqdm.encoder import PictureEncoder, alike
 from uqdm.entropy import choice
 from uqdm.errors import DamagedError, FormatError, LimitError, NumericsError
 from uqdm.families import registry
@@ -218,7 +218,7 @@ class Codec:
         arguments.whole("max_error", max_error, 0)
         return rate.step_within(self.family(mode).guarantees(grey), max_error)
 
-    def _encoder(self, mode: str | None, seed: int, index: bool = False) -> Encoder:
+    def _encoder(self, mode: str | None, seed: int, index: bool = False) -> PictureEncoder:
         mode = self.modes[0] if mode is None else mode
         walk, family = self.family(mode), registry.of(self.package)
         fingerprint = bytes.fromhex(self.fingerprint)[:8]
@@ -235,7 +235,7 @@ class Codec:
             seed,
             family.minor,
         )
-        return Encoder(walk, header, self._coder, self.exact, index)
+        return PictureEncoder(walk, header, self._coder, self.exact, index)
 
     def estimate(self, image: Any, *, mode: str | None = None, seed: int = 0) -> NDArray[np.float64]:
         """The model's ideal code length of each chunk, in bits: (chunks,), or (N, chunks) for a

@@ -35,7 +35,7 @@ def alike(keys: Iterable[tuple[Any, ...]]) -> Iterator[list[int]]:
 
 
 @dataclasses.dataclass(frozen=True)
-class Encoder:
+class PictureEncoder:
     """`header`: that of a file, but for what belongs to the picture. `exact`: see
     `families.base.Networks`.
     """

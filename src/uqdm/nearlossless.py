@@ -50,7 +50,7 @@ def written(preview: Pixels, pixels: Pixels, most: int) -> bytes | None:
         return None
     classes = [_classes(preview[c], found[:c]) for c in range(len(preview))]
     odds = [_odds(found, classes, k) for k in range(CLASSES)]
-    encoder = coder.Encoder()
+    encoder = coder.RangeEncoder()
     rows = np.stack([_masses(rare, ratio, largest) for rare, ratio in odds])
     for one, its in zip(found.reshape(len(found), -1), classes):
         for part in _blocks(one.size):
@@ -67,7 +67,7 @@ def applied(preview: Pixels, correction: bytes) -> tuple[Pixels, int]:
         raise DamagedError("the correction is not one that an encoder writes")
     most, largest = correction[0], correction[1]
     rows = np.stack([_masses(correction[2 + 2 * k], correction[3 + 2 * k], largest) for k in range(CLASSES)])
-    decoder = coder.Decoder(correction[head:])
+    decoder = coder.RangeDecoder(correction[head:])
     found = np.zeros(preview.shape, np.int64)
     for c, one in enumerate(found.reshape(len(found), -1)):
         its = _classes(preview[c], found[:c])

@@ -141,7 +141,7 @@ class Writer:
         self._begin()
 
     def _begin(self) -> None:
-        self._coders = [coder.Encoder(self._kind) for _ in self._values]
+        self._coders = [coder.RangeEncoder(self._kind) for _ in self._values]
         self._checks = [0] * len(self._values)
 
     def side(self, model: Walk, state: Any) -> list[bytes]:
@@ -203,7 +203,7 @@ class Reader:
                     f"step {number}: its payload of {len(payload)} bytes is not one that an encoder writes"
                 )
         self._begin(payloads)
-        self._coders = [coder.Decoder(payload[self._head :], whole, kind) for payload in payloads]
+        self._coders = [coder.RangeDecoder(payload[self._head :], whole, kind) for payload in payloads]
         self._got: list[list[NDArray[np.uint16]]] = [[] for _ in payloads]  # symbols, in as few bytes as hold them
         self._turns = [0] * len(payloads)
 

@@ -99,7 +99,7 @@ def stream() -> dict[str, Any]:
     """Some symbols of `rows` and the bytes that they make."""
     asked = cells()
     symbols = np.random.default_rng(3).integers(0, asked.children)
-    encoder = coder.Encoder()
+    encoder = coder.RangeEncoder()
     encoder.encode_cells(symbols, asked)
     return {"symbols": plain(symbols), "bytes": encoder.finish().hex()}
 

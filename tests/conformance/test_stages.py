@@ -79,7 +79,7 @@ def test_every_coder_writes_and_reads_the_streams(kind: str, model: str) -> None
     for number, step in enumerate(VECTORS[model]["steps"]):
         left, mass = (np.array([n for part in step["parts"] for n in part[key]], np.int64) for key in ("left", "mass"))
         table = np.stack([left, mass, 2**24 - left - mass], 1)
-        encoder, decoder = coder.Encoder(kind), coder.Decoder(bytes.fromhex(step["stream"]), coder=kind)
+        encoder, decoder = coder.RangeEncoder(kind), coder.RangeDecoder(bytes.fromhex(step["stream"]), coder=kind)
         for row in table:  # the symbol's own parts, and before and behind it those of all others
             masses = row[None, row > 0]
             symbol = np.array([int(row[0] > 0)])

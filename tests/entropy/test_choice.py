@@ -34,7 +34,7 @@ def test_plain_is_always_there_and_last() -> None:
 
 def test_an_unknown_implementation_is_refused_with_those_that_there_are() -> None:
     with pytest.raises(ValueError, match=r"'fortran' is not available here; there are .*plain"):
-        coder.Encoder("fortran")
+        coder.RangeEncoder("fortran")
 
 
 def test_importing_the_coder_imports_no_implementation() -> None:
@@ -48,7 +48,7 @@ def test_importing_the_coder_imports_no_implementation() -> None:
 def test_a_broken_numba_or_constriction_is_passed_over(tmp_path: Path, error: str) -> None:
     for name in ("numba", "constriction"):
         (tmp_path / f"{name}.py").write_text(f"raise {error}\n")
-    code = "from uqdm.entropy import coder; e = coder.Encoder(); print(coder.available(), e.finish())"
+    code = "from uqdm.entropy import coder; e = coder.RangeEncoder(); print(coder.available(), e.finish())"
     assert told(code, tmp_path) == "('plain',) b''"
 
 
@@ -58,5 +58,5 @@ def test_a_compiler_that_is_switched_off_is_passed_over() -> None:
 
 @pytest.mark.skipif("numba" not in coder.available(), reason="needs numba")
 def test_a_cache_folder_that_cannot_be_written_does_no_harm() -> None:
-    code = "from uqdm.entropy import coder; print(coder.Encoder().finish())"
+    code = "from uqdm.entropy import coder; print(coder.RangeEncoder().finish())"
     assert told(code, NUMBA_CACHE_DIR="/dev/null/nowhere") == "b''"

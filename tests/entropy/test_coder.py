@@ -19,7 +19,7 @@ FULL = 1 << PRECISION
 
 
 def encoded(name: str, symbols: np.ndarray, masses: np.ndarray, calls: int = 1) -> bytes:
-    encoder = coder.Encoder(name)
+    encoder = coder.RangeEncoder(name)
     for part in np.array_split(np.arange(len(symbols)), calls):
         encoder.encode(symbols[part], masses[part])
     return encoder.finish()
@@ -31,12 +31,12 @@ def agreed(symbols: np.ndarray, masses: np.ndarray) -> bytes:
     assert len(streams) == 1
     stream = streams.pop()
     for name in CODERS:
-        assert (coder.Decoder(stream, coder=name).decode(masses) == symbols).all()
+        assert (coder.RangeDecoder(stream, coder=name).decode(masses) == symbols).all()
     return stream
 
 
 def certain(name: str, stream: bytes, masses: np.ndarray) -> np.ndarray:
-    decoder = coder.Decoder(stream, whole=False, coder=name)
+    decoder = coder.RangeDecoder(stream, whole=False, coder=name)
     found = decoder.decode(masses)
     assert decoder.exhausted == (len(found) < len(masses))
     return found
@@ -46,7 +46,7 @@ def common(stream: bytes, masses: np.ndarray) -> int:
     """How many symbols do not depend on what follows, by definition: with zeros and with ones they
     are the same.
     """
-    decoders = [coder.Decoder(stream + tail, coder="plain") for tail in (bytes(16), b"\xff" * 16)]
+    decoders = [coder.RangeDecoder(stream + tail, coder="plain") for tail in (bytes(16), b"\xff" * 16)]
     for i in range(len(masses)):
         try:
             first, second = (int(d.decode(masses[i : i + 1])[0]) for d in decoders)
@@ -65,7 +65,7 @@ def common(stream: bytes, masses: np.ndarray) -> int:
 def test_symbols_come_back_and_cost_what_their_tables_say(name: str, n: int, k: int) -> None:
     symbols, masses = rows(n, k)
     stream = encoded(name, symbols, masses, 2)
-    decoder = coder.Decoder(stream, coder=name)
+    decoder = coder.RangeDecoder(stream, coder=name)
     found = [decoder.decode(masses[part]) for part in (slice(0, n // 3), slice(n // 3, n))]
     assert (np.concatenate(found) == symbols).all()
     assert len(stream) <= coder.bits(symbols, masses) / 8 * 1.0001 + 4
@@ -77,10 +77,10 @@ def test_symbols_come_back_and_cost_what_their_tables_say(name: str, n: int, k: 
 def test_cells_come_back_and_cost_what_their_tables_say(name: str, wide: bool, count: int) -> None:
     symbols, asked = cells(9000, wide=wide)
     asked = mixed(asked, count) if count > 1 else asked
-    encoder = coder.Encoder(name)
+    encoder = coder.RangeEncoder(name)
     encoder.encode_cells(symbols, asked)
     stream = encoder.finish()
-    assert (coder.Decoder(stream, coder=name).decode_cells(asked) == symbols).all()
+    assert (coder.RangeDecoder(stream, coder=name).decode_cells(asked) == symbols).all()
     assert len(stream) <= coder.bits_cells(symbols, asked) / 8 * 1.0001 + 4
     assert coder.bits_cells(symbols, asked) == pytest.approx(coder.bits(symbols, asked.masses(slice(None))))
 
@@ -103,11 +103,11 @@ def test_streams_end_without_zero_bytes_and_are_big_endian(name: str) -> None:
 @each
 def test_a_stream_of_nothing_has_no_bytes_and_gives_nothing(name: str) -> None:
     nothing = cells(1)[1][:0]
-    encoder = coder.Encoder(name)
+    encoder = coder.RangeEncoder(name)
     encoder.encode_cells(np.zeros(0, np.int64), nothing)
     encoder.encode(np.zeros(0, np.int64), np.zeros((0, 3), np.int64))
     assert encoder.finish() == b""
-    decoder = coder.Decoder(b"", coder=name)
+    decoder = coder.RangeDecoder(b"", coder=name)
     assert len(decoder.decode_cells(nothing)) == len(decoder.decode(np.zeros((0, 3), np.int64))) == 0
     assert not decoder.exhausted
 
@@ -115,7 +115,7 @@ def test_a_stream_of_nothing_has_no_bytes_and_gives_nothing(name: str) -> None:
 @each
 def test_a_stream_may_be_closed_and_continued(name: str) -> None:
     symbols, masses = rows(300, 9)
-    encoder = coder.Encoder(name)
+    encoder = coder.RangeEncoder(name)
     encoder.encode(symbols[:100], masses[:100])
     assert encoder.finish() == encoder.finish() == encoded(name, symbols[:100], masses[:100])
     encoder.encode(symbols[100:], masses[100:])
@@ -138,16 +138,16 @@ def test_all_write_and_read_the_same_under_any_cells(world: tuple[np.ndarray, Ce
     masses = asked.masses(slice(None))
     stream = agreed(symbols, masses)
     for name in CODERS:
-        encoder = coder.Encoder(name)
+        encoder = coder.RangeEncoder(name)
         encoder.encode_cells(symbols[:3], asked[:3])
         encoder.encode_cells(symbols[3:], asked[3:])
         assert encoder.finish() == stream
-        assert (coder.Decoder(stream, coder=name).decode_cells(asked) == symbols).all()
+        assert (coder.RangeDecoder(stream, coder=name).decode_cells(asked) == symbols).all()
     damaged = np.random.default_rng(seed).bytes(len(stream))
     outcomes = set()
     for name in CODERS:
         try:
-            outcomes.add(tuple(coder.Decoder(damaged, coder=name).decode_cells(asked).tolist()))
+            outcomes.add(tuple(coder.RangeDecoder(damaged, coder=name).decode_cells(asked).tolist()))
         except DamagedError:
             outcomes.add(None)
     assert len(outcomes) == 1
@@ -165,7 +165,7 @@ def test_carries_run_through_as_many_words_as_they_must(pieces: list[bytes], see
     # for that long.
     _, masses = rows(120, 5, seed, 1)
     try:
-        symbols = coder.Decoder(b"".join(pieces), coder="plain").decode(masses)
+        symbols = coder.RangeDecoder(b"".join(pieces), coder="plain").decode(masses)
     except DamagedError:  # all ones lie above the line's last part
         return
     agreed(symbols, masses)
@@ -174,7 +174,7 @@ def test_carries_run_through_as_many_words_as_they_must(pieces: list[bytes], see
 @pytest.mark.parametrize("last", [0, 1, 2])
 def test_a_carry_into_forty_words_of_ones_is_written_by_all(last: int) -> None:
     masses = np.tile(np.array([[5592405, 5592407, 5592404]]), (1000, 1))
-    symbols = coder.Decoder(b"\x7f" + b"\xff" * 160, coder="plain").decode(masses)[:805]
+    symbols = coder.RangeDecoder(b"\x7f" + b"\xff" * 160, coder="plain").decode(masses)[:805]
     stream = agreed(np.append(symbols, [last] * 9), masses[:814])
     assert stream[:150] in (b"\x7f" + b"\xff" * 149, b"\x80" + bytes(149))
 
@@ -191,23 +191,23 @@ def test_a_long_stream_is_the_same_from_all() -> None:
     symbols, asked = cells(150_000, seed=5)
     streams = set()
     for name in CODERS:
-        encoder = coder.Encoder(name)
+        encoder = coder.RangeEncoder(name)
         encoder.encode_cells(symbols, asked)
         streams.add(encoder.finish())
     assert len(streams) == 1
     for stream in streams:
-        assert all((coder.Decoder(stream, coder=name).decode_cells(asked) == symbols).all() for name in CODERS)
+        assert all((coder.RangeDecoder(stream, coder=name).decode_cells(asked) == symbols).all() for name in CODERS)
 
 
 @each
 def test_rows_and_cells_may_follow_each_other_in_one_stream(name: str) -> None:
     symbols, asked = cells(500)
     others, masses = rows(400, 30)
-    encoder = coder.Encoder(name)
+    encoder = coder.RangeEncoder(name)
     encoder.encode(others[:200], masses[:200])
     encoder.encode_cells(symbols, asked)
     encoder.encode(others[200:], masses[200:])
-    decoder = coder.Decoder(encoder.finish(), coder=CODERS[-1])
+    decoder = coder.RangeDecoder(encoder.finish(), coder=CODERS[-1])
     assert (decoder.decode(masses[:200]) == others[:200]).all()
     assert (decoder.decode(asked.masses(slice(0, 250))) == symbols[:250]).all()
     assert (decoder.decode_cells(asked[250:]) == symbols[250:]).all()
@@ -220,10 +220,10 @@ def test_arrays_of_other_layouts_and_types_are_taken_as_well(name: str) -> None:
     strided = [np.repeat(getattr(asked, f), 2)[::2] for f in ("low", "high", "start", "width", "location")]
     other = Cells(*strided, asked.level.astype(np.int64))
     masses = asked.masses(slice(None))
-    plain = coder.Encoder("plain")
+    plain = coder.RangeEncoder("plain")
     plain.encode_cells(symbols, asked)
     for case in (0, 1):
-        encoder = coder.Encoder(name)
+        encoder = coder.RangeEncoder(name)
         if case:
             encoder.encode_cells(symbols.astype(np.int32), other)
         else:
@@ -255,17 +255,17 @@ def test_of_a_beginning_exactly_what_every_continuation_shares_is_decoded(
 def test_a_stream_that_arrives_byte_by_byte_gives_the_same_symbols(name: str, wide: bool, count: int) -> None:
     symbols, asked = cells(1500, wide=wide)
     asked = mixed(asked, count) if count > 1 else asked
-    encoder = coder.Encoder(name)
+    encoder = coder.RangeEncoder(name)
     encoder.encode_cells(symbols, asked)
     stream = encoder.finish()
-    decoder = coder.Decoder(b"", whole=False, coder=name)
+    decoder = coder.RangeDecoder(b"", whole=False, coder=name)
     found = np.zeros(0, np.int64)
     for end in range(len(stream) + 1):
         decoder.extend(stream[:end], whole=False)
         for _ in range(2):  # the second call has nothing to give
             found = np.append(found, decoder.decode_cells(asked[len(found) :]))
         assert len(found) == len(symbols) or decoder.exhausted
-        alone = coder.Decoder(stream[:end], whole=False, coder=name).decode_cells(asked)
+        alone = coder.RangeDecoder(stream[:end], whole=False, coder=name).decode_cells(asked)
         assert (alone == found).all()
     assert (found == symbols[: len(found)]).all()
     assert len(symbols) - len(found) < 60
@@ -282,12 +282,12 @@ def test_of_many_children_the_unlikely_ones_come_back_too(name: str, count: int,
     assert 4 * asked.likely()[1] < asked.children.max()
     stream = encoded_cells("plain", symbols, asked)
     assert stream == encoded_cells(name, symbols, asked)
-    assert (coder.Decoder(stream, coder=name).decode_cells(asked) == symbols).all()
+    assert (coder.RangeDecoder(stream, coder=name).decode_cells(asked) == symbols).all()
     if damaged:
         stream = stream[:700] + bytes([stream[700] ^ 64]) + stream[701:]
     answers = []
     for kind in {name, "plain"}:
-        decoder, found = coder.Decoder(b"", whole=False, coder=kind), np.zeros(0, np.int64)
+        decoder, found = coder.RangeDecoder(b"", whole=False, coder=kind), np.zeros(0, np.int64)
         for end in (5, 6, 7, 400, 900, 901, len(stream) - 2):
             decoder.extend(stream[:end], whole=False)
             found = np.append(found, decoder.decode_cells(asked[len(found) :]))
@@ -313,7 +313,7 @@ def many(n: int, count: int) -> tuple[np.ndarray, Cells]:
 
 
 def encoded_cells(name: str, symbols: np.ndarray, asked: Cells) -> bytes:
-    encoder = coder.Encoder(name)
+    encoder = coder.RangeEncoder(name)
     encoder.encode_cells(symbols, asked)
     return encoder.finish()
 
@@ -329,7 +329,7 @@ def test_any_order_of_arrivals_and_questions_gives_the_same(
 ) -> None:
     symbols, masses = rows(200, 6, seed)
     stream = encoded("plain", symbols, masses)
-    decoder, end, found = coder.Decoder(b"", whole=False, coder=name), 0, np.zeros(0, np.int64)
+    decoder, end, found = coder.RangeDecoder(b"", whole=False, coder=name), 0, np.zeros(0, np.int64)
     for arrived, asked in events:
         end = min(end + arrived, len(stream))
         decoder.extend(stream[:end], whole=False)
@@ -371,10 +371,10 @@ def test_any_bytes_decode_to_symbols_in_range_or_are_refused(name: str) -> None:
     for _ in range(100):
         stream = random.bytes(int(random.integers(0, 60)))
         try:
-            symbols = coder.Decoder(stream, coder=name).decode(masses)
+            symbols = coder.RangeDecoder(stream, coder=name).decode(masses)
             assert symbols.min() >= 0
             assert symbols.max() < 6
-            symbols = coder.Decoder(stream, coder=name).decode_cells(asked)
+            symbols = coder.RangeDecoder(stream, coder=name).decode_cells(asked)
             assert (symbols >= 0).all()
             assert (symbols < asked.children).all()
         except DamagedError:
@@ -386,8 +386,8 @@ def test_any_bytes_decode_to_symbols_in_range_or_are_refused(name: str) -> None:
 def test_a_number_above_the_line_is_refused_whole_and_awaited_in_part(name: str) -> None:
     _, asked = cells(3)
     with pytest.raises(DamagedError):
-        coder.Decoder(b"\xff" * 12, coder=name).decode_cells(asked)
-    decoder = coder.Decoder(b"\xff" * 12, whole=False, coder=name)
+        coder.RangeDecoder(b"\xff" * 12, coder=name).decode_cells(asked)
+    decoder = coder.RangeDecoder(b"\xff" * 12, whole=False, coder=name)
     assert len(decoder.decode_cells(asked)) == 0
     assert decoder.exhausted
     decoder.extend(b"\xff" * 13, whole=True)
@@ -401,12 +401,12 @@ def test_symbols_that_are_no_children_are_not_encoded(name: str) -> None:
     masses = asked.masses(slice(None))
     for wrong in (-1, 10_000):
         with pytest.raises(AssertionError):
-            coder.Encoder(name).encode_cells(np.full(5, wrong), asked)
+            coder.RangeEncoder(name).encode_cells(np.full(5, wrong), asked)
     if name != "plain":
         with pytest.raises(AssertionError):
-            coder.Encoder(name).encode(np.full(5, masses.shape[1]), masses)
+            coder.RangeEncoder(name).encode(np.full(5, masses.shape[1]), masses)
     with pytest.raises(AssertionError):
-        coder.Encoder(name).encode_cells(symbols[:4], asked)
+        coder.RangeEncoder(name).encode_cells(symbols[:4], asked)
 
 
 @each
@@ -414,7 +414,7 @@ def test_a_box_without_an_integer_is_damage(name: str) -> None:
     _, asked = cells(5)
     empty = Cells(asked.high + 1, asked.high, asked.start, asked.width, asked.location, asked.level)
     with pytest.raises(DamagedError, match="no integer"):
-        coder.Decoder(b"abc", coder=name).decode_cells(empty)
+        coder.RangeDecoder(b"abc", coder=name).decode_cells(empty)
 
 
 @each
@@ -430,10 +430,10 @@ def test_a_coordinate_with_too_many_children_is_refused(name: str) -> None:
             one.astype(np.uint8),
         )
 
-    encoder = coder.Encoder(name)
+    encoder = coder.RangeEncoder(name)
     encoder.encode_cells(np.array([1022]), line(1023))
-    assert (coder.Decoder(encoder.finish(), coder=name).decode_cells(line(1023)) == 1022).all()
+    assert (coder.RangeDecoder(encoder.finish(), coder=name).decode_cells(line(1023)) == 1022).all()
     with pytest.raises(LimitError, match="1024 children"):
         encoder.encode_cells(np.array([3]), line(1024))
     with pytest.raises(LimitError, match="1024 children"):
-        coder.Decoder(b"abc", coder=name).decode_cells(line(1024))
+        coder.RangeDecoder(b"abc", coder=name).decode_cells(line(1024))

@@ -15,7 +15,7 @@ from .worlds import rows
 @pytest.mark.parametrize("seed", range(8))
 def test_the_stream_names_the_interval_of_its_symbols(seed: int) -> None:
     symbols, masses = rows(40 * seed + 1, 7, seed)
-    writer = plain.Writer()
+    writer = plain.RangeWriter()
     writer.put(symbols, masses)
     lower, length, unit = (
         Fraction(0),
@@ -38,6 +38,6 @@ def test_a_stream_by_hand() -> None:
     # The line has 2**64 - 1 units, a part of it 2**40 - 1. Symbol 1 of (1/4, 1/2, 1/4) begins at
     # 2**22 parts, so the lower end is 2**22 (2**40 - 1) = 2**62 - 2**22; adding 2**32 - 1 passes
     # 2**62, whose topmost word is 0x40000000.
-    writer = plain.Writer()
+    writer = plain.RangeWriter()
     writer.put(np.array([1]), np.array([[2**22, 2**23, 2**22]]))
     assert writer.finish() == b"\x40"

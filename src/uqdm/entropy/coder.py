@@ -22,16 +22,16 @@ from uqdm.entropy.plain import blocks
 from uqdm.entropy.tables import PRECISION, Cells
 from uqdm.errors import DamagedError
 
-__all__ = ["Decoder", "Encoder", "available", "bits", "bits_cells"]
+__all__ = ["RangeDecoder", "RangeEncoder", "available", "bits", "bits_cells"]
 
 
-class Encoder:
+class RangeEncoder:
     """Collects symbols into one stream. `coder` names the implementation; None means the fastest
     one here.
     """
 
     def __init__(self, coder: str | None = None) -> None:
-        self._writer = choice.load(choice.resolve(coder)).Writer()
+        self._writer = choice.load(choice.resolve(coder)).RangeWriter()
 
     def encode(self, symbols: NDArray[np.int64], masses: NDArray[np.int64]) -> None:
         """Appends `symbols` (M,), each 0 .. K - 1, under the rows of `masses` (M, K), with K at
@@ -52,7 +52,7 @@ class Encoder:
         return stream
 
 
-class Decoder:
+class RangeDecoder:
     """Reads symbols back in the order in which they were encoded, under the same tables.
 
     With `whole` the stream is all there is. Otherwise it is the beginning of a longer one, and a
@@ -63,7 +63,7 @@ class Decoder:
 
     def __init__(self, stream: bytes, whole: bool = True, coder: str | None = None) -> None:
         self._stream, self._whole = stream, whole
-        self._reader = choice.load(choice.resolve(coder)).Reader(stream, whole)
+        self._reader = choice.load(choice.resolve(coder)).RangeReader(stream, whole)
         self.exhausted = False
 
     def decode(self, masses: NDArray[np.int64]) -> NDArray[np.int64]:

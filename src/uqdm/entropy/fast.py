@@ -385,7 +385,7 @@ def check() -> None:
     """
     if getattr(numba.config, "DISABLE_JIT", False):
         raise RuntimeError("Numba's compiler is switched off")
-    plain.compare(Writer, Reader)
+    plain.compare(RangeWriter, RangeReader)
     location, level, low, high = (
         np.array(a) for a in ([0, 9 * ONE, -(1 << 30)], [40, 63, 80], [5, -3, 0], [5, 20, 90])
     )
@@ -415,7 +415,7 @@ def _refuse(status: int, cells: Cells | None = None) -> None:
         raise tables.too_many(int(cells.children.max()))
 
 
-class Writer:
+class RangeWriter:
     """Narrows the interval, symbol by symbol."""
 
     def __init__(self) -> None:
@@ -446,8 +446,8 @@ class Writer:
         return plain.closed(self._words[:count], lower, length)
 
 
-class Reader:
-    """Follows the interval that holds the stream's number, as `plain.Reader` does."""
+class RangeReader:
+    """Follows the interval that holds the stream's number, as `plain.RangeReader` does."""
 
     def __init__(self, stream: bytes, whole: bool) -> None:
         above = int.from_bytes(stream[:8].ljust(8, b"\0"), "big")

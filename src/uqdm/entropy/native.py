@@ -23,10 +23,10 @@ def _weights(masses: NDArray[np.int64]) -> NDArray[np.float32]:
 
 def check() -> None:
     """Raises if the installed constriction does not write this format."""
-    plain.compare(Writer, Reader)
+    plain.compare(RangeWriter, RangeReader)
 
 
-class Writer:
+class RangeWriter:
     """Narrows the interval, symbol by symbol."""
 
     def __init__(self) -> None:
@@ -59,7 +59,7 @@ class Writer:
         return bytes(self._coder.get_compressed().astype(">u4").tobytes().rstrip(b"\0"))
 
 
-class Reader:
+class RangeReader:
     """Reads a whole stream; or, of the beginning of one, the symbols that are the same with zeros
     and with ones for what is missing.
 
@@ -90,7 +90,7 @@ class Reader:
         merged: NDArray[np.bool_] | None = None,
     ) -> NDArray[np.int64]:
         """The next M symbols under `masses` (M, K), up to the first that is not certain (see
-        `plain.Reader.take`).
+        `plain.RangeReader.take`).
         """
         weights = _weights(masses)
         if merged is not None and children is not None:

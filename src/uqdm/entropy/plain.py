@@ -49,7 +49,7 @@ def compare(writer: Any, reader: Any) -> None:
     )
     mixed = Cells(low, high, start, width, places, levels, np.array([[255, 1], [128, 128], [3, 253]], np.uint16))
     symbols = np.array([0, 7, 1])
-    ours, theirs = Writer(), writer()
+    ours, theirs = RangeWriter(), writer()
     for each in (ours, theirs):
         each.put(np.array([1]), tables)
         each.put_cells(symbols, cells)
@@ -65,7 +65,7 @@ def blocks(size: int) -> Iterator[slice]:
     return (slice(begin, min(begin + BLOCK, size)) for begin in range(0, size, BLOCK))
 
 
-class Writer:
+class RangeWriter:
     """Narrows the interval, symbol by symbol."""
 
     def __init__(self) -> None:
@@ -126,7 +126,7 @@ def _carry(words: list[int] | NDArray[np.uint32]) -> None:
     words[i] += 1
 
 
-class Reader:
+class RangeReader:
     """Follows the interval that holds the stream's number.
 
     Bytes that have not arrived count as zero in `_above`. `_taken` counts those that the 64-bit

@@ -151,7 +151,7 @@ class Wire(Protocol):
 
 class ChannelWriter:
     def __init__(self) -> None:
-        self.encoder, self.bits = coder.Encoder("plain"), 0.0
+        self.encoder, self.bits = coder.RangeEncoder("plain"), 0.0
 
     def pass_on(self, symbols: NDArray[np.int64] | None, masses: Masses) -> NDArray[np.int64]:
         assert symbols is not None
@@ -162,7 +162,7 @@ class ChannelWriter:
 
 class ChannelReader:
     def __init__(self, data: bytes) -> None:
-        self.decoder, self.bits = coder.Decoder(data, coder="plain"), 0.0
+        self.decoder, self.bits = coder.RangeDecoder(data, coder="plain"), 0.0
 
     def pass_on(self, symbols: NDArray[np.int64] | None, masses: Masses) -> NDArray[np.int64]:
         found = self.decoder.decode(masses)

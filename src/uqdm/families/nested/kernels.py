@@ -12,7 +12,7 @@ from uqdm.entropy import mixtures
 from uqdm.entropy.mixtures import TOTAL
 from uqdm.entropy.shares import weigh
 from uqdm.exact.features import FARTHEST, LEVEL_BITS, LEVELS, LOCATION_BITS
-from uqdm.families.nested.networks import Mixture, NestedStep, phase
+from uqdm.families.nested.networks import NestedMixture, NestedStep, phase
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -32,7 +32,7 @@ def _mixture(
     mean: Any,
 ) -> None:
     """raw (N, C, 3, J, h, w); low, high, high_passed (N, C, h, w) of the phase; results as
-    `Mixture` has them.
+    `NestedMixture` has them.
     """
     n, channels, _, count, height, columns = raw.shape
     shares = np.empty(count, np.int64)
@@ -64,11 +64,11 @@ def mixture(
     low: NDArray[np.int16],
     high: NDArray[np.int16],
     high_passed: NDArray[np.int32],
-) -> Mixture:
+) -> NestedMixture:
     """`step.mixture`."""
     one = step.passes[number]
     (c, j), (n, _, h, w) = one.offset.shape, raw.shape
-    found = Mixture(
+    found = NestedMixture(
         np.empty((n, c, h, w, j), np.int32), np.empty((n, c, h, w, j), np.uint8), np.empty((n, c, h, w, j), np.uint16),
         np.empty((n, c, h, w), np.uint8),
     )  # fmt: skip

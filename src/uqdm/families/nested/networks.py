@@ -42,7 +42,7 @@ MIDDLE = (255, 0, 0)  # twice the middles of luma and chroma, which this family 
 MOST_LOGISTICS = 16  # J
 
 
-class Mixture(NamedTuple):
+class NestedMixture(NamedTuple):
     """Mixtures of J logistics for every coordinate of a phase."""
 
     location: NDArray[np.int32]  # (N, C, h, w, J) 2**-16 pixel values
@@ -140,7 +140,9 @@ class NestedStep(BoxFeatures):
             return self.features_given(low, high, high_passed), high_passed
         return gathered(self.details(high_passed)), high_passed
 
-    def mixture(self, number: int, raw: Array, low: Boxes, high: Boxes, high_passed: NDArray[np.int32]) -> Mixture:
+    def mixture(
+        self, number: int, raw: Array, low: Boxes, high: Boxes, high_passed: NDArray[np.int32]
+    ) -> NestedMixture:
         """Raw outputs (N, 3 C J, h, w) of a pass and the boxes (N, C, H, W) that it saw, with their
         high-pass, to logistics.
         """
@@ -156,7 +158,7 @@ class NestedStep(BoxFeatures):
         )
         weight = weights(logarithm)
         mean = ((levels.astype(np.int32) * weight).sum(-1) // TOTAL).astype(np.uint8)
-        return Mixture(np.clip(location, -FARTHEST, FARTHEST).astype(np.int32), levels, weight, mean)
+        return NestedMixture(np.clip(location, -FARTHEST, FARTHEST).astype(np.int32), levels, weight, mean)
 
 
 def parse(name: str, network: Mapping[str, Any], arrays: Mapping[str, Array]) -> tuple[NestedStep, ...]:

@@ -18,7 +18,7 @@ from uqdm.exact.features import Boxes
 from uqdm.exact.running import TILE, Runners, Runtime
 from uqdm.exact.workers import Workers
 from uqdm.families.nested import networks
-from uqdm.families.nested.networks import Mixture
+from uqdm.families.nested.networks import NestedMixture
 
 Field = NDArray[Any]
 
@@ -50,7 +50,7 @@ class NestedNetworks:
 
         return tiling.overlapping(call, tiling.even(low, high), self.tile, net.reach, scale=2, workers=self.workers)[0]
 
-    def mixture(self, step: int, number: int, trunk: Field | None, low: Boxes, high: Boxes) -> Mixture:
+    def mixture(self, step: int, number: int, trunk: Field | None, low: Boxes, high: Boxes) -> NestedMixture:
         """See `walk.Networks`."""
         net, (h, w) = self._steps[step], low.shape[2:]
         run = self._runner(net.passes[number].net, net.pass_limits())
@@ -65,10 +65,10 @@ class NestedNetworks:
         found = tiling.overlapping(call, fields, self.tile, net.passes[number].reach, scale=2, workers=self.workers)
         row, column = networks.PHASES[number]
         height, width = (h + 1 - row) // 2, (w + 1 - column) // 2
-        return Mixture(*(a[:, :, :height, :width] for a in found))
+        return NestedMixture(*(a[:, :, :height, :width] for a in found))
 
 
-def _fastest() -> Callable[..., Mixture]:
+def _fastest() -> Callable[..., NestedMixture]:
     """How raw outputs become mixtures: compiled where Numba works."""
     try:
         from uqdm.families.nested import kernels as compiled

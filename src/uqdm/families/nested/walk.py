@@ -27,7 +27,7 @@ from uqdm.errors import PackageError
 from uqdm.exact.features import Boxes
 from uqdm.families import colour, order
 from uqdm.families.boxes import MOST_PRIORITY, CellsQuestion, Integers, errors, everything, field, pieces, shown
-from uqdm.families.nested.networks import PHASES, Mixture, phase
+from uqdm.families.nested.networks import PHASES, NestedMixture, phase
 
 SPACE = "ycocg-r"
 DITHER = 1  # stream of the offsets
@@ -43,7 +43,7 @@ class Networks(Protocol):
     def trunk(self, step: int, low: Boxes, high: Boxes) -> Any:
         """What the passes of a step share, from the boxes before it."""
 
-    def mixture(self, step: int, number: int, trunk: Any, low: Boxes, high: Boxes) -> Mixture:
+    def mixture(self, step: int, number: int, trunk: Any, low: Boxes, high: Boxes) -> NestedMixture:
         """Of pass `number`, from the boxes as they are by then: J logistics for every coordinate of
         its phase.
         """
@@ -95,7 +95,7 @@ class NestedConstants:
 
 
 @dataclasses.dataclass
-class Heard:
+class NestedHeard:
     """What networks said in this step. It is kept while the step lasts.
 
     Of passes only the last one's mixture is kept: it is as large as a picture.
@@ -103,7 +103,7 @@ class Heard:
 
     trunk: Any = None
     number: int | None = None  # of the pass
-    mixture: Mixture | None = None
+    mixture: NestedMixture | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,7 +119,7 @@ class NestedState:
     grey: bool
     share: int = 0  # in 2**-16
     before: tuple[Boxes, Boxes] | None = None  # the boxes that the step began with, in the middle of one
-    heard: Heard = dataclasses.field(default_factory=Heard, repr=False, compare=False)
+    heard: NestedHeard = dataclasses.field(default_factory=NestedHeard, repr=False, compare=False)
 
     @property
     def cut(self) -> bool:

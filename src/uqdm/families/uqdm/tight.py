@@ -16,7 +16,7 @@ from uqdm.entropy import tables
 from uqdm.entropy.tables import FRACTION, Cells
 from uqdm.exact.features import Boxes
 from uqdm.families.boxes import CellsQuestion, Integers, pieces
-from uqdm.families.uqdm.walk import Heard, UniversallyQuantized, UqdmState
+from uqdm.families.uqdm.walk import UniversallyQuantized, UqdmHeard, UqdmState
 
 
 class TightQuestion(CellsQuestion):
@@ -74,7 +74,7 @@ class Tight(UniversallyQuantized):
             own = tables.mean(suggestion.location, suggestion.level, state.low, state.high)
         if own is not None and not self._sees_mixed(state):
             return own
-        suggestion = self.predict(dataclasses.replace(state, step=state.step + 1, share=0, heard=Heard()))
+        suggestion = self.predict(dataclasses.replace(state, step=state.step + 1, share=0, heard=UqdmHeard()))
         mixed = tables.mean(suggestion.location, suggestion.level, state.low, state.high)
         if own is None:
             return mixed

@@ -54,7 +54,7 @@ class Denoiser(Protocol):
 
 
 @dataclasses.dataclass
-class Heard:
+class UqdmHeard:
     """What the network said of the step that comes next; kept while that step lasts."""
 
     floats: tuple[Floats, Floats] | None = None  # location and log2 of the scale, before rounding
@@ -74,7 +74,7 @@ class UqdmState:
     seeds: tuple[int, ...]  # (N,)
     grey: bool
     share: int = 0  # in 2**-16
-    heard: Heard = dataclasses.field(default_factory=Heard, repr=False, compare=False)
+    heard: UqdmHeard = dataclasses.field(default_factory=UqdmHeard, repr=False, compare=False)
 
     @property
     def cut(self) -> bool:
@@ -205,7 +205,7 @@ class UniversallyQuantized:
         done = part == parts - 1 and got == asked
         share = 0 if done else max(1, ((part << 16) + (got << 16) // max(asked, 1)) // parts)
         return UqdmState(
-            state.step + done, low, high, z, state.seeds, state.grey, share, Heard() if done else state.heard
+            state.step + done, low, high, z, state.seeds, state.grey, share, UqdmHeard() if done else state.heard
         )
 
     # --- previews

@@ -43,7 +43,7 @@ FARTHEST = 64.0  # scales that an error counts as, at most
 COUPLINGS = 6  # Co: error of Y, for location and scale; Cg: errors of Y and Co, likewise
 
 
-class Told(NamedTuple):
+class KnownDetails(NamedTuple):
     """What is known of a level's details, (B, 9, h, w) each."""
 
     low: Tensor  # the cell, ends included
@@ -54,17 +54,17 @@ class Told(NamedTuple):
 class Spoken(NamedTuple):
     """What a step said of a level, (B, 9, h, w) each."""
 
-    told: Told
+    told: KnownDetails
     loud: Tensor  # log(1 + |error| / scale) - QUIET; 0 where nothing was asked
     bits: Tensor  # that the child costs, whether it was asked for or not
     asked: Tensor  # bool
     mean: Tensor | None  # of the mixture truncated to what is known, for previews
 
 
-class Answer(NamedTuple):
+class BandAnswer(NamedTuple):
     """What was said and told of one band of a level, (B, 3, h, w) each."""
 
-    value: Tensor  # as in `Told`
+    value: Tensor  # as in `KnownDetails`
     error: Tensor  # of the prediction, in units; 0 where nothing was asked
     loud: Tensor  # as in `Spoken`
     asked: Tensor
@@ -82,7 +82,7 @@ class Seen(NamedTuple):
     step: int
     level: int
     image: Tensor  # (B, 3, h, w)
-    told: Told  # as the step began
+    told: KnownDetails  # as the step began
     above: Tensor
     trunk: Tensor  # activations (B, K, h, w)
     value: Tensor
@@ -120,7 +120,7 @@ class Pass(nn.Module):
         return self.head(F.leaky_relu(self.body(h), LEAK)).float()  # type: ignore[no-any-return]
 
 
-class LevelNet(nn.Module):
+class FloatLevelNet(nn.Module):
     """The networks of one level, or of all coarse ones, in one step. `trunk`, `passes`: channels,
     blocks, second kernel of a block.
     """
@@ -159,13 +159,13 @@ class Pyramid(nn.Module):
         self.register_buffer("widths", widths.float(), persistent=False)  # (T, levels, 9)
         self.register_buffer("ends", torch.tensor(ends).float(), persistent=False)  # (levels, 9)
         self.register_buffer("middle", torch.tensor(MIDDLE).view(1, -1, 1, 1), persistent=False)
-        self._answer: Callable[..., Answer] = answer
+        self._answer: Callable[..., BandAnswer] = answer
         self.layers = nn.ModuleList()
         for row in model.networks:
             row_nets = nn.ModuleList()
             for t, tb, p, pb in row:
                 size = model.kernel
-                row_nets.append(LevelNet((t, tb, size), (p, pb, size), model.n_mixtures) if t else nn.Identity())
+                row_nets.append(FloatLevelNet((t, tb, size), (p, pb, size), model.n_mixtures) if t else nn.Identity())
             self.layers.append(row_nets)
 
     def compile(self, *args: Any, **options: Any) -> None:
@@ -184,12 +184,12 @@ class Pyramid(nn.Module):
         """T."""
         return len(self.bases)
 
-    def net(self, step: int, level: int) -> LevelNet | None:
+    def net(self, step: int, level: int) -> FloatLevelNet | None:
         """The network of a level (from 1) in a step (from 0): levels 1 and 2 have one each, the
         others share one. None: not visited.
         """
         found = self.layers[step][min(level, 3) - 1]  # type: ignore[index]
-        return found if isinstance(found, LevelNet) else None
+        return found if isinstance(found, FloatLevelNet) else None
 
     def start(self, v: Tensor) -> tuple[Tensor, list[Tensor], list[Tensor]]:
         """Coordinates (B, 3, H, W) -> the last low-pass, details (B, 9, h, w) by level, and 0 or 1
@@ -260,7 +260,7 @@ class Pyramid(nn.Module):
         valid: list[Tensor],
         shapes: list[tuple[int, int]],
         offsets: list[Tensor],
-        told: list[Told],
+        told: list[KnownDetails],
         best: list[Tensor],
         means: bool,
         record: Callable[[Seen], None] | None,
@@ -280,7 +280,7 @@ class Pyramid(nn.Module):
             counted = found.bits * valid[i]
             cost = cost + counted.sum((1, 2, 3))
             sent = sent + (counted.detach() * found.asked).sum((1, 2, 3))
-            told[i] = Told(*(_edged(t, shapes[level - 1]) for t in found.told))
+            told[i] = KnownDetails(*(_edged(t, shapes[level - 1]) for t in found.told))
             if found.mean is not None:
                 best[i] = found.mean
             if level > 1 and self.net(step, level - 1) is not None:
@@ -291,11 +291,11 @@ class Pyramid(nn.Module):
 
     def speak(
         self,
-        net: LevelNet,
+        net: FloatLevelNet,
         step: int,
         level: int,
         image: Tensor,
-        told: Told,
+        told: KnownDetails,
         truth: Tensor,
         offset: Tensor,
         above: Tensor | None,
@@ -312,7 +312,7 @@ class Pyramid(nn.Module):
         above = torch.zeros_like(truth) if above is None else above
         wide = ((told.high - told.low + 1) / unit).clamp_max(WIDEST)
         trunk = net.trunk(torch.cat([(image - middle) / 64, sharp / unit[:, :3], told.value / unit, wide, above], 1))
-        bands: list[Answer] = []
+        bands: list[BandAnswer] = []
         for band in range(len(lattice.BANDS)):
             here = slice(3 * band, 3 * band + 3)
             one = cast(Pass, net.passes[band])
@@ -329,7 +329,7 @@ class Pyramid(nn.Module):
             sizes = width[:, here].clone(), unit[:, here].clone()
             bands.append(self._answer(one.offset, one.stretch, *given, *sizes, 0.0 if last else self.threshold))
         value, error, loud, sent, cost, *mixture = (torch.cat(part, 1) for part in zip(*bands))
-        known = Told(torch.where(sent, child.low, told.low), torch.where(sent, child.high, told.high), value)
+        known = KnownDetails(torch.where(sent, child.low, told.low), torch.where(sent, child.high, told.high), value)
         if record is not None:
             record(Seen(step, level, image, told, above, trunk, value, error, loud, unit.flatten()))
         mean = FloatMixture(*mixture).mean(FloatCells(known.low, known.high)) if means else None
@@ -402,7 +402,7 @@ def answer(
     width: Tensor,
     unit: Tensor,
     threshold: float,
-) -> Answer:
+) -> BandAnswer:
     """What one band of one level answers: Y, Co and Cg in turn, each moved by the errors of those
     before it.
 
@@ -447,20 +447,20 @@ def answer(
         FloatCells(child_low, child_high),
     )
     bits = torch.where(several, mixture.truncated_bits(parent, child), 0.0)
-    return Answer(value, error, loud, ask, bits, *mixture)
+    return BandAnswer(value, error, loud, ask, bits, *mixture)
 
 
 def _sum(terms: Iterable[Tensor]) -> Tensor:
     return functools.reduce(torch.add, terms)
 
 
-def _everything(like: Tensor, ends: Tensor) -> Told:
+def _everything(like: Tensor, ends: Tensor) -> KnownDetails:
     """Before the first step: the whole range of every detail."""
     high = ends.view(1, -1, 1, 1).expand_as(like).contiguous()
-    return Told(-high, high, torch.zeros_like(like))
+    return KnownDetails(-high, high, torch.zeros_like(like))
 
 
-def _cells(v: Tensor, offset: Tensor, width: Tensor, within: Told) -> FloatCells:
+def _cells(v: Tensor, offset: Tensor, width: Tensor, within: KnownDetails) -> FloatCells:
     """The cells of integers at a width, cut to what is known."""
     low = offset + width * torch.floor((v - offset) / width)
     return FloatCells(torch.maximum(low, within.low), torch.minimum(low + width - 1, within.high))

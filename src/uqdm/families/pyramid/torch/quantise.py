@@ -18,8 +18,7 @@ from uqdm.exact.features import LOCATION_BITS
 from uqdm.families.floats import Pictures
 from uqdm.families.pyramid import networks, walk
 from uqdm.families.pyramid.networks import COUPLING_BITS, LINEAR_BITS, LOUD_BITS, UNIT_BITS, VALUE_BITS, LevelNet
-from uqdm.families.pyramid.torch.model import COUPLINGS, Pass, Pyramid, Seen
-from uqdm.families.pyramid.torch.model import LevelNet as FloatNet
+from uqdm.families.pyramid.torch.model import COUPLINGS, FloatLevelNet, Pass, Pyramid, Seen
 from uqdm.families.torch.calibrate import QUANTILES, RAW_LEVEL, Layers, Sample, quantised
 from uqdm.families.torch.cells import coordinates
 
@@ -107,7 +106,7 @@ def quantised_net(model: Pyramid, key: Key, seen: Sequence[Seen], quantile: floa
 
 
 def _pass(
-    net: FloatNet, bare: LevelNet, band: int, seen: Sequence[Seen], scale: Tensor, quantile: float
+    net: FloatLevelNet, bare: LevelNet, band: int, seen: Sequence[Seen], scale: Tensor, quantile: float
 ) -> networks.PyramidPass:
     one = net.passes[band]
     assert isinstance(one, Pass)
