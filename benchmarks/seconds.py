@@ -3,11 +3,13 @@ small pictures, alone and 32 at once.
 
     python benchmarks/seconds.py PICTURE PACK [--threads 2] [--repeat 3] [--without-numba]
 
-Medians over the repetitions, by the clock. `--without-numba`: as where it is not installed.
+Medians over the repetitions, by the clock. `--without-numba`: as where it is not installed. NumPy's
+library has one thread, as in commands.
 """
 
 import argparse
 import json
+import os
 import statistics
 import sys
 import time
@@ -36,6 +38,7 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--without-numba", action="store_true")
     a = parser.parse_args()
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if a.without_numba:
         sys.modules["numba"] = None  # type: ignore[assignment]  # importing it fails
 

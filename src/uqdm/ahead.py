@@ -9,8 +9,8 @@ those of `families.base.Walk`:
                         known; None: it does not pay here
     ready(state, part)  whether all that a part needs of a promised state is known
 
-The walk that has been given the answers goes on in the caller's thread. No bit depends on how far
-the other one came.
+Once the step before has been told, the caller's thread goes on where the other one stopped. No bit
+depends on how far that came.
 """
 
 import threading

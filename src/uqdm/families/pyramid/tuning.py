@@ -19,6 +19,7 @@ size, as a number of bits; the bits.
 
 import dataclasses
 import functools
+import os
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -217,7 +218,8 @@ def corrected(layout: Layout, sample: Sample, weights: Integers) -> Mixture:
     """The mixtures that corrected outputs give."""
     raw, base = sample.raw.copy(), sample.base.copy()
     linear, constant = linear_weights(layout, weights)
-    moved = (linear.reshape(-1).astype(np.float64) @ sample.planes).astype(np.int64)  # sums far below 2**53, so exact
+    # Sums far below 2**53, so exact. `einsum` asks no library that has threads of its own.
+    moved = np.einsum("i,ij->j", linear.reshape(-1).astype(np.float64), sample.planes).astype(np.int64)
     base[0, layout.channel, 0] += (moved << LINEAR_SHIFT) + constant
     add(raw, layout, weights)
     return sample.mixture(raw, base)
@@ -309,7 +311,9 @@ def _multiplied(gradients: list[Array], each: Each) -> tuple[Array, Array]:
         np.rint(one, out=one)
         products[k], sums[k] = one @ one.T, one.sum(1)
 
-    each(multiply, range(len(gradients)))
+    # A library with threads of its own, which wait for one another busily, is asked by one thread.
+    alone = os.environ.get("OPENBLAS_NUM_THREADS") == "1"
+    (each if alone else one_by_one)(multiply, range(len(gradients)))
     return np.sum(products, 0) * unit[:, None] * unit, np.sum(sums, 0) * unit
 
 
