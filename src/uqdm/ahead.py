@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from uqdm.families.base import State, Walk
-from uqdm.walk import Progress, Reader, Told
+from uqdm.walk import Progress, Reader, StepTold
 
 
 class Beside:
@@ -26,10 +26,10 @@ class Beside:
     is raised by `taken`.
     """
 
-    def __init__(self, begin: Callable[[], Told]) -> None:
+    def __init__(self, begin: Callable[[], StepTold]) -> None:
         """Raises `RuntimeError` where the system gives no thread."""
         self._begin, self._change, self._stopped = begin, threading.Condition(), False
-        self._told: Told | None = None
+        self._told: StepTold | None = None
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._work, name="uqdm beside", daemon=True)
         self._thread.start()
@@ -60,7 +60,7 @@ class Beside:
             self._change.notify()
         self._thread.join()
 
-    def taken(self) -> Told:
+    def taken(self) -> StepTold:
         """The step, as far as it was told."""
         self.stop()
         if self._error is not None:
@@ -75,7 +75,7 @@ def _begun(model: Any, state: Any, make: Callable[[], Reader], blind: bool) -> B
     if promised is None:
         return None
     try:
-        return Beside(lambda: Told(model, promised, make(), blind=blind))
+        return Beside(lambda: StepTold(model, promised, make(), blind=blind))
     except RuntimeError:  # there are no more threads
         return None
 
@@ -96,7 +96,7 @@ def following(
     try:
         for k, make in enumerate(makers):
             if beside is None:
-                told = Told(model, state, make(), blind=blind[k])
+                told = StepTold(model, state, make(), blind=blind[k])
             else:
                 told, beside = beside.taken(), None
             if progress is not None:

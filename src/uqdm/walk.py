@@ -56,7 +56,7 @@ def walk(
     for the next one. `blind`: nobody makes a preview of a state but the one at a model's end.
     """
     for _ in range(state.step, model.chunks if steps is None else steps):
-        told = Told(model, state, answers, spend, blind)
+        told = StepTold(model, state, answers, spend, blind)
         while not told.done:
             told.advance()
             if progress is not None:
@@ -67,7 +67,7 @@ def walk(
             return
 
 
-class Told:
+class StepTold:
     """One step of a walk, part by part. `spend`, `blind`: see `walk`."""
 
     def __init__(self, model: Walk, state: Any, answers: Answers, spend: bool = False, blind: bool = False) -> None:

@@ -321,7 +321,7 @@ def test_compiled_arithmetic_is_that_of_numpy(made: Package) -> None:
             both = []
             for mixture in (networks.mixture_of, kernels.mixture):
                 kinds = (np.int32, np.uint8, np.uint16)
-                found = networks.Mixture(
+                found = networks.PyramidMixture(
                     *(np.zeros((2, 7, 5, j), kind) for kind in kinds),
                     np.zeros((2, 7, 5), np.uint16),
                     np.zeros((2, 7, 5), np.int16),
@@ -419,12 +419,12 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     found: list[int] = []
 
     class Counted(ahead.Beside):
-        def taken(self) -> loop.Told:
+        def taken(self) -> loop.StepTold:
             one = super().taken()
             found.append(one.part)
             return one
 
-    monkeypatch.setattr(walking, "BESIDE", 1)
+    monkeypatch.setattr(walking, "BESIDE", range(1, 1 << 22))
     monkeypatch.setattr(ahead, "Beside", Counted)
     return found
 
@@ -470,7 +470,7 @@ def test_an_error_in_a_step_comes_after_the_steps_before_it(made: Package, told:
 
 
 def test_what_goes_wrong_beside_is_raised_when_its_turn_comes() -> None:
-    def begin() -> loop.Told:
+    def begin() -> loop.StepTold:
         raise ValueError("said there")
 
     beside = ahead.Beside(begin)

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from uqdm.exact.workers import Workers
 from uqdm.families.pyramid import tuning
-from uqdm.families.pyramid.networks import Mixture
-from uqdm.families.pyramid.tuning import Layout, Sample
+from uqdm.families.pyramid.networks import PyramidMixture
+from uqdm.families.pyramid.tuning import BandSample, Layout
 
 
 @pytest.mark.parametrize("channel", range(3))
@@ -33,7 +33,7 @@ def test_a_correction_has_a_place_for_every_output_of_its_channel() -> None:
     assert sum(map(len, rows)) == 33
 
 
-def sample(bias: float, spread: float, channel: int = 0, size: int = 8192) -> tuple[Sample, Layout]:
+def sample(bias: float, spread: float, channel: int = 0, size: int = 8192) -> tuple[BandSample, Layout]:
     """Coefficients whose location is off by `bias` times a neighbour, and whose scale is off by the
     factor `spread`.
     """
@@ -43,17 +43,19 @@ def sample(bias: float, spread: float, channel: int = 0, size: int = 8192) -> tu
     truth = np.rint(bias * planes[9 * 3 + 4] / 8 + random.logistic(0, 2 * spread, size)).astype(np.int64)
     raw = np.zeros((1, 15, 1, size), np.int16)
 
-    def mixture(raw: NDArray[np.int16], base: NDArray[np.int64]) -> Mixture:
+    def mixture(raw: NDArray[np.int16], base: NDArray[np.int64]) -> PyramidMixture:
         location = base[0, channel, 0] + raw[0, channel, 0].astype(np.int64) * 64
         level = np.clip(48 + (raw[0, 3 + channel, 0].astype(np.int64) >> 6), 0, 127)
         shape = (1, 1, raw.shape[-1], 1)
         ones = np.full(shape, 256, np.uint16)
-        return Mixture(
+        return PyramidMixture(
             location.astype(np.int32).reshape(shape), level.astype(np.uint8).reshape(shape), ones, ones[..., 0], None
         )  # type: ignore[arg-type]
 
     parent = np.full(size, -2000), np.full(size, 2000)
-    return Sample(planes, raw, np.zeros((1, 3, 1, size), np.int64), [], [], parent, (truth, truth), 1, mixture), layout
+    return BandSample(
+        planes, raw, np.zeros((1, 3, 1, size), np.int64), [], [], parent, (truth, truth), 1, mixture
+    ), layout
 
 
 def test_scores_are_the_slopes_of_the_bits() -> None:

@@ -14,7 +14,7 @@ from uqdm.families.registry import register
 def _walk(package: Package, mode: str, networks: Any) -> Walk:
     from uqdm.families.pyramid import walk
 
-    return walk.Pyramid(walk.Constants.of(package), networks)
+    return walk.PyramidWalk(walk.Constants.of(package), networks)
 
 
 def _networks(package: Package, opening: Opening) -> Any:

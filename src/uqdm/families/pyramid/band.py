@@ -22,7 +22,7 @@ from uqdm.families import order
 from uqdm.families.boxes import CellsQuestion, Integers, drawn, pieces
 from uqdm.families.pyramid import lattice
 from uqdm.families.pyramid.fields import strips
-from uqdm.families.pyramid.networks import VALUE_BITS, Mixture, loud
+from uqdm.families.pyramid.networks import VALUE_BITS, PyramidMixture, loud
 
 NOTHING = 2
 DIGIT = 64  # children are told in two digits where there can be more than tables hold: first in groups of so many
@@ -44,7 +44,7 @@ class Ground:
         self.count = -(-(highest - self.lowest + 1) // DIGIT) if digit == 0 else DIGIT
 
     def symbols(self, values: Values, part: slice) -> Integers:
-        """values (D,): a picture's coefficients (see `Pyramid.values`)."""
+        """values (D,): a picture's coefficients (see `PyramidWalk.values`)."""
         own = values[self._at + part.start : self._at + part.stop].astype(np.int64) - self.lowest
         return own // DIGIT if self.digit == 0 else own % DIGIT
 
@@ -186,7 +186,7 @@ class Band:
     parent: tuple[Values, Values]  # the cells as the band began
     offset: Values
     width: int  # of the children
-    mixture: Mixture
+    mixture: PyramidMixture
     choice: NDArray[np.bool_]  # what has several children
     asked: NDArray[np.bool_]  # what of it is not skipped
     told: NDArray[np.bool_]  # what has been answered
@@ -233,7 +233,7 @@ def several(cells: tuple[Values, Values], offset: Values, width: int) -> NDArray
 
 def above_threshold(turn: NDArray[np.uint16], width: int, threshold: int) -> NDArray[np.bool_]:
     """Whether predicted scales are at least threshold / 2**THRESHOLD_BITS widths; `turn` of
-    `Mixture`: TOTAL times the scale's level.
+    `PyramidMixture`: TOTAL times the scale's level.
     """
     return turn >= np.uint16(least_turn(width, threshold))
 

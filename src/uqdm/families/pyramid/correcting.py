@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from uqdm.families.boxes import Integers
 from uqdm.families.pyramid import tuning
 from uqdm.families.pyramid.fields import Planes, strips
-from uqdm.families.pyramid.networks import CHANNELS, VALUE_BITS, Mixture, relative
-from uqdm.families.pyramid.tuning import TAPS, Layout, Sample, Told
+from uqdm.families.pyramid.networks import CHANNELS, VALUE_BITS, PyramidMixture, relative
+from uqdm.families.pyramid.tuning import TAPS, BandSample, FixedQuestion, Layout
 
 CORRECTED, SIZES, BITS = (
     3,
@@ -27,7 +27,7 @@ Values = NDArray[np.int16]
 
 
 @dataclasses.dataclass
-class Place:
+class CorrectedPlace:
     """Where a correction belongs, and what both ends know there. Arrays are (N, ..., h, w)."""
 
     layout: Layout
@@ -46,9 +46,9 @@ class Place:
     width: int
     units: Integers  # (channel + 1,) of the band's channels up to this one
     begin: int  # of the band and channel among a picture's coefficients
-    asked: Callable[[Mixture], NDArray[np.bool_]]  # which are asked for, by their mixtures
+    asked: Callable[[PyramidMixture], NDArray[np.bool_]]  # which are asked for, by their mixtures
     mixture: Callable[
-        [NDArray[np.int16], NDArray[Any], Sequence[Any], Sequence[Any]], Mixture
+        [NDArray[np.int16], NDArray[Any], Sequence[Any], Sequence[Any]], PyramidMixture
     ]  # as `PyramidNetworks.mixture` has it
     linear: Callable[
         [int, Integers], Integers
@@ -59,16 +59,16 @@ class Place:
 class Correcting:
     """Asks for the corrections of N pictures, and applies what is told."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: CorrectedPlace) -> None:
         self._place = place
         n = len(place.raw)
         self._fitted: list[Any] = [None] * n  # by an encoder: (exponents, quotients), or False
         self._there = np.zeros(n, bool)
         self._sizes = [np.zeros(0, np.int64)] * n
 
-    def question(self, digit: int) -> list[Told]:
+    def question(self, digit: int) -> list[FixedQuestion]:
         """One for each picture."""
-        return [Told(self._rows(digit, i), self._answer(digit, i)) for i in range(len(self._fitted))]
+        return [FixedQuestion(self._rows(digit, i), self._answer(digit, i)) for i in range(len(self._fitted))]
 
     def _rows(self, digit: int, i: int) -> list[tuple[int, tuple[int, ...]]]:
         layout = self._place.layout
@@ -143,7 +143,7 @@ class Correcting:
         p.each(gather, range(len(parts)))
         return tuning.fit(p.layout, samples, scale * again, p.each)
 
-    def _sample(self, i: int, values: Values, at: Integers, taps: bool = True) -> Sample:
+    def _sample(self, i: int, values: Values, at: Integers, taps: bool = True) -> BandSample:
         p = self._place
         y, x = np.divmod(at, p.offset.shape[2])
         errors, louds = ([a[i, y, x][None, None] for a in one] for one in (p.errors, p.louds))
@@ -153,7 +153,7 @@ class Correcting:
         bottom = (truth - offset) // p.width * p.width + offset
         base = np.zeros((1, CHANNELS, 1, len(at)), np.int64)
         base[0, c, 0] = p.base[c][i, y, x]
-        return Sample(
+        return BandSample(
             planes=self._taps(i, y, x) if taps else np.zeros((0, len(at))),
             raw=p.raw[i : i + 1, :, y, x][:, :, None],
             base=base,

@@ -27,7 +27,7 @@ from uqdm.families.pyramid.networks import (
     VALUE_BITS,
     WIDEST,
     LevelNet,
-    Mixture,
+    PyramidMixture,
     nat,
     unit_level,
 )
@@ -159,7 +159,7 @@ def _mixture(
 ) -> None:  # fmt: skip
     """Rows `top` to `bottom` of raw (N, 9 J + 6, h, w) and base (N, h, w); offset, level (J,);
     errors (values), louds: two of (N, h, w), of which `channel` count, and reciprocals of their
-    units; results as `Mixture` has them.
+    units; results as `PyramidMixture` has them.
     """
     n, _, _, columns = raw.shape
     count = offset.shape[0]
@@ -203,7 +203,7 @@ def mixture(
     errors: Sequence[Array],
     louds: Sequence[Array],
     rows: slice,
-    found: Mixture,
+    found: PyramidMixture,
 ) -> None:
     """`networks.mixture_of`."""
     one, u = net.passes[band], int(unit[3 * band + channel])

@@ -61,7 +61,7 @@ Array = NDArray[Any]
 PASS = ("offset", "level", "linear")
 
 
-class Mixture(NamedTuple):
+class PyramidMixture(NamedTuple):
     """Mixtures of J logistics for the coefficients of one band and channel."""
 
     location: NDArray[np.int32]  # (N, h, w, J) 2**-16 pixel values
@@ -116,7 +116,7 @@ def relative(x: Array, bits: int, unit: NDArray[np.int64]) -> NDArray[np.int32]:
 
 def loud(error: Array, turn: NDArray[np.uint16]) -> NDArray[np.int16]:
     """log(1 + |error| / scale) less its usual value, in 2**-LOUD_BITS: errors are values, `turn` of
-    `Mixture`.
+    `PyramidMixture`.
     """
     mantissa, shift = reciprocals()
     level = (turn.astype(np.int64) + TOTAL // 2) // TOTAL
@@ -285,7 +285,7 @@ class LevelNet:
         unit: NDArray[np.int64],
         errors: list[NDArray[np.int32]],
         loudness: list[NDArray[np.int16]],
-    ) -> Mixture:
+    ) -> PyramidMixture:
         """Of one channel of a band: raw outputs (N, 9 J + 6, h, w), base (N, h, w) of `linear`,
         this channel's, unit (9,) of the level.
 
@@ -323,7 +323,7 @@ class LevelNet:
         mean = (location.astype(np.int64) * weight).sum(-1) // TOTAL
         half = 1 << (FRACTION - VALUE_BITS - 1)
         guess = np.clip((mean + half) >> (FRACTION - VALUE_BITS), -32768, 32767).astype(np.int16)
-        return Mixture(location, level, weight, turn, guess)
+        return PyramidMixture(location, level, weight, turn, guess)
 
 
 def mixture_of(
@@ -336,7 +336,7 @@ def mixture_of(
     errors: Sequence[Array],
     louds: Sequence[Array],
     rows: slice,
-    found: Mixture,
+    found: PyramidMixture,
 ) -> None:
     """Puts `net.mixture` of some rows into `found`. `errors` are values."""
     near = [

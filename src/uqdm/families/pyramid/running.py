@@ -18,7 +18,7 @@ from uqdm.exact.tiling import Field, room
 from uqdm.exact.workers import Workers
 from uqdm.families.pyramid import networks
 from uqdm.families.pyramid.fields import strips
-from uqdm.families.pyramid.networks import LevelNet, Mixture
+from uqdm.families.pyramid.networks import LevelNet, PyramidMixture
 
 TILE = 192  # positions a side
 
@@ -118,14 +118,14 @@ class PyramidNetworks:
         unit: Integers,
         errors: Sequence[Array],
         louds: Sequence[Array],
-    ) -> Mixture:
+    ) -> PyramidMixture:
         """Of one channel of a band (see `LevelNet.mixture`): base (N, h, w) is the channel's;
         errors are values.
         """
         net = self.net(step, level)
         n, (h, w), j = len(base), base.shape[1:], net.passes[band].offset.shape[1]
         each, one = (n, h, w, j), (n, h, w)
-        found = Mixture(
+        found = PyramidMixture(
             location=room(each, np.int32),
             level=room(each, np.uint8),
             weight=room(each, np.uint16),

@@ -38,7 +38,7 @@ from uqdm.families.pyramid.networks import (
     LOUD_BITS,
     UNIT_BITS,
     VALUE_BITS,
-    Mixture,
+    PyramidMixture,
     nat,
 )
 
@@ -121,7 +121,7 @@ EVEN = (1,) * EXPONENTS
 BIT = (1, 1)
 
 
-class Told:
+class FixedQuestion:
     """A question of symbols with fixed tables. `answer` gives an encoder's symbols; `rows` says
     which rows have which table.
     """
@@ -195,7 +195,7 @@ def weights_of(layout: Layout, sizes: Integers, bits: Integers) -> Integers:
 
 
 @dataclasses.dataclass(frozen=True)
-class Sample:
+class BandSample:
     """M coefficients of one band and channel, and all that decides their bits."""
 
     planes: Array  # (TAPS * I, M) integers: what the linear part's taps see, in 2**-VALUE_BITS
@@ -206,7 +206,7 @@ class Sample:
     parent: tuple[Integers, Integers]  # (M,) ends of cells, included
     child: tuple[Integers, Integers]
     unit: int
-    mixture: Callable[[NDArray[np.int16], Integers], Mixture]  # of raw outputs and base
+    mixture: Callable[[NDArray[np.int16], Integers], PyramidMixture]  # of raw outputs and base
 
     @property
     def size(self) -> int:
@@ -214,7 +214,7 @@ class Sample:
         return len(self.parent[0])
 
 
-def corrected(layout: Layout, sample: Sample, weights: Integers) -> Mixture:
+def corrected(layout: Layout, sample: BandSample, weights: Integers) -> PyramidMixture:
     """The mixtures that corrected outputs give."""
     raw, base = sample.raw.copy(), sample.base.copy()
     linear, constant = linear_weights(layout, weights)
@@ -239,7 +239,7 @@ def one_by_one(work: Callable[[int], None], items: Sequence[int]) -> None:
 
 
 def fit(
-    layout: Layout, samples: Sequence[Sample], scale: float, each: Each = one_by_one
+    layout: Layout, samples: Sequence[BandSample], scale: float, each: Each = one_by_one
 ) -> tuple[Integers, Integers] | None:
     """Exponents of the groups and quotients of the weights, or None where no correction pays.
 
@@ -377,7 +377,7 @@ def slopes(
 
 
 def scores(
-    layout: Layout, samples: Sequence[Sample], weights: Integers, gradients: bool = True, each: Each = one_by_one
+    layout: Layout, samples: Sequence[BandSample], weights: Integers, gradients: bool = True, each: Each = one_by_one
 ) -> tuple[float, list[Array]]:
     """Bits of a sample in pieces, corrected by weights. And of each piece the derivatives (n, M) of its
     coefficients' log-probability (nats) with respect to the weights.
@@ -392,7 +392,7 @@ def scores(
     return float((np.log2(whole[1]) - np.log2(whole[0])).sum()), found
 
 
-def _scored(layout: Layout, sample: Sample, mixture: Mixture, gradients: bool) -> tuple[Array, Array]:
+def _scored(layout: Layout, sample: BandSample, mixture: PyramidMixture, gradients: bool) -> tuple[Array, Array]:
     """Masses in child and parent (2, M), and the derivatives (n, M), if they are wanted."""
     location, level = (a.reshape(sample.size, -1).astype(np.int64) for a in mixture[:2])
     share = mixture.weight.reshape(sample.size, -1) / TOTAL

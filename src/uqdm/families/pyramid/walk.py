@@ -36,15 +36,17 @@ from uqdm.families.boxes import Integers
 from uqdm.families.pyramid import lattice
 from uqdm.families.pyramid.band import DIGIT, NOTHING, Band, Ground, Question, above_threshold, fastest, several
 from uqdm.families.pyramid.band import THRESHOLD_BITS as THRESHOLD_BITS
-from uqdm.families.pyramid.correcting import BITS, CORRECTED, SIZES, Correcting, Place
+from uqdm.families.pyramid.correcting import BITS, CORRECTED, SIZES, CorrectedPlace, Correcting
 from uqdm.families.pyramid.fields import Cut, Offsets, Planes, copied, doubled, strips
-from uqdm.families.pyramid.networks import COUPLINGS, FIRST, VALUE_BITS, Mixture
+from uqdm.families.pyramid.networks import COUPLINGS, FIRST, VALUE_BITS, PyramidMixture
 from uqdm.families.pyramid.tuning import LEAST, Layout
 
 SPACE = "ycocg-r"
 CHANNELS, BANDS, DETAILS = 3, 3, 9
 MOST_STEPS = 16
-BESIDE = 1 << 16  # pixels from which on two chunks are worked at, one beside the other; no bit depends on it
+# pixels with which two chunks are worked at, one beside the other: it is no faster with fewer, and
+# takes 20 bytes a pixel; no bit depends on it
+BESIDE = range(1 << 16, 1 << 22)
 PREVIEW_BITS = 8  # behind the point of what previews are made from
 
 Array = NDArray[Any]
@@ -97,7 +99,7 @@ class Networks(Protocol):
         unit: Integers,
         errors: Any,
         louds: Any,
-    ) -> Mixture:
+    ) -> PyramidMixture:
         """Of one channel of a band (see `LevelNet.mixture`)."""
 
 
@@ -152,7 +154,7 @@ class Constants:
         return found
 
 
-class Part(NamedTuple):
+class PyramidPart(NamedTuple):
     """One question of a step. `level` 0: the last low-pass, `digit` 0 its groups, 1 the rest. Else
     `digit` 0: groups of many children.
 
@@ -168,7 +170,7 @@ class Part(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class State:
+class PyramidState:
     """What the receiver knows of N pictures after `step` chunks and, where it is `cut`, of parts of
     the next one. Lists are by level.
     """
@@ -202,16 +204,16 @@ class Level:
     base: list[Array] = dataclasses.field(default_factory=list)  # of its channels
     spoken: int = -1  # the number of that band
     correcting: Correcting | None = None  # of the current channel
-    choice: tuple[int, Choice] | None = None  # likewise: its number, and what `Chunk._choice` gives
+    choice: tuple[int, Choice] | None = None  # likewise: its number, and what `PyramidChunk._choice` gives
     band: Band | None = None
 
 
-class Chunk:
+class PyramidChunk:
     """A step in progress. It shares the planes of the state that it began with, and puts new ones
     in their place.
     """
 
-    def __init__(self, constants: Constants, networks: Networks, parts: list[Part], state: State) -> None:
+    def __init__(self, constants: Constants, networks: Networks, parts: list[PyramidPart], state: PyramidState) -> None:
         self.constants, self.networks, self.parts, self.state = constants, networks, parts, state
         self.last = state.step + 1 == constants.steps
         self.quiet = False  # whether answers have ended
@@ -225,16 +227,18 @@ class Chunk:
         self.through = len(self.low) + 1  # this level and the coarser ones are told
         self.shapes = lattice.shapes(*state.size, len(self.low))
         self.level: Level | None = None
-        self._begun: Part | None = None  # whose band is in hand
+        self._begun: PyramidPart | None = None  # whose band is in hand
 
-    def become(self, step: int, cut: bool) -> State:
+    def become(self, step: int, cut: bool) -> PyramidState:
         """The state that this has led to."""
         s = self.state
         for i in set(range(len(self.low))) - self._own:
             self._renew(i, s.low[i], s.high[i], s.value[i], s.mean[i])
         self.through, self.level = 0, None
         s.work.pop("before", None)
-        return State(step, s.size, s.grey, self.ground, self.low, self.high, self.value, self.mean, s.offset, cut)
+        return PyramidState(
+            step, s.size, s.grey, self.ground, self.low, self.high, self.value, self.mean, s.offset, cut
+        )
 
     def _renew(self, i: int, *planes: Planes) -> None:
         for known, one in zip((self.low, self.high, self.value, self.mean), planes):
@@ -287,7 +291,7 @@ class Chunk:
                 self._finished(one, self._band(one), True)
                 done = one[:3]
 
-    def _grounded(self, one: Part, questions: Sequence[Any], answers: Sequence[Integers]) -> None:
+    def _grounded(self, one: PyramidPart, questions: Sequence[Any], answers: Sequence[Integers]) -> None:
         columns = np.int64(self.ground.shape[3])
         for ground, q, symbols in zip(self.ground[:, one.channel], questions, answers):
             y, x = np.divmod(np.arange(len(symbols)), columns)
@@ -300,7 +304,7 @@ class Chunk:
 
     # --- a level, a band and a channel
 
-    def _band(self, one: Part) -> Band:
+    def _band(self, one: PyramidPart) -> Band:
         """That of this part: made where its band and channel begin."""
         if self._begun is None or self._begun[:3] != one[:3]:
             level = self._level(one)
@@ -310,7 +314,7 @@ class Chunk:
         assert self.level.band is not None
         return self.level.band
 
-    def _level(self, one: Part) -> Level:
+    def _level(self, one: PyramidPart) -> Level:
         """That of this part, with its band's outputs: entered and asked for where they begin."""
         if self.level is None or self.level.number != one.level:
             self.level = self._entered(one.level)
@@ -371,7 +375,7 @@ class Chunk:
             found[:, c] = np.clip(finer, -32768, 32767, out=finer)[:, 0]
         return found
 
-    def _opened(self, level: Level, one: Part) -> Band:
+    def _opened(self, level: Level, one: PyramidPart) -> Band:
         """A band and channel begins: its mixture, and what is asked."""
         first = CHANNELS * one.band
         *parent, offset, width, choice = self._choice(level, one)
@@ -388,7 +392,7 @@ class Chunk:
             band.told |= asked
         return band
 
-    def _choice(self, level: Level, one: Part) -> Choice:
+    def _choice(self, level: Level, one: PyramidPart) -> Choice:
         """Ends of the cells of a band and channel, offsets, the children's width, and whether there
         is more than one child.
         """
@@ -404,23 +408,25 @@ class Chunk:
         level.choice = k, (low, high, offset, width, found)
         return low, high, offset, width, found
 
-    def _worth(self, mixture: Mixture, width: int) -> NDArray[np.bool_]:
+    def _worth(self, mixture: PyramidMixture, width: int) -> NDArray[np.bool_]:
         """Whether a prediction is so unsure that its detail is asked for now; in the last step all
         are.
         """
         return above_threshold(mixture.turn, width, 0 if self.last else self.constants.threshold)
 
-    def _mixture(self, one: Part, raw: Any, base: Array, errors: Sequence[Any], louds: Sequence[Any]) -> Mixture:
+    def _mixture(
+        self, one: PyramidPart, raw: Any, base: Array, errors: Sequence[Any], louds: Sequence[Any]
+    ) -> PyramidMixture:
         unit = self.constants.units(self.state.step, one.level)
         return self.networks.mixture(self.state.step, one.level, one.band, one.channel, raw, base, unit, errors, louds)
 
-    def _correcting(self, level: Level, one: Part) -> Correcting:
+    def _correcting(self, level: Level, one: PyramidPart) -> Correcting:
         """The corrections of a band's channel begin."""
         i, first, k, step = one.level - 1, CHANNELS * one.band, CHANNELS * one.band + one.channel, self.state.step
         low, high, offset, width, choice = self._choice(level, one)
         told, count = self._first(self.value[i].planes, first, i), CHANNELS + DETAILS + first
         return Correcting(
-            Place(
+            CorrectedPlace(
                 layout=Layout(count, (level.raw.shape[1] - COUPLINGS) // (3 * CHANNELS), one.channel),
                 image=level.image,
                 before=level.before,
@@ -444,7 +450,7 @@ class Chunk:
             )
         )
 
-    def _question(self, one: Part, band: Band, i: int) -> Question:
+    def _question(self, one: PyramidPart, band: Band, i: int) -> Question:
         h, w = band.low.shape[1:]
         rows, columns = lattice.sides(self.shapes[one.level - 1], one.band)
         run, width, many = order.run((rows, columns), one.run), band.width, one.digit == 0
@@ -453,7 +459,7 @@ class Chunk:
         begin = (CHANNELS * one.band + one.channel) * h * w + places(self.shapes)[one.level - 1]
         return Question(asked, band, i, width * DIGIT if many else width, begin)
 
-    def _finished(self, one: Part, band: Band, short: bool) -> None:
+    def _finished(self, one: PyramidPart, band: Band, short: bool) -> None:
         """A band and channel has been told: its values, errors and means. What nothing else needs
         is let go.
         """
@@ -488,7 +494,7 @@ def places(shapes: list[tuple[int, int]]) -> list[int]:
     return begins
 
 
-class Pyramid:
+class PyramidWalk:
     """The walk. Implements `families.Family`."""
 
     side_size = 0
@@ -498,20 +504,20 @@ class Pyramid:
     def __init__(self, constants: Constants, networks: Networks, halvings: int = 0) -> None:
         """`halvings`: so many of the finest levels are left out."""
         self.constants, self.networks, self.halvings = constants, networks, halvings
-        self._parts: dict[tuple[int, tuple[int, int], bool], list[Part]] = {}
+        self._parts: dict[tuple[int, tuple[int, int], bool], list[PyramidPart]] = {}
 
     @property
     def chunks(self) -> int:
         """T."""
         return self.constants.steps
 
-    def reduced(self, halvings: int) -> "Pyramid":
+    def reduced(self, halvings: int) -> "PyramidWalk":
         """A step's coarse levels come first and know nothing of the finer ones, so these need not
         be read.
         """
-        return Pyramid(self.constants, self.networks, halvings)
+        return PyramidWalk(self.constants, self.networks, halvings)
 
-    def start(self, shape: tuple[int, int], seeds: Sequence[int], grey: bool = False) -> State:
+    def start(self, shape: tuple[int, int], seeds: Sequence[int], grey: bool = False) -> PyramidState:
         """Before the first chunk: all coefficients anywhere in their ranges. The chroma of a grey
         picture is 0 and never asked for.
         """
@@ -526,7 +532,7 @@ class Pyramid:
         ground = np.zeros((n, CHANNELS, *shapes[-1]), np.int16)
         ground[:, 0] = sum(lattice.low_range(count, 0)) // 2
         limits = [self.constants.widths(0, level).tolist() for level in range(1, count + 1)]
-        state = State(0, shape, grey, ground, [], [], [], [], Offsets(seeds, limits, shapes[1:]))
+        state = PyramidState(0, shape, grey, ground, [], [], [], [], Offsets(seeds, limits, shapes[1:]))
         for level in range(1, count + 1):
             size = (n, *shapes[level])
             there = [all(lattice.sides(shapes[level - 1], band)) for band in range(BANDS)]
@@ -560,25 +566,25 @@ class Pyramid:
                     found[:, at : at + band[0].size] = band.reshape(len(v), -1)
         return found
 
-    def side(self, state: State) -> list[bytes]:
+    def side(self, state: PyramidState) -> list[bytes]:
         """Nothing is told besides symbols."""
         return [b""] * len(state.ground)
 
-    def parts(self, state: State) -> int:
+    def parts(self, state: PyramidState) -> int:
         """A part is a run of a digit of a channel of a band of a level."""
         return len(self._list(state))
 
-    def _list(self, state: State) -> list[Part]:
+    def _list(self, state: PyramidState) -> list[PyramidPart]:
         key = state.step, state.size, state.grey
         if key not in self._parts:
-            self._parts[key] = list(self._all(*key)) or [Part(0, 0, 0, NOTHING, 0)]
+            self._parts[key] = list(self._all(*key)) or [PyramidPart(0, 0, 0, NOTHING, 0)]
         return self._parts[key]
 
-    def _all(self, step: int, size: tuple[int, int], grey: bool) -> Iterator[Part]:
+    def _all(self, step: int, size: tuple[int, int], grey: bool) -> Iterator[PyramidPart]:
         count = lattice.levels(*size)
         shapes = lattice.shapes(*size, count)
         if step == 0:
-            yield from (Part(0, 0, c, digit, 0) for c in range(1 if grey else CHANNELS) for digit in range(2))
+            yield from (PyramidPart(0, 0, c, digit, 0) for c in range(1 if grey else CHANNELS) for digit in range(2))
         for level in range(count, min(self.halvings, count), -1):
             if not self.networks.visited(step, level):
                 break
@@ -586,30 +592,32 @@ class Pyramid:
                 band, channel = divmod(k, CHANNELS)
                 rows, columns = lattice.sides(shapes[level - 1], band)
                 if rows * columns >= LEAST and not (grey and channel):
-                    yield from (Part(level, band, channel, digit, 0) for digit in (CORRECTED, SIZES, BITS))
+                    yield from (PyramidPart(level, band, channel, digit, 0) for digit in (CORRECTED, SIZES, BITS))
                 most = 2 * lattice.detail_range(level, band, channel) // width + 2  # children
                 for digit in range(0 if most > tables.MOST else 1, 2):
                     for run in range(max(1, order.runs((rows, columns)))):
-                        yield Part(level, band, channel, digit, run)
+                        yield PyramidPart(level, band, channel, digit, run)
 
-    def spending(self, state: State) -> None:
+    def spending(self, state: PyramidState) -> None:
         """Says of a state that nobody looks at it once the next chunk has begun."""
         state.work["spent"] = True
 
-    def blinded(self, state: State) -> None:
+    def blinded(self, state: PyramidState) -> None:
         """Says of a state that nobody makes a preview of what the next chunk, a whole one, makes of it."""
         state.work["blind"] = True
 
-    def question(self, state: State, part: int, side: Sequence[bytes]) -> list[Any]:
+    def question(self, state: PyramidState, part: int, side: Sequence[bytes]) -> list[Any]:
         """What part `part` of the next chunk asks, one record for each picture."""
         if part == 0:
-            state.work["chunk"] = Chunk(self.constants, self.networks, self._list(state), state)
+            state.work["chunk"] = PyramidChunk(self.constants, self.networks, self._list(state), state)
         found: list[Any] = state.work["chunk"].question(part)
         return found
 
-    def update(self, state: State, part: int, questions: Sequence[Any], answers: Sequence[Integers]) -> State:
+    def update(
+        self, state: PyramidState, part: int, questions: Sequence[Any], answers: Sequence[Integers]
+    ) -> PyramidState:
         """What is known after the answers, which may fall short."""
-        chunk: Chunk = state.work["chunk"]
+        chunk: PyramidChunk = state.work["chunk"]
         chunk.answered(part, questions, answers)
         if any(len(a) < q.size for a, q in zip(answers, questions)):
             del state.work["chunk"]
@@ -622,29 +630,29 @@ class Pyramid:
 
     # --- the next chunk, beside one that is told (see `ahead`)
 
-    def promised(self, state: State) -> State | None:
+    def promised(self, state: PyramidState) -> PyramidState | None:
         """The state after the chunk that is told. It pays for pictures of several tiles, on several
         threads.
         """
-        chunk: Chunk | None = state.work.get("chunk")
+        chunk: PyramidChunk | None = state.work.get("chunk")
         workers, pixels = getattr(self.networks, "workers", None), len(state.ground) * math.prod(state.size)
-        if chunk is None or workers is None or workers.threads == 1 or pixels < BESIDE:
+        if chunk is None or workers is None or workers.threads == 1 or pixels not in BESIDE:
             return None
         known = chunk.low, chunk.high, chunk.value, chunk.mean
         work = {"before": chunk}
-        return State(state.step + 1, state.size, state.grey, chunk.ground, *known, state.offset, work=work)
+        return PyramidState(state.step + 1, state.size, state.grey, chunk.ground, *known, state.offset, work=work)
 
-    def ready(self, state: State, part: int) -> bool:
+    def ready(self, state: PyramidState, part: int) -> bool:
         """Whether what a part of the chunk after a promised state needs has been told."""
-        before: Chunk | None = state.work.get("before")
+        before: PyramidChunk | None = state.work.get("before")
         parts = self._list(state)
         return before is None or before.through <= (parts[part].level if part + 1 < len(parts) else 0)
 
     # --- previews
 
-    def denoise(self, state: State) -> NDArray[np.uint8]:
+    def denoise(self, state: PyramidState) -> NDArray[np.uint8]:
         """The `denoise` reconstruction: posterior means from what each step's own networks said, with
-        all answers that were there (see `Chunk.predict`). uint8 (N, 3, H, W); exact at the end.
+        all answers that were there (see `PyramidChunk.predict`). uint8 (N, 3, H, W); exact at the end.
         """
         least = min(self.halvings, len(state.low))
         shapes = lattice.shapes(*state.size, len(state.low))[least:]
@@ -664,7 +672,7 @@ class Pyramid:
                 found[:, :, rows] = colour.preview(some, SPACE)
         return found
 
-    def _channel(self, state: State, c: int, whole: bool, shapes: list[tuple[int, int]]) -> NDArray[np.int32]:
+    def _channel(self, state: PyramidState, c: int, whole: bool, shapes: list[tuple[int, int]]) -> NDArray[np.int32]:
         """(N, 1, H, W): one channel as it is known, within 16 bits; before the end its mean, in
         2**-FRACTION.
         """
@@ -682,11 +690,11 @@ class Pyramid:
         v <<= FRACTION - PREVIEW_BITS
         return v
 
-    def flow(self, state: State) -> NDArray[np.uint8]:
+    def flow(self, state: PyramidState) -> NDArray[np.uint8]:
         """The same as `denoise`: a mean has no noise to follow."""
         return self.denoise(state)
 
-    def bound(self, state: State) -> list[int]:
+    def bound(self, state: PyramidState) -> list[int]:
         """Cells of a wavelet bound nothing useful: 255 before the end, 0 there."""
         return [0 if state.step >= self.chunks else 255] * len(state.ground)
 
