@@ -12,9 +12,9 @@ from uqdm.families.registry import register
 
 
 def _walk(package: Package, mode: str, networks: Any) -> Walk:
-    from uqdm.families.pyramid import walk
+    from uqdm.families.pyramid import chunk, walk
 
-    return walk.PyramidWalk(walk.Constants.of(package), networks)
+    return walk.PyramidWalk(chunk.Constants.of(package), networks)
 
 
 def _networks(package: Package, opening: Opening) -> Any:

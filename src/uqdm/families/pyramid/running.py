@@ -27,7 +27,7 @@ Integers = NDArray[np.int64]
 
 
 class PyramidNetworks:
-    """A package's networks. Implements `walk.Networks`; they are made when a step first asks for
+    """A package's networks. Implements `chunk.Networks`; they are made when a step first asks for
     them.
     """
 

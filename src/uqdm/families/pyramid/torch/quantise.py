@@ -16,7 +16,8 @@ from uqdm.bundle import Package
 from uqdm.entropy.mixtures import WEIGHT_BITS
 from uqdm.exact.features import LOCATION_BITS
 from uqdm.families.floats import Pictures
-from uqdm.families.pyramid import networks, walk
+from uqdm.families.pyramid import networks
+from uqdm.families.pyramid.band import THRESHOLD_BITS
 from uqdm.families.pyramid.networks import COUPLING_BITS, LINEAR_BITS, LOUD_BITS, UNIT_BITS, VALUE_BITS, LevelNet
 from uqdm.families.pyramid.torch.model import COUPLINGS, FloatLevelNet, Pass, Pyramid, Seen
 from uqdm.families.torch.calibrate import QUANTILES, RAW_LEVEL, Layers, Sample, quantised
@@ -81,7 +82,7 @@ def assembled(model: Pyramid, name: str, made: dict[Key, LevelNet]) -> Package:
     for (step, kind), one in made.items():
         weights |= networks.named(one, f"{step}.{kind}.")
     steps = [[networks.described(made.get((step, kind))) for kind in range(3)] for step in range(model.n_steps)]
-    constants = {"bases": list(model.bases), "threshold": round(model.threshold * (1 << walk.THRESHOLD_BITS))}
+    constants = {"bases": list(model.bases), "threshold": round(model.threshold * (1 << THRESHOLD_BITS))}
     about = {
         "description": f"pyramid of nested cells, T = {model.n_steps}",
         "multiply_adds_per_pixel": model.multiply_adds(),
