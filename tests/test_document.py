@@ -70,6 +70,8 @@ PREVIEWED = (
     "nested-column",
     "pyramid-rgb",
     "pyramid-grey",
+    "aligned-rgb",
+    "aligned-grey",
     "photo-row",
     "photo-grey",
     "photo-carried",
