@@ -144,9 +144,24 @@ def _norms(level: int) -> tuple[float, float]:
 
 
 def odd() -> None:
-    """Every width an odd multiple of the next, as if cells were aligned."""
-    nearest = lattice.nearest
-    lattice.nearest = lambda unit, target, odd=False: nearest(unit, target, True)
+    """Every width an odd multiple of the next, so that nested cells share their middles."""
+
+    def nearest(unit: int, target: float) -> int:
+        return unit * (2 * max(0, round((target / unit - 1) / 2)) + 1)
+
+    lattice.nearest = nearest
+
+
+def aligned() -> None:
+    """All offsets such that a cell of every step has its middle at 0."""
+    rand = torch.rand
+
+    def middle(shape: Any, *, generator: torch.Generator, device: torch.device) -> Tensor:
+        rand(1, generator=generator, device=device)
+        return torch.full(shape, 0.5, device=device)
+
+    fake = type("torch", (), {"__getattr__": lambda self, name: middle if name == "rand" else getattr(torch, name)})()
+    pyramid.torch = fake  # type: ignore[attr-defined]
 
 
 def prepared(variant: str) -> Config:
@@ -161,8 +176,9 @@ def prepared(variant: str) -> Config:
         longer()
     elif variant in ("odd", "aligned"):
         odd()
-        chosen = config((63, 21, 7, 1))
-        return override(chosen, {"pyramid.aligned": variant == "aligned"})
+        if variant == "aligned":
+            aligned()
+        return config((63, 21, 7, 1))
     elif variant == "once":
         return config((1,))
     elif variant == "ratio-2":

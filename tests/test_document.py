@@ -70,8 +70,6 @@ PREVIEWED = (
     "nested-column",
     "pyramid-rgb",
     "pyramid-grey",
-    "aligned-rgb",
-    "aligned-grey",
     "photo-row",
     "photo-grey",
     "photo-carried",

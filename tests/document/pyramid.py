@@ -74,17 +74,14 @@ def low_range(count: int, channel: int) -> tuple[int, int]:
     return (-LOW_CHROMA[count], LOW_CHROMA[count]) if channel else LOW_LUMA[count]
 
 
-def widths(bases: list[int], level: int, aligned: bool) -> list[list[int]]:
+def widths(bases: list[int], level: int) -> list[list[int]]:
     """By step, of the nine planes of a level."""
     rows = [[1] * 9]
     for base in reversed(bases[:-1]):
         row = []
         for k, below in enumerate(rows[0]):
             t = base * FACTORS[k % 3] / NORMS[level - 1][k // 3 == 2]
-            if aligned:
-                row.append(below * (2 * max(0, round((t / below - 1) / 2)) + 1))
-            else:
-                row.append(below * max(1, round(t / below)))
+            row.append(below * max(1, round(t / below)))
         rows.insert(0, row)
     return rows
 
@@ -188,11 +185,11 @@ def least_total(width: int, threshold: int) -> int:
 class Level:
     """Planes (9, h, w) of details."""
 
-    def __init__(self, number: int, finer: tuple[int, int], bases: list[int], aligned: bool) -> None:
+    def __init__(self, number: int, finer: tuple[int, int], bases: list[int]) -> None:
         (h, w), self.number = finer, number
         self.shape = (h + 1) // 2, (w + 1) // 2
         self.sides = [((h + 1) // 2, w // 2), (h // 2, (w + 1) // 2), (h // 2, w // 2)]
-        self.widths = np.array(widths(bases, number, aligned))
+        self.widths = np.array(widths(bases, number))
         self.low, self.high, self.value, self.offset = (np.zeros((9, *self.shape), np.int64) for _ in range(4))
         for k in range(9):
             if all(self.sides[k // 3]):
@@ -390,9 +387,8 @@ class Decoder:
             weights,
         )
         size, self.levels = (self.head.height, self.head.width), []
-        aligned = self.constants.get("aligned", False)
         for number in range(1, count_of_levels(*size) + 1):
-            self.levels.append(Level(number, size, self.constants["bases"], aligned))
+            self.levels.append(Level(number, size, self.constants["bases"]))
             size = self.levels[-1].shape
         lows = [sum(low_range(len(self.levels), c)) // 2 for c in range(3)]
         self.ground = np.zeros((3, *size), np.int64) + np.array(lows)[:, None, None]
@@ -400,8 +396,7 @@ class Decoder:
         random, at = np.array(philox(self.head.seed, 1, total)[:total], np.int64), 0
         for level in self.levels:
             own = random[at : at + level.offset.size].reshape(level.offset.shape)
-            first, at = level.widths[0][:, None, None], at + level.offset.size
-            level.offset = own * 0 + (first + 1) // 2 % first if aligned else own * first >> 32
+            level.offset, at = own * level.widths[0][:, None, None] >> 32, at + level.offset.size
 
     def own(self, s: int, number: int) -> tuple[dict[str, Any], dict[str, Any] | None]:
         """Of a level in a step, its arrays and what is said of them."""

@@ -59,8 +59,6 @@ def cases() -> dict[str, tuple[str, Picture, dict[str, Any]]]:
         "nano-long-steps": ("nano", noise, {}),
         "pyramid-rgb": ("pyramid-by-chance", Picture(drawn(13, 18)), {"seed": 9}),
         "pyramid-grey": ("pyramid-by-chance", Picture(drawn(7, 6, 1)), {}),
-        "aligned-rgb": ("aligned-by-chance", Picture(drawn(14, 11)), {"seed": 9}),
-        "aligned-grey": ("aligned-by-chance", Picture(drawn(6, 9, 1)), {}),
         "nested-rgb": ("nested-by-chance", Picture(drawn(9, 12)), {"seed": 9}),
         "nested-grey": ("nested-by-chance", Picture(drawn(6, 7, 1)), {}),
         "nested-column": ("nested-by-chance", Picture(drawn(5, 1)), {"seed": 300}),
@@ -99,15 +97,14 @@ def nested_by_chance() -> package.Package:
     return in_integers(small_nested(), "nested-by-chance", [drawn(32, 32 + 2 * i) for i in range(3)])[0]
 
 
-def pyramid_by_chance(aligned: bool = False) -> package.Package:
+def pyramid_by_chance() -> package.Package:
     """A small pyramid, T = 3, its weights by chance."""
-    from families.pyramid.test_pyramid import ALIGNED, STEPS
+    from families.pyramid.test_pyramid import STEPS
     from families.pyramid.test_pyramid import by_chance as model
 
     from uqdm.training.integers import in_integers
 
-    name = "aligned-by-chance" if aligned else "pyramid-by-chance"
-    return in_integers(model(ALIGNED if aligned else STEPS), name, [drawn(48, 48 + 2 * i) for i in range(2)])[0]
+    return in_integers(model(STEPS), "pyramid-by-chance", [drawn(48, 48 + 2 * i) for i in range(2)])[0]
 
 
 def place(model: str) -> Path:
@@ -148,7 +145,7 @@ def pins(one: codec.Codec, data: bytes, cuts: tuple[float, ...] = CUTS) -> dict[
 
 
 def main() -> None:
-    for model in (by_chance(), nested_by_chance(), pyramid_by_chance(), pyramid_by_chance(aligned=True)):
+    for model in (by_chance(), nested_by_chance(), pyramid_by_chance()):
         if (HERE / model.name).is_dir():
             continue  # they are pinned too: training libraries may change what is drawn
         package.write(model, HERE / model.name, force=True)

@@ -93,14 +93,12 @@ def test_the_norms_are_those_of_the_synthesis_basis(level: int) -> None:
         assert found == pytest.approx(lattice.NORMS[level - 1][band == 2], rel=0.005)
 
 
-@pytest.mark.parametrize(("bases", "aligned"), [(BASES, False), ((81, 27, 9, 3, 1), True)])
-def test_widths_are_multiples_of_the_next_steps_and_near_their_targets(bases: tuple[int, ...], aligned: bool) -> None:
-    widths = np.array(lattice.widths(bases, aligned))
+def test_widths_are_multiples_of_the_next_steps_and_near_their_targets() -> None:
+    widths = np.array(lattice.widths(BASES))
     assert (widths[-1] == 1).all()
-    assert not aligned or (widths % 2 == 1).all()
     for above, below in itertools.pairwise(widths):
         assert (above % below == 0).all()
-    for base, rows in zip(bases[:-1], widths):
+    for base, rows in zip(BASES[:-1], widths):
         for i, norms in enumerate(lattice.NORMS):
             for b in range(3):
                 for c, factor in enumerate(lattice.FACTORS):

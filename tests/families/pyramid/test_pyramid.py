@@ -15,7 +15,7 @@ pytest.importorskip("torch")
 
 import torch
 
-from uqdm import ahead, bundle, format, library
+from uqdm import ahead, bundle, library
 from uqdm import walk as loop
 from uqdm.bundle import Package
 from uqdm.codec import Codec
@@ -37,7 +37,6 @@ from uqdm.training.integers import in_integers
 SIZES = [(16, 16), (1, 1), (2, 2), (1, 6), (7, 1), (3, 3), (13, 18), (33, 20)]
 NONE, SMALL = (0, 0, 0, 0), (6, 1, 8, 1)
 STEPS = PyramidConfig(bases=(24, 6, 1), networks=((NONE, SMALL, SMALL), (SMALL, SMALL, SMALL), (SMALL, SMALL, SMALL)))
-ALIGNED = dataclasses.replace(STEPS, bases=(27, 7, 1), aligned=True)
 ONCE = PyramidConfig(bases=(1,), networks=((SMALL, SMALL, SMALL),), n_mixtures=1, kernel=3)
 
 
@@ -235,42 +234,18 @@ def test_files_are_as_long_as_the_estimate_says(coder: Codec) -> None:
     assert estimate < len(coder.compress(pixels)) < 1.01 * estimate + 100
 
 
-@pytest.mark.parametrize("config", [STEPS, ALIGNED])
-def test_integers_cost_what_floats_cost(config: PyramidConfig) -> None:
+def test_integers_cost_what_floats_cost() -> None:
     """Of a fresh model: what chance predicts is so wrong that the tables' least masses would save
     bits.
     """
     torch.manual_seed(1)
-    fresh = Pyramid(Config(config, family="pyramid")).eval()
+    fresh = Pyramid(Config(STEPS, family="pyramid")).eval()
     coder = Codec(in_integers(fresh, "fresh", [photograph(48, 48, 1)])[0])
     pixels = photograph(64, 64, 7)
     x = torch.from_numpy(pixels.transpose(2, 0, 1).copy())[None]
     with torch.no_grad():
         expected = fresh.nelbo(x, torch.Generator().manual_seed(1)).steps.flatten()
     assert coder.estimate(pixels).flatten() / 64**2 == pytest.approx(expected.numpy(), rel=0.02, abs=0.02)
-
-
-@pytest.fixture(scope="module")
-def aligned() -> Codec:
-    return Codec(in_integers(by_chance(ALIGNED), "aligned", [photograph(48, 48, i) for i in range(2)])[0])
-
-
-@pytest.mark.parametrize("size", SIZES)
-def test_aligned_cells_come_back_and_do_not_depend_on_the_seed(aligned: Codec, size: tuple[int, int]) -> None:
-    pixels = photograph(*size, seed=3)
-    one, other = (aligned.compress(pixels, seed=seed) for seed in (1, 2))
-    assert (aligned.decompress(one) == pixels).all()
-    assert [c.payload for c in format.parse(one).steps] == [c.payload for c in format.parse(other).steps]
-
-
-def test_a_cell_of_every_step_has_its_middle_at_zero(aligned: Codec) -> None:
-    """A picture of one colour has no details but zeros."""
-    family, pixels = aligned.family("tight"), np.full((1, 3, 24, 18), 77, np.uint8)
-    writer = loop.Writer(family.values(pixels))
-    for state in loop.walk(family, family.start((24, 18), [5]), writer):
-        for low, high in zip(state.low, state.high):  # type: ignore[attr-defined]
-            assert all((one == -other).all() for one, other in zip(low.planes, high.planes))
-    assert not any(plane.any() for low in state.low for plane in low.planes)  # type: ignore[attr-defined]
 
 
 def test_what_is_skipped_is_told_later(made: Package, coder: Codec) -> None:
@@ -314,7 +289,6 @@ def test_methods_draw_what_a_file_does_not_say(coder: Codec) -> None:
         {"threshold": -1},
         {"bases": "no"},
         {"bases": [6, 1]},
-        {"aligned": 1},
     ],
 )
 def test_constants_that_cannot_be_are_refused(made: Package, change: dict[str, object]) -> None:

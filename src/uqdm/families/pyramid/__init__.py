@@ -39,6 +39,6 @@ PYRAMID = Family(
     networks=_networks,
     compiles=True,
     minor=1,
-    optional=("learning", "aligned"),
+    optional=("learning",),
 )
 register(PYRAMID)

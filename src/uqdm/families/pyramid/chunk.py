@@ -95,25 +95,22 @@ class Constants:
 
     bases: tuple[int, ...]  # base widths of the T steps
     threshold: int  # in 2**-THRESHOLD_BITS widths
-    aligned: bool = False  # cells have their middle at 0, and no offsets are drawn
 
     def __post_init__(self) -> None:
         if (
             not 1 <= len(self.bases) <= MOST_STEPS
             or any(type(b) is not int for b in self.bases)
             or type(self.threshold) is not int
-            or type(self.aligned) is not bool
         ):
             raise PackageError(
-                f"base widths {self.bases}, threshold {self.threshold}, aligned {self.aligned}: expected 1 to"
-                f" {MOST_STEPS} integers, an integer, and true or false"
+                f"base widths {self.bases}, threshold {self.threshold}: expected 1 to {MOST_STEPS} integers, and one"
             )
         if self.bases[0] > 256 or not 0 <= self.threshold < 1 << THRESHOLD_BITS:
             raise PackageError(
                 f"base widths {self.bases}, threshold {self.threshold}: expected at most 256, and 0 to 255"
             )
         try:
-            lattice.widths(self.bases, self.aligned)
+            lattice.widths(self.bases)
         except ValueError as error:
             raise PackageError(str(error)) from None
 
@@ -124,7 +121,7 @@ class Constants:
 
     def widths(self, step: int, level: int) -> Integers:
         """(9,) of the cells after a step."""
-        return np.array(lattice.widths(self.bases, self.aligned)[step][level - 1], np.int64).reshape(-1)
+        return np.array(lattice.widths(self.bases)[step][level - 1], np.int64).reshape(-1)
 
     def units(self, step: int, level: int) -> Integers:
         """(9,) what networks count in: the cells' widths before the step."""

@@ -28,7 +28,6 @@ class PyramidConfig:
     kernel: int = 1  # of the second convolution of a block, a side
     n_mixtures: int = 3  # logistics of a coefficient
     threshold: float = 0.15  # a coefficient whose scale is below this many widths is not asked for
-    aligned: bool = False  # cells have odd widths and their middle at 0, and are not dithered
     ema_rate: float = 0.999
     learning: tuple[int, ...] = ()  # steps, from 1, whose networks learn; none: all. The others stay as they are
 

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from uqdm.entropy import randomness
 from uqdm.exact.tiling import room
 from uqdm.families.boxes import pieces
-from uqdm.families.pyramid import lattice
 
 STRIP = 1 << 16  # positions that are worked on at once; no bit depends on it
 DITHER = 1  # stream of the offsets
@@ -108,24 +107,18 @@ class Offsets:
     than keeping them.
 
     `limits`: of each level, below what the offsets of its planes lie. `shapes`: of the levels'
-    planes. `aligned`: nothing is drawn, and cells lie around 0.
+    planes.
     """
 
     def __init__(
-        self,
-        seeds: Sequence[int],
-        limits: Sequence[Sequence[int]],
-        shapes: Sequence[tuple[int, int]],
-        aligned: bool = False,
+        self, seeds: Sequence[int], limits: Sequence[Sequence[int]], shapes: Sequence[tuple[int, int]]
     ) -> None:
-        self._seeds, self._limits, self._shapes, self._aligned = seeds, limits, shapes, aligned
+        self._seeds, self._limits, self._shapes = seeds, limits, shapes
 
     def plane(self, level: int, number: int) -> Values:
         """(N, h, w) of plane `number` of a level (from 1)."""
         h, w = self._shapes[level - 1]
         most = self._limits[level - 1][number]
-        if self._aligned:
-            return np.full((len(self._seeds), h, w), lattice.middle(most), np.int16)
         before = sum(len(own) * rows * columns for own, (rows, columns) in zip(self._limits[: level - 1], self._shapes))
         found, begin = room((len(self._seeds), h * w), np.int16), before + number * h * w
         first = self._seeds[0] if len(self._seeds) else 0

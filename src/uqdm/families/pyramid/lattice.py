@@ -207,10 +207,9 @@ def low_range(level: int, channel: int) -> tuple[int, int]:
 
 
 @functools.cache
-def widths(bases: tuple[int, ...], aligned: bool = False) -> Widths:
+def widths(bases: tuple[int, ...]) -> Widths:
     """Of cells after each step, by level, band and channel: about base * factor / norm, each a
-    multiple of the next step's; with `aligned` an odd one, so that cells around 0 share their
-    middle.
+    multiple of the next step's.
 
     `bases`: of the steps, decreasing, the last one 1: that step's widths are all 1. From there
     upward each width is the one below it times the integer that brings it nearest to its target, so
@@ -223,21 +222,12 @@ def widths(bases: tuple[int, ...], aligned: bool = False) -> Widths:
         rows.insert(
             0,
             [
-                [
-                    [nearest(rows[0][i][b][c], base * f / norms[b == 2], aligned) for c, f in enumerate(FACTORS)]
-                    for b in range(3)
-                ]
+                [[nearest(rows[0][i][b][c], base * f / norms[b == 2]) for c, f in enumerate(FACTORS)] for b in range(3)]
                 for i, norms in enumerate(NORMS)
             ],
         )
     return tuple(tuple(tuple(tuple(channels) for channels in bands) for bands in levels) for levels in rows)
 
 
-def nearest(unit: int, target: float, odd: bool = False) -> int:
-    """The multiple of the unit, at least 1, or with `odd` the odd one."""
-    return unit * (2 * max(0, round((target / unit - 1) / 2)) + 1 if odd else max(1, round(target / unit)))
-
-
-def middle(width: int) -> int:
-    """The offset with which a cell of an odd width has its middle at 0."""
-    return (width + 1) // 2 % width
+def nearest(unit: int, target: float) -> int:
+    return unit * max(1, round(target / unit))

@@ -93,9 +93,7 @@ class PyramidWalk:
         ground = np.zeros((n, CHANNELS, *shapes[-1]), np.int16)
         ground[:, 0] = sum(lattice.low_range(count, 0)) // 2
         limits = [self.constants.widths(0, level).tolist() for level in range(1, count + 1)]
-        state = PyramidState(
-            0, shape, grey, ground, [], [], [], [], Offsets(seeds, limits, shapes[1:], self.constants.aligned)
-        )
+        state = PyramidState(0, shape, grey, ground, [], [], [], [], Offsets(seeds, limits, shapes[1:]))
         for level in range(1, count + 1):
             size = (n, *shapes[level])
             there = [all(lattice.sides(shapes[level - 1], band)) for band in range(BANDS)]

@@ -147,12 +147,9 @@ class Pyramid(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config, model = config, config.model
-        self.bases, self.threshold, self.aligned = model.bases, model.threshold, model.aligned
+        self.bases, self.threshold = model.bases, model.threshold
         widths = torch.tensor(
-            [
-                [[w for band in level for w in band] for level in step]
-                for step in lattice.widths(model.bases, model.aligned)
-            ]
+            [[[w for band in level for w in band] for level in step] for step in lattice.widths(model.bases)]
         )
         ends = [
             [lattice.detail_range(n + 1, band, c) for band in range(3) for c in range(CHANNELS)]
@@ -308,10 +305,7 @@ class Pyramid(nn.Module):
         """One step at one level: image (B, 3, h, w), the rest (B, 9, h, w)."""
         last = step + 1 == self.n_steps
         width, unit, largest = (row.view(1, -1, 1, 1) for row in self._widths(step, level))
-        if self.aligned:
-            offset = torch.remainder((largest + 1) / 2, largest).expand_as(offset)
-        else:
-            offset = torch.minimum(torch.floor(offset * largest), largest - 1)
+        offset = torch.minimum(torch.floor(offset * largest), largest - 1)
         child = _cells(truth, offset, width, told)
         several = torch.floor((told.low - offset) / width) < torch.floor((told.high - offset) / width)  # children
         sharp, middle = high_pass(image), cast(Tensor, self.middle)

@@ -83,8 +83,6 @@ def assembled(model: Pyramid, name: str, made: dict[Key, LevelNet]) -> Package:
         weights |= networks.named(one, f"{step}.{kind}.")
     steps = [[networks.described(made.get((step, kind))) for kind in range(3)] for step in range(model.n_steps)]
     constants = {"bases": list(model.bases), "threshold": round(model.threshold * (1 << THRESHOLD_BITS))}
-    if model.aligned:
-        constants["aligned"] = True
     about = {
         "description": f"pyramid of nested cells, T = {model.n_steps}",
         "multiply_adds_per_pixel": model.multiply_adds(),
