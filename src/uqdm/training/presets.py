@@ -86,10 +86,6 @@ _LARGE = PyramidConfig(  # five times the arithmetic of `photo`
     ),
 )
 
-_PHOTO = PyramidConfig()
-# Ratios of 3, for widths have to be odd multiples of one another: so a step less than `photo`.
-_ALIGNED = PyramidConfig(bases=(243, 81, 27, 9, 3, 1), networks=_PHOTO.networks[:2] + _PHOTO.networks[3:], aligned=True)
-
 # Everything that `uqdm train --preset` knows, to be read down a column.
 PRESETS: dict[str, Config] = {
     #                     family  model             loss          batch   lr    warm-up  steps   crop  flip
@@ -104,8 +100,7 @@ PRESETS: dict[str, Config] = {
     "cifar10-vdm": _preset("vdm",  _vdm(_CIFAR),    "continuous",   128, 2e-4,  1000,  500_000,  32, True),
     "nano":        _nested(NestedConfig(),                           16, 4e-3,   300,   60_000,  32),
     "base":        _nested(_BASE,                                    64, 2e-3,   500,  100_000,  64),
-    "photo":       _pyramid(_PHOTO,                                   8, 3e-3,   300,   60_000,  64),
-    "photo-aligned": _pyramid(_ALIGNED,                               8, 3e-3,   300,   60_000,  64),
+    "photo":       _pyramid(PyramidConfig(),                          8, 3e-3,   300,   60_000,  64),
     "photo-large": _pyramid(_LARGE,                                   8, 2e-3,   300,   60_000,  64),
     "swirl-vdm":   _preset("vdm",  _vdm(_SWIRL),    "continuous",  1024, 1e-3,   200,   12_000,   0, False),
 }  # fmt: skip
