@@ -49,8 +49,8 @@ def timed(codec: Codec, mode: str) -> list[float]:
     family = codec.family(mode)
     if codec.exact:
         networks = getattr(family, "networks", None) or family.denoiser
-        runner = networks._runner
-        networks._runner = lambda net, edge: Timed(runner(net, edge), clock)
+        runner = networks.runner
+        networks.runner = lambda net, edge: Timed(runner(net, edge), clock)
     else:
         family.denoiser = Timed(family.denoiser, clock)
     return clock

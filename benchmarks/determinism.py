@@ -98,7 +98,7 @@ def running(model: package.Package, s: Setting) -> Iterator[Codec]:
                 from uqdm.exact.runtimes import pytorch
 
                 where, options = pytorch.device(s.device), {"channels_last": s.channels_last, "threads": s.threads}
-                network._runner._runtime = lambda net: pytorch.Runner(net, where, s.precision or "float32", **options)
+                network.runner.runtime = lambda net: pytorch.Runner(net, where, s.precision or "float32", **options)
             elif s.channels_last:
                 network.steps.net.to(memory_format=torch.channels_last)
         yield codec

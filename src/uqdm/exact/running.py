@@ -37,7 +37,7 @@ class Runners:
     """
 
     def __init__(self, runtime: Runtime, name: str) -> None:
-        self.name, self._runtime = name, runtime
+        self.name, self.runtime = name, runtime
         self._made: dict[int, Runner] = {}
         self._forks = forks()
 
@@ -49,7 +49,7 @@ class Runners:
             self._made, self._forks = {}, forks()
         made = self._made.get(id(net))
         if made is None:  # two threads may both make one; they compute the same
-            made = self._made.setdefault(id(net), proved(self._runtime(net), net, edge, self.name))
+            made = self._made.setdefault(id(net), proved(self.runtime(net), net, edge, self.name))
         return made
 
 

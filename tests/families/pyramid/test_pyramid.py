@@ -222,7 +222,7 @@ def test_corrections_that_leave_32_bits_are_exact() -> None:
         linear=lambda n, weights: np.arange(h * w, dtype=np.int64).reshape(1, 1, h, w),
     )
     place.base *= 3
-    Correcting(place)._apply(0, np.zeros(place.layout.size, np.int64))  # type: ignore[arg-type]
+    Correcting(place).apply(0, np.zeros(place.layout.size, np.int64))  # type: ignore[arg-type]
     assert place.base[0].dtype == np.int64
     assert (place.base[0] == large.astype(np.int64) + np.arange(h * w).reshape(h, w)).all()
     assert place.base[1].dtype == np.int32

@@ -35,7 +35,7 @@ class NestedNetworks:
     ) -> None:
         self.name, self.tile, self.workers = name, tile, workers
         self._steps = networks.parse(package.name, package.network, package.weights)
-        self._runner = Runners(runtime, name)
+        self.runner = Runners(runtime, name)
         self._mixture = _fastest()
 
     def trunk(self, step: int, low: Boxes, high: Boxes) -> Field | None:
@@ -43,7 +43,7 @@ class NestedNetworks:
         net = self._steps[step]
         if net.trunk is None:
             return None
-        run = self._runner(net.trunk, net.limits())
+        run = self.runner(net.trunk, net.limits())
 
         def call(low: Boxes, high: Boxes) -> tuple[Field, ...]:
             return (run(net.features(low, high)).astype(np.int16),)
@@ -53,7 +53,7 @@ class NestedNetworks:
     def mixture(self, step: int, number: int, trunk: Field | None, low: Boxes, high: Boxes) -> NestedMixture:
         """See `walk.Networks`."""
         net, (h, w) = self._steps[step], low.shape[2:]
-        run = self._runner(net.passes[number].net, net.pass_limits())
+        run = self.runner(net.passes[number].net, net.pass_limits())
 
         def call(low: Boxes, high: Boxes, *context: Field) -> tuple[Field, ...]:
             features, high_passed = net.pass_features(low, high)

@@ -99,9 +99,9 @@ class Correcting:
             elif self._there[i] and digit == SIZES:
                 self._sizes[i] = symbols
             elif self._there[i]:
-                self._apply(i, tuning.weights_of(self._place.layout, self._sizes[i], symbols))
+                self.apply(i, tuning.weights_of(self._place.layout, self._sizes[i], symbols))
 
-    def _apply(self, i: int, weights: Integers) -> None:
+    def apply(self, i: int, weights: Integers) -> None:
         p = self._place
         linear, constant = tuning.linear_weights(p.layout, weights)
         moved, c = p.linear(i, linear)[0, 0], p.layout.channel

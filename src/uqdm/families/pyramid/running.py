@@ -38,7 +38,7 @@ class PyramidNetworks:
     ) -> None:
         self.name, self.tile, self.workers = name, tile, workers
         self._steps = networks.parse(package.name, package.network, package.weights)
-        self._runner = Runners(runtime, name)
+        self.runner = Runners(runtime, name)
         self._kernels = _fastest()
 
     def visited(self, step: int, level: int) -> bool:
@@ -56,7 +56,7 @@ class PyramidNetworks:
     ) -> Array:
         """Activations (N, K, h, w), int16 (see `LevelNet.features`)."""
         net = self.net(step, level)
-        run = self._runner(net.trunk, net.limits())
+        run = self.runner(net.trunk, net.limits())
 
         def call(image: Array, value: Array, width: Array, above: Array) -> tuple[Array, ...]:
             return (run(self._kernels.features(image, value, width, above, unit)).astype(np.int16),)
@@ -82,7 +82,7 @@ class PyramidNetworks:
         These are int32 where all of them fit in it, else int64.
         """
         net = self.net(step, level)
-        run = self._runner(net.passes[band].net, net.pass_limits(band))
+        run = self.runner(net.passes[band].net, net.pass_limits(band))
         dtype = np.int32 if net.narrow(band) else np.int64
 
         def call(trunk: Array, image: Array, before: Array, told: Array, *seen: Array) -> tuple[Array, ...]:

@@ -30,14 +30,14 @@ class ExactDenoiser:
         self.name, self.tile, self.workers = name, tile, workers
         self.mixed = bool(package.network.get("mixed"))
         self.steps = networks.parse(package.name, package.network, package.weights)
-        self._runner = Runners(runtime, name)
+        self.runner = Runners(runtime, name)
 
     def __call__(self, step: int, z: Any, low: Boxes, high: Boxes) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
         """See `walk.Denoiser`."""
         own = self.steps[step]
         if own.net is None:
             return own.constant(low.shape)
-        run = self._runner(own.net, own.limits())
+        run = self.runner(own.net, own.limits())
 
         def call(low: Boxes, high: Boxes) -> tuple[NDArray[Any], ...]:
             return own.suggest(run(own.features(low, high)), low, high)
