@@ -375,7 +375,7 @@ def _shifted(x: Any, shift: Any) -> Any:
 
 
 def _limited(x: Any, shift: Any, net: Net, half: bool) -> Any:
-    """the limited ReLU of `exact` in integers: of x in 2**-shift."""
+    """An activation's limits in integers: of x in 2**-shift."""
     s = shift.astype(np.int64)[:, None, None]
     doubled = 2 * x * (8 if net.leaky else 1)  # in 2**-(s + 1), and an eighth of that where it leaks
     down = s + 1 + (3 if net.leaky else 0)

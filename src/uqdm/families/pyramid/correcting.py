@@ -102,6 +102,7 @@ class Correcting:
                 self.apply(i, tuning.weights_of(self._place.layout, self._sizes[i], symbols))
 
     def apply(self, i: int, weights: Integers) -> None:
+        """Puts the correction of picture i into what its networks said."""
         p = self._place
         linear, constant = tuning.linear_weights(p.layout, weights)
         moved, c = p.linear(i, linear)[0, 0], p.layout.channel
