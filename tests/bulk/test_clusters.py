@@ -73,6 +73,7 @@ def test_a_folder_becomes_the_files_of_one_process_and_a_table_and_comes_back(ru
     assert made("back", ".png") == made("alone", ".png")
 
 
+@pytest.mark.slow
 def test_the_same_call_goes_on_where_it_stopped(run: Run, toy: Path) -> None:
     for i in range(6):
         picture(f"in/p{i}.png", seed=i)
@@ -110,6 +111,7 @@ def test_a_killed_worker_takes_nothing_with_it(run: Run, toy: Path) -> None:
     assert made("out") == made("one")
 
 
+@pytest.mark.slow
 def test_what_kills_every_worker_is_a_row_with_an_error_and_no_endless_loop(tmp_path: Path) -> None:
     for i in range(24):
         (tmp_path / f"{i}.png").write_bytes(b"x" * i)
@@ -161,6 +163,7 @@ def test_a_data_set_of_paths_and_bytes_is_taken_too(run: Run, toy: Path) -> None
     assert "outside" in rows("out")["s3://bucket/../../../away.png"]["error"]
 
 
+@pytest.mark.slow
 def test_shards_become_shards_without_a_file_for_each_picture(run: Run, toy: Path) -> None:
     import ray.data
 
