@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from uqdm.families.base import State, Walk
-from uqdm.walk import Progress, Reader, StepTold
+from uqdm.walk import Progress, Reader, StepTold, learned, tell
 
 
 class Beside:
@@ -103,18 +103,18 @@ def following(
                 for part in range(told.part):
                     progress(told.step, part + 1, told.parts)
             reader: Any = told.answers
-            while not told.done and not reader.empty:
-                told.advance()
-                if progress is not None:
-                    progress(told.step, told.part, told.parts)
+
+            def further(k: int = k, told: StepTold = told) -> None:
+                nonlocal beside, allowed
                 if beside is not None:
                     beside.changed()
                 elif allowed and k + 1 < len(makers) and not told.done:
                     beside = _begun(model, told.state, makers[k + 1], blind[k + 1])
                     allowed = beside is not None
-            reader.finish()
-            if reader.whole or reader.received:
-                state = told.state
+
+            if not reader.empty:
+                tell(told, progress, further)
+                state = learned(reader, state, told.state)
             yield state
     finally:
         if beside is not None:

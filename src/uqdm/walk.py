@@ -57,14 +57,21 @@ def walk(
     """
     for _ in range(state.step, model.chunks if steps is None else steps):
         told = StepTold(model, state, answers, spend, blind)
-        while not told.done:
-            told.advance()
-            if progress is not None:
-                progress(told.step, told.part, told.parts)
+        tell(told, progress)
         state = told.state
         yield state
         if told.short:
             return
+
+
+def tell(told: "StepTold", progress: Progress | None = None, then: Callable[[], None] = lambda: None) -> None:
+    """The parts of a step that are left. `then` is called after each."""
+    while not told.done:
+        told.ask()
+        told.take()
+        if progress is not None:
+            progress(told.step, told.part, told.parts)
+        then()
 
 
 class StepTold:
@@ -85,11 +92,6 @@ class StepTold:
     def done(self) -> bool:
         """Whether the step has been told, or what the answers hold of it."""
         return self.part == self.parts or (self.short and self._asked is None)
-
-    def advance(self) -> None:
-        """One part."""
-        self.ask()
-        self.take()
 
     def ask(self) -> None:
         """The next part is asked and answered, unless it was."""
@@ -368,6 +370,12 @@ def after(model: Walk, state: Any, reader: Reader, progress: Progress | None = N
     """
     if reader.empty:
         return state
-    found = next(walk(model, state, reader, state.step + 1, progress, blind=blind))
+    return learned(reader, state, next(walk(model, state, reader, state.step + 1, progress, blind=blind)))
+
+
+def learned(reader: Reader, before: Any, found: Any) -> Any:
+    """The state `found` by the answers of a reader, which are checked; `before` itself where there
+    were none.
+    """
     reader.finish()
-    return found if reader.whole or reader.received else state
+    return found if reader.whole or reader.received else before
